@@ -1,0 +1,23 @@
+package session
+
+import "time"
+
+// Claims is what a session token says, once it is decrypted or its signature
+// is verified, and only as much of it as the verdict needs.
+type Claims struct {
+	// Subject is the user id that the token names. It is empty when the token
+	// has no such claim, or one that is neither a string nor an integer.
+	Subject string
+
+	// IssuedAt is the time in the claim that Config.IssuedAt names. It is the
+	// zero time when the token has none.
+	IssuedAt time.Time
+
+	// ExpiresAt is the time in the exp claim, zero when the token never
+	// expires.
+	ExpiresAt time.Time
+
+	// Match holds, by claim path, the values of the claims that Config.Match
+	// names. A claim that the token lacks, or that is null, has no entry.
+	Match map[string]string
+}

@@ -1,0 +1,2 @@
+// Package stalesession is a Caddy module.
+package stalesession
