@@ -1,0 +1,104 @@
+// Package verdict decides, without any I/O, whether a session may go on: it
+// holds what a token claims against what the database says of its subject.
+package verdict
+
+import (
+	"strings"
+	"time"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
+)
+
+// Verdict is what is decided about a session.
+type Verdict string
+
+// The verdicts.
+const (
+	// Live is a session whose subject exists and may go on.
+	Live Verdict = "live"
+	// Stale is a session that must end; a Reason says why.
+	Stale Verdict = "stale"
+	// Anonymous is a request without a session.
+	Anonymous Verdict = "anonymous"
+	// Invalid is a request whose session cookies hold no token of the app, or
+	// an expired one.
+	Invalid Verdict = "invalid"
+	// Unknown is a session of which nothing could be found out. It is never
+	// treated as stale.
+	Unknown Verdict = "unknown"
+)
+
+// Reason tells why a session is stale.
+type Reason string
+
+// The reasons.
+const (
+	// UserNotFound: the subject has no row.
+	UserNotFound Reason = "user_not_found"
+	// UserDisabled: the row is disabled, banned or soft-deleted.
+	UserDisabled Reason = "user_disabled"
+	// TokenPredatesAccount: the token is older than the account, so its
+	// subject was somebody else's id.
+	TokenPredatesAccount Reason = "token_predates_account"
+	// TokenRevoked: the token is older than the account's "valid after" time.
+	TokenRevoked Reason = "token_revoked"
+	// ClaimMismatch: a claim of the token no longer equals its column.
+	ClaimMismatch Reason = "claim_mismatch"
+)
+
+// Leeway is how much older than a time in the database a token may be without
+// being stale by it. Tokens hold whole seconds, databases fractions, and the
+// clocks of app and database differ.
+const Leeway = 60 * time.Second
+
+// farFuture is how far ahead a time in the database may lie before it is
+// ignored: a row "created" hours ahead was written in another time zone.
+const farFuture = 5 * time.Minute
+
+// Match is a claim that has to equal a column of the users table.
+type Match struct {
+	// Claim is the path of the claim.
+	Claim string
+	// Column is the name of the column.
+	Column string
+}
+
+// Judge decides about a session that claims c, whose subject has the account
+// a, at the time now. The result is Live or Stale.
+//
+// Times are compared with Leeway; a time more than five minutes ahead of now
+// is ignored, and so are the time rules for a token that does not say when it
+// was issued. A claim that the token lacks is not matched. Letter case is
+// ignored when a claim is matched, as e-mail addresses are written either way.
+func Judge(c session.Claims, a directory.Account, matches []Match, now time.Time) (Verdict, Reason) {
+	switch {
+	case !a.Exists:
+		return Stale, UserNotFound
+	case a.Disabled:
+		return Stale, UserDisabled
+	case predates(c.IssuedAt, a.CreatedAt, now):
+		return Stale, TokenPredatesAccount
+	case predates(c.IssuedAt, a.ValidAfter, now):
+		return Stale, TokenRevoked
+	}
+	for _, m := range matches {
+		claim, claimed := c.Match[m.Claim]
+		if !claimed {
+			continue
+		}
+		column, filled := a.Columns[m.Column]
+		if !filled || !strings.EqualFold(claim, column) {
+			return Stale, ClaimMismatch
+		}
+	}
+	return Live, ""
+}
+
+// predates tells whether a token issued at issued is older than mark.
+func predates(issued, mark, now time.Time) bool {
+	if issued.IsZero() || mark.IsZero() || mark.After(now.Add(farFuture)) {
+		return false
+	}
+	return mark.After(issued.Add(Leeway))
+}
