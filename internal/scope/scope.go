@@ -89,3 +89,14 @@ func (r Rules) signsIn(path string) bool {
 	rest, ok := strings.CutPrefix(path, r.AuthPath)
 	return ok && (rest == "" || rest[0] == '/')
 }
+
+// SigningIn tells whether a request is one by which somebody signs in, so that
+// a session in its response is a new one.
+func (r Rules) SigningIn(req *http.Request) bool {
+	return strings.HasPrefix(req.URL.Path, r.AuthPath+"/callback/")
+}
+
+// String names the scope in log lines.
+func (s Scope) String() string {
+	return [...]string{"passed", "guarded", "scrubbed", "clearing"}[s]
+}

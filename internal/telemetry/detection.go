@@ -30,10 +30,10 @@ type Detections struct {
 	Mode string
 }
 
-// Report reports that the session of a request is stale. Where tells on what
+// report reports that the session of a request is stale. Where tells on what
 // kind of route, or in whose response, it was found.
-func (d Detections) Report(r *http.Request, j verdict.Judgement, where string) {
-	subject := Subject(j.Subject)
+func (d Detections) report(r *http.Request, j verdict.Judgement, where string) {
+	subject := short(j.Subject)
 	ip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	d.Logger.Warn("stale session detected",
 		zap.String("reason", string(j.Reason)),
@@ -60,8 +60,8 @@ func (d Detections) Report(r *http.Request, j verdict.Judgement, where string) {
 	})
 }
 
-// Subject cuts a subject to a length fit for a log line.
-func Subject(subject string) string {
+// short cuts a subject to a length fit for a log line.
+func short(subject string) string {
 	if len(subject) > maxSubject {
 		return subject[:maxSubject] + "…"
 	}

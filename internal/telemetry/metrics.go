@@ -31,7 +31,7 @@ func Register(registry *prometheus.Registry) error {
 	return nil
 }
 
-// Count counts one check.
-func Count(j verdict.Judgement) {
+// count counts one check.
+func count(j verdict.Judgement) {
 	checks.WithLabelValues(string(j.Verdict), string(j.Reason), string(j.Source)).Inc()
 }

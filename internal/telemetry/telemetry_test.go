@@ -26,11 +26,11 @@ func TestMetricsSurviveAReload(t *testing.T) {
 	}
 	stale := verdict.Judgement{Verdict: verdict.Stale, Reason: verdict.UserNotFound, Subject: "42", Source: "database"}
 	start := testutil.ToFloat64(checks.WithLabelValues("stale", "user_not_found", "database"))
-	Count(stale)
+	count(stale)
 	if err := Register(after); err != nil {
 		t.Fatal(err)
 	}
-	Count(stale)
+	count(stale)
 	families, err := after.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +55,7 @@ func TestADetectionIsOneStructuredLine(t *testing.T) {
 	r := httptest.NewRequest("POST", "http://app.test/admin/a%0Ab?token=secret", nil)
 	r = r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, map[string]any{caddyhttp.ClientIPVarKey: "192.0.2.7"}))
 
-	d.Report(r, verdict.Judgement{Verdict: verdict.Stale, Reason: verdict.UserDisabled, Subject: strings.Repeat("x", 4096), Source: "cache"}, "guarded")
+	d.report(r, verdict.Judgement{Verdict: verdict.Stale, Reason: verdict.UserDisabled, Subject: strings.Repeat("x", 4096), Source: "cache"}, "guarded")
 
 	if lines.Len() != 1 {
 		t.Fatalf("%d lines, want 1", lines.Len())
@@ -80,23 +80,23 @@ func TestADetectionIsOneStructuredLine(t *testing.T) {
 }
 
 func TestADoubtIsVoicedOnceAMinuteUntilItIsSettled(t *testing.T) {
-	d := NewDoubt()
+	d := newDoubt()
 	var voiced []int64
 	say := func(times int64) { voiced = append(voiced, times) }
 	for range 3 {
-		d.Raise(say)
+		d.raise(say)
 	}
 	if len(voiced) != 1 || voiced[0] != 1 {
 		t.Errorf("voiced %v, want once, at the first", voiced)
 	}
 	d.voice.Interval = 0 // a minute later
 	d.voice.Every = 1
-	d.Raise(say)
+	d.raise(say)
 	if len(voiced) != 2 || voiced[1] != 4 {
 		t.Errorf("voiced %v, want a second time, at the fourth", voiced)
 	}
-	d.Settle()
-	d.Raise(say)
+	d.settle()
+	d.raise(say)
 	if len(voiced) != 2 {
 		t.Errorf("voiced %v after it was settled", voiced)
 	}

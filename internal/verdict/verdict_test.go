@@ -72,7 +72,8 @@ func TestJudge(t *testing.T) {
 		"two claims are matched and the second differs": {
 			session.Claims{Match: map[string]string{"email": "a", "v": "1"}},
 			directory.Account{Exists: true, Columns: map[string]string{"email": "a", "version": "2"}},
-			[]Match{{"email", "email"}, {"v", "version"}}, Stale, ClaimMismatch,
+			[]Match{{"email", "email"}, {"v", "version"}},
+			Stale, ClaimMismatch,
 		},
 		"deletion goes before every other reason": {
 			token, directory.Account{Disabled: true, ValidAfter: hour(-1)}, byEmail, Stale, UserNotFound,
@@ -82,39 +83,6 @@ func TestJudge(t *testing.T) {
 			v, reason := Judge(c.claims, c.account, c.matches, now)
 			if v != c.verdict || reason != c.reason {
 				t.Errorf("got %s %q, want %s %q", v, reason, c.verdict, c.reason)
-			}
-		})
-	}
-}
-
-func TestTogether(t *testing.T) {
-	live := Judgement{Verdict: Live, Subject: "live"}
-	stale := Judgement{Verdict: Stale, Reason: UserNotFound, Subject: "stale"}
-	unknown := Judgement{Verdict: Unknown, Subject: "unknown"}
-	anonymous := Judgement{Verdict: Anonymous}
-
-	for name, c := range map[string]struct {
-		readings []Judgement
-		whole    Judgement
-		agree    bool
-	}{
-		"one live":                  {[]Judgement{live}, live, true},
-		"one stale":                 {[]Judgement{stale}, stale, true},
-		"one unknown":               {[]Judgement{unknown}, unknown, true},
-		"two live":                  {[]Judgement{live, live}, live, true},
-		"all stale":                 {[]Judgement{stale, stale, stale}, stale, true},
-		"live, then stale":          {[]Judgement{live, stale}, anonymous, false},
-		"stale, then live":          {[]Judgement{stale, live}, anonymous, false},
-		"live, then unknown":        {[]Judgement{live, unknown}, unknown, true},
-		"unknown, then live":        {[]Judgement{unknown, live}, unknown, true},
-		"stale, then unknown":       {[]Judgement{stale, unknown}, anonymous, false},
-		"unknown, then stale":       {[]Judgement{unknown, stale}, anonymous, false},
-		"live, unknown, then stale": {[]Judgement{live, unknown, stale}, anonymous, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			whole, agree := Together(c.readings)
-			if whole != c.whole || agree != c.agree {
-				t.Errorf("got %+v agree=%t, want %+v agree=%t", whole, agree, c.whole, c.agree)
 			}
 		})
 	}

@@ -1,0 +1,99 @@
+// Package environment reads what a standard Auth.js app says of itself in its
+// environment, and fills the placeholders of a configuration.
+package environment
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// defaultAuthPath is the base path of the auth routes of NextAuth v4 and of
+// Auth.js v5 in Next.js.
+const defaultAuthPath = "/api/auth"
+
+// Environment fills placeholders such as {env.DATABASE_URL} and
+// {file./run/secrets/dsn}.
+type Environment struct {
+	replacer *caddy.Replacer
+}
+
+// New returns the environment of this process.
+func New() Environment {
+	return Environment{caddy.NewReplacer()}
+}
+
+// Fill replaces the placeholders of a text. A placeholder that is unknown or
+// empty is an error, which names the option and the placeholder, never a value.
+func (e Environment) Fill(option, text string) (string, error) {
+	if text == "" {
+		return "", nil
+	}
+	filled, err := e.replacer.ReplaceOrErr(text, true, true)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", option, err)
+	}
+	return filled, nil
+}
+
+// FillAll is Fill for each of several texts.
+func (e Environment) FillAll(option string, texts []string) ([]string, error) {
+	filled := make([]string, 0, len(texts))
+	for _, text := range texts {
+		f, err := e.Fill(option, text)
+		if err != nil {
+			return nil, err
+		}
+		if f == "" {
+			return nil, fmt.Errorf("%s: an empty value", option)
+		}
+		filled = append(filled, f)
+	}
+	return filled, nil
+}
+
+// Optional replaces the placeholders of a text; those that are unknown or
+// empty become nothing.
+func (e Environment) Optional(text string) string {
+	return strings.TrimSpace(e.replacer.ReplaceAll(text, ""))
+}
+
+// Secrets returns the app's secrets: AUTH_SECRET (Auth.js v5) and
+// NEXTAUTH_SECRET (NextAuth v4), those that are set.
+func (e Environment) Secrets() ([]string, error) {
+	var secrets []string
+	for _, name := range []string{"{env.AUTH_SECRET}", "{env.NEXTAUTH_SECRET}"} {
+		if secret := e.replacer.ReplaceAll(name, ""); secret != "" {
+			secrets = append(secrets, secret)
+		}
+	}
+	if len(secrets) == 0 {
+		return nil, errors.New("no secret to read session cookies with: set AUTH_SECRET or NEXTAUTH_SECRET in Caddy's environment to the app's own, or add `secret`, `key_file` or `jwks`")
+	}
+	return secrets, nil
+}
+
+// AuthPath returns the base path of the app's auth routes: the path of AUTH_URL
+// (Auth.js v5) or of NEXTAUTH_URL (NextAuth v4) when it has one, else
+// /api/auth, as next-auth 4.24 and 5.0 have it.
+func (e Environment) AuthPath() string {
+	for _, name := range []string{"{env.AUTH_URL}", "{env.NEXTAUTH_URL}"} {
+		text := e.Optional(name)
+		if text == "" {
+			continue
+		}
+		if !strings.Contains(text, "://") {
+			text = "https://" + text
+		}
+		if u, err := url.Parse(text); err == nil {
+			if path := strings.TrimRight(u.Path, "/"); path != "" {
+				return path
+			}
+		}
+		break
+	}
+	return defaultAuthPath
+}

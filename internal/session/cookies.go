@@ -1,0 +1,194 @@
+package session
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// cookie is a session cookie: its name, and its value decoded.
+type cookie struct {
+	name, value string
+}
+
+// blanks are what readers of cookies trim: npm's cookie 0.4.1, which Next.js
+// bundles, uses String.trim on a header decoded as Latin-1, where 0xA0 is a
+// blank too.
+const blanks = " \t\v\f\r\n\xa0"
+
+// validName tells whether a name can be a cookie's (RFC 6265, section 4.1.1).
+func validName(name string) bool {
+	return name != "" && strings.IndexFunc(name, func(c rune) bool {
+		return c <= ' ' || c >= 0x7f || strings.ContainsRune(`()<>@,;:\"/[]?={}`, c)
+	}) < 0
+}
+
+// base returns the configured name that a cookie's name begins with, empty
+// when it is no session cookie.
+func (rd *Reader) base(name string) string {
+	for _, base := range rd.config.CookieNames {
+		if strings.HasPrefix(name, base) {
+			return base
+		}
+	}
+	return ""
+}
+
+// jar returns the session cookies of a request, from all of its Cookie lines,
+// in their order.
+func (rd *Reader) jar(lines []string) []cookie {
+	var jar []cookie
+	for _, line := range lines {
+		for more := true; more; {
+			var pair string
+			pair, line, more = strings.Cut(line, ";")
+			name, value := rd.pair(pair)
+			if name != "" {
+				jar = append(jar, cookie{name, decodeValue(value)})
+			}
+		}
+	}
+	return jar
+}
+
+// pair splits a cookie into its name and raw value. The name is empty when it
+// is no session cookie.
+func (rd *Reader) pair(pair string) (name, value string) {
+	name, value, _ = strings.Cut(pair, "=")
+	name = strings.Trim(name, blanks)
+	if rd.base(name) == "" {
+		return "", ""
+	}
+	return name, value
+}
+
+// setJar returns the session cookies that a response sets. Those that it
+// deletes have an empty value.
+func (rd *Reader) setJar(lines []string) []cookie {
+	var jar []cookie
+	for _, line := range lines {
+		pair, attributes, _ := strings.Cut(line, ";")
+		name, value := rd.pair(pair)
+		switch {
+		case name == "":
+		case deletes(attributes, rd.config.Now()):
+			jar = append(jar, cookie{name, ""})
+		default:
+			jar = append(jar, cookie{name, decodeValue(value)})
+		}
+	}
+	return jar
+}
+
+// deletes tells whether the attributes of a Set-Cookie field make the browser
+// forget the cookie. Max-Age goes before Expires (RFC 6265, section 5.3).
+func deletes(attributes string, now time.Time) bool {
+	expired := false
+	for attribute := range strings.SplitSeq(attributes, ";") {
+		key, value, _ := strings.Cut(attribute, "=")
+		value = strings.TrimSpace(value)
+		switch strings.ToLower(strings.TrimSpace(key)) {
+		case "max-age":
+			if seconds, err := strconv.ParseInt(value, 10, 64); err == nil {
+				return seconds <= 0
+			}
+		case "expires":
+			if at, err := http.ParseTime(value); err == nil {
+				expired = !at.After(now)
+			}
+		}
+	}
+	return expired
+}
+
+// decodeValue reads the raw value of a cookie: blanks and quotes come off, and
+// escapes are decoded. Of a value that begins with a quote, the last character
+// goes as well, whatever it is, as cookie 0.4.1 has it.
+func decodeValue(raw string) string {
+	value := strings.Trim(raw, blanks)
+	if len(value) > 0 && value[0] == '"' {
+		value = value[1:]
+		if len(value) > 0 {
+			value = value[:len(value)-1]
+		}
+	}
+	return decodeURIComponent(value)
+}
+
+// names returns the distinct names of a jar, in their order.
+func names(jar []cookie) []string {
+	distinct := make([]string, 0, len(jar))
+	for _, c := range jar {
+		if !slices.Contains(distinct, c.name) {
+			distinct = append(distinct, c.name)
+		}
+	}
+	return distinct
+}
+
+// withPrefix returns the cookies of a jar whose name begins with base.
+func withPrefix(jar []cookie, base string) []cookie {
+	var group []cookie
+	for _, c := range jar {
+		if strings.HasPrefix(c.name, base) {
+			group = append(group, c)
+		}
+	}
+	return group
+}
+
+// Strip takes every session cookie off the header of a request, and an
+// Authorization field that holds a token of the app. Other cookies stay byte
+// for byte.
+func (rd *Reader) Strip(header http.Header) {
+	var lines []string
+	for _, line := range header["Cookie"] {
+		if kept := rd.without(line); strings.Trim(kept, blanks+";") != "" {
+			lines = append(lines, kept)
+		}
+	}
+	replace(header, "Cookie", lines)
+	replace(header, "Authorization", slices.DeleteFunc(slices.Clone(header["Authorization"]), func(field string) bool {
+		_, ours := rd.bearer(field)
+		return ours
+	}))
+}
+
+// without returns a Cookie line without its session cookies.
+func (rd *Reader) without(line string) string {
+	var kept []string
+	found := false
+	for pair := range strings.SplitSeq(line, ";") {
+		if name, _ := rd.pair(pair); name != "" {
+			found = true
+			continue
+		}
+		kept = append(kept, pair)
+	}
+	if !found {
+		return line
+	}
+	return strings.TrimLeft(strings.Join(kept, ";"), " ")
+}
+
+// StripSetCookies takes the fields off a response that set a session cookie,
+// and leaves those that delete one.
+func (rd *Reader) StripSetCookies(header http.Header) {
+	replace(header, "Set-Cookie", slices.DeleteFunc(slices.Clone(header["Set-Cookie"]), func(line string) bool {
+		pair, attributes, _ := strings.Cut(line, ";")
+		name, _ := rd.pair(pair)
+		return name != "" && !deletes(attributes, rd.config.Now())
+	}))
+}
+
+// replace sets a field of a header to lines, or takes it off when there are
+// none.
+func replace(header http.Header, field string, lines []string) {
+	if len(lines) == 0 {
+		delete(header, field)
+		return
+	}
+	header[field] = lines
+}

@@ -1,0 +1,101 @@
+package session
+
+import (
+	"encoding/base64"
+	"strings"
+	"unicode/utf8"
+)
+
+// decodeURIComponent is ECMAScript's, for a text of Latin-1 characters as Node
+// makes them from a header. Where that throws, cookie readers keep the text as
+// it is, and so does this.
+func decodeURIComponent(text string) string {
+	if !strings.Contains(text, "%") {
+		return text
+	}
+	decoded := make([]byte, 0, len(text))
+	for i := 0; i < len(text); {
+		if text[i] != '%' {
+			decoded = append(decoded, text[i])
+			i++
+			continue
+		}
+		character, size := escaped(text[i:])
+		if size == 0 {
+			return text
+		}
+		decoded = append(decoded, character...)
+		i += size
+	}
+	return string(decoded)
+}
+
+// escaped decodes the escapes of one UTF-8 character at the beginning of text,
+// and returns how much of the text they take: 0 when they are malformed.
+func escaped(text string) (character []byte, size int) {
+	first, ok := escapedByte(text)
+	if !ok {
+		return nil, 0
+	}
+	character = append(character, first)
+	length := 1
+	switch {
+	case first >= 0xf0:
+		length = 4
+	case first >= 0xe0:
+		length = 3
+	case first >= 0xc0:
+		length = 2
+	}
+	for len(character) < length {
+		next, ok := escapedByte(text[3*len(character):])
+		if !ok {
+			return nil, 0
+		}
+		character = append(character, next)
+	}
+	if !utf8.Valid(character) {
+		return nil, 0
+	}
+	return character, 3 * length
+}
+
+// escapedByte decodes one escape, such as %2D.
+func escapedByte(text string) (byte, bool) {
+	if len(text) < 3 || text[0] != '%' {
+		return 0, false
+	}
+	high, low := digit(text[1]), digit(text[2])
+	return byte(high*16 + low), high < 16 && low < 16
+}
+
+// canonical turns a base64url text into the one form of what it encodes. Node
+// reads base64 leniently (Buffer.from, which jose 4 uses): characters that are
+// none of the alphabet are passed over, + and / stand for - and _, and nothing
+// counts after a "=" or in an incomplete group. So a token that somebody has
+// sprinkled with such characters is still a session to the app.
+func canonical(text string) string {
+	if _, err := base64.RawURLEncoding.Strict().DecodeString(text); err == nil {
+		return text
+	}
+	text, _, _ = strings.Cut(text, "=")
+	text = strings.Map(func(c rune) rune {
+		switch {
+		case c == '+':
+			return '-'
+		case c == '/':
+			return '_'
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_':
+			return c
+		}
+		return -1
+	}, text)
+	if len(text)%4 == 1 {
+		text = text[:len(text)-1]
+	}
+	decoded, err := base64.RawURLEncoding.DecodeString(text)
+	if err != nil {
+		return text
+	}
+	return base64.RawURLEncoding.EncodeToString(decoded)
+}

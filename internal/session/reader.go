@@ -1,0 +1,268 @@
+// Package session reads the sessions of a request as the app behind would:
+// session cookies, token formats and keys in, claims out.
+//
+// It mirrors next-auth 4.24 and @auth/core 0.41, and is on purpose a little
+// wider than either: what an app might read as a session must not go unjudged.
+package session
+
+import (
+	"cmp"
+	"crypto"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// DefaultCookieNames are the names of the session cookies of Auth.js v5 and
+// NextAuth v4, plain and with the prefixes that they take on HTTPS.
+var DefaultCookieNames = []string{
+	"authjs.session-token", "__Secure-authjs.session-token", "__Host-authjs.session-token",
+	"next-auth.session-token", "__Secure-next-auth.session-token", "__Host-next-auth.session-token",
+}
+
+// What claims are read when Config does not say.
+const (
+	DefaultSubject  = "sub"
+	DefaultIssuedAt = "iat"
+)
+
+// Limits on what is looked at, so that a request cannot make much work.
+const (
+	defaultMaxTokenBytes = 64 << 10
+	// maxCookies of one base name: with fewer than 64, V8 sorts them by binary
+	// insertion, which order.go mirrors.
+	maxCookies = 63
+	// maxBearers is how many Authorization fields are looked at.
+	maxBearers = 4
+)
+
+// Config says which cookies are session cookies, and how to read them.
+type Config struct {
+	// CookieNames are the session cookies' names without the numbers of
+	// chunks. Default: DefaultCookieNames.
+	CookieNames []string
+	// Secrets decrypt tokens of Auth.js, and verify signatures by HMAC.
+	Secrets []string
+	// PublicKeys verify signatures: *rsa.PublicKey, *ecdsa.PublicKey and
+	// ed25519.PublicKey.
+	PublicKeys []crypto.PublicKey
+	// JWKS verifies signatures too; nil for none.
+	JWKS *JWKS
+	// Issuer and Audience are what the iss and aud claims must say; empty for
+	// anything.
+	Issuer, Audience string
+	// Subject is the path of the claim that names the user. Default: sub.
+	Subject string
+	// IssuedAt is the path of the claim that says when the session began, in
+	// seconds or milliseconds since 1970 or as RFC 3339 has it. A token
+	// without it counts from its iat. Default: iat.
+	IssuedAt string
+	// Match are the paths of the claims to put into Claims.Match.
+	Match []string
+	// MaxTokenBytes bounds the session cookies of a request. Default: 64 KiB.
+	MaxTokenBytes int
+	// Now is the clock. Default: time.Now.
+	Now func() time.Time
+}
+
+// Reader reads the sessions of requests and responses. It is safe for use by
+// several goroutines.
+type Reader struct {
+	config    Config
+	encrypted encrypted
+	signed    signed
+}
+
+// Session is what was read from a request or a response.
+type Session struct {
+	// Names are the names of the session cookies, each once, in their order.
+	// In a response they include those that it deletes.
+	Names []string
+	// Tokens are the different tokens that the cookies can be read as, without
+	// expired ones.
+	Tokens []Token
+	// Failure tells why there is none; empty when nothing looked like one.
+	Failure Failure
+	// TooLarge tells that the limits were exceeded. The cookies were not
+	// looked at, so they must not be let through.
+	TooLarge bool
+}
+
+// Token is one reading of the session cookies.
+type Token struct {
+	// Claims are what the token says.
+	Claims Claims
+	// Names are the cookies that the token was put together from. There are
+	// none for an Authorization field.
+	Names []string
+}
+
+// Failure tells why a request with session cookies has no token.
+type Failure string
+
+// The failures, the more telling ones first.
+const (
+	// TooLarge: the limits were exceeded.
+	TooLarge Failure = "too_large"
+	// KeysUnavailable: the key set has not been fetched yet.
+	KeysUnavailable Failure = "keys_unavailable"
+	// Expired: a token of the app, but its time is over.
+	Expired Failure = "expired"
+	// Undecodable: no token of the app.
+	Undecodable Failure = "undecodable"
+)
+
+// New returns a reader. It derives all keys. It is an error to have none.
+func New(config Config) (*Reader, error) {
+	if len(config.CookieNames) == 0 {
+		config.CookieNames = DefaultCookieNames
+	}
+	for _, name := range config.CookieNames {
+		if !validName(name) {
+			return nil, fmt.Errorf("cookie name %q: only letters, digits and !#$%%&'*+-.^_`|~ can be part of it", name)
+		}
+	}
+	if slices.Contains(config.Secrets, "") {
+		return nil, errors.New("a secret is empty")
+	}
+	if len(config.Secrets) == 0 && len(config.PublicKeys) == 0 && config.JWKS == nil {
+		return nil, errors.New("no key to read session tokens with: give a secret, a key file or a JWKS")
+	}
+	config.Subject = cmp.Or(config.Subject, DefaultSubject)
+	config.IssuedAt = cmp.Or(config.IssuedAt, DefaultIssuedAt)
+	config.MaxTokenBytes = cmp.Or(config.MaxTokenBytes, defaultMaxTokenBytes)
+	if config.Now == nil {
+		config.Now = time.Now
+	}
+	rd := &Reader{config: config}
+	var err error
+	if rd.encrypted, err = newEncrypted(config.Secrets, config.CookieNames); err != nil {
+		return nil, err
+	}
+	if rd.signed, err = newSigned(config.Secrets, config.PublicKeys, config.JWKS); err != nil {
+		return nil, err
+	}
+	return rd, nil
+}
+
+// Read reads every session that an app could find in the header of a request.
+func (rd *Reader) Read(header http.Header) Session {
+	s := rd.read(rd.jar(header["Cookie"]))
+	if s.TooLarge {
+		return s
+	}
+	for i, field := range header["Authorization"] {
+		if i == maxBearers {
+			break
+		}
+		if claims, ok := rd.bearer(field); ok {
+			s.Tokens = append(s.Tokens, Token{Claims: claims})
+			s.Failure = ""
+		}
+	}
+	return s
+}
+
+// ReadResponse reads the sessions that a response sets.
+func (rd *Reader) ReadResponse(header http.Header) Session {
+	set := header["Set-Cookie"]
+	if len(set) == 0 {
+		return Session{}
+	}
+	return rd.read(rd.setJar(set))
+}
+
+// read decodes every reading of a jar.
+func (rd *Reader) read(jar []cookie) Session {
+	if len(jar) == 0 {
+		return Session{}
+	}
+	s := Session{Names: names(jar)}
+	size := 0
+	for _, c := range jar {
+		size += len(c.value)
+	}
+	if size > rd.config.MaxTokenBytes {
+		return tooLarge(s)
+	}
+	seen := make(map[string]bool)
+	for _, base := range rd.config.CookieNames {
+		group := withPrefix(jar, base)
+		if len(group) > maxCookies {
+			return tooLarge(s)
+		}
+		for _, reading := range readings(group, base) {
+			key := base + "\x00" + reading.text
+			if reading.text == "" || seen[key] {
+				continue
+			}
+			seen[key] = true
+			claims, failure := rd.decode(base, reading.text)
+			if failure == "" {
+				s.Tokens = append(s.Tokens, Token{Claims: claims, Names: reading.names})
+			}
+			s.Failure = graver(s.Failure, failure)
+		}
+	}
+	if len(s.Tokens) > 0 {
+		s.Failure = ""
+	}
+	return s
+}
+
+// tooLarge makes s a session whose cookies were not looked at.
+func tooLarge(s Session) Session {
+	s.Tokens, s.Failure, s.TooLarge = nil, TooLarge, true
+	return s
+}
+
+// graver returns the more telling of two failures.
+func graver(a, b Failure) Failure {
+	order := []Failure{"", Undecodable, Expired, KeysUnavailable}
+	if slices.Index(order, b) > slices.Index(order, a) {
+		return b
+	}
+	return a
+}
+
+// bearer reads the token of an Authorization field, as getToken of next-auth
+// and @auth/core does, whatever case the scheme is in.
+func (rd *Reader) bearer(field string) (Claims, bool) {
+	parts := strings.Fields(field)
+	if len(parts) < 2 || !strings.EqualFold(parts[0], "Bearer") || len(parts[1]) > rd.config.MaxTokenBytes {
+		return Claims{}, false
+	}
+	text := decodeURIComponent(parts[1])
+	for _, base := range rd.config.CookieNames {
+		if claims, failure := rd.decode(base, text); failure == "" {
+			return claims, true
+		}
+	}
+	return Claims{}, false
+}
+
+// decode reads a token that stands under the base name of a cookie.
+func (rd *Reader) decode(base, text string) (Claims, Failure) {
+	var payload map[string]any
+	var failure Failure
+	switch strings.Count(text, ".") {
+	case 4:
+		payload, failure = rd.encrypted.open(base, text)
+	case 2:
+		payload, failure = rd.signed.verify(text)
+	default:
+		failure = Undecodable
+	}
+	if failure != "" {
+		return Claims{}, failure
+	}
+	return rd.claims(payload)
+}
+
+// CookieNames returns the base names of the session cookies.
+func (rd *Reader) CookieNames() []string {
+	return rd.config.CookieNames
+}

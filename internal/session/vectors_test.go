@@ -1,0 +1,224 @@
+package session
+
+import (
+	"cmp"
+	"encoding/hex"
+	"encoding/json"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+)
+
+// vectors are tokens made by the real libraries; testdata/generate makes them.
+type vectors struct {
+	DerivedKeys []struct {
+		Version, Enc, Secret, Salt, Info string
+		Length                           int
+		KeyHex                           string `json:"key_hex"`
+		Kid                              string
+	} `json:"derived_keys"`
+	Vectors, Signed  []vector
+	SessionStoreEdge []struct {
+		Lib, Case  string
+		CookieName string `json:"cookie_name"`
+		Jar        [][2]string
+		Value      string
+	} `json:"session_store_edge"`
+}
+
+type vector struct {
+	ID         string
+	Secret     any    // a string, or several
+	CookieName string `json:"cookie_name"`
+	Token      string
+	Cookies    [][2]string // when the token is in several
+	Expect     string
+	PayloadOut map[string]any `json:"payload_out"`
+}
+
+func readVectors(t testing.TB) vectors {
+	t.Helper()
+	file, err := os.Open("testdata/authjs.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	in := json.NewDecoder(file)
+	in.UseNumber()
+	var v vectors
+	if err := in.Decode(&v); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func (v vector) secrets() []string {
+	if list, ok := v.Secret.([]any); ok {
+		var secrets []string
+		for _, s := range list {
+			secrets = append(secrets, s.(string))
+		}
+		return secrets
+	}
+	return []string{v.Secret.(string)}
+}
+
+// header is a request's, with the cookies of the vector.
+func (v vector) header() http.Header {
+	cookies := v.Cookies
+	if cookies == nil {
+		cookies = [][2]string{{v.CookieName, v.Token}}
+	}
+	var pairs []string
+	for _, c := range cookies {
+		pairs = append(pairs, c[0]+"="+c[1])
+	}
+	return http.Header{"Cookie": {strings.Join(pairs, "; ")}}
+}
+
+// onPurpose are the vectors that are judged otherwise than the library does,
+// and why.
+var onPurpose = map[string]string{
+	"v4/enc_A128CBC-HS256":                      "refused: no release of next-auth ever made one, it only decodes them for lack of a list",
+	"v4/salted_decodes_with_its_salt":           "refused: the state cookie of a sign-in under way is no session",
+	"v5/cbc_no_kid_second_secret":               "read: an operator who names two secrets means both, and what an app with the second alone can read must not go unjudged",
+	"v5/a256gcm_no_kid_second_secret":           "read: likewise",
+	"cross/v4_token_read_as_v5":                 "read: it cannot be told from the cookie's name which version the app is",
+	"jws/alg_HS512_header_but_allow_HS256_only": "read: the secret verifies HS256, HS384 and HS512, as jsonwebtoken has it when no list is given",
+}
+
+func TestTokensOfTheRealLibraries(t *testing.T) {
+	all := readVectors(t)
+	for _, v := range append(all.Vectors, all.Signed...) {
+		t.Run(v.ID, func(t *testing.T) {
+			want := v.Expect == "ok"
+			if _, deviates := onPurpose[v.ID]; deviates {
+				want = !want
+			}
+			rd, err := New(Config{Secrets: v.secrets(), CookieNames: []string{cmp.Or(v.CookieName, "next-auth.session-token")}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			v.CookieName = cmp.Or(v.CookieName, "next-auth.session-token")
+			s := rd.Read(v.header())
+			if got := len(s.Tokens) == 1; got != want {
+				t.Fatalf("read: %t (%s), the library: %s", got, s.Failure, v.Expect)
+			}
+			if !want {
+				if s.Failure != Undecodable && s.Failure != Expired {
+					t.Errorf("failure %q", s.Failure)
+				}
+				return
+			}
+			if v.PayloadOut == nil {
+				return
+			}
+			claims := s.Tokens[0].Claims
+			if wantSubject := identifier(v.PayloadOut["sub"]); claims.Subject != wantSubject {
+				t.Errorf("subject %q, want %q", claims.Subject, wantSubject)
+			}
+			for name, got := range map[string]time.Time{"iat": claims.IssuedAt, "exp": claims.ExpiresAt} {
+				value, present, _ := seconds(v.PayloadOut, name)
+				if present == got.IsZero() || present && !got.Equal(instant(value)) {
+					t.Errorf("%s is %v, want %v", name, got, v.PayloadOut[name])
+				}
+			}
+		})
+	}
+	for id := range onPurpose {
+		found := false
+		for _, v := range append(all.Vectors, all.Signed...) {
+			found = found || v.ID == id
+		}
+		if !found {
+			t.Errorf("%s is no vector", id)
+		}
+	}
+}
+
+func TestIdsInOtherClaims(t *testing.T) {
+	byID := make(map[string]vector)
+	all := readVectors(t)
+	for _, v := range append(all.Vectors, all.Signed...) {
+		byID[v.ID] = v
+	}
+	for _, c := range []struct{ id, path, want string }{
+		{"v4/big_integer_id", "userId", "9007199254740991"},
+		{"v4/big_integer_id", "id", "12345678901"},
+		{"v4/nested_user", "user.id", "7"},
+		{"v4/nested_user", "user.profile.uid", "u_7"},
+		{"v4/nested_user", "user", ""},
+		{"v4/nested_user", "user.absent", ""},
+		{"jws/HS256_nested_hasura", "https://hasura.io/jwt/claims.x-hasura-user-id", "7"},
+		{"jws/HS256_numeric_sub", "sub", "42"},
+		{"v4/number_sub", "sub", "42"},
+		{"v4/basic", "email", "ada@example.com"},
+	} {
+		t.Run(c.id+" "+c.path, func(t *testing.T) {
+			v := byID[c.id]
+			rd, err := New(Config{Secrets: v.secrets(), CookieNames: []string{v.CookieName}, Subject: c.path})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := rd.Read(v.header())
+			if len(s.Tokens) != 1 || s.Tokens[0].Claims.Subject != c.want {
+				t.Errorf("read %+v, want %q", s, c.want)
+			}
+		})
+	}
+}
+
+func TestDerivedKeysAndThumbprints(t *testing.T) {
+	for _, k := range readVectors(t).DerivedKeys {
+		e, err := newEncrypted([]string{k.Secret}, []string{k.Salt})
+		if err != nil {
+			t.Fatal(err)
+		}
+		candidates := e.v5[k.Salt]
+		if k.Version == "v4" && k.Salt == "" {
+			candidates = e.v4
+		} else if k.Version == "v4" {
+			continue // of state cookies
+		}
+		found := false
+		for _, key := range candidates {
+			if k.Enc != "" && key.enc != jose.ContentEncryption(k.Enc) {
+				continue
+			}
+			found = true
+			if got := hex.EncodeToString(key.bytes); got != k.KeyHex {
+				t.Errorf("%s %s: key %s, want %s", k.Info, k.Enc, got, k.KeyHex)
+			}
+			if k.Kid != "" && key.id != k.Kid {
+				t.Errorf("%s %s: kid %s, want %s", k.Info, k.Enc, key.id, k.Kid)
+			}
+		}
+		if !found {
+			t.Errorf("no key for %s %s", k.Info, k.Enc)
+		}
+	}
+}
+
+func TestCookiesAreJoinedAsTheRealSessionStoreDoes(t *testing.T) {
+	for _, c := range readVectors(t).SessionStoreEdge {
+		t.Run(c.Lib+"/"+c.Case, func(t *testing.T) {
+			var group []cookie
+			for _, pair := range c.Jar {
+				if strings.HasPrefix(pair[0], c.CookieName) {
+					group = append(group, cookie{pair[0], pair[1]})
+				}
+			}
+			got := ""
+			if len(group) > 0 {
+				got = joined(group).text
+			}
+			if got != c.Value {
+				t.Errorf("joined %q, want %q", got, c.Value)
+			}
+		})
+	}
+}

@@ -1,0 +1,70 @@
+package telemetry
+
+import (
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/verdict"
+)
+
+// Reporter reports the checks of one handler: placeholders, metrics, log lines
+// and events.
+type Reporter struct {
+	detections Detections
+	subject    string
+	foreign    *doubt
+	nameless   *doubt
+}
+
+// NewReporter returns a reporter. Subject is the claim that names the user.
+func NewReporter(detections Detections, subject string) *Reporter {
+	return &Reporter{detections: detections, subject: subject, foreign: newDoubt(), nameless: newDoubt()}
+}
+
+// Checked reports the check of a request on a kind of route.
+func (p *Reporter) Checked(r *http.Request, check verdict.Check, where string) {
+	count(check.Judgement)
+	if replacer, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		replacer.Set("http.stale_session.verdict", string(check.Verdict))
+		replacer.Set("http.stale_session.reason", string(check.Reason))
+		replacer.Set("http.stale_session.subject", check.Subject)
+	}
+	switch {
+	case check.Verdict == verdict.Stale:
+		p.detections.report(r, check.Judgement, where)
+	case check.Dissent != nil:
+		p.detections.report(r, *check.Dissent, "beside another session")
+	}
+	p.doubt(check.Session)
+}
+
+// Dropped reports a stale session that was taken out of a response.
+func (p *Reporter) Dropped(r *http.Request, j verdict.Judgement) {
+	count(j)
+	p.detections.report(r, j, "response")
+}
+
+// doubt weighs whether sessions can be read at all.
+func (p *Reporter) doubt(s session.Session) {
+	if len(s.Tokens) == 0 {
+		if s.Failure == session.Undecodable {
+			p.foreign.raise(func(times int64) {
+				p.detections.Logger.Error("no session cookie seen so far could be read: is the secret the app's own, and are the cookie names right?",
+					zap.Int64("requests", times))
+			})
+		}
+		return
+	}
+	p.foreign.settle()
+	if s.Tokens[0].Claims.Subject != "" {
+		p.nameless.settle()
+		return
+	}
+	p.nameless.raise(func(times int64) {
+		p.detections.Logger.Error("no session token seen so far has the claim that names the user, so no session can be checked: name one that it has, as in `subject email` with `id email` for the users table",
+			zap.String("subject", p.subject), zap.Int64("requests", times))
+	})
+}

@@ -1,0 +1,99 @@
+package verdict
+
+import (
+	"slices"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
+)
+
+// Judgement is the verdict on one token, or on a request as a whole.
+type Judgement struct {
+	// Verdict is Live, Stale or Unknown for a token; any for a request.
+	Verdict Verdict
+	// Reason is set when the verdict is Stale.
+	Reason Reason
+	// Subject is the user id that the token names.
+	Subject string
+	// Source tells where the account came from; empty when none was found.
+	Source directory.Source
+}
+
+// Check is what was found out about the session of a request.
+type Check struct {
+	Judgement
+
+	// Session is what was read from the request.
+	Session session.Session
+
+	// Dissent is the judgement on a stale token that stands beside another
+	// that is not; nil when there is none.
+	Dissent *Judgement
+
+	// Ended holds the names of the cookies that hold an ended session, and
+	// nothing else: they are to be cleared.
+	Ended []string
+
+	// Strip tells that no session cookie of the request may reach the app.
+	Strip bool
+}
+
+// Whole decides about a request, given the judgement on each token that its
+// cookies can be read as.
+//
+// A session ends only when every token is stale. A token that could not be
+// judged makes the whole unknown. When a stale token stands beside another
+// that is not, the app might act on either, so neither may reach it and the
+// request goes on as anonymous; it ends nobody's session, or a cookie tossed
+// in from elsewhere could. Cookies that were too large to look at do not reach
+// the app either, for the same reason.
+func Whole(s session.Session, tokens []Judgement) Check {
+	if len(tokens) == 0 {
+		return Check{Judgement: Judgement{Verdict: withoutToken(s.Failure)}, Session: s, Strip: s.TooLarge}
+	}
+	whole := Check{Judgement: tokens[0], Session: s}
+	for _, j := range tokens[1:] {
+		if (j.Verdict == Stale) != (whole.Verdict == Stale) {
+			return disagreeing(s, tokens)
+		}
+		if j.Verdict == Unknown {
+			whole.Judgement = j
+		}
+	}
+	if whole.Verdict == Stale {
+		whole.Ended, whole.Strip = s.Names, true
+	}
+	return whole
+}
+
+// withoutToken is the verdict on a request that holds no token.
+func withoutToken(failure session.Failure) Verdict {
+	switch failure {
+	case "":
+		return Anonymous
+	case session.KeysUnavailable:
+		return Unknown
+	default:
+		return Invalid
+	}
+}
+
+// disagreeing is the check of a request of which some tokens are stale and
+// others are not.
+func disagreeing(s session.Session, tokens []Judgement) Check {
+	check := Check{Judgement: Judgement{Verdict: Anonymous}, Session: s, Strip: true}
+	var kept []string
+	for i, j := range tokens {
+		if j.Verdict == Stale {
+			if check.Dissent == nil {
+				check.Dissent = &tokens[i]
+			}
+			check.Ended = append(check.Ended, s.Tokens[i].Names...)
+		} else {
+			kept = append(kept, s.Tokens[i].Names...)
+		}
+	}
+	slices.Sort(check.Ended)
+	check.Ended = slices.DeleteFunc(slices.Compact(check.Ended), func(name string) bool { return slices.Contains(kept, name) })
+	return check
+}
