@@ -1,0 +1,278 @@
+// Package pgtest runs a real Postgres server of its own in a temporary
+// directory, for tests, the demo and benchmarks.
+package pgtest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Ports are taken from below the range that systems give to outgoing
+// connections, so that none of these gets in the way.
+const (
+	firstPort = 15000
+	lastPort  = 31000
+)
+
+// Server is a running server. Its superuser is postgres, without a password.
+type Server struct {
+	bin, dir string
+	port     int
+	owner    *syscall.Credential
+	settings []string
+
+	mu      sync.Mutex
+	process *exec.Cmd
+	ended   chan struct{}
+
+	databases atomic.Int64
+}
+
+// Start makes a new server and waits until it answers. Settings are further
+// ones, such as max_connections=10.
+func Start(ctx context.Context, settings ...string) (*Server, error) {
+	bin, err := Find(ctx)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "pg")
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{bin: bin, dir: dir, settings: settings}
+	if err := s.init(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// init makes the data directory and starts the server.
+func (s *Server) init(ctx context.Context) error {
+	if os.Geteuid() == 0 { // Postgres refuses to run as root
+		s.owner = unprivileged()
+		if err := os.Chown(s.dir, int(s.owner.Uid), int(s.owner.Gid)); err != nil {
+			return err
+		}
+	}
+	if err := s.run(ctx, "initdb", "-D", s.data(), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions"); err != nil {
+		return err
+	}
+	return s.start(ctx)
+}
+
+// run runs a program of the server's to its end.
+func (s *Server) run(ctx context.Context, program string, args ...string) error {
+	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, program), args...)
+	cmd.SysProcAttr = s.attributes()
+	cmd.Dir = s.dir
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", program, err, bytes.TrimSpace(out))
+	}
+	return nil
+}
+
+func (s *Server) data() string { return filepath.Join(s.dir, "data") }
+
+// start starts the server, on another port when the first is taken.
+func (s *Server) start(ctx context.Context) error {
+	var err error
+	for range 5 {
+		if s.port == 0 {
+			if s.port, err = freePort(ctx); err != nil {
+				return err
+			}
+		}
+		if err = s.launch(ctx); err == nil {
+			return nil
+		}
+		s.port = 0
+	}
+	return err
+}
+
+// launch starts the server's process and waits until it answers.
+func (s *Server) launch(ctx context.Context) error {
+	log, err := os.OpenFile(s.LogFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	args := []string{
+		"-D", s.data(), "-k", s.dir, "-p", strconv.Itoa(s.port), "-c", "listen_addresses=127.0.0.1",
+		"-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off",
+		"-c", "shared_buffers=16MB", "-c", "max_connections=60", "-c", "timezone=UTC", "-c", "dynamic_shared_memory_type=mmap",
+	}
+	for _, setting := range s.settings {
+		args = append(args, "-c", setting)
+	}
+	cmd := exec.Command(filepath.Join(s.bin, "postgres"), args...) //nolint:noctx // it outlives the context
+	cmd.SysProcAttr = s.attributes()
+	cmd.Dir = s.dir
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
+	cmd.Stdout, cmd.Stderr = log, log
+	ended := make(chan struct{})
+	started := make(chan error)
+	go superviseProcess(cmd, started, ended)
+	if err := <-started; err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.process, s.ended = cmd, ended
+	s.mu.Unlock()
+	return s.await(ctx, ended)
+}
+
+// await waits until the server answers.
+func (s *Server) await(ctx context.Context, ended <-chan struct{}) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for {
+		conn, err := pgx.Connect(ctx, s.DSN("postgres"))
+		if err == nil {
+			return conn.Close(ctx)
+		}
+		select {
+		case <-ended:
+			return fmt.Errorf("the server ended at once: %s", s.Log())
+		case <-ctx.Done():
+			return errors.Join(fmt.Errorf("the server does not answer: %w", err), s.Stop())
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// freePort returns a port that nobody listens on.
+func freePort(ctx context.Context) (int, error) {
+	for range 100 {
+		port := firstPort + rand.IntN(lastPort-firstPort) //nolint:gosec // a port is no secret
+		var listen net.ListenConfig
+		listener, err := listen.Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err == nil {
+			return port, listener.Close()
+		}
+	}
+	return 0, errors.New("no free port was found")
+}
+
+// DSN returns the address of a database of the server.
+func (s *Server) DSN(database string) string {
+	return "postgres://postgres@" + s.Address() + "/" + database + "?sslmode=disable"
+}
+
+// Address returns the host and port that the server listens on.
+func (s *Server) Address() string {
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port))
+}
+
+// Exec runs SQL commands in a database.
+func (s *Server) Exec(ctx context.Context, database string, commands ...string) error {
+	conn, err := pgx.Connect(ctx, s.DSN(database))
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	for _, command := range commands {
+		if _, err := conn.Exec(ctx, command); err != nil {
+			return fmt.Errorf("%s: %w", command, err)
+		}
+	}
+	return nil
+}
+
+// LogFile returns the path of the server's log.
+func (s *Server) LogFile() string { return filepath.Join(s.dir, "log") }
+
+// Log returns what the server has logged.
+func (s *Server) Log() string {
+	text, err := os.ReadFile(s.LogFile())
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}
+
+// Stop ends the server, as an administrator does: connections are broken off.
+func (s *Server) Stop() error { return s.end(syscall.SIGINT) }
+
+// Kill ends the server at once, as a crash does.
+func (s *Server) Kill() error { return s.end(syscall.SIGQUIT) }
+
+func (s *Server) end(signal syscall.Signal) error {
+	s.mu.Lock()
+	process, ended := s.process, s.ended
+	s.process = nil
+	s.mu.Unlock()
+	if process == nil {
+		return nil
+	}
+	if err := process.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	select {
+	case <-ended:
+		return nil
+	case <-time.After(20 * time.Second):
+		return errors.Join(errors.New("the server did not end"), process.Process.Kill())
+	}
+}
+
+// Restart starts the server again where it was, on the same port.
+func (s *Server) Restart(ctx context.Context) error {
+	if err := s.Stop(); err != nil {
+		return err
+	}
+	return s.launch(ctx)
+}
+
+// Close ends the server and removes all that it has written.
+func (s *Server) Close() error {
+	return errors.Join(s.Stop(), os.RemoveAll(s.dir))
+}
+
+// supervise starts a process and waits for its end.
+func supervise(cmd *exec.Cmd, started chan<- error, ended chan<- struct{}) {
+	err := cmd.Start()
+	started <- err
+	if err == nil {
+		_ = cmd.Wait() // its end is what counts
+	}
+	close(ended)
+}
+
+// NewDatabase makes an empty database with a name of its own, and returns the
+// name.
+func (s *Server) NewDatabase(ctx context.Context) (string, error) {
+	name := "db" + strconv.FormatInt(s.databases.Add(1), 10)
+	return name, s.Exec(ctx, "postgres", "create database "+name)
+}
+
+// Main runs the tests of a package with a server, and returns their exit code:
+// for TestMain.
+func Main(run func(*Server) int) int {
+	server, err := Start(context.Background())
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	code := run(server)
+	if err := server.Close(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
