@@ -1,0 +1,180 @@
+// Package answer answers requests whose session is stale, in the way that fits
+// who asks, and clears cookies.
+package answer
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// What Config.Respond can be.
+const (
+	// Auto redirects people who navigate, and answers 401 to everything else.
+	Auto = "auto"
+	// Redirect always redirects.
+	Redirect = "redirect"
+	// JSON always answers 401.
+	JSON = "json"
+	// ErrorRoute returns an error with status 401 for Caddy's error routes.
+	ErrorRoute = "error"
+)
+
+// Config says how stale sessions are answered.
+type Config struct {
+	// SignIn is the path or URL of the sign-in page. It may have a query.
+	SignIn string
+	// Respond is Auto, Redirect, JSON or ErrorRoute. Default: Auto.
+	Respond string
+	// CookieNames are the session cookies that ClearSession clears.
+	CookieNames []string
+	// CookieDomain is a domain that cookies are cleared for as well; empty for
+	// none.
+	CookieDomain string
+}
+
+// Responder answers requests. It is safe for use by several goroutines.
+type Responder struct {
+	config Config
+	signIn url.URL
+	body   []byte
+}
+
+// message is what people are told.
+const message = "Your session is no longer valid. Please sign in again."
+
+// New returns a responder, or an error that says which option is wrong.
+func New(config Config) (*Responder, error) {
+	if config.Respond == "" {
+		config.Respond = Auto
+	}
+	switch config.Respond {
+	case Auto, Redirect, JSON, ErrorRoute:
+	default:
+		return nil, fmt.Errorf("respond is %q; it can be one of %q", config.Respond, []string{Auto, Redirect, JSON, ErrorRoute})
+	}
+	if config.CookieDomain != "" && (&http.Cookie{Name: "a", Domain: config.CookieDomain}).Valid() != nil {
+		return nil, fmt.Errorf("cookie_domain is %q; it must be a domain, such as example.com", config.CookieDomain)
+	}
+	signIn, err := readSignIn(config.SignIn)
+	if err != nil {
+		return nil, err
+	}
+	a := &Responder{config: config, signIn: *signIn}
+	a.body, err = json.Marshal(map[string]string{"error": "stale_session", "message": message, "signIn": a.location("")})
+	return a, err
+}
+
+// readSignIn reads the address of the sign-in page. It must lead nowhere but
+// where it seems to.
+func readSignIn(address string) (*url.URL, error) {
+	u, err := url.Parse(address)
+	local := strings.HasPrefix(address, "/") && !strings.HasPrefix(address, "//")
+	switch {
+	case err != nil || strings.ContainsAny(address, "\\ ;"):
+	case local && u.Host == "" && u.Scheme == "":
+		return u, nil
+	case !local && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.User == nil:
+		return u, nil
+	}
+	return nil, fmt.Errorf("sign_in is %q; it must be a path that begins with one slash, or an http(s) URL", address)
+}
+
+// Stale answers a request whose session is stale, and clears cookies of the
+// names.
+func (a *Responder) Stale(w http.ResponseWriter, r *http.Request, names []string) error {
+	a.Clear(w.Header(), r, names, nil)
+	switch a.kind(r) {
+	case ErrorRoute:
+		return caddyhttp.Error(http.StatusUnauthorized, errors.New("stale session"))
+	case Redirect:
+		w.Header().Set("Location", a.location(callback(r)))
+		w.WriteHeader(http.StatusSeeOther)
+		return nil
+	}
+	if r.Header.Get("Next-Action") != "" {
+		// The client of a Server Action goes to this address, whatever the
+		// status and without a type behind it: next 14.2, 15.5 and 16.4,
+		// client/components/router-reducer/reducers/server-action-reducer.js.
+		w.Header().Set("X-Action-Redirect", a.location(""))
+	}
+	return writeJSON(w, r, http.StatusUnauthorized, a.body)
+}
+
+// kind is Redirect, JSON or ErrorRoute.
+func (a *Responder) kind(r *http.Request) string {
+	switch {
+	case a.config.Respond != Auto:
+		return a.config.Respond
+	case navigates(r):
+		return Redirect
+	}
+	return JSON
+}
+
+// location is the address of the sign-in page with the way back and the reason
+// added, unless it has such parameters already.
+func (a *Responder) location(callback string) string {
+	u := a.signIn
+	has := u.Query()
+	add := func(name, value string) {
+		if value == "" || has.Has(name) {
+			return
+		}
+		if u.RawQuery != "" {
+			u.RawQuery += "&"
+		}
+		u.RawQuery += name + "=" + url.QueryEscape(value)
+	}
+	add("callbackUrl", callback)
+	add("error", "SessionRequired")
+	return u.String()
+}
+
+// ClearSession clears the session of the caller: by POST, and not for another
+// site. Names are cookies of the request, which it clears besides the
+// configured ones.
+func (a *Responder) ClearSession(w http.ResponseWriter, r *http.Request, names []string) error {
+	switch {
+	case r.Method != http.MethodPost:
+		w.Header().Set("Allow", http.MethodPost)
+		return writeJSON(w, r, http.StatusMethodNotAllowed, []byte(`{"error":"method_not_allowed","message":"Use POST."}`))
+	case crossSite(r):
+		return writeJSON(w, r, http.StatusForbidden, []byte(`{"error":"cross_site","message":"The request comes from another site."}`))
+	}
+	a.Clear(w.Header(), r, append(append([]string(nil), a.config.CookieNames...), names...), nil)
+	return writeJSON(w, r, http.StatusOK, []byte(`{"success":true,"message":"Session cleared successfully"}`))
+}
+
+// crossSite tells whether a page of another origin has made the request. One
+// of a sibling domain counts too. Programs such as curl say nothing of it.
+func crossSite(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "", "none", "same-origin":
+	default:
+		return true
+	}
+	origins := r.Header.Values("Origin")
+	if len(origins) == 0 {
+		return false
+	}
+	origin, err := url.Parse(origins[0])
+	return err != nil || len(origins) > 1 || origin.Host == "" || !strings.EqualFold(origin.Host, r.Host)
+}
+
+// writeJSON writes an answer that nobody may keep.
+func writeJSON(w http.ResponseWriter, r *http.Request, status int, body []byte) error {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	_, err := w.Write(body)
+	return err
+}

@@ -1,0 +1,141 @@
+package directory
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Class is a kind of failure to look an account up.
+type Class string
+
+// The classes of failures.
+const (
+	// Down: the server cannot be reached or takes no connection.
+	Down Class = "down"
+	// Slow: it did not answer in time.
+	Slow Class = "slow"
+	// Refused: the database, the user or the password is not accepted.
+	Refused Class = "refused"
+	// Schema: the table or a column is missing or is not what it should be.
+	Schema Class = "schema"
+	// Rights: the role may not read.
+	Rights Class = "rights"
+	// Standby: a standby server has no such row, which proves nothing.
+	Standby Class = "standby"
+	// Busy: too many lookups are under way.
+	Busy Class = "busy"
+	// Other: anything else.
+	Other Class = "other"
+)
+
+// Error is a failure to look an account up. It says what to do, and never
+// holds a subject or a password.
+type Error struct {
+	// Class is the kind of failure.
+	Class Class
+	// Code is the SQLSTATE, empty when the server gave none.
+	Code string
+	text string
+}
+
+// Error says what failed and what to do.
+func (e *Error) Error() string {
+	if e.Code == "" {
+		return e.text
+	}
+	return e.text + " (SQLSTATE " + e.Code + ")"
+}
+
+// down tells whether an error is one of the database being away, for which
+// asking again at once is no use.
+func down(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && (e.Class == Down || e.Class == Slow || e.Class == Refused || e.Class == Busy)
+}
+
+// states tells the class of a SQLSTATE, or of its first two characters, and
+// what to do.
+var states = map[string]struct {
+	class Class
+	text  string
+}{
+	"08":    {Down, "the connection to the database failed"},
+	"57P01": {Down, "the database server is shutting down or ended the connection"},
+	"57P02": {Down, "the database server crashed"},
+	"57P03": {Down, "the database server is starting up or shutting down"},
+	"57P05": {Down, "the database server ended an idle connection"},
+	"53":    {Down, "the database server is out of resources"},
+	"53300": {Down, "the database takes no more connections: raise max_connections, or the limit of the role; lookups need two"},
+	"57014": {Slow, "the database did not answer in time"},
+	"55P03": {Slow, "the users table is locked, by a migration perhaps"},
+	"40":    {Slow, "the database broke the query off: a replica that caught up, perhaps"},
+	"28":    {Refused, "the database does not accept the user or its password: check `database`"},
+	"3D000": {Refused, "the database does not exist, or is being recreated"},
+	"42501": {Rights, "the role may not read the users table: GRANT USAGE ON its schema and SELECT ON the table or its columns"},
+	"42P01": {Schema, "the users table does not exist: a migration is running, or `users` is wrong"},
+	"3F000": {Schema, "the schema of the users table does not exist: a migration is running, or `users` is wrong"},
+	"42703": {Schema, "a column of the users table does not exist: a migration is running, or `users` is wrong"},
+	"42":    {Schema, "the database refuses the query: the users table has changed, or `query` is wrong"},
+	"0A000": {Schema, "the users table has changed"},
+}
+
+// classify makes an Error of an error of the driver.
+func classify(err error) error {
+	var known *Error
+	if err == nil || errors.As(err, &known) {
+		return err
+	}
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		for _, code := range []string{pg.Code, pg.Code[:min(2, len(pg.Code))]} {
+			if state, ok := states[code]; ok {
+				return &Error{Class: state.class, Code: pg.Code, text: state.text}
+			}
+		}
+		return &Error{Class: Other, Code: pg.Code, text: "the database answered with an error"}
+	}
+	var network net.Error
+	var connect *pgconn.ConnectError
+	switch {
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return &Error{Class: Slow, text: "the database did not answer in time"}
+	case errors.As(err, &network) && network.Timeout():
+		return &Error{Class: Slow, text: "the database did not answer in time"}
+	case errors.As(err, &connect):
+		return &Error{Class: Down, text: fmt.Sprintf("no connection to the database at %s", place(connect.Config))}
+	}
+	return &Error{Class: Down, text: "the connection to the database failed"}
+}
+
+// place names a server without a user, a password or options.
+func place(config *pgconn.Config) string {
+	if config == nil {
+		return "an unknown place"
+	}
+	if strings.HasPrefix(config.Host, "/") {
+		return config.Host
+	}
+	return net.JoinHostPort(config.Host, fmt.Sprint(config.Port))
+}
+
+// broken tells whether an error is one of a connection, so that another one
+// may do better.
+func broken(err error) bool {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return strings.HasPrefix(pg.Code, "08") || strings.HasPrefix(pg.Code, "57P0")
+	}
+	return !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled)
+}
+
+// refusesSettings tells whether a pooler refused a connection for settings of
+// a session.
+func refusesSettings(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "08P01" && strings.Contains(pg.Message, "unsupported startup parameter")
+}

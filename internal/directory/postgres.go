@@ -1,0 +1,278 @@
+package directory
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/maypok86/otter/v2"
+	"github.com/sony/gobreaker/v2"
+	"go.uber.org/zap"
+	"golang.org/x/sync/singleflight"
+)
+
+// Config says where accounts are looked up.
+type Config struct {
+	// DSN returns the address of the database. It is called when the directory
+	// is opened, and again for each connection, so that a password that was
+	// changed is taken up.
+	DSN func() (string, error)
+	// Users names the users table and its columns.
+	Users Users
+	// Query takes the place of the users table: one parameter, a text[] of
+	// subjects; a row with the column id for each that exists, and optionally
+	// created_at, valid_after, disabled and the columns of Users.Match.
+	Query string
+	// Timeout is how long a lookup is waited for. Default: 500ms.
+	Timeout time.Duration
+	// TTL and AbsentTTL are how long an account and the absence of one are
+	// used without asking again. Defaults: 30s, 5s.
+	TTL, AbsentTTL time.Duration
+	// Size is how many accounts are held at most. Default: 100000.
+	Size int
+	// Logger returns the logger to use; it is called for each line, because a
+	// directory outlives the configuration that opened it.
+	Logger func() *zap.Logger
+}
+
+// Users names the users table and its columns. What is empty is found in the
+// catalogue, if it has a well-known name.
+type Users struct {
+	// Table is the table, with its schema if it needs one.
+	Table string
+	// ID is the column of the subject. Default: id.
+	ID string
+	// CreatedAt and ValidAfter are columns of times.
+	CreatedAt, ValidAfter string
+	// Disabled are columns any of which disables the user.
+	Disabled []string
+	// Match are the columns to be returned as text.
+	Match []string
+}
+
+// How lookups are bounded.
+const (
+	defaultTimeout   = 500 * time.Millisecond
+	defaultTTL       = 30 * time.Second
+	defaultAbsentTTL = 5 * time.Second
+	defaultSize      = 100_000
+	// lastKnown is how long an account is used while the database cannot be
+	// asked.
+	lastKnown = 10 * time.Minute
+	// queryTimeout bounds a query, which goes on when nobody waits any more.
+	queryTimeout = 2 * time.Second
+	// maxLookups is how many lookups can be under way.
+	maxLookups = 1024
+	// breakAfter failures in a row nobody waits for the database any more, and
+	// it is tried once every breakFor.
+	breakAfter = 3
+	breakFor   = time.Second
+)
+
+// Postgres is a directory in a Postgres database. It is safe for use by
+// several goroutines.
+type Postgres struct {
+	config    Config
+	address   address
+	dsn       string
+	pool      *pgxpool.Pool
+	statement atomic.Pointer[statement]
+	finding   sync.Mutex
+	unpooled  atomic.Bool // set once a pooler has refused settings of a session
+	cache     *otter.Cache[string, entry]
+	lookups   singleflight.Group
+	slots     chan struct{}
+	breaker   *gobreaker.CircuitBreaker[Account]
+	journal   journal
+	now       func() time.Time
+}
+
+// entry is an account in the cache.
+type entry struct {
+	account Account
+	at      time.Time
+}
+
+// Open opens a directory. It does not connect: only a configuration that
+// cannot be right is an error.
+func Open(config Config) (*Postgres, error) {
+	config.Timeout = cmp.Or(config.Timeout, defaultTimeout)
+	config.TTL = cmp.Or(config.TTL, defaultTTL)
+	config.AbsentTTL = min(cmp.Or(config.AbsentTTL, defaultAbsentTTL), config.TTL)
+	config.Size = cmp.Or(config.Size, defaultSize)
+	if config.Query != "" && config.Users.Table != "" {
+		return nil, errors.New("both a users table and a query are given: give one of them")
+	}
+	if config.Users.Table != "" {
+		if _, err := splitName(config.Users.Table); err != nil {
+			return nil, err
+		}
+	}
+	dsn, err := config.DSN()
+	if err != nil {
+		return nil, err
+	}
+	at, err := readAddress(dsn)
+	if err != nil {
+		return nil, err
+	}
+	pooled, err := at.poolConfig()
+	if err != nil {
+		return nil, err
+	}
+	p := &Postgres{
+		config: config, address: at, dsn: dsn, now: time.Now,
+		slots: make(chan struct{}, maxLookups),
+	}
+	p.unpooled.Store(!at.pooled)
+	p.journal.logger = config.Logger
+	p.cache, err = otter.New(&otter.Options[string, entry]{
+		MaximumSize: config.Size, ExpiryCalculator: otter.ExpiryWriting[string, entry](lastKnown),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("making the cache: %w", err)
+	}
+	p.breaker = gobreaker.NewCircuitBreaker[Account](gobreaker.Settings{
+		Timeout:      breakFor,
+		ReadyToTrip:  func(counts gobreaker.Counts) bool { return counts.ConsecutiveFailures >= breakAfter },
+		IsSuccessful: func(err error) bool { return !down(err) },
+	})
+	pooled.BeforeConnect = p.prepareConnection
+	// A pool connects when it is used.
+	if p.pool, err = pgxpool.NewWithConfig(context.Background(), pooled); err != nil {
+		return nil, errDSN
+	}
+	return p, nil
+}
+
+// Close ends the directory's connections. Lookups that are under way fail.
+func (p *Postgres) Close() {
+	p.pool.Close()
+	p.cache.StopAllGoroutines()
+}
+
+func (p *Postgres) log() *zap.Logger { return p.config.Logger() }
+
+// prepareConnection takes up a password that was changed, and tells the
+// session what it may do where nothing pools it.
+func (p *Postgres) prepareConnection(_ context.Context, config *pgx.ConnConfig) error {
+	if dsn, err := p.config.DSN(); err == nil && dsn != p.dsn {
+		if at, err := readAddress(dsn); err == nil {
+			if changed, err := at.poolConfig(); err == nil {
+				config.User, config.Password = changed.ConnConfig.User, changed.ConnConfig.Password
+			}
+		}
+	}
+	if !p.unpooled.Load() {
+		return nil
+	}
+	for name, value := range sessionSettings {
+		if _, set := config.RuntimeParams[name]; !set {
+			config.RuntimeParams[name] = value
+		}
+	}
+	return nil
+}
+
+// query looks a subject up, once more on another connection when the first one
+// turns out to be broken: after a restart of the server all idle ones are.
+func (p *Postgres) query(ctx context.Context, subject string) (Account, error) {
+	account, err := p.queryOnce(ctx, subject)
+	switch {
+	case err == nil:
+		return account, nil
+	case refusesSettings(err):
+		p.unpooled.Store(false)
+	case broken(err) && classOf(err) == Down:
+		p.pool.Reset()
+	case classOf(err) == Schema:
+		p.statement.Store(nil)
+	default:
+		return Account{}, err
+	}
+	return p.queryOnce(ctx, subject)
+}
+
+// classOf is the class of an error of the driver or of our own.
+func classOf(err error) Class {
+	var e *Error
+	if errors.As(classify(err), &e) {
+		return e.Class
+	}
+	return Other
+}
+
+func (p *Postgres) queryOnce(ctx context.Context, subject string) (Account, error) {
+	conn, err := p.pool.Acquire(ctx)
+	if err != nil {
+		return Account{}, err
+	}
+	defer conn.Release()
+	s, err := p.ready(ctx, conn.Conn())
+	if err != nil {
+		return Account{}, err
+	}
+	subject, possible := s.id.canonical(subject)
+	if !possible {
+		p.doubt(ctx, conn.Conn(), s)
+		return Account{}, nil
+	}
+	rows, err := conn.Query(ctx, s.sql, []string{subject})
+	if err != nil {
+		return Account{}, err
+	}
+	accounts, err := s.scan(rows, 1)
+	if err != nil {
+		return Account{}, err
+	}
+	p.cache.Set(subject, entry{accounts[0], p.now()})
+	if accounts[0].Exists {
+		p.journal.found.Store(true)
+	} else {
+		p.doubt(ctx, conn.Conn(), s)
+	}
+	return accounts[0], nil
+}
+
+// ready returns the statement, and looks into the catalogue for it when there
+// is none or it is old.
+func (p *Postgres) ready(ctx context.Context, conn *pgx.Conn) (*statement, error) {
+	if s := p.statement.Load(); s != nil && p.now().Sub(s.made) < statementAge {
+		return s, nil
+	}
+	p.finding.Lock()
+	defer p.finding.Unlock()
+	old := p.statement.Load()
+	if old != nil && p.now().Sub(old.made) < statementAge {
+		return old, nil
+	}
+	s, err := p.discover(ctx, conn)
+	if err != nil {
+		p.statement.Store(nil)
+		return nil, err
+	}
+	s.made = p.now()
+	p.statement.Store(s)
+	p.journal.ready(s)
+	return s, nil
+}
+
+// doubt raises the alarm when no subject was ever found in a table that has
+// rows: then the configuration is wrong, or everybody is gone.
+func (p *Postgres) doubt(ctx context.Context, conn *pgx.Conn, s *statement) {
+	if !p.journal.suspicious(p.now()) || s.table == "" {
+		return
+	}
+	var rows bool
+	if err := conn.QueryRow(ctx, "select exists (select from "+s.table+")").Scan(&rows); err != nil || !rows {
+		return
+	}
+	p.log().Error("no subject of the sessions seen so far has a row in the users table, which has rows: either all of them are stale, or `subject` or `database` is wrong; `mode observe` ends no session while you look, and `subject email` with `users { id email }` finds users by e-mail",
+		zap.String("table", s.table), zap.Int64("subjects", p.journal.absent.Load()))
+}

@@ -1,0 +1,211 @@
+package directory
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// statement is the query that looks accounts up, made for the table or query
+// as it was found.
+type statement struct {
+	sql     string
+	id      idType
+	table   string // quoted, empty for a query of the user's
+	matched []string
+	made    time.Time
+	summary string // what was found, for the log
+}
+
+// columns are the columns of a table or query: their types by name.
+type columns map[string]string
+
+// source is what the statement reads from.
+type source struct {
+	from    string // SQL after "left join", without an alias
+	table   string
+	columns columns
+}
+
+// newStatement makes the statement for a source. Users names the columns;
+// names that are empty are not used.
+func newStatement(from source, users Users) (*statement, error) {
+	idName, ok := from.columns[users.ID]
+	if !ok {
+		return nil, from.missing("id", users.ID)
+	}
+	id, ok := idTypeOf(idName)
+	if !ok {
+		return nil, schemaError("the id column %q is of type %s; text, varchar, citext, uuid and integers can be looked up", users.ID, idName)
+	}
+	created, err := from.time("created_at", users.CreatedAt)
+	if err != nil {
+		return nil, err
+	}
+	validAfter, err := from.time("valid_after", users.ValidAfter)
+	if err != nil {
+		return nil, err
+	}
+	disabled, err := from.disabled(users.Disabled)
+	if err != nil {
+		return nil, err
+	}
+	matched := make([]string, len(users.Match))
+	for i, name := range users.Match {
+		if _, ok := from.columns[name]; !ok {
+			return nil, from.missing("match", name)
+		}
+		matched[i] = column(name) + "::text"
+	}
+	// The id's own type keeps its index in use. Left join: a row comes back
+	// for each subject, and tells whether the server is a standby.
+	sql := fmt.Sprintf(`select k.ord, u.%s is not null, pg_is_in_recovery(), %s, %s, %s, array[%s]::text[]
+from unnest($1::text[]) with ordinality k(subject, ord)
+left join %s u on u.%s = k.subject::%s`,
+		quote(users.ID), created, validAfter, disabled, strings.Join(matched, ", "), from.from, quote(users.ID), id.name)
+	return &statement{
+		sql: sql, id: id, table: from.table, matched: users.Match,
+		summary: fmt.Sprintf("id %s (%s), created_at %s, valid_after %s, disabled %s, match %s", users.ID, id.name,
+			orNone(users.CreatedAt), orNone(users.ValidAfter), orNone(strings.Join(users.Disabled, " ")), orNone(strings.Join(users.Match, " "))),
+	}, nil
+}
+
+func orNone(text string) string {
+	if text == "" {
+		return "none"
+	}
+	return text
+}
+
+// time is the SQL of a time column as seconds since 1970. A timestamp without
+// a time zone counts as UTC, whatever the session's zone is.
+func (s source) time(option, name string) (string, error) {
+	if name == "" {
+		return "null::float8", nil
+	}
+	switch t, ok := s.columns[name]; {
+	case !ok:
+		return "", s.missing(option, name)
+	case !isTime(t):
+		return "", schemaError("the column %q of %s is of type %s; it must be a timestamp or a date", name, option, t)
+	}
+	// "infinity" has no number of seconds.
+	return fmt.Sprintf("case when isfinite(%[1]s) then extract(epoch from %[1]s)::float8 end", column(name)), nil
+}
+
+// isTime tells whether a type is a point in time.
+func isTime(t string) bool {
+	return t == "date" || strings.HasPrefix(t, "timestamp")
+}
+
+// disabled is the SQL that tells whether any of the columns disables the user.
+func (s source) disabled(names []string) (string, error) {
+	terms := []string{"false"}
+	for _, name := range names {
+		t, ok := s.columns[name]
+		switch c := column(name); {
+		case !ok:
+			return "", s.missing("disabled", name)
+		case t == "boolean":
+			terms = append(terms, "coalesce("+c+", false)")
+		case isTime(t):
+			terms = append(terms, "coalesce(extract(epoch from "+c+") <= extract(epoch from now()), false)")
+		case t == "smallint" || t == "integer" || t == "bigint":
+			terms = append(terms, "coalesce("+c+" <> 0, false)")
+		default:
+			return "", schemaError("the column %q of disabled is of type %s; it must be a boolean, a timestamp, a date or an integer", name, t)
+		}
+	}
+	return strings.Join(terms, " or "), nil
+}
+
+// missing says that a column does not exist, and names those that are alike.
+func (s source) missing(option, name string) error {
+	var near []string
+	for other := range s.columns {
+		if alike(other, name) {
+			near = append(near, other)
+		}
+	}
+	slices.Sort(near)
+	what := "the users table"
+	if s.table == "" {
+		what = "the query"
+	}
+	if len(near) > 0 {
+		return schemaError("%s has no column %q for %s; upper and lower case differ, and it has %q", what, name, option, near)
+	}
+	return schemaError("%s has no column %q for %s", what, name, option)
+}
+
+// alike tells whether two names are the same but for case, underscores and a
+// plural.
+func alike(a, b string) bool {
+	plain := func(s string) string {
+		return strings.TrimSuffix(strings.ReplaceAll(strings.ToLower(s), "_", ""), "s")
+	}
+	return plain(a) == plain(b)
+}
+
+func schemaError(format string, args ...any) error {
+	return &Error{Class: Schema, text: fmt.Sprintf(format, args...)}
+}
+
+// quote writes a name as an SQL identifier.
+func quote(names ...string) string {
+	return pgx.Identifier(names).Sanitize()
+}
+
+// column writes the name of a column of the joined table.
+func column(name string) string {
+	return "u." + quote(name)
+}
+
+// scan reads the rows of the statement: one for each subject, in any order.
+// It returns the accounts by the place of their subject, counted from 0.
+func (s *statement) scan(rows pgx.Rows, n int) ([]Account, error) {
+	defer rows.Close()
+	accounts := make([]Account, n)
+	standby := false
+	for rows.Next() {
+		var ord int64
+		var a Account
+		var created, validAfter *float64
+		var values []*string
+		if err := rows.Scan(&ord, &a.Exists, &standby, &created, &validAfter, &a.Disabled, &values); err != nil {
+			return nil, err
+		}
+		if !a.Exists {
+			continue
+		}
+		a.CreatedAt, a.ValidAfter = moment(created), moment(validAfter)
+		for i, value := range values {
+			if value == nil {
+				continue
+			}
+			if a.Columns == nil {
+				a.Columns = make(map[string]string, len(values))
+			}
+			a.Columns[s.matched[i]] = *value
+		}
+		accounts[ord-1] = a
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	if standby && slices.ContainsFunc(accounts, func(a Account) bool { return !a.Exists }) {
+		return nil, &Error{Class: Standby, text: "a standby server has no such user, which it may not have heard of yet: give the address of the primary"}
+	}
+	return accounts, nil
+}
+
+// moment is the time of seconds since 1970, zero for none.
+func moment(seconds *float64) time.Time {
+	if seconds == nil {
+		return time.Time{}
+	}
+	return time.UnixMicro(int64(*seconds * 1e6))
+}
