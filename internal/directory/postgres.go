@@ -214,16 +214,14 @@ func (p *Postgres) queryOnce(ctx context.Context, subject string) (Account, erro
 		return Account{}, err
 	}
 	defer conn.Release()
-	s, err := p.ready(ctx, conn.Conn())
-	if err != nil {
+	s, canonical, possible, err := p.prepare(ctx, conn.Conn(), subject)
+	switch {
+	case err != nil:
 		return Account{}, err
+	case !possible:
+		return p.absent(ctx, conn.Conn(), s, subject), nil
 	}
-	subject, possible := s.id.canonical(subject)
-	if !possible {
-		p.doubt(ctx, conn.Conn(), s)
-		return Account{}, nil
-	}
-	rows, err := conn.Query(ctx, s.sql, []string{subject})
+	rows, err := conn.Query(ctx, s.sql, []string{canonical})
 	if err != nil {
 		return Account{}, err
 	}
@@ -231,26 +229,53 @@ func (p *Postgres) queryOnce(ctx context.Context, subject string) (Account, erro
 	if err != nil {
 		return Account{}, err
 	}
-	p.cache.Set(subject, entry{accounts[0], p.now()})
-	if accounts[0].Exists {
-		p.journal.found.Store(true)
-	} else {
-		p.doubt(ctx, conn.Conn(), s)
+	if !accounts[0].Exists {
+		return p.absent(ctx, conn.Conn(), s, canonical), nil
 	}
+	p.journal.found.Store(true)
+	p.cache.Set(canonical, entry{accounts[0], p.now()})
 	return accounts[0], nil
 }
 
+// absent keeps that a subject has no row.
+func (p *Postgres) absent(ctx context.Context, conn *pgx.Conn, s *statement, subject string) Account {
+	if plausible(subject) {
+		p.cache.Set(subject, entry{at: p.now()})
+	}
+	p.doubt(ctx, conn, s)
+	return Account{}
+}
+
+// prepare returns the statement and the canonical form of a subject. Before a
+// subject is held to be impossible the catalogue is asked again: a migration
+// may have changed the type of the id.
+func (p *Postgres) prepare(ctx context.Context, conn *pgx.Conn, subject string) (*statement, string, bool, error) {
+	s, err := p.ready(ctx, conn, statementAge)
+	if err != nil {
+		return nil, "", false, err
+	}
+	canonical, possible := s.id.canonical(subject)
+	if possible || !plausible(subject) {
+		return s, canonical, possible, nil
+	}
+	if s, err = p.ready(ctx, conn, 0); err != nil {
+		return nil, "", false, err
+	}
+	canonical, possible = s.id.canonical(subject)
+	return s, canonical, possible, nil
+}
+
 // ready returns the statement, and looks into the catalogue for it when there
-// is none or it is old.
-func (p *Postgres) ready(ctx context.Context, conn *pgx.Conn) (*statement, error) {
-	if s := p.statement.Load(); s != nil && p.now().Sub(s.made) < statementAge {
+// is none or it is older than age.
+func (p *Postgres) ready(ctx context.Context, conn *pgx.Conn, age time.Duration) (*statement, error) {
+	asked := p.now()
+	if s := p.statement.Load(); s != nil && asked.Sub(s.made) < age {
 		return s, nil
 	}
 	p.finding.Lock()
 	defer p.finding.Unlock()
-	old := p.statement.Load()
-	if old != nil && p.now().Sub(old.made) < statementAge {
-		return old, nil
+	if s := p.statement.Load(); s != nil && asked.Sub(s.made) < age { // another one has looked meanwhile
+		return s, nil
 	}
 	s, err := p.discover(ctx, conn)
 	if err != nil {

@@ -114,7 +114,7 @@ func (s *Server) launch(ctx context.Context) error {
 	defer log.Close()
 	args := []string{
 		"-D", s.data(), "-k", s.dir, "-p", strconv.Itoa(s.port), "-c", "listen_addresses=127.0.0.1",
-		"-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off",
+		"-c", "fsync=off", "-c", "full_page_writes=off",
 		"-c", "shared_buffers=16MB", "-c", "max_connections=60", "-c", "timezone=UTC", "-c", "dynamic_shared_memory_type=mmap",
 	}
 	for _, setting := range s.settings {
@@ -275,4 +275,30 @@ func Main(run func(*Server) int) int {
 		return 1
 	}
 	return code
+}
+
+// Standby starts a server that follows this one, as a hot standby.
+func (s *Server) Standby(ctx context.Context) (*Server, error) {
+	dir, err := os.MkdirTemp("", "pg")
+	if err != nil {
+		return nil, err
+	}
+	standby := &Server{bin: s.bin, dir: dir, settings: s.settings, owner: s.owner}
+	if s.owner != nil {
+		if err := os.Chown(dir, int(s.owner.Uid), int(s.owner.Gid)); err != nil {
+			return nil, errors.Join(err, standby.Close())
+		}
+	}
+	host, port, err := net.SplitHostPort(s.Address())
+	if err != nil {
+		return nil, errors.Join(err, standby.Close())
+	}
+	err = s.run(ctx, "pg_basebackup", "-h", host, "-p", port, "-U", "postgres", "-D", standby.data(), "-R", "-X", "stream", "-c", "fast", "--no-sync")
+	if err == nil {
+		err = standby.start(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, standby.Close())
+	}
+	return standby, nil
 }
