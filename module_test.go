@@ -1,0 +1,674 @@
+package stalesession_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	_ "github.com/seed-4adef13c/caddy-stale-session"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/mint"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/pgtest"
+)
+
+const (
+	secret = "a secret of the app"
+	v4Name = "next-auth.session-token"
+	v5Name = "authjs.session-token"
+)
+
+// server is a real Postgres, which the tests of this package share.
+var server *pgtest.Server
+
+func TestMain(m *testing.M) {
+	os.Exit(pgtest.Main(func(s *pgtest.Server) int {
+		server = s
+		return m.Run()
+	}))
+}
+
+// users is the schema of a Prisma app, with users that are live, banned, and
+// in the place of others.
+const users = `create table "User" (
+	id text primary key, email text, "createdAt" timestamp(3) not null default current_timestamp,
+	disabled boolean, "sessionsValidAfter" timestamptz);
+insert into "User" (id, email) values ('live', 'live@example.com'), ('other', 'other@example.com');
+insert into "User" (id, disabled) values ('banned', true);
+insert into "User" (id, "sessionsValidAfter") values ('revoked', now());`
+
+// newDatabase makes a database of its own, and sets the app's environment.
+func newDatabase(t testing.TB) string {
+	t.Helper()
+	name, err := server.NewDatabase(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	execute(t, name, users)
+	t.Setenv("DATABASE_URL", server.DSN(name))
+	t.Setenv("NEXTAUTH_SECRET", secret)
+	for _, variable := range []string{"AUTH_SECRET", "AUTH_URL", "NEXTAUTH_URL", "STALE_SESSION_MODE"} {
+		t.Setenv(variable, "")
+	}
+	return name
+}
+
+func execute(t testing.TB, database string, commands ...string) {
+	t.Helper()
+	if err := server.Exec(context.Background(), database, commands...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// token makes a NextAuth v4 token that was issued an hour ago.
+func token(t testing.TB, subject string) string {
+	t.Helper()
+	made, err := mint.V4(secret, map[string]any{"sub": subject, "iat": time.Now().Add(-time.Hour).Unix()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made
+}
+
+func token5(t testing.TB, name, subject string) string {
+	t.Helper()
+	made, err := mint.V5(secret, name, map[string]any{"sub": subject, "iat": time.Now().Add(-time.Hour).Unix()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made
+}
+
+// guarded is the usual configuration: bare, for standard routes.
+const guarded = "@guarded path /admin* /api/admin* /api/upload*\n\tstale_session @guarded"
+
+// browser is the header of a person's navigation, api that of a fetch.
+func browser(cookies ...string) http.Header {
+	return http.Header{"Sec-Fetch-Mode": {"navigate"}, "Sec-Fetch-Dest": {"document"}, "Accept": {"text/html"}, "Cookie": cookies}
+}
+
+func api(cookies ...string) http.Header {
+	return http.Header{"Sec-Fetch-Mode": {"cors"}, "Sec-Fetch-Dest": {"empty"}, "Accept": {"*/*"}, "Cookie": cookies}
+}
+
+// TestEveryTokenLayoutAndAccount is the table of what happens to a request:
+// token × layout of the cookies × account → answer, and what the app sees.
+func TestEveryTokenLayoutAndAccount(t *testing.T) {
+	newDatabase(t)
+	app := caddytest.NewApp(t)
+	// Caddy itself refuses headers above its limit: let more come in here.
+	base := caddytest.Start(t, strings.Replace(caddytest.Site(guarded, app.Proxy()), "{\n", "{\n\tservers {\n\t\tmax_header_size 1MB\n\t}\n", 1))
+
+	live, gone, banned := token(t, "live"), token(t, "gone"), token(t, "banned")
+	half := len(gone) / 2
+	expired, err := mint.V4(secret, map[string]any{"sub": "gone", "exp": time.Now().Add(-time.Hour).Unix()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign, err := mint.V4("another secret", map[string]any{"sub": "gone"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	nameless, err := mint.V4(secret, map[string]any{"email": "x@y.z"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sprinkle := func(token string) string {
+		return token[:len(token)-3] + "!" + token[len(token)-3:] + "="
+	}
+
+	const stale, passed = "stale", "passed"
+	for name, c := range map[string]struct {
+		cookies []string
+		bearer  string
+		want    string
+		cleared []string // names, when stale or scrubbed
+		sees    []string // Cookie lines that the app sees; nil for those that were sent
+		bare    bool     // the app sees no Authorization
+	}{
+		"no cookie":                  {nil, "", passed, nil, nil, false},
+		"cookies of others":          {[]string{"theme=dark; next-auth.csrf-token=x"}, "", passed, nil, nil, false},
+		"live":                       {[]string{v4Name + "=" + live}, "", passed, nil, nil, false},
+		"live, v5":                   {[]string{v5Name + "=" + token5(t, v5Name, "live")}, "", passed, nil, nil, false},
+		"live, odd spacing":          {[]string{"a=b;  " + v4Name + " = " + live + ";c=d"}, "", passed, nil, nil, false},
+		"live, chunks":               {[]string{v4Name + ".0=" + live[:half] + "; " + v4Name + ".1=" + live[half:]}, "", passed, nil, nil, false},
+		"two live":                   {[]string{v4Name + "=" + live + "; " + v4Name + "=" + token(t, "other")}, "", passed, nil, nil, false},
+		"live Bearer":                {nil, "Bearer " + live, passed, nil, nil, false},
+		"somebody else's Bearer":     {nil, "Bearer sk_test_1", passed, nil, nil, false},
+		"another app's cookie":       {[]string{v4Name + "=" + foreign}, "", passed, nil, nil, false},
+		"expired":                    {[]string{v4Name + "=" + expired}, "", passed, nil, nil, false},
+		"a database session":         {[]string{v4Name + "=5c5b1f0e-8d3c-4d6e-9a43-3b1f5f4d2c11"}, "", passed, nil, nil, false},
+		"garbage":                    {[]string{v4Name + "=%%%...; " + v4Name + ".x=\""}, "", passed, nil, nil, false},
+		"a token that names no user": {[]string{v4Name + "=" + nameless}, "", passed, nil, nil, false},
+
+		"gone":                         {[]string{v4Name + "=" + gone}, "", stale, []string{v4Name}, nil, false},
+		"gone, v5":                     {[]string{v5Name + "=" + token5(t, v5Name, "gone")}, "", stale, []string{v5Name}, nil, false},
+		"gone, __Secure- v5":           {[]string{"__Secure-" + v5Name + "=" + token5(t, "__Secure-"+v5Name, "gone")}, "", stale, []string{"__Secure-" + v5Name}, nil, false},
+		"gone, v5 under the v4 name":   {[]string{v4Name + "=" + token5(t, v4Name, "gone")}, "", stale, []string{v4Name}, nil, false},
+		"banned":                       {[]string{v4Name + "=" + banned}, "", stale, []string{v4Name}, nil, false},
+		"revoked":                      {[]string{v4Name + "=" + token(t, "revoked")}, "", stale, []string{v4Name}, nil, false},
+		"gone, among others":           {[]string{"a=b; " + v4Name + "=" + gone + "; next-auth.csrf-token=x"}, "", stale, []string{v4Name}, nil, false},
+		"gone, chunks out of order":    {[]string{v4Name + ".1=" + gone[half:] + "; " + v4Name + ".0=" + gone[:half]}, "", stale, []string{v4Name + ".1", v4Name + ".0"}, nil, false},
+		"gone, a lone chunk":           {[]string{v4Name + ".7=" + gone}, "", stale, []string{v4Name + ".7"}, nil, false},
+		"gone, halves":                 {[]string{v4Name + "-a=" + gone[:half] + "; " + v4Name + "-b=" + gone[half:]}, "", stale, []string{v4Name + "-a", v4Name + "-b"}, nil, false},
+		"gone, quoted":                 {[]string{v4Name + "=\"" + gone + "\""}, "", stale, []string{v4Name}, nil, false},
+		"gone, percent-encoded":        {[]string{v4Name + "=%65" + gone[1:]}, "", stale, []string{v4Name}, nil, false},
+		"gone, sprinkled":              {[]string{v4Name + "=" + sprinkle(gone)}, "", stale, []string{v4Name}, nil, false},
+		"gone, doubled with garbage":   {[]string{v4Name + "=x; " + v4Name + "=" + gone}, "", stale, []string{v4Name}, nil, false},
+		"gone, in several lines":       {[]string{"a=b", v4Name + "=" + gone}, "", stale, []string{v4Name}, nil, false},
+		"gone and banned":              {[]string{v4Name + "=" + gone + "; " + v5Name + "=" + token5(t, v5Name, "banned")}, "", stale, []string{v4Name, v5Name}, nil, false},
+		"gone beside another app's":    {[]string{v4Name + "=" + gone + "; " + v5Name + "=" + foreign}, "", stale, []string{v4Name, v5Name}, nil, false},
+		"gone Bearer":                  {nil, "Bearer " + gone, stale, nil, nil, false},
+		"gone Bearer, percent-encoded": {nil, "Bearer %65" + gone[1:], stale, nil, nil, false},
+		"gone Bearer, an empty cookie": {[]string{v4Name + "="}, "Bearer " + gone, stale, []string{v4Name}, nil, false},
+
+		"live, then gone under the name": {[]string{"a=b; " + v4Name + "=" + live + "; " + v4Name + "=" + gone}, "", passed, nil, []string{"a=b"}, false},
+		"gone, then live under the name": {[]string{v4Name + "=" + gone + "; a=b; " + v4Name + "=" + live}, "", passed, nil, []string{"a=b"}, false},
+		"live, gone tossed in":           {[]string{v4Name + "=" + live + "; " + v5Name + "=" + token5(t, v5Name, "gone")}, "", passed, []string{v5Name}, []string{}, false},
+		"live, gone Bearer":              {[]string{v4Name + "=" + live}, "Bearer " + gone, passed, nil, []string{}, true},
+		"nameless, gone tossed in":       {[]string{v4Name + "=" + nameless + "; " + v5Name + "=" + token5(t, v5Name, "gone")}, "", passed, []string{v5Name}, []string{}, false},
+		"gone, hidden by 64 KiB":         {[]string{"a=b; " + v4Name + "=" + gone + "; " + v5Name + "=" + strings.Repeat("x", 64<<10)}, "", passed, nil, []string{"a=b"}, false},
+		"gone, hidden by 64 cookies":     {[]string{v4Name + "=" + gone + strings.Repeat("; "+v4Name+"-x=y", 64)}, "", passed, nil, []string{}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			header := browser(c.cookies...)
+			if c.cookies == nil {
+				delete(header, "Cookie")
+			}
+			if c.bearer != "" {
+				header.Set("Authorization", c.bearer)
+			}
+			response := caddytest.Do(t, http.MethodGet, base+"/admin/users?x=1&_rsc=abc&y=%2F", header)
+			seen := app.Seen()
+			if got := response.Cleared(); !slices.Equal(got, c.cleared) {
+				t.Errorf("cleared %q, want %q", got, c.cleared)
+			}
+			if len(c.cleared) > 0 && (response.Header.Get("Cache-Control") != "no-store" || !strings.Contains(response.Header.Get("Vary"), "Cookie")) {
+				t.Errorf("may be cached: %v", response.Header)
+			}
+			if c.want == stale {
+				const location = "/api/auth/signin?callbackUrl=%2Fadmin%2Fusers%3Fx%3D1%26y%3D%252F&error=SessionRequired"
+				if response.StatusCode != http.StatusSeeOther || response.Header.Get("Location") != location || len(seen) != 0 {
+					t.Errorf("status %d, location %q, the app saw %d requests", response.StatusCode, response.Header.Get("Location"), len(seen))
+				}
+				return
+			}
+			if response.StatusCode != http.StatusOK || response.Text != "app" || len(seen) != 1 {
+				t.Fatalf("status %d, body %q, the app saw %d requests", response.StatusCode, response.Text, len(seen))
+			}
+			want := c.sees
+			if want == nil {
+				want = c.cookies
+			}
+			if got := seen[0].Header.Values("Cookie"); !slices.Equal(got, want) {
+				t.Errorf("the app saw %q, want %q", got, want)
+			}
+			if got := seen[0].Header.Get("Authorization"); (got != c.bearer) != c.bare {
+				t.Errorf("the app saw Authorization %q", got)
+			}
+		})
+	}
+}
+
+func TestTheAnswerFitsTheAsker(t *testing.T) {
+	newDatabase(t)
+	app := caddytest.NewApp(t)
+	gone := v4Name + "=" + token(t, "gone")
+	const body = `{"error":"stale_session","message":"Your session is no longer valid. Please sign in again.","signIn":"/auth/signin?error=SessionRequired"}`
+	for name, c := range map[string]struct {
+		respond, method, path string
+		header                http.Header
+		status                int
+		location, action      string
+	}{
+		"a page":                    {"auto", "GET", "/admin", browser(gone), 303, "/auth/signin?callbackUrl=%2Fadmin&error=SessionRequired", ""},
+		"a form":                    {"auto", "POST", "/admin", browser(gone), 303, "/auth/signin?error=SessionRequired", ""},
+		"an old browser's page":     {"auto", "GET", "/admin", http.Header{"Accept": {"text/html,*/*;q=0.8"}, "Cookie": {gone}}, 303, "/auth/signin?callbackUrl=%2Fadmin&error=SessionRequired", ""},
+		"fetch":                     {"auto", "POST", "/api/upload", api(gone), 401, "", ""},
+		"curl":                      {"auto", "GET", "/admin", http.Header{"Accept": {"*/*"}, "Cookie": {gone}}, 401, "", ""},
+		"a program":                 {"auto", "GET", "/admin", http.Header{"Cookie": {gone}}, 401, "", ""},
+		"HEAD":                      {"auto", "HEAD", "/api/admin", api(gone), 401, "", ""},
+		"a Server Action":           {"auto", "POST", "/admin", http.Header{"Next-Action": {"x"}, "Accept": {"text/x-component"}, "Cookie": {gone}}, 401, "", "/auth/signin?error=SessionRequired"},
+		"client navigation (RSC)":   {"auto", "GET", "/admin?_rsc=1", http.Header{"Rsc": {"1"}, "Accept": {"*/*"}, "Cookie": {gone}}, 401, "", ""},
+		"a WebSocket":               {"auto", "GET", "/admin", http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Cookie": {gone}}, 401, "", ""},
+		"respond redirect to fetch": {"redirect", "GET", "/admin", api(gone), 303, "/auth/signin?callbackUrl=%2Fadmin&error=SessionRequired", ""},
+		"respond json to a page":    {"json", "GET", "/admin", browser(gone), 401, "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			base := caddytest.Start(t, caddytest.Site("@guarded path /admin* /api/*\n\tstale_session @guarded {\n\t\tsign_in /auth/signin\n\t\trespond "+c.respond+"\n\t}", app.Proxy()))
+			response := caddytest.Do(t, c.method, base+c.path, c.header)
+			if response.StatusCode != c.status || response.Header.Get("Location") != c.location || response.Header.Get("X-Action-Redirect") != c.action {
+				t.Errorf("status %d, location %q, action %q", response.StatusCode, response.Header.Get("Location"), response.Header.Get("X-Action-Redirect"))
+			}
+			if c.status == http.StatusUnauthorized {
+				want := body
+				if c.method == http.MethodHead {
+					want = ""
+				}
+				if response.Text != want || response.Header.Get("Content-Type") != "application/json" {
+					t.Errorf("%s: %s", response.Header.Get("Content-Type"), response.Text)
+				}
+			}
+			if got := response.Cleared(); !slices.Equal(got, []string{v4Name}) {
+				t.Errorf("cleared %q", got)
+			}
+			if len(app.Seen()) != 0 {
+				t.Error("the app was asked")
+			}
+		})
+	}
+	t.Run("a preflight passes", func(t *testing.T) {
+		base := caddytest.Start(t, caddytest.Site(guarded, app.Proxy()))
+		header := api(gone)
+		header.Set("Access-Control-Request-Method", "POST")
+		if response := caddytest.Do(t, http.MethodOptions, base+"/api/upload", header); response.StatusCode != http.StatusOK {
+			t.Errorf("status %d", response.StatusCode)
+		}
+	})
+	t.Run("handle_errors answers with respond error", func(t *testing.T) {
+		base := caddytest.Start(t, caddytest.Site("stale_session {\n\t\trespond error\n\t}", app.Proxy(),
+			`handle_errors 401 {`, `	respond "sorry: {http.stale_session.reason} {err.message}" 401`, `}`))
+		app.Seen()
+		response := caddytest.Do(t, http.MethodGet, base+"/admin", browser(gone))
+		if response.StatusCode != 401 || response.Text != "sorry: user_not_found stale session" || !slices.Equal(response.Cleared(), []string{v4Name}) || len(app.Seen()) != 0 {
+			t.Errorf("status %d: %q, cleared %q", response.StatusCode, response.Text, response.Cleared())
+		}
+	})
+}
+
+func TestTheClearingOfCookies(t *testing.T) {
+	newDatabase(t)
+	app := caddytest.NewApp(t)
+	secure := token5(t, "__Secure-"+v5Name, "gone")
+	for name, c := range map[string]struct {
+		options string
+		header  http.Header
+		want    []string
+	}{
+		"plain": {
+			"",
+			http.Header{"Cookie": {v4Name + "=" + token(t, "gone")}},
+			[]string{v4Name + "=; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; HttpOnly; SameSite=Lax"},
+		},
+		"behind a trusted HTTPS proxy": {
+			"",
+			http.Header{"Cookie": {v4Name + "=" + token(t, "gone")}, "X-Forwarded-Proto": {"https"}},
+			[]string{v4Name + "=; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; HttpOnly; Secure; SameSite=Lax"},
+		},
+		"with a prefix, and a domain": {
+			"cookie_domain example.com",
+			http.Header{"Cookie": {"__Secure-" + v5Name + "=" + secure + "; __Host-" + v5Name + "=" + token5(t, "__Host-"+v5Name, "gone")}},
+			[]string{
+				"__Secure-" + v5Name + "=; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; HttpOnly; Secure; SameSite=Lax",
+				"__Secure-" + v5Name + "=; Path=/; Domain=example.com; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; HttpOnly; Secure; SameSite=Lax",
+				"__Host-" + v5Name + "=; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; HttpOnly; Secure; SameSite=Lax",
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			site := caddytest.Site("stale_session {\n\t\t"+c.options+"\n\t}", app.Proxy())
+			site = strings.Replace(site, "{\n", "{\n\tservers {\n\t\ttrusted_proxies static 127.0.0.1\n\t}\n", 1)
+			response := caddytest.Do(t, http.MethodGet, caddytest.Start(t, site)+"/admin", c.header)
+			if got := response.Header["Set-Cookie"]; !slices.Equal(got, c.want) {
+				t.Errorf("set %q,\nwant %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestScrubbedRoutes(t *testing.T) {
+	newDatabase(t)
+	app := caddytest.NewApp(t)
+	gone, fresh := v4Name+"="+token(t, "gone"), token(t, "live")
+	setFresh := func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Cache-Control", "public, max-age=60")
+		http.SetCookie(w, &http.Cookie{Name: v4Name, Value: fresh, Path: "/"})
+	}
+	for name, c := range map[string]struct {
+		scrub, path string
+		cookie      string
+		answer      http.HandlerFunc
+		sees        []string
+		cleared     []string
+		fresh       bool
+	}{
+		"the session endpoint":          {"auth", "/api/auth/session", "a=b; " + gone, nil, []string{"a=b"}, []string{v4Name}, false},
+		"the sign-in page":              {"auth", "/api/auth/signin", gone, nil, nil, []string{v4Name}, false},
+		"a public page":                 {"auth", "/", gone, nil, []string{gone}, nil, false},
+		"a public page with scrub all":  {"all", "/", gone, nil, nil, []string{v4Name}, false},
+		"the session endpoint with off": {"off", "/api/auth/session", gone, nil, []string{gone}, nil, false},
+		"somebody signs in":             {"auth", "/api/auth/callback/credentials", gone, setFresh, nil, nil, true},
+		"somebody signs in over chunks": {"auth", "/api/auth/callback/credentials", v4Name + ".0=" + token(t, "gone"), setFresh, nil, []string{v4Name + ".0"}, true},
+		"the app deletes it itself": {"auth", "/api/auth/signout", gone, func(w http.ResponseWriter, _ *http.Request) {
+			http.SetCookie(w, &http.Cookie{Name: v4Name, Path: "/", MaxAge: -1})
+		}, nil, []string{v4Name}, false},
+		"a live session is left alone": {"all", "/api/auth/session", v4Name + "=" + fresh, setFresh, []string{v4Name + "=" + fresh}, nil, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			base := caddytest.Start(t, caddytest.Site("@guarded path /admin*\n\tstale_session @guarded {\n\t\tscrub "+c.scrub+"\n\t}", app.Proxy()))
+			app.Answer(c.answer)
+			response := caddytest.Do(t, http.MethodGet, base+c.path, browser(c.cookie))
+			seen := app.Seen()
+			if len(seen) != 1 || !slices.Equal(seen[0].Header["Cookie"], c.sees) {
+				t.Errorf("the app saw %v, want %q", seen, c.sees)
+			}
+			if got := response.Cleared(); !slices.Equal(got, c.cleared) {
+				t.Errorf("cleared %q, want %q", got, c.cleared)
+			}
+			setIt := slices.ContainsFunc(response.Cookies(), func(cookie *http.Cookie) bool { return cookie.Value == fresh })
+			if setIt != c.fresh {
+				t.Errorf("the new session is set: %t, want %t", setIt, c.fresh)
+			}
+			if len(c.cleared) > 0 && !strings.HasSuffix(c.path, "signout") && response.Header.Get("Cache-Control") != "no-store" {
+				t.Errorf("Cache-Control %q", response.Header.Get("Cache-Control"))
+			}
+		})
+	}
+}
+
+func TestASessionRenewedAfterItsUserWasDeletedIsDropped(t *testing.T) {
+	for name, c := range map[string]struct {
+		path    string
+		renewed string // subject of the token in the response
+		change  string // what happens in the database meanwhile
+		dropped bool
+	}{
+		"deleted":                      {"/api/auth/session", "live", `delete from "User" where id = 'live'`, true},
+		"signed out everywhere":        {"/api/auth/session", "live", `update "User" set "sessionsValidAfter" = now() where id = 'live'`, true},
+		"nothing happened":             {"/api/auth/session", "live", `select 1`, false},
+		"somebody else signed in":      {"/admin", "other", `delete from "User" where id = 'live'`, false},
+		"the same one signed in again": {"/api/auth/callback/credentials", "live", `update "User" set "sessionsValidAfter" = now() where id = 'live'`, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			database := newDatabase(t)
+			app := caddytest.NewApp(t)
+			base := caddytest.Start(t, caddytest.Site("stale_session {\n\t\tcache {\n\t\t\tttl 1ns\n\t\t}\n\t}", app.Proxy()))
+			renewed, err := mint.V4(secret, map[string]any{"sub": c.renewed})
+			if err != nil {
+				t.Fatal(err)
+			}
+			app.Answer(func(w http.ResponseWriter, _ *http.Request) {
+				execute(t, database, c.change)
+				http.SetCookie(w, &http.Cookie{Name: "theme", Value: "dark"})
+				http.SetCookie(w, &http.Cookie{Name: v4Name, Value: renewed, Path: "/"})
+			})
+			response := caddytest.Do(t, http.MethodGet, base+c.path, browser(v4Name+"="+token(t, "live")))
+			kept := slices.ContainsFunc(response.Cookies(), func(cookie *http.Cookie) bool { return cookie.Value == renewed })
+			if kept == c.dropped || (len(response.Cleared()) == 1) != c.dropped {
+				t.Errorf("set %q", response.Header["Set-Cookie"])
+			}
+			if !slices.ContainsFunc(response.Cookies(), func(cookie *http.Cookie) bool { return cookie.Name == "theme" }) {
+				t.Error("the app's other cookie is gone")
+			}
+		})
+	}
+}
+
+func TestIDsThatAreUsedAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		schema, options string
+		claims          map[string]any
+		stale           bool
+	}{
+		"the account is younger than the token": {
+			`create table users (id serial primary key, created_at timestamptz default now()); insert into users default values`,
+			"",
+			map[string]any{"sub": "1"},
+			true,
+		},
+		"the account is older": {
+			`create table users (id serial primary key, created_at timestamptz default now()); insert into users (created_at) values (now() - interval '1 day')`,
+			"",
+			map[string]any{"sub": "1"},
+			false,
+		},
+		"another e-mail address": {
+			`create table users (id serial primary key, email text); insert into users (email) values ('bob@example.com')`,
+			"users {\n\t\t\tmatch email email\n\t\t}",
+			map[string]any{"sub": "1", "email": "ada@example.com"},
+			true,
+		},
+		"the same e-mail address": {
+			`create table users (id serial primary key, email text); insert into users (email) values ('Ada@example.com')`,
+			"users {\n\t\t\tmatch email email\n\t\t}",
+			map[string]any{"sub": "1", "email": "ada@example.com"},
+			false,
+		},
+		"renewed since, but signed in before": {
+			`create table users (id serial primary key, created_at timestamptz default now() - interval '10 minutes'); insert into users default values`,
+			"issued_at loginAt",
+			map[string]any{"sub": "1", "iat": time.Now().Unix(), "loginAt": time.Now().Add(-time.Hour).Unix()},
+			true,
+		},
+		"by e-mail as the subject": {
+			`create table users (id serial primary key, email text); insert into users (email) values ('bob@example.com')`,
+			"subject email\n\t\tusers {\n\t\t\tid email\n\t\t}",
+			map[string]any{"sub": "random", "email": "bob@example.com"},
+			false,
+		},
+		"by a query": {
+			`create table people (pid uuid primary key); insert into people values ('7d444840-9dc0-11d1-b245-5ffdce74fad2')`,
+			"query \"select pid as id from people where pid = any($1::text[]::uuid[])\"",
+			map[string]any{"sub": "7d444840-9dc0-11d1-b245-5ffdce74fad3"},
+			true,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			database := newDatabase(t)
+			execute(t, database, `drop table "User"`, c.schema)
+			app := caddytest.NewApp(t)
+			base := caddytest.Start(t, caddytest.Site("stale_session {\n\t\t"+c.options+"\n\t}", app.Proxy()))
+			claims := map[string]any{"iat": time.Now().Add(-time.Hour).Unix()}
+			for name, value := range c.claims {
+				claims[name] = value
+			}
+			made, err := mint.V4(secret, claims)
+			if err != nil {
+				t.Fatal(err)
+			}
+			response := caddytest.Do(t, http.MethodGet, base+"/admin", api(v4Name+"="+made))
+			if stale := response.StatusCode == http.StatusUnauthorized; stale != c.stale {
+				t.Errorf("status %d, want stale %t", response.StatusCode, c.stale)
+			}
+		})
+	}
+}
+
+func TestTheCallersOwnSessionIsCleared(t *testing.T) {
+	newDatabase(t)
+	app := caddytest.NewApp(t)
+	base := caddytest.Start(t, caddytest.Site(guarded, app.Proxy()))
+	for name, c := range map[string]struct {
+		method string
+		header http.Header
+		status int
+	}{
+		"curl":                  {"POST", http.Header{}, 200},
+		"the app's own page":    {"POST", http.Header{"Sec-Fetch-Site": {"same-origin"}, "Origin": {base}}, 200},
+		"typed in":              {"POST", http.Header{"Sec-Fetch-Site": {"none"}}, 200},
+		"another site":          {"POST", http.Header{"Sec-Fetch-Site": {"cross-site"}}, 403},
+		"a sibling":             {"POST", http.Header{"Sec-Fetch-Site": {"same-site"}}, 403},
+		"another origin":        {"POST", http.Header{"Origin": {"https://evil.example"}}, 403},
+		"no origin to speak of": {"POST", http.Header{"Origin": {"null"}}, 403},
+		"GET":                   {"GET", http.Header{}, 405},
+		"OPTIONS":               {"OPTIONS", http.Header{"Access-Control-Request-Method": {"POST"}}, 405},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.header.Set("Cookie", v4Name+".3=x; theme=dark")
+			response := caddytest.Do(t, c.method, base+"/api/auth/clear-session", c.header)
+			if response.StatusCode != c.status {
+				t.Fatalf("status %d, want %d", response.StatusCode, c.status)
+			}
+			var want []string
+			switch c.status {
+			case 200:
+				if response.Text != `{"success":true,"message":"Session cleared successfully"}` {
+					t.Errorf("body %q", response.Text)
+				}
+				want = []string{
+					v5Name, "__Secure-" + v5Name, "__Host-" + v5Name, v4Name, "__Secure-" + v4Name, "__Host-" + v4Name, v4Name + ".3",
+				}
+			case 405:
+				if response.Header.Get("Allow") != "POST" {
+					t.Errorf("Allow %q", response.Header.Get("Allow"))
+				}
+			}
+			if got := response.Cleared(); !slices.Equal(got, want) {
+				t.Errorf("cleared %q, want %q", got, want)
+			}
+			if !json.Valid([]byte(response.Text)) || response.Header.Get("Cache-Control") != "no-store" || len(app.Seen()) != 0 {
+				t.Errorf("body %q, header %v", response.Text, response.Header)
+			}
+		})
+	}
+	t.Run("off", func(t *testing.T) {
+		base := caddytest.Start(t, caddytest.Site("stale_session {\n\t\tclear_path off\n\t}", app.Proxy()))
+		if response := caddytest.Do(t, http.MethodPost, base+"/api/auth/clear-session", http.Header{}); response.Text != "app" {
+			t.Errorf("body %q", response.Text)
+		}
+	})
+}
+
+func TestModesAndPolicies(t *testing.T) {
+	gone := v4Name + "=" + token(t, "gone")
+	for name, c := range map[string]struct {
+		options, environment string
+		down                 bool
+		cookie               string
+		status               int
+		cleared              int
+	}{
+		"enforce":                    {"", "", false, gone, 401, 1},
+		"observe":                    {"mode observe", "", false, gone, 200, 0},
+		"observe by the environment": {"", "observe", false, gone, 200, 0},
+		"off":                        {"mode off", "", false, gone, 200, 0},
+		"off by the environment":     {"", "off", false, gone, 200, 0},
+		"the Caddyfile goes before the environment": {"mode enforce", "off", false, gone, 401, 1},
+		"the database is down, allow":               {"", "", true, gone, 200, 0},
+		"the database is down, deny":                {"on_error deny", "", true, gone, 503, 0},
+		"the database is down, nobody signed in":    {"on_error deny", "", true, "a=b", 200, 0},
+		"nobody signed in":                          {"", "", false, "a=b", 200, 0},
+		"nobody signed in, but required":            {"require_session", "", false, "a=b", 401, 0},
+		"unreadable, but required":                  {"require_session", "", false, v4Name + "=x", 401, 0},
+		"live, and required":                        {"require_session", "", false, v4Name + "=" + token(t, "live"), 200, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			newDatabase(t)
+			if c.down {
+				t.Setenv("DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/d")
+			}
+			t.Setenv("STALE_SESSION_MODE", c.environment)
+			app := caddytest.NewApp(t)
+			base := caddytest.Start(t, caddytest.Site("stale_session {\n\t\t"+c.options+"\n\t}", app.Proxy()))
+			response := caddytest.Do(t, http.MethodGet, base+"/admin", api(c.cookie))
+			if response.StatusCode != c.status || len(response.Cleared()) != c.cleared {
+				t.Errorf("status %d, cleared %q", response.StatusCode, response.Cleared())
+			}
+			if retry := response.Header.Get("Retry-After"); (retry != "") != (c.status == 503) {
+				t.Errorf("Retry-After %q", retry)
+			}
+			if seen := app.Seen(); c.status == 200 && (len(seen) != 1 || seen[0].Header.Get("Cookie") != c.cookie) {
+				t.Errorf("the app saw %v", seen)
+			}
+			if response := caddytest.Do(t, http.MethodGet, base+"/api/auth/signin", api(c.cookie)); response.StatusCode != 200 {
+				t.Errorf("the sign-in page: status %d", response.StatusCode)
+			}
+		})
+	}
+}
+
+func TestWhatIsSaidOfADetection(t *testing.T) {
+	newDatabase(t)
+	app := caddytest.NewApp(t)
+	log, options := caddytest.NewLog(t)
+	site := strings.Replace(caddytest.Site("route {", "stale_session", "header X-Verdict \"{http.stale_session.verdict} {http.stale_session.reason} {http.stale_session.subject}\"", app.Proxy(), "}"), caddytest.Options, options, 1)
+	base := caddytest.Start(t, site)
+	if got := caddytest.Do(t, http.MethodGet, base+"/x", api(v4Name+"="+token(t, "live"))).Header.Get("X-Verdict"); got != "live  live" {
+		t.Errorf("placeholders %q", got)
+	}
+	if got := caddytest.Do(t, http.MethodGet, base+"/x", api("a=b")).Header.Get("X-Verdict"); got != "anonymous" {
+		t.Errorf("placeholders %q", got)
+	}
+	caddytest.Do(t, http.MethodGet, base+"/admin?secret=1", api(v4Name+"="+token(t, "banned")))
+	var lines []map[string]any
+	for line := range strings.Lines(log.Text(t)) {
+		var fields map[string]any
+		if err := json.Unmarshal([]byte(line), &fields); err != nil {
+			t.Fatal(err)
+		}
+		if fields["msg"] == "stale session detected" {
+			lines = append(lines, fields)
+		}
+	}
+	if len(lines) != 1 {
+		t.Fatalf("%d lines, want 1", len(lines))
+	}
+	for field, want := range map[string]any{
+		"level": "warn", "logger": "http.handlers.stale_session", "reason": "user_disabled", "subject": "banned", "method": "GET",
+		"uri": "/admin", "client_ip": "127.0.0.1", "source": "database", "where": "guarded", "mode": "enforce",
+	} {
+		if lines[0][field] != want {
+			t.Errorf("%s is %v, want %v", field, lines[0][field], want)
+		}
+	}
+}
+
+func TestTheWayBackIsTheOneBeforeTheRewrite(t *testing.T) {
+	newDatabase(t)
+	app := caddytest.NewApp(t)
+	base := caddytest.Start(t, caddytest.Site("rewrite /dashboard* /admin{uri}", guarded, app.Proxy()))
+	response := caddytest.Do(t, http.MethodGet, base+"/dashboard?tab=1", browser(v4Name+"="+token(t, "gone")))
+	if got := response.Header.Get("Location"); got != "/api/auth/signin?callbackUrl=%2Fdashboard%3Ftab%3D1&error=SessionRequired" {
+		t.Errorf("location %q", got)
+	}
+}
+
+func TestADatabaseIsNoticedWhenItsAccountsHaveAged(t *testing.T) {
+	database := newDatabase(t)
+	app := caddytest.NewApp(t)
+	base := caddytest.Start(t, caddytest.Site("stale_session {\n\t\tcache {\n\t\t\tttl 50ms\n\t\t}\n\t}", app.Proxy()))
+	live := api(v4Name + "=" + token(t, "live"))
+	if response := caddytest.Do(t, http.MethodGet, base+"/admin", live); response.StatusCode != 200 {
+		t.Fatalf("status %d", response.StatusCode)
+	}
+	execute(t, database, `truncate "User"`)
+	eventually(t, "the session is stale", func() bool {
+		return caddytest.Do(t, http.MethodGet, base+"/admin", live).StatusCode == 401
+	})
+	execute(t, database, `insert into "User" (id) values ('live')`)
+	eventually(t, "the session is live again", func() bool {
+		return caddytest.Do(t, http.MethodGet, base+"/admin", live).StatusCode == 200
+	})
+}
+
+// eventually polls until a condition holds.
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !holds(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within a minute: %s", what)
+		}
+		time.Sleep(5 * time.Millisecond) // between two polls
+	}
+}
+
+// connections counts those of the module to a database.
+func connections(t testing.TB, database string) (n int) {
+	t.Helper()
+	conn, err := pgx.Connect(context.Background(), server.DSN(database))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if err := conn.QueryRow(context.Background(), fmt.Sprintf(`select count(*) from pg_stat_activity where application_name = 'caddy-stale-session' and datname = '%s'`, database)).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
