@@ -1,0 +1,202 @@
+package integration
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+)
+
+// TestAdapt holds each file of testdata/adapt, in the form of Caddy's own
+// goldens: a Caddyfile, a line of dashes, and the JSON that it adapts to, or a
+// part of the error.
+func TestAdapt(t *testing.T) {
+	files, err := filepath.Glob("testdata/adapt/*.caddyfiletest")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no goldens", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".caddyfiletest"), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			input, want, found := strings.Cut(string(text), "\n----------\n")
+			if !found {
+				t.Fatal("no line of dashes")
+			}
+			input += "\n"
+			want = strings.TrimSpace(want)
+			got, err := caddytest.Adapt(input)
+			if !strings.HasPrefix(want, "{") {
+				if err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("error %v, want %s", err, want)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if formatted := string(caddyfile.Format([]byte(input))); formatted != input {
+				t.Errorf("it is not formatted:\n%s", formatted)
+			}
+			var pretty bytes.Buffer
+			if err := json.Indent(&pretty, got, "", "\t"); err != nil {
+				t.Fatal(err)
+			}
+			if pretty.String() != want {
+				if os.Getenv("UPDATE_GOLDENS") != "" {
+					if err := os.WriteFile(file, []byte(input+"----------\n"+pretty.String()+"\n"), 0o644); err != nil {
+						t.Fatal(err)
+					}
+				}
+				t.Errorf("adapted to\n%s", pretty.String())
+			}
+		})
+	}
+}
+
+// TestJSONErrors are errors that only show when a configuration is loaded.
+func TestConfigurationsThatDoNotLoad(t *testing.T) {
+	for name, c := range map[string]struct {
+		options string
+		unset   string
+		says    string
+	}{
+		"mode":                       {"mode maybe", "", `mode is "maybe"; it can be one of ["enforce" "observe" "off"]`},
+		"scrub":                      {"scrub some", "", `scrub is "some"`},
+		"on_error":                   {"on_error panic", "", `on_error is "panic"`},
+		"respond":                    {"respond html", "", `respond is "html"`},
+		"sign_in elsewhere":          {"sign_in //evil.example", "", `sign_in is "//evil.example"`},
+		"sign_in without a slash":    {"sign_in login", "", `sign_in is "login"`},
+		"clear_path":                 {"clear_path clear", "", `clear_path is "clear"`},
+		"cookie":                     {`cookie "a b"`, "", `cookie name "a b"`},
+		"cookie_domain":              {`cookie_domain "a b"`, "", "cookie_domain"},
+		"secret that is empty":       {"secret {env.NOT_SET}", "", "secrets: evaluated placeholder {env.NOT_SET} is empty"},
+		"no secret":                  {"", "NEXTAUTH_SECRET", "set AUTH_SECRET or NEXTAUTH_SECRET"},
+		"no database":                {"", "DATABASE_URL", "set DATABASE_URL"},
+		"a database of another kind": {"database mysql://root:hunter2@db/shop", "", "the database address cannot be read"},
+		"a proxy of Prisma's":        {"database prisma://accelerate.example/?api_key=hunter2", "", "give the direct postgres:// address"},
+		"a name of a table":          {"users a.b.c", "", "a.b.c is no name of a table"},
+		"users and query":            {"users \"User\"\n\t\tquery \"select 1\"", "", "both a users table and a query"},
+		"key_file that is not":       {"key_file /nowhere/keys.pem", "", "key_file: open /nowhere/keys.pem"},
+		"key_file with a secret":     {"key_file testdata/adapt/bare.caddyfiletest", "", "no public key in it"},
+		"jwks that is not":           {"jwks /nowhere/jwks.json", "", "jwks: open /nowhere/jwks.json"},
+		"jwks of another scheme":     {"jwks ftp://id.example/jwks.json", "", "https://"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			environment(t, "postgres://u:hunter2@127.0.0.1:1/d")
+			if c.unset != "" {
+				t.Setenv(c.unset, "")
+			}
+			err := caddytest.Load(caddytest.Site("stale_session {\n\t\t" + c.options + "\n\t}"))
+			if err == nil {
+				_ = caddy.Stop()
+				t.Fatal("it loads")
+			}
+			if !strings.Contains(err.Error(), c.says) {
+				t.Errorf("error %q does not say %q", err, c.says)
+			}
+			if strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), secret) {
+				t.Errorf("a secret is in the error: %v", err)
+			}
+		})
+	}
+}
+
+func TestModeOffNeedsNothingElseToBeRight(t *testing.T) {
+	environment(t, "")
+	t.Setenv("NEXTAUTH_SECRET", "")
+	t.Setenv("STALE_SESSION_MODE", "off")
+	app := caddytest.NewApp(t)
+	base := caddytest.Start(t, caddytest.Site("stale_session", app.Proxy()))
+	if response := caddytest.Do(t, "GET", base+"/", nil); response.Text != "app" {
+		t.Errorf("body %q", response.Text)
+	}
+}
+
+// TestTheExamplesAreRight loads every Caddyfile that users are shown.
+func TestTheExamplesAreRight(t *testing.T) {
+	environment(t, "postgres://u:hunter2@127.0.0.1:1/d")
+	examples := map[string]string{}
+	text, err := os.ReadFile("../../Caddyfile.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	examples["Caddyfile.example"] = string(text)
+	pages, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?ms)^ *```caddyfile\n(.*?)^ *```")
+	for _, page := range append(pages, "../../README.md") {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, block := range blocks.FindAllStringSubmatch(string(text), -1) {
+			examples[filepath.Base(page)+string(rune('a'+i))] = block[1]
+		}
+	}
+	if len(examples) < 5 {
+		t.Fatalf("only %d examples were found", len(examples))
+	}
+	for name, example := range examples {
+		t.Run(name, func(t *testing.T) {
+			config, err := caddytest.Adapt(whole(example))
+			if err != nil {
+				t.Fatalf("%v in\n%s", err, whole(example))
+			}
+			if strings.Contains(string(config), "hunter2") || strings.Contains(string(config), secret) {
+				t.Errorf("a secret is in the configuration: %s", config)
+			}
+			if strings.HasPrefix(name, "Caddyfile") || strings.HasPrefix(name, "README") {
+				if formatted := string(caddyfile.Format([]byte(example))); strings.TrimSpace(formatted) != strings.TrimSpace(example) {
+					t.Errorf("it is not formatted:\n%s", formatted)
+				}
+			}
+			var parsed caddy.Config
+			if err := json.Unmarshal(config, &parsed); err != nil {
+				t.Fatal(err)
+			}
+			if err := caddy.Validate(&parsed); err != nil && !strings.Contains(err.Error(), "/run/secrets") {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// whole completes an example to a Caddyfile: one that begins with an address
+// is whole, one that begins with a directive or an option belongs into a site.
+func whole(example string) string {
+	switch first := strings.Fields(example)[0]; first {
+	case "localhost", "example.com", "#":
+		return example
+	case "handle", "handle_errors":
+		return "example.com {\n" + example + "\n}"
+	case "sign_in", "database": // alternatives
+		lines := strings.Split(strings.TrimSpace(example), "\n")
+		return "example.com {\nstale_session {\n" + lines[0] + "\n}\n}"
+	default:
+		return "example.com {\nstale_session {\n" + example + "\n}\n}"
+	}
+}
+
+func TestTheModuleIsRegistered(t *testing.T) {
+	module, err := caddy.GetModule("http.handlers.stale_session")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := module.New().(caddyhttp.MiddlewareHandler); !ok {
+		t.Error("it is no handler")
+	}
+}

@@ -1,0 +1,81 @@
+// Package integration tests what only shows in a whole Caddy: configurations,
+// reloads, streams and secrets.
+package integration
+
+import (
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	_ "github.com/seed-4adef13c/caddy-stale-session"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/mint"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/pgtest"
+)
+
+const (
+	secret     = "integration secret"
+	cookieName = "next-auth.session-token"
+)
+
+// server is a real Postgres, which the tests of this package share.
+var server *pgtest.Server
+
+func TestMain(m *testing.M) {
+	os.Exit(pgtest.Main(func(s *pgtest.Server) int {
+		server = s
+		return m.Run()
+	}))
+}
+
+// newDatabase makes a database with the user "live", and sets the environment
+// of a standard app.
+func newDatabase(t testing.TB) string {
+	t.Helper()
+	name, err := server.NewDatabase(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Exec(t.Context(), name, `create table "User" (id text primary key)`, `insert into "User" values ('live')`); err != nil {
+		t.Fatal(err)
+	}
+	environment(t, server.DSN(name))
+	return name
+}
+
+func environment(t testing.TB, dsn string) {
+	t.Helper()
+	t.Setenv("DATABASE_URL", dsn)
+	t.Setenv("NEXTAUTH_SECRET", secret)
+	for _, variable := range []string{"AUTH_SECRET", "AUTH_URL", "NEXTAUTH_URL", "STALE_SESSION_MODE"} {
+		t.Setenv(variable, "")
+	}
+}
+
+func execute(t testing.TB, database string, commands ...string) {
+	t.Helper()
+	if err := server.Exec(context.Background(), database, commands...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// session is the Cookie field of a subject.
+func session(t testing.TB, subject string) string {
+	t.Helper()
+	token, err := mint.V4(secret, map[string]any{"sub": subject})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cookieName + "=" + token
+}
+
+// eventually polls until a condition holds.
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !holds(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within a minute: %s", what)
+		}
+		time.Sleep(5 * time.Millisecond) // between two polls
+	}
+}
