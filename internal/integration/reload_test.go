@@ -1,0 +1,183 @@
+package integration
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/jackc/pgx/v5"
+	"go.uber.org/goleak"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+)
+
+// backends returns the process ids of the module's connections to a database.
+func backends(t testing.TB, database string) []int {
+	t.Helper()
+	conn, err := pgx.Connect(context.Background(), server.DSN("postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	rows, err := conn.Query(context.Background(), `select pid from pg_stat_activity where application_name = 'caddy-stale-session' and datname = $1 order by 1`, database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pids, err := pgx.CollectRows(rows, pgx.RowTo[int])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pids
+}
+
+// ask sends an API request with a session, and returns the status.
+func ask(t testing.TB, url, cookie string) int {
+	t.Helper()
+	return caddytest.Do(t, http.MethodGet, url, http.Header{"Cookie": {cookie}}).StatusCode
+}
+
+func TestAReloadKeepsConnectionsAndAccounts(t *testing.T) {
+	database := newDatabase(t)
+	app := caddytest.NewApp(t)
+	base := caddytest.Start(t, caddytest.Site("stale_session", app.Proxy()))
+	live := session(t, "live")
+	ask(t, base, live)
+	before := backends(t, database)
+	if len(before) != 1 {
+		t.Fatalf("connections %v, want one", before)
+	}
+	// From now on only the cache knows of the user.
+	execute(t, database, `delete from "User"`)
+	for range 5 {
+		base = caddytest.Start(t, caddytest.Site("header X-Reloaded yes", "stale_session", app.Proxy()))
+	}
+	if status := ask(t, base, live); status != http.StatusOK {
+		t.Errorf("status %d: the cache was lost", status)
+	}
+	if status := ask(t, base, session(t, "gone")); status != http.StatusUnauthorized {
+		t.Errorf("status %d", status)
+	}
+	if after := backends(t, database); len(after) != 1 || after[0] != before[0] {
+		t.Errorf("connections %v, before %v", after, before)
+	}
+}
+
+func TestRoutesAndSitesShareConnections(t *testing.T) {
+	database := newDatabase(t)
+	app := caddytest.NewApp(t)
+	base := caddytest.Start(t, caddytest.Site(
+		"stale_session /a* {", "	respond json", "}", "stale_session /b* {", "	scrub all", "}", app.Proxy()))
+	for _, path := range []string{"/a", "/b", "/c"} {
+		ask(t, base+path, session(t, "live"+path))
+	}
+	if pids := backends(t, database); len(pids) != 1 {
+		t.Errorf("connections %v, want one", pids)
+	}
+}
+
+func TestAnotherDatabaseTakesThePlaceOfTheFirst(t *testing.T) {
+	first := newDatabase(t)
+	app := caddytest.NewApp(t)
+	base := caddytest.Start(t, caddytest.Site("stale_session", app.Proxy()))
+	ask(t, base, session(t, "live"))
+	second := newDatabase(t)
+	execute(t, second, `delete from "User"`)
+	base = caddytest.Start(t, caddytest.Site("stale_session", "header X y", app.Proxy()))
+	if status := ask(t, base, session(t, "live")); status != http.StatusUnauthorized {
+		t.Errorf("status %d: the first database was asked", status)
+	}
+	eventually(t, "the connections to the first are closed", func() bool { return len(backends(t, first)) == 0 })
+}
+
+func TestAReloadThatFailsChangesNothing(t *testing.T) {
+	database := newDatabase(t)
+	app := caddytest.NewApp(t)
+	base := caddytest.Start(t, caddytest.Site("stale_session", app.Proxy()))
+	ask(t, base, session(t, "live"))
+	before := backends(t, database)
+	for name, site := range map[string]string{
+		"before it has acquired anything": "stale_session {\n\t\tsecret {env.NOT_SET}\n\t}",
+		"after it has":                    "stale_session {\n\t\tmode maybe\n\t}",
+		"in the second handler":           "stale_session\n\tstale_session /x {\n\t\tusers a.b.c\n\t}",
+		"in another module":               "stale_session\n\treverse_proxy {\n\t\tto localhost:1\n\t\tlb_policy nonsense\n\t}",
+		"in another site's matcher":       "stale_session\n\t@x expression nonsense(\n\trespond @x ok",
+	} {
+		t.Run(name, func(t *testing.T) {
+			for range 3 {
+				if err := caddytest.Load(caddytest.Site(site, app.Proxy())); err == nil {
+					t.Fatal("it loads")
+				}
+			}
+			if status := ask(t, base, session(t, "live")); status != http.StatusOK {
+				t.Errorf("status %d", status)
+			}
+			if status := ask(t, base, session(t, "gone "+name)); status != http.StatusUnauthorized {
+				t.Errorf("status %d: the database is not asked any more", status)
+			}
+			if after := backends(t, database); len(after) != 1 || after[0] != before[0] {
+				t.Errorf("connections %v, before %v", after, before)
+			}
+		})
+	}
+}
+
+func TestStoppingLeavesNothingBehind(t *testing.T) {
+	database := newDatabase(t)
+	app := caddytest.NewApp(t)
+	warm := func() {
+		base := caddytest.Start(t, caddytest.Site("stale_session", app.Proxy()))
+		ask(t, base, session(t, "live"))
+		if err := caddy.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		caddytest.Client.CloseIdleConnections()
+		app.CloseClientConnections()
+	}
+	warm() // Caddy keeps some goroutines of its own for ever
+	before := goleak.IgnoreCurrent()
+	for range 5 {
+		warm()
+		_ = caddytest.Load(caddytest.Site("stale_session {\n\t\tmode maybe\n\t}")) // a first load that fails
+	}
+	eventually(t, "the connections are closed", func() bool { return len(backends(t, database)) == 0 })
+	goleak.VerifyNone(t, before)
+}
+
+func TestNoRequestIsLostWhileReloading(t *testing.T) {
+	newDatabase(t)
+	app := caddytest.NewApp(t)
+	// One address that stays: a port of its own for this test.
+	site := strings.Replace(caddytest.Site("stale_session", app.Proxy()), ":0", ":{$STALE_TEST_PORT}", 1)
+	t.Setenv("STALE_TEST_PORT", freePort(t))
+	base := caddytest.Start(t, site)
+	live, gone := session(t, "live"), session(t, "gone")
+	var stop atomic.Bool
+	var all sync.WaitGroup
+	var asked atomic.Int64
+	for range 4 {
+		all.Go(func() {
+			for !stop.Load() {
+				if status := ask(t, base, live); status != http.StatusOK {
+					t.Errorf("a live session: status %d", status)
+				}
+				if status := ask(t, base, gone); status != http.StatusUnauthorized {
+					t.Errorf("a stale session: status %d", status)
+				}
+				asked.Add(2)
+			}
+		})
+	}
+	for i := range 20 {
+		start := asked.Load()
+		if err := caddytest.Load(strings.Replace(site, "stale_session", "header X-Reload "+string(rune('a'+i))+"\n\tstale_session", 1)); err != nil {
+			t.Error(err)
+		}
+		eventually(t, "requests go on", func() bool { return asked.Load() > start+20 || t.Failed() })
+	}
+	stop.Store(true)
+	all.Wait()
+}

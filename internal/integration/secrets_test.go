@@ -1,0 +1,110 @@
+package integration
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/mint"
+)
+
+// TestNoSecretGetsOut looks for the app's secret, the database's password and
+// the tokens in everything that Caddy shows.
+func TestNoSecretGetsOut(t *testing.T) {
+	const password = "a-password-of-the-database"
+	database := newDatabase(t)
+	file := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(file, []byte(secret+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("DATABASE_URL", strings.Replace(server.DSN(database), "postgres@", "postgres:"+password+"@", 1))
+	down := "postgres://app:" + password + "@127.0.0.1:1/d"
+	t.Setenv("DOWN_URL", down)
+
+	dir, err := os.MkdirTemp("", "adm") // the path of a socket has to be short
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	socket := filepath.Join(dir, "s")
+	app := caddytest.NewApp(t)
+	log, options := caddytest.NewLog(t)
+	options = strings.Replace(options, "admin off", "admin unix/"+socket, 1)
+	options = strings.Replace(options, "{\n", "{\n\tservers {\n\t\ttrace\n\t}\n\tmetrics\n", 1)
+	site := caddytest.Site("log", "metrics /metrics",
+		"stale_session /up* {", "	secret {file."+file+"}", "}",
+		"stale_session /down* {", "	database {env.DOWN_URL}", "	on_error deny", "}", app.Proxy())
+	site = strings.Replace(site, caddytest.Options, options, 1)
+
+	shown := map[string]string{}
+	config, err := caddytest.Adapt(site)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown["the adapted configuration"] = string(config)
+	base := caddytest.Start(t, site)
+	var tokens []string
+	for _, path := range []string{"/up", "/down", "/api/auth/session"} {
+		for _, subject := range []string{"live", "gone"} {
+			token, err := mint.V4(secret, map[string]any{"sub": subject})
+			if err != nil {
+				t.Fatal(err)
+			}
+			tokens = append(tokens, token)
+			response := caddytest.Do(t, http.MethodGet, base+path, http.Header{"Cookie": {cookieName + "=" + token}})
+			shown["the answer to "+subject+" on "+path] = response.Text
+		}
+	}
+	caddytest.Do(t, http.MethodGet, base+"/up", http.Header{"Cookie": {cookieName + "=garbage"}})
+	shown["the metrics"] = caddytest.Do(t, http.MethodGet, base+"/metrics", nil).Text
+	shown["the admin API"] = admin(t, socket, "/config/")
+	shown["the log"] = log.Text(t)
+
+	if !strings.Contains(shown["the metrics"], `caddy_stale_session_checks_total{reason="user_not_found"`) {
+		t.Errorf("the metrics lack the checks:\n%s", shown["the metrics"])
+	}
+	for _, text := range []string{"stale session detected", "cannot be looked up", `"handler":"stale_session"`} {
+		if !strings.Contains(shown["the log"]+shown["the admin API"], text) {
+			t.Errorf("neither the log nor the admin API has %q: %.300s", text, shown["the admin API"])
+		}
+	}
+	if strings.Contains(shown["the metrics"], "gone") {
+		t.Error("a subject is in the metrics")
+	}
+	for where, text := range shown {
+		for _, hidden := range append([]string{secret, password}, tokens...) {
+			if i := strings.Index(text, hidden); i >= 0 {
+				t.Errorf("%s shows a secret: …%s…", where, text[max(0, i-100):min(len(text), i+100)])
+			}
+		}
+	}
+}
+
+// admin asks Caddy's admin API.
+func admin(t *testing.T, socket, path string) string {
+	t.Helper()
+	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}}
+	defer client.CloseIdleConnections()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1"+path, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}

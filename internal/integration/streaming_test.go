@@ -1,0 +1,216 @@
+package integration
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+)
+
+func freePort(t testing.TB) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+// streams is an app with Server-Sent Events, a WebSocket that echoes, and an
+// upload that is counted. Each event waits until the test asks for it.
+func streams(next <-chan struct{}) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/events":
+			w.Header().Set("Content-Type", "text/event-stream")
+			for i := 0; ; i++ {
+				fmt.Fprintf(w, "data: %d\n\n", i)
+				if err := http.NewResponseController(w).Flush(); err != nil {
+					return
+				}
+				select {
+				case <-next:
+				case <-r.Context().Done():
+					return
+				}
+			}
+		case "/socket":
+			conn, err := websocket.Accept(w, r, nil)
+			if err != nil {
+				return
+			}
+			defer conn.CloseNow()
+			for {
+				kind, message, err := conn.Read(r.Context())
+				if err != nil || conn.Write(r.Context(), kind, message) != nil {
+					return
+				}
+			}
+		case "/upload":
+			n, err := io.Copy(io.Discard, r.Body)
+			fmt.Fprintf(w, "%d %v", n, err)
+		}
+	}
+}
+
+// TestStreamsGoOnWhileReloading sends what streams through the module, live
+// sessions and scrubbed ones, in both versions of HTTP, and reloads in between.
+func TestStreamsGoOnWhileReloading(t *testing.T) {
+	for name, c := range map[string]struct {
+		subject   string
+		options   string
+		protocols *http.Protocols
+	}{
+		"live, HTTP/1.1":     {"live", "", protocols(false)},
+		"live, HTTP/2":       {"live", "", protocols(true)},
+		"scrubbed, HTTP/1.1": {"gone", "/guarded {\n\t\tscrub all\n\t}", protocols(false)},
+		"scrubbed, HTTP/2":   {"gone", "/guarded {\n\t\tscrub all\n\t}", protocols(true)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			newDatabase(t)
+			app := caddytest.NewApp(t)
+			next := make(chan struct{})
+			app.Answer(streams(next))
+			t.Setenv("STALE_TEST_PORT", freePort(t))
+			site := caddytest.Site("stale_session "+c.options, app.Proxy()+" {\n\t\tstream_close_delay 1m\n\t}")
+			site = strings.Replace(site, ":0", ":{$STALE_TEST_PORT}", 1)
+			site = strings.Replace(site, "{\n", "{\n\tservers {\n\t\tprotocols h1 h2c\n\t}\n", 1)
+			base := caddytest.Start(t, site)
+			reloads := 0
+			reload := func() {
+				reloads++
+				if err := caddytest.Load(strings.Replace(site, "stale_session", fmt.Sprintf("header X-Reload %d\n\tstale_session", reloads), 1)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			transport := &http.Transport{Protocols: c.protocols}
+			defer transport.CloseIdleConnections()
+			client := &http.Client{Transport: transport}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			send := func(method, path string, body io.Reader) *http.Response {
+				request, err := http.NewRequestWithContext(ctx, method, base+path, body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				request.Header.Set("Cookie", session(t, c.subject))
+				response, err := client.Do(request)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return response
+			}
+
+			events := send(http.MethodGet, "/events", nil)
+			defer events.Body.Close()
+			if cleared := len(events.Cookies()) > 0; cleared != (c.subject == "gone") {
+				t.Errorf("cookies %v", events.Cookies())
+			}
+			reader := bufio.NewReader(events.Body)
+			event := func(i int) {
+				line, err := reader.ReadString('\n')
+				if err != nil || line != fmt.Sprintf("data: %d\n", i) {
+					t.Fatalf("event %d is %q, %v", i, line, err)
+				}
+				if _, err := reader.ReadString('\n'); err != nil {
+					t.Fatal(err)
+				}
+			}
+			socket, _, err := websocket.Dial(ctx, base+"/socket", &websocket.DialOptions{HTTPHeader: http.Header{"Cookie": {session(t, c.subject)}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer socket.CloseNow()
+			event(0)
+			for i := range 3 {
+				reload()
+				next <- struct{}{}
+				event(i + 1)
+				message := fmt.Sprintf("message %d", i)
+				if err := socket.Write(ctx, websocket.MessageText, []byte(message)); err != nil {
+					t.Fatal(err)
+				}
+				if _, echo, err := socket.Read(ctx); err != nil || string(echo) != message {
+					t.Fatalf("echo %q, %v", echo, err)
+				}
+			}
+
+			const size = 100 << 20
+			pieces, pipe := io.Pipe()
+			go func() {
+				piece := make([]byte, 1<<20)
+				for range size / len(piece) {
+					if _, err := pipe.Write(piece); err != nil {
+						return
+					}
+				}
+				pipe.Close()
+			}()
+			reloading := make(chan struct{})
+			go func() {
+				defer close(reloading)
+				for range 5 {
+					reload()
+				}
+			}()
+			upload := send(http.MethodPost, "/upload", pieces)
+			text, err := io.ReadAll(upload.Body)
+			upload.Body.Close()
+			<-reloading
+			if want := fmt.Sprintf("%d <nil>", size); err != nil || string(text) != want {
+				t.Errorf("the app counted %q (%v), want %q", text, err, want)
+			}
+		})
+	}
+}
+
+func protocols(two bool) *http.Protocols {
+	p := new(http.Protocols)
+	p.SetHTTP1(!two)
+	p.SetUnencryptedHTTP2(two)
+	return p
+}
+
+// TestALargeUploadOfAStaleSessionIsAnswered sees to it that a client that is
+// still sending gets the answer.
+func TestALargeUploadOfAStaleSessionIsAnswered(t *testing.T) {
+	newDatabase(t)
+	app := caddytest.NewApp(t)
+	base := caddytest.Start(t, caddytest.Site("stale_session", app.Proxy()))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, base+"/upload", io.LimitReader(zeros{}, 20<<20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Cookie", session(t, "gone"))
+	response, err := caddytest.Client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if text, err := io.ReadAll(response.Body); err != nil || response.StatusCode != http.StatusUnauthorized || !strings.Contains(string(text), "stale_session") {
+		t.Errorf("status %d, %q, %v", response.StatusCode, text, err)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
