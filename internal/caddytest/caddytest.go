@@ -24,7 +24,7 @@ const Options = `{
 	persist_config off
 	auto_https off
 	skip_install_trust
-	grace_period 5s
+	grace_period 1m
 }
 `
 

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -94,7 +95,7 @@ func TestStreamsGoOnWhileReloading(t *testing.T) {
 			reload := func() {
 				reloads++
 				if err := caddytest.Load(strings.Replace(site, "stale_session", fmt.Sprintf("header X-Reload %d\n\tstale_session", reloads), 1)); err != nil {
-					t.Fatal(err)
+					t.Error(err)
 				}
 			}
 			transport := &http.Transport{Protocols: c.protocols}
@@ -160,17 +161,16 @@ func TestStreamsGoOnWhileReloading(t *testing.T) {
 				}
 				pipe.Close()
 			}()
-			reloading := make(chan struct{})
-			go func() {
-				defer close(reloading)
+			var reloading sync.WaitGroup
+			defer reloading.Wait()
+			reloading.Go(func() {
 				for range 5 {
 					reload()
 				}
-			}()
+			})
 			upload := send(http.MethodPost, "/upload", pieces)
+			defer upload.Body.Close()
 			text, err := io.ReadAll(upload.Body)
-			upload.Body.Close()
-			<-reloading
 			if want := fmt.Sprintf("%d <nil>", size); err != nil || string(text) != want {
 				t.Errorf("the app counted %q (%v), want %q", text, err, want)
 			}
