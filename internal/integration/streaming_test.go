@@ -32,8 +32,9 @@ func freePort(t testing.TB) string {
 }
 
 // streams is an app with Server-Sent Events, a WebSocket that echoes, and an
-// upload that is counted. Each event waits until the test asks for it.
-func streams(next <-chan struct{}) http.HandlerFunc {
+// upload that is counted. Each event waits until the test asks for it; uploading
+// is told that an upload has arrived.
+func streams(next <-chan struct{}, uploading chan<- struct{}) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/events":
@@ -62,6 +63,7 @@ func streams(next <-chan struct{}) http.HandlerFunc {
 				}
 			}
 		case "/upload":
+			uploading <- struct{}{}
 			n, err := io.Copy(io.Discard, r.Body)
 			fmt.Fprintf(w, "%d %v", n, err)
 		}
@@ -84,8 +86,8 @@ func TestStreamsGoOnWhileReloading(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			newDatabase(t)
 			app := caddytest.NewApp(t)
-			next := make(chan struct{})
-			app.Answer(streams(next))
+			next, uploading := make(chan struct{}), make(chan struct{}, 1)
+			app.Answer(streams(next, uploading))
 			t.Setenv("STALE_TEST_PORT", freePort(t))
 			site := caddytest.Site("stale_session "+c.options, app.Proxy()+" {\n\t\tstream_close_delay 1m\n\t}")
 			site = strings.Replace(site, ":0", ":{$STALE_TEST_PORT}", 1)
@@ -152,20 +154,21 @@ func TestStreamsGoOnWhileReloading(t *testing.T) {
 
 			const size = 100 << 20
 			pieces, pipe := io.Pipe()
-			go func() {
+			var sending sync.WaitGroup
+			defer sending.Wait()
+			sending.Go(func() {
+				defer pipe.Close()
 				piece := make([]byte, 1<<20)
-				for range size / len(piece) {
+				for i := range size / len(piece) {
 					if _, err := pipe.Write(piece); err != nil {
 						return
 					}
-				}
-				pipe.Close()
-			}()
-			var reloading sync.WaitGroup
-			defer reloading.Wait()
-			reloading.Go(func() {
-				for range 5 {
-					reload()
+					if i == 0 {
+						<-uploading
+					}
+					if i%20 == 10 {
+						reload()
+					}
 				}
 			})
 			upload := send(http.MethodPost, "/upload", pieces)
