@@ -1,0 +1,265 @@
+package answer
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func newResponder(t testing.TB, config Config) *Responder {
+	t.Helper()
+	if config.SignIn == "" {
+		config.SignIn = "/auth/signin"
+	}
+	a, err := New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func TestWhoNavigates(t *testing.T) {
+	for name, c := range map[string]struct {
+		method string
+		header http.Header
+		want   bool
+	}{
+		"a page":                    {"GET", http.Header{"Sec-Fetch-Mode": {"navigate"}, "Sec-Fetch-Dest": {"document"}}, true},
+		"a form":                    {"POST", http.Header{"Sec-Fetch-Mode": {"navigate"}}, true},
+		"a frame":                   {"GET", http.Header{"Sec-Fetch-Mode": {"navigate"}, "Sec-Fetch-Dest": {"iframe"}}, true},
+		"fetch":                     {"GET", http.Header{"Sec-Fetch-Mode": {"cors"}, "Accept": {"text/html"}}, false},
+		"an image":                  {"GET", http.Header{"Sec-Fetch-Mode": {"no-cors"}, "Sec-Fetch-Dest": {"image"}}, false},
+		"a WebSocket":               {"GET", http.Header{"Sec-Fetch-Mode": {"websocket"}, "Upgrade": {"websocket"}}, false},
+		"metadata without a mode":   {"GET", http.Header{"Sec-Fetch-Site": {"same-origin"}, "Accept": {"text/html"}}, false},
+		"an old browser":            {"GET", http.Header{"Accept": {"text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}}, true},
+		"an old browser's HEAD":     {"HEAD", http.Header{"Accept": {"Text/HTML"}}, true},
+		"an old browser's form":     {"POST", http.Header{"Accept": {"text/html"}}, false},
+		"xhtml alone":               {"GET", http.Header{"Accept": {"application/xhtml+xml"}}, true},
+		"anything":                  {"GET", http.Header{"Accept": {"*/*"}}, false},
+		"text of any kind":          {"GET", http.Header{"Accept": {"text/*"}}, false},
+		"no HTML, please":           {"GET", http.Header{"Accept": {"text/html;q=0, application/json"}}, false},
+		"HTML of a strange quality": {"GET", http.Header{"Accept": {"text/html;q=x"}}, false},
+		"HTML in the second line":   {"GET", http.Header{"Accept": {"a/b", "text/html; level=1; q=0.5"}}, true},
+		"nothing said":              {"GET", http.Header{}, false},
+		"jQuery":                    {"GET", http.Header{"Accept": {"text/html"}, "X-Requested-With": {"XMLHttpRequest"}}, false},
+		"a Server Action":           {"POST", http.Header{"Next-Action": {"x"}}, false},
+		"client navigation":         {"GET", http.Header{"Rsc": {"1"}, "Accept": {"text/html"}}, false},
+		"prefetch":                  {"GET", http.Header{"Next-Router-Prefetch": {"1"}, "Accept": {"text/html"}}, false},
+		"data of the pages router":  {"GET", http.Header{"X-Nextjs-Data": {"1"}, "Accept": {"text/html"}}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := httptest.NewRequest(c.method, "http://app.test/", nil)
+			r.Header = c.header
+			if got := navigates(r); got != c.want {
+				t.Errorf("navigates %t, want %t", got, c.want)
+			}
+		})
+	}
+}
+
+func TestSignInAddresses(t *testing.T) {
+	for signIn, want := range map[string]string{
+		"/auth/signin":                          "/auth/signin?callbackUrl=%2Fa%3Fb%3Dc%26d&error=SessionRequired",
+		"/auth/signin?x=1":                      "/auth/signin?x=1&callbackUrl=%2Fa%3Fb%3Dc%26d&error=SessionRequired",
+		"/auth/signin?error=Reseeded":           "/auth/signin?error=Reseeded&callbackUrl=%2Fa%3Fb%3Dc%26d",
+		"/auth/signin?callbackUrl=/home#top":    "/auth/signin?callbackUrl=/home&error=SessionRequired#top",
+		"https://id.example/login?client=x":     "https://id.example/login?client=x&callbackUrl=%2Fa%3Fb%3Dc%26d&error=SessionRequired",
+		"http://localhost:3000/api/auth/signin": "http://localhost:3000/api/auth/signin?callbackUrl=%2Fa%3Fb%3Dc%26d&error=SessionRequired",
+		"/":                                     "/?callbackUrl=%2Fa%3Fb%3Dc%26d&error=SessionRequired",
+	} {
+		if got := newResponder(t, Config{SignIn: signIn}).location("/a?b=c&d"); got != want {
+			t.Errorf("%s leads to %s, want %s", signIn, got, want)
+		}
+	}
+	for _, signIn := range []string{
+		"//evil.example", `/\evil.example`, `\\evil.example`, "javascript:alert(1)", "login", "https://", "https://u:p@h/", "ftp://h/",
+		"/a\nb", "/a b", "/a;b", "https:evil.example", "", " /a",
+	} {
+		if _, err := New(Config{SignIn: signIn}); err == nil {
+			t.Errorf("%q is taken", signIn)
+		}
+	}
+}
+
+func TestOptionsThatCannotBeRight(t *testing.T) {
+	for name, c := range map[string]Config{
+		"respond": {SignIn: "/", Respond: "html"},
+		"domain":  {SignIn: "/", CookieDomain: "a b"},
+		"domain;": {SignIn: "/", CookieDomain: "a;Secure"},
+	} {
+		if _, err := New(c); err == nil {
+			t.Errorf("%s is taken", name)
+		}
+	}
+}
+
+// hostile are the building blocks of addresses that some reader takes for
+// another site's.
+var hostile = []string{
+	"//evil.example", "///evil.example", "////evil.example/..", "/\\evil.example", "/\\/evil.example", "\\\\evil.example",
+	"/%5cevil.example", "/%5Cevil.example", "/%2fevil.example", "/%2Fevil.example", "/%2f%2fevil.example", "//%5cevil.example",
+	"/./evil.example", "/.//evil.example", "/..//evil.example", "/../evil.example", "/%2e/evil.example", "/%2e%2e//evil.example", "/.%2e/evil",
+	"/a//evil.example", "/a/..//evil.example", "/a/%2e%2e//evil.example", "/a\\..\\evil", "/\t/evil.example", "/%09/evil.example", "/%0a/evil.example",
+	"/%0d%0aSet-Cookie:x=y", "/%00evil", "/%7fevil", "/%1b", "//user@evil.example", "//evil.example:80", "//[::1]/", "//evil%E3%80%82example",
+	"//%EF%BC%8Fevil.example", "/a/./b", "/a/../b", "/;@evil.example//x", "/?//evil.example\\..//", "http://evil.example/", "https:evil.example", "*",
+}
+
+func TestTheWayBackLeadsNowhereElse(t *testing.T) {
+	for _, target := range hostile {
+		for _, prefix := range []string{"", "/a", "/admin/"} {
+			for _, suffix := range []string{"", "/", "/x", "?next=//evil.example", "#//evil.example"} {
+				checkCallback(t, prefix+target+suffix)
+			}
+		}
+	}
+	for target, want := range map[string]string{
+		"/":                       "/",
+		"/admin":                  "/admin",
+		"/admin/":                 "/admin/",
+		"/admin?x=1&y=%2F":        "/admin?x=1&y=%2F",
+		"/admin?_rsc=abc":         "/admin",
+		"/admin?a=1&_rsc=abc&b=2": "/admin?a=1&b=2",
+		"/admin?x_rsc=1":          "/admin?x_rsc=1",
+		"/caf%C3%A9/%E2%9C%93":    "/caf%C3%A9/%E2%9C%93",
+		"/a%20b":                  "/a%20b",
+		"/a?redirect=//evil":      "/a?redirect=//evil",
+		"/.well-known/x":          "/.well-known/x",
+		"/..a/b":                  "/..a/b",
+	} {
+		r := httptest.NewRequest(http.MethodGet, "http://app.test"+target, nil)
+		if got := callback(r); got != want {
+			t.Errorf("back to %q, want %q", got, want)
+		}
+	}
+	long := httptest.NewRequest(http.MethodGet, "http://app.test/"+strings.Repeat("a", maxCallback), nil)
+	if got := callback(long); got != "" {
+		t.Errorf("back to %d bytes", len(got))
+	}
+	form := httptest.NewRequest(http.MethodPost, "http://app.test/admin", nil)
+	if got := callback(form); got != "" {
+		t.Errorf("back to a form's action %q", got)
+	}
+}
+
+// checkCallback holds the way back of a request for a target against the
+// strictest reading of it.
+func checkCallback(t *testing.T, target string) {
+	t.Helper()
+	u, err := url.ParseRequestURI(target)
+	if err != nil {
+		return // Caddy answers 400
+	}
+	r := &http.Request{Method: http.MethodGet, URL: u, Header: http.Header{}}
+	back := callback(r)
+	if back == "" {
+		return
+	}
+	backPath, _, _ := strings.Cut(back, "?")
+	decoded, err := url.PathUnescape(backPath)
+	if err != nil {
+		t.Errorf("%q leads to %q, which cannot be decoded", target, back)
+	}
+	for _, form := range []string{backPath, decoded} {
+		cleaned := path.Clean(form)
+		if cleaned != "/" && strings.HasSuffix(form, "/") {
+			cleaned += "/"
+		}
+		if !strings.HasPrefix(form, "/") || strings.HasPrefix(form, "//") || cleaned != form ||
+			strings.ContainsFunc(form, func(c rune) bool { return c == '\\' || c < ' ' || c == 0x7f }) {
+			t.Errorf("%q leads to %q", target, form)
+		}
+	}
+	location := newResponder(t, Config{}).location(back)
+	parsed, err := url.Parse(location)
+	if err != nil || parsed.Path != "/auth/signin" || parsed.Host != "" || parsed.Query().Get("callbackUrl") != back || strings.ContainsAny(location, "\r\n\\ ") {
+		t.Errorf("%q leads to %q (%v)", target, location, err)
+	}
+}
+
+func FuzzCallback(f *testing.F) {
+	for _, target := range hostile {
+		f.Add(target)
+	}
+	f.Add("/admin?x=1&_rsc=2")
+	f.Fuzz(checkCallback)
+}
+
+func FuzzAccept(f *testing.F) {
+	f.Add("text/html;q=0.1, */*")
+	f.Add("text/html;q=;q=1,,;")
+	f.Fuzz(func(t *testing.T, field string) {
+		if acceptsHTML([]string{field}) && !strings.Contains(strings.ToLower(field), "html") {
+			t.Errorf("%q accepts HTML", field)
+		}
+	})
+}
+
+func TestClearing(t *testing.T) {
+	a := newResponder(t, Config{CookieDomain: "example.com"})
+	r := httptest.NewRequest(http.MethodGet, "http://app.test/", nil)
+	cleared := func(names []string, set func(string) bool) []string {
+		h := http.Header{"Vary": {"Accept-Encoding"}, "Cache-Control": {"public"}}
+		a.Clear(h, r, names, set)
+		if len(h["Set-Cookie"]) > 0 && (h.Get("Cache-Control") != "no-store" || !slices.Equal(h["Vary"], []string{"Accept-Encoding", "Cookie"})) {
+			t.Errorf("may be cached: %v", h)
+		}
+		if len(h["Set-Cookie"]) == 0 && len(names) == 0 && h.Get("Cache-Control") != "public" {
+			t.Errorf("changed for nothing: %v", h)
+		}
+		var got []string
+		for _, cookie := range (&http.Response{Header: h}).Cookies() {
+			got = append(got, cookie.Name+"@"+cookie.Domain)
+		}
+		return got
+	}
+	for name, c := range map[string]struct {
+		names []string
+		set   func(string) bool
+		want  []string
+	}{
+		"nothing":          {nil, nil, nil},
+		"one":              {[]string{"s"}, nil, []string{"s@", "s@example.com"}},
+		"doubled":          {[]string{"s", "s"}, nil, []string{"s@", "s@example.com"}},
+		"one that is set":  {[]string{"s", "t"}, func(name string) bool { return name == "s" }, []string{"t@", "t@example.com"}},
+		"__Host-":          {[]string{"__Host-s"}, nil, []string{"__Host-s@"}},
+		"no cookie's name": {[]string{"s\r\nX: y", "a b", ""}, nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := cleared(c.names, c.set); !slices.Equal(got, c.want) {
+				t.Errorf("cleared %q, want %q", got, c.want)
+			}
+		})
+	}
+	var many []string
+	for i := range 1000 {
+		many = append(many, "s."+strings.Repeat("x", i%200)+string(rune('a'+i%26)))
+	}
+	if got := cleared(many, nil); len(got) > 2*maxCleared {
+		t.Errorf("%d fields", len(got))
+	}
+	if got := cleared([]string{strings.Repeat("x", maxNameBytes+1)}, nil); got != nil {
+		t.Errorf("a name of %d bytes was cleared", len(got[0]))
+	}
+}
+
+func TestVaryIsNotDoubled(t *testing.T) {
+	for field, want := range map[string][]string{
+		"":               {"Cookie"},
+		"Accept":         {"Accept", "Cookie"},
+		"accept, cookie": {"accept, cookie"},
+		"*":              {"*"},
+	} {
+		h := http.Header{}
+		if field != "" {
+			h.Set("Vary", field)
+		}
+		vary(h, "Cookie")
+		if !slices.Equal(h["Vary"], want) {
+			t.Errorf("%q becomes %q, want %q", field, h["Vary"], want)
+		}
+	}
+}
