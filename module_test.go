@@ -3,15 +3,12 @@ package stalesession_test
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	_ "github.com/seed-4adef13c/caddy-stale-session"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
@@ -659,16 +656,32 @@ func eventually(t testing.TB, what string, holds func() bool) {
 	}
 }
 
-// connections counts those of the module to a database.
-func connections(t testing.TB, database string) (n int) {
-	t.Helper()
-	conn, err := pgx.Connect(context.Background(), server.DSN(database))
+// Somebody has a page open while the database is reseeded with the same ids,
+// and signs in again at once.
+func TestSigningInAgainRightAfterAReseedWorks(t *testing.T) {
+	database := newDatabase(t)
+	app := caddytest.NewApp(t)
+	base := caddytest.Start(t, caddytest.Site(guarded, app.Proxy()))
+	execute(t, database, `truncate "User"`)
+	old := api(v4Name + "=" + token(t, "live"))
+	for range 3 {
+		if response := caddytest.Do(t, http.MethodGet, base+"/admin", old); response.StatusCode != 401 {
+			t.Fatalf("status %d", response.StatusCode)
+		}
+	}
+	execute(t, database, `insert into "User" (id) values ('live')`)
+	fresh, err := mint.V4(secret, map[string]any{"sub": "live"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close(context.Background())
-	if err := conn.QueryRow(context.Background(), fmt.Sprintf(`select count(*) from pg_stat_activity where application_name = 'caddy-stale-session' and datname = '%s'`, database)).Scan(&n); err != nil {
-		t.Fatal(err)
+	app.Answer(func(w http.ResponseWriter, _ *http.Request) {
+		http.SetCookie(w, &http.Cookie{Name: v4Name, Value: fresh, Path: "/"})
+	})
+	response := caddytest.Do(t, http.MethodPost, base+"/api/auth/callback/credentials", old)
+	if len(response.Cleared()) != 0 || len(response.Cookies()) != 1 || response.Cookies()[0].Value != fresh {
+		t.Errorf("signing in set %q", response.Header["Set-Cookie"])
 	}
-	return n
+	if response := caddytest.Do(t, http.MethodGet, base+"/admin", api(v4Name+"="+fresh)); response.StatusCode != 200 {
+		t.Errorf("after signing in: status %d", response.StatusCode)
+	}
 }

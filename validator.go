@@ -59,7 +59,7 @@ func (v *validator) judgeOne(ctx context.Context, claims session.Claims) verdict
 	if claims.Subject == "" {
 		return j
 	}
-	account, source, err := v.directory.Lookup(ctx, claims.Subject)
+	account, source, err := v.directory.Lookup(ctx, claims.Subject, claims.MintedAt)
 	if err != nil { // the directory has logged it
 		return j
 	}
@@ -109,7 +109,7 @@ func (h *Handler) newValidator(env environment.Environment) (*validator, error) 
 	if v.reader, err = h.newReader(env, v.matches); err != nil {
 		return nil, err
 	}
-	if v.directory, err = h.acquireDirectory(env, users, v); err != nil {
+	if v.directory, err = h.acquireDirectory(users, v); err != nil {
 		return nil, err
 	}
 	return v, nil
@@ -215,7 +215,7 @@ func (h *Handler) acquireKeySet(env environment.Environment) (*session.JWKS, err
 }
 
 // acquireDirectory takes the directory of the database and users table.
-func (h *Handler) acquireDirectory(env environment.Environment, users *Users, v *validator) (directory.Directory, error) {
+func (h *Handler) acquireDirectory(users *Users, v *validator) (directory.Directory, error) {
 	resolve := func() (string, error) {
 		return environment.New().Fill("database", cmp.Or(h.Database, "{env.DATABASE_URL}"))
 	}

@@ -56,7 +56,6 @@ func (w *HeaderWriter) ReadFrom(r io.Reader) (int64, error) {
 // FlushError sends what was written so far.
 func (w *HeaderWriter) FlushError() error {
 	w.call(http.StatusOK)
-	//nolint:bodyclose // there is no body: this is a response being written
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 

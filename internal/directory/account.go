@@ -44,8 +44,10 @@ const (
 
 // Directory is a place where accounts are looked up.
 type Directory interface {
-	// Lookup finds the account of a subject, and tells where it came from. An
-	// error means that nothing could be found out: it never means that the
-	// account is gone.
-	Lookup(ctx context.Context, subject string) (Account, Source, error)
+	// Lookup finds the account of the subject that a token names, and tells
+	// where it came from. Minted is when the token was made, zero when it does
+	// not say: that the subject was absent before then proves nothing. An error
+	// means that nothing could be found out: it never means that the account
+	// is gone.
+	Lookup(ctx context.Context, subject string, minted time.Time) (Account, Source, error)
 }

@@ -65,7 +65,7 @@ func open(t testing.TB, dsn string, config Config) (*Postgres, *observer.Observe
 // lookup looks a subject up, which must not fail.
 func lookup(t testing.TB, p *Postgres, subject string) Account {
 	t.Helper()
-	account, _, err := p.Lookup(context.Background(), subject)
+	account, _, err := p.Lookup(context.Background(), subject, time.Time{})
 	if err != nil {
 		t.Fatalf("looking %q up: %v", subject, err)
 	}
@@ -75,7 +75,7 @@ func lookup(t testing.TB, p *Postgres, subject string) Account {
 // failure looks a subject up, which must fail, and returns the class.
 func failure(t testing.TB, p *Postgres, subject string) *Error {
 	t.Helper()
-	account, _, err := p.Lookup(context.Background(), subject)
+	account, _, err := p.Lookup(context.Background(), subject, time.Time{})
 	e, ok := err.(*Error) //nolint:errorlint // Lookup returns nothing else
 	if !ok {
 		t.Fatalf("looking %q up gave %+v, %v; want a failure", subject, account, err)
@@ -448,5 +448,32 @@ func TestNobodyWasEverFoundInATableThatHasRows(t *testing.T) {
 	lookup(t, p, "d")
 	if alarm() != 1 {
 		t.Error("alarm after a subject was found")
+	}
+}
+
+func TestAnAbsenceEndsNoTokenThatWasMadeLater(t *testing.T) {
+	name := database(t, `create table users (id int primary key)`)
+	p, _ := open(t, server.DSN(name), Config{})
+	now := time.Now()
+	for _, c := range []struct {
+		minted time.Time
+		source Source
+		exists bool
+	}{
+		{now.Add(-time.Hour), FromDatabase, false},
+		{now.Add(-time.Hour), FromCache, false},
+		{now, FromDatabase, false},
+	} {
+		account, source, err := p.Lookup(t.Context(), "1", c.minted)
+		if err != nil || source != c.source || account.Exists != c.exists {
+			t.Errorf("minted %s ago: %+v, %s, %v", now.Sub(c.minted), account, source, err)
+		}
+	}
+	run(t, name, `insert into users values (1)`)
+	if account, source, err := p.Lookup(t.Context(), "1", now.Add(-time.Hour)); err != nil || source != FromCache || account.Exists {
+		t.Errorf("an old token: %+v, %s, %v", account, source, err)
+	}
+	if account, source, err := p.Lookup(t.Context(), "1", now); err != nil || source != FromDatabase || !account.Exists {
+		t.Errorf("a new token: %+v, %s, %v", account, source, err)
 	}
 }

@@ -264,7 +264,7 @@ func (a address) poolConfig() (*pgxpool.Config, error) {
 	c.DefaultQueryExecMode = pgx.QueryExecModeExec
 	config.MaxConns = maxConns
 	if a.limit > 0 {
-		config.MaxConns = int32(min(maxConns, a.limit)) //nolint:gosec // at most 2
+		config.MaxConns = int32(min(maxConns, a.limit))
 	}
 	config.MaxConnIdleTime = 5 * time.Minute
 	config.MaxConnLifetime = 30 * time.Minute

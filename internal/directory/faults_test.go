@@ -69,7 +69,7 @@ func TestTheServerIsDownAtFirst(t *testing.T) {
 		t.Fatal(err)
 	}
 	within(t, "the user is found again", func() bool {
-		account, _, err := p.Lookup(context.Background(), "live")
+		account, _, err := p.Lookup(context.Background(), "live", time.Time{})
 		return err == nil && account.Exists
 	})
 	if lookup(t, p, "gone").Exists {
@@ -90,7 +90,7 @@ func TestTheFirstLookupsAfterARestartSucceed(t *testing.T) {
 		var all sync.WaitGroup
 		for i := range 20 {
 			all.Go(func() {
-				if account, _, err := p.Lookup(context.Background(), "u"+strconv.Itoa(from+i)); err != nil || !account.Exists {
+				if account, _, err := p.Lookup(context.Background(), "u"+strconv.Itoa(from+i), time.Time{}); err != nil || !account.Exists {
 					t.Errorf("u%d: %+v, %v", from+i, account, err)
 				}
 			})
@@ -125,7 +125,7 @@ func TestKilledAndRestartedUnderLoadNoUserIsLost(t *testing.T) {
 	for w := range 8 {
 		all.Go(func() {
 			for i := w; !stop.Load(); i++ {
-				account, source, err := p.Lookup(context.Background(), "u"+strconv.Itoa(i%50+1))
+				account, source, err := p.Lookup(context.Background(), "u"+strconv.Itoa(i%50+1), time.Time{})
 				if err != nil || !account.Exists {
 					t.Errorf("a known user: %+v, %v", account, err)
 					return
@@ -134,7 +134,7 @@ func TestKilledAndRestartedUnderLoadNoUserIsLost(t *testing.T) {
 				if source == FromFallback {
 					fallbacks.Add(1)
 				}
-				if account, _, err := p.Lookup(context.Background(), "gone"+strconv.Itoa(i)); err == nil && account.Exists {
+				if account, _, err := p.Lookup(context.Background(), "gone"+strconv.Itoa(i), time.Time{}); err == nil && account.Exists {
 					t.Error("an absent user was found")
 				}
 			}
@@ -150,7 +150,7 @@ func TestKilledAndRestartedUnderLoadNoUserIsLost(t *testing.T) {
 			t.Error(err)
 		}
 		within(t, "the database is used again", func() bool {
-			_, source, _ := p.Lookup(context.Background(), "u1")
+			_, source, _ := p.Lookup(context.Background(), "u1", time.Time{})
 			return t.Failed() || source == FromDatabase
 		})
 	}
@@ -170,7 +170,7 @@ func TestAnAbsenceIsNoLastKnownAccount(t *testing.T) {
 		t.Fatal(err)
 	}
 	within(t, "the absence has aged", func() bool {
-		_, _, err := p.Lookup(context.Background(), "gone")
+		_, _, err := p.Lookup(context.Background(), "gone", time.Time{})
 		return err != nil
 	})
 }
@@ -187,7 +187,7 @@ func TestALastKnownAccountAgesInTenMinutes(t *testing.T) {
 	}
 	later := func(d time.Duration) { p.now = func() time.Time { return time.Now().Add(d) } }
 	later(lastKnown - time.Second)
-	if account, source, err := p.Lookup(context.Background(), "live"); err != nil || source != FromFallback || !account.Exists {
+	if account, source, err := p.Lookup(context.Background(), "live", time.Time{}); err != nil || source != FromFallback || !account.Exists {
 		t.Errorf("before: %+v, %s, %v", account, source, err)
 	}
 	later(lastKnown + time.Second)
@@ -201,7 +201,7 @@ func TestTheTableIsDroppedAndMadeAgain(t *testing.T) {
 	p, _ := open(t, server.DSN(name), Config{TTL: time.Nanosecond})
 	lookup(t, p, "live")
 	run(t, name, `drop table users`)
-	if account, source, err := p.Lookup(t.Context(), "live"); err != nil || source != FromFallback || !account.Exists {
+	if account, source, err := p.Lookup(t.Context(), "live", time.Time{}); err != nil || source != FromFallback || !account.Exists {
 		t.Errorf("without a table: %+v, %s, %v", account, source, err)
 	}
 	if e := failure(t, p, "unheard of"); e.Class != Schema {
@@ -229,13 +229,13 @@ func TestTheDatabaseIsDroppedAndMadeAgain(t *testing.T) {
 	p, _ := open(t, server.DSN(name), Config{TTL: time.Nanosecond})
 	lookup(t, p, "live")
 	run(t, "postgres", `drop database `+name+` with (force)`)
-	if account, source, err := p.Lookup(t.Context(), "live"); err != nil || source != FromFallback || !account.Exists {
+	if account, source, err := p.Lookup(t.Context(), "live", time.Time{}); err != nil || source != FromFallback || !account.Exists {
 		t.Errorf("without a database: %+v, %s, %v", account, source, err)
 	}
 	run(t, "postgres", `create database `+name)
 	run(t, name, `create table users (id uuid primary key)`)
 	within(t, "the user is gone", func() bool {
-		account, source, err := p.Lookup(context.Background(), "live")
+		account, source, err := p.Lookup(context.Background(), "live", time.Time{})
 		return err == nil && source == FromDatabase && !account.Exists
 	})
 }
@@ -256,7 +256,7 @@ func TestAMigrationHoldsTheTable(t *testing.T) {
 	if _, err := tx.Exec(t.Context(), `alter table users add column x int; delete from users`); err != nil {
 		t.Fatal(err)
 	}
-	if account, source, err := p.Lookup(t.Context(), "live"); err != nil || source != FromFallback || !account.Exists {
+	if account, source, err := p.Lookup(t.Context(), "live", time.Time{}); err != nil || source != FromFallback || !account.Exists {
 		t.Errorf("while it is locked: %+v, %s, %v", account, source, err)
 	}
 	if e := failure(t, p, "unheard of"); e.Class != Slow {
@@ -266,7 +266,7 @@ func TestAMigrationHoldsTheTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	within(t, "the user is gone", func() bool {
-		account, _, err := p.Lookup(context.Background(), "live")
+		account, _, err := p.Lookup(context.Background(), "live", time.Time{})
 		return err == nil && !account.Exists
 	})
 }
@@ -288,14 +288,14 @@ func TestARequestDoesNotWaitLongerThanItMay(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, _, err := p.Lookup(ctx, "other"); err == nil {
+	if _, _, err := p.Lookup(ctx, "other", time.Time{}); err == nil {
 		t.Error("a request that has ended waited for the database")
 	}
 	if _, err := conn.Exec(t.Context(), `commit`); err != nil {
 		t.Fatal(err)
 	}
 	within(t, "the user is found", func() bool {
-		account, _, err := p.Lookup(context.Background(), "live")
+		account, _, err := p.Lookup(context.Background(), "live", time.Time{})
 		return err == nil && account.Exists
 	})
 }
@@ -373,7 +373,7 @@ func TestAStandbyProvesNoAbsence(t *testing.T) {
 	t.Cleanup(func() { standby.Close() })
 	p, _ := open(t, standby.DSN("postgres"), Config{})
 	within(t, "the user is on the standby", func() bool {
-		account, _, err := p.Lookup(context.Background(), "live")
+		account, _, err := p.Lookup(context.Background(), "live", time.Time{})
 		return err == nil && account.Exists
 	})
 	if e := failure(t, p, "gone"); e.Class != Standby || !strings.Contains(e.Error(), "primary") {
@@ -409,12 +409,12 @@ func TestAPasswordThatChangesIsReadAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.pool.Reset()
-	if _, source, err := p.Lookup(t.Context(), "live"); err != nil || source != FromFallback {
+	if _, source, err := p.Lookup(t.Context(), "live", time.Time{}); err != nil || source != FromFallback {
 		t.Errorf("with the old password: %s, %v", source, err)
 	}
 	password.Store("second")
 	within(t, "the new password is used", func() bool {
-		_, source, err := p.Lookup(context.Background(), "live")
+		_, source, err := p.Lookup(context.Background(), "live", time.Time{})
 		return err == nil && source == FromDatabase
 	})
 }
@@ -429,10 +429,10 @@ func TestThroughATransactionPooler(t *testing.T) {
 				var all sync.WaitGroup
 				for i := range 5 {
 					all.Go(func() {
-						if account, _, err := p.Lookup(context.Background(), "live"); err != nil || !account.Exists {
+						if account, _, err := p.Lookup(context.Background(), "live", time.Time{}); err != nil || !account.Exists {
 							t.Errorf("%+v, %v", account, err)
 						}
-						if account, _, err := p.Lookup(context.Background(), "gone"+strconv.Itoa(i)); err != nil || account.Exists {
+						if account, _, err := p.Lookup(context.Background(), "gone"+strconv.Itoa(i), time.Time{}); err != nil || account.Exists {
 							t.Errorf("%+v, %v", account, err)
 						}
 					})

@@ -3,6 +3,7 @@ package directory
 import (
 	"context"
 	"errors"
+	"strconv"
 	"time"
 
 	"github.com/sony/gobreaker/v2"
@@ -12,12 +13,18 @@ import (
 // which it waits for no longer than Config.Timeout and until ctx is done. When
 // the database cannot be asked, an account that was known up to ten minutes ago
 // is returned; that one was absent is not.
-func (p *Postgres) Lookup(ctx context.Context, subject string) (Account, Source, error) {
+func (p *Postgres) Lookup(ctx context.Context, subject string, minted time.Time) (Account, Source, error) {
 	key, cached, found := p.recall(subject)
-	if found && p.now().Sub(cached.at) < p.ttl(cached.account) {
+	young := minted.Add(mintLeeway)
+	if found && p.now().Sub(cached.at) < p.ttl(cached.account) && (cached.account.Exists || cached.at.After(young)) {
 		return cached.account, FromCache, nil
 	}
-	account, err := p.ask(ctx, key)
+	flight := key
+	if p.now().Before(young) {
+		// A lookup that another token has begun may have missed the account.
+		flight += "\x00" + strconv.FormatInt(minted.Unix(), 10)
+	}
+	account, err := p.ask(ctx, key, flight)
 	if err == nil {
 		return account, FromDatabase, nil
 	}
@@ -50,12 +57,12 @@ func (p *Postgres) ttl(account Account) time.Duration {
 // ask looks a subject up in the database. The query belongs to nobody's
 // request: one that hangs up must not cost a connection. While the breaker is
 // open nobody waits.
-func (p *Postgres) ask(ctx context.Context, subject string) (Account, error) {
+func (p *Postgres) ask(ctx context.Context, subject, flight string) (Account, error) {
 	state := p.breaker.State()
 	if state == gobreaker.StateOpen {
 		return Account{}, errBroken
 	}
-	done := p.lookups.DoChan(subject, func() (any, error) { return p.fetch(subject) })
+	done := p.lookups.DoChan(flight, func() (any, error) { return p.fetch(subject) })
 	if state == gobreaker.StateHalfOpen {
 		return Account{}, errBroken
 	}

@@ -67,6 +67,9 @@ const (
 	lastKnown = 10 * time.Minute
 	// queryTimeout bounds a query, which goes on when nobody waits any more.
 	queryTimeout = 2 * time.Second
+	// mintLeeway is how far the clocks of the app and of this machine can be
+	// apart.
+	mintLeeway = time.Minute
 	// maxLookups is how many lookups can be under way.
 	maxLookups = 1024
 	// breakAfter failures in a row nobody waits for the database any more, and
@@ -219,7 +222,8 @@ func (p *Postgres) queryOnce(ctx context.Context, subject string) (Account, erro
 	case err != nil:
 		return Account{}, err
 	case !possible:
-		return p.absent(ctx, conn.Conn(), s, subject), nil
+		p.absent(ctx, conn.Conn(), s, subject)
+		return Account{}, nil
 	}
 	rows, err := conn.Query(ctx, s.sql, []string{canonical})
 	if err != nil {
@@ -230,7 +234,8 @@ func (p *Postgres) queryOnce(ctx context.Context, subject string) (Account, erro
 		return Account{}, err
 	}
 	if !accounts[0].Exists {
-		return p.absent(ctx, conn.Conn(), s, canonical), nil
+		p.absent(ctx, conn.Conn(), s, canonical)
+		return Account{}, nil
 	}
 	p.journal.found.Store(true)
 	p.cache.Set(canonical, entry{accounts[0], p.now()})
@@ -238,12 +243,11 @@ func (p *Postgres) queryOnce(ctx context.Context, subject string) (Account, erro
 }
 
 // absent keeps that a subject has no row.
-func (p *Postgres) absent(ctx context.Context, conn *pgx.Conn, s *statement, subject string) Account {
+func (p *Postgres) absent(ctx context.Context, conn *pgx.Conn, s *statement, subject string) {
 	if plausible(subject) {
 		p.cache.Set(subject, entry{at: p.now()})
 	}
 	p.doubt(ctx, conn, s)
-	return Account{}
 }
 
 // prepare returns the statement and the canonical form of a subject. Before a

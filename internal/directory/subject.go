@@ -83,7 +83,7 @@ func canonicalUUID(subject string) (string, bool) {
 			if c != '-' {
 				return "", false
 			}
-		} else if !strings.Contains("0123456789abcdef", string(rune(c))) {
+		} else if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
 			return "", false
 		}
 	}

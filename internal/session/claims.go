@@ -13,6 +13,10 @@ type Claims struct {
 	// zero time when the token has none.
 	IssuedAt time.Time
 
+	// MintedAt is the time in the iat claim, zero when the token has none. Apps
+	// that renew their tokens make it anew each time.
+	MintedAt time.Time
+
 	// ExpiresAt is the time in the exp claim, zero when the token never
 	// expires.
 	ExpiresAt time.Time

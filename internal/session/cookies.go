@@ -13,10 +13,22 @@ type cookie struct {
 	name, value string
 }
 
-// blanks are what readers of cookies trim: npm's cookie 0.4.1, which Next.js
-// bundles, uses String.trim on a header decoded as Latin-1, where 0xA0 is a
-// blank too.
-const blanks = " \t\v\f\r\n\xa0"
+// trim takes off what readers of cookies do: npm's cookie 0.4.1, which Next.js
+// bundles, uses String.trim on a header decoded as Latin-1, where the byte 0xA0
+// is a blank too.
+func trim(s string) string {
+	for s != "" && isBlank(s[0]) {
+		s = s[1:]
+	}
+	for s != "" && isBlank(s[len(s)-1]) {
+		s = s[:len(s)-1]
+	}
+	return s
+}
+
+func isBlank(c byte) bool {
+	return c == ' ' || '\t' <= c && c <= '\r' || c == 0xa0
+}
 
 // validName tells whether a name can be a cookie's (RFC 6265, section 4.1.1).
 func validName(name string) bool {
@@ -57,7 +69,7 @@ func (rd *Reader) jar(lines []string) []cookie {
 // is no session cookie.
 func (rd *Reader) pair(pair string) (name, value string) {
 	name, value, _ = strings.Cut(pair, "=")
-	name = strings.Trim(name, blanks)
+	name = trim(name)
 	if rd.base(name) == "" {
 		return "", ""
 	}
@@ -107,7 +119,7 @@ func deletes(attributes string, now time.Time) bool {
 // escapes are decoded. Of a value that begins with a quote, the last character
 // goes as well, whatever it is, as cookie 0.4.1 has it.
 func decodeValue(raw string) string {
-	value := strings.Trim(raw, blanks)
+	value := trim(raw)
 	if len(value) > 0 && value[0] == '"' {
 		value = value[1:]
 		if len(value) > 0 {
@@ -145,7 +157,7 @@ func withPrefix(jar []cookie, base string) []cookie {
 func (rd *Reader) Strip(header http.Header) {
 	var lines []string
 	for _, line := range header["Cookie"] {
-		if kept := rd.without(line); strings.Trim(kept, blanks+";") != "" {
+		if kept := rd.without(line); trim(strings.ReplaceAll(kept, ";", "")) != "" {
 			lines = append(lines, kept)
 		}
 	}

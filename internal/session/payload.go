@@ -80,10 +80,12 @@ func (rd *Reader) claims(payload map[string]any) (Claims, Failure) {
 	if hasExp {
 		c.ExpiresAt = instant(exp)
 	}
+	if hasIat {
+		c.MintedAt = instant(iat)
+		c.IssuedAt = c.MintedAt
+	}
 	if at, ok := moment(find(payload, rd.config.IssuedAt)); ok {
 		c.IssuedAt = at
-	} else if hasIat {
-		c.IssuedAt = instant(iat)
 	}
 	c.Subject = identifier(find(payload, rd.config.Subject))
 	for _, path := range rd.config.Match {

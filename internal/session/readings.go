@@ -75,7 +75,9 @@ func chunkNumber(name string) float64 {
 // parseInt is that of ECMAScript without a radix: leading blanks, a sign, 0x,
 // and as many digits as there are. NaN when there is none.
 func parseInt(s string) float64 {
-	s = strings.TrimLeft(s, blanks)
+	for s != "" && isBlank(s[0]) {
+		s = s[1:]
+	}
 	sign := 1.0
 	if s != "" && (s[0] == '-' || s[0] == '+') {
 		if s[0] == '-' {
