@@ -73,7 +73,7 @@ func encrypt(enc jose.ContentEncryption, key []byte, kid string, claims map[stri
 }
 
 // Chunk returns the cookies that a token is kept in: one of the name, or
-// NAME.0, NAME.1 and so on when it is longer than size.
+// NAME.0, NAME.1 and so on when it is longer than size, which is above 0.
 func Chunk(name, token string, size int) []*http.Cookie {
 	if len(token) <= size {
 		return []*http.Cookie{{Name: name, Value: token}}

@@ -97,8 +97,8 @@ func (s *Server) start(ctx context.Context) error {
 				return err
 			}
 		}
-		if err = s.launch(ctx); err == nil {
-			return nil
+		if err = s.launch(ctx); err == nil || ctx.Err() != nil {
+			return err
 		}
 		s.port = 0
 	}
