@@ -636,24 +636,13 @@ func TestADatabaseIsNoticedWhenItsAccountsHaveAged(t *testing.T) {
 		t.Fatalf("status %d", response.StatusCode)
 	}
 	execute(t, database, `truncate "User"`)
-	eventually(t, "the session is stale", func() bool {
+	caddytest.Eventually(t, "the session is stale", func() bool {
 		return caddytest.Do(t, http.MethodGet, base+"/admin", live).StatusCode == 401
 	})
 	execute(t, database, `insert into "User" (id) values ('live')`)
-	eventually(t, "the session is live again", func() bool {
+	caddytest.Eventually(t, "the session is live again", func() bool {
 		return caddytest.Do(t, http.MethodGet, base+"/admin", live).StatusCode == 200
 	})
-}
-
-// eventually polls until a condition holds.
-func eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !holds(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within a minute: %s", what)
-		}
-		time.Sleep(5 * time.Millisecond) // between two polls
-	}
 }
 
 // Somebody has a page open while the database is reseeded with the same ids,

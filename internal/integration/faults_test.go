@@ -66,7 +66,7 @@ func (l *load) during(what string, fault func() error) {
 		l.t.Error(err)
 	}
 	before := l.live.Load()
-	eventually(l.t, "requests go on while "+what, func() bool { return l.live.Load() > before+400 || l.t.Failed() })
+	caddytest.Eventually(l.t, "requests go on while "+what, func() bool { return l.live.Load() > before+400 || l.t.Failed() })
 }
 
 // end ends the load and tells what came of it.
@@ -107,7 +107,7 @@ func TestNoFaultOfTheDatabaseEndsASession(t *testing.T) {
 	l := startLoad(t, base)
 	l.during("the database is down from the start", func() error { return nil })
 	l.during("it comes up", restart)
-	eventually(t, "the stale session is refused", func() bool { return l.stale.Load() > 0 || t.Failed() })
+	caddytest.Eventually(t, "the stale session is refused", func() bool { return l.stale.Load() > 0 || t.Failed() })
 	for range 3 {
 		l.during("it was killed", pg.Kill)
 		l.during("it comes up", restart)
@@ -122,6 +122,6 @@ func TestNoFaultOfTheDatabaseEndsASession(t *testing.T) {
 	l.during("the table has another name", run(`alter table "User" rename to "Users"`))
 	l.during("it has its own again", run(`alter table "Users" rename to "User"`))
 	refused := l.stale.Load()
-	eventually(t, "the stale session is refused again", func() bool { return l.stale.Load() > refused || t.Failed() })
+	caddytest.Eventually(t, "the stale session is refused again", func() bool { return l.stale.Load() > refused || t.Failed() })
 	l.end()
 }

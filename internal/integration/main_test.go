@@ -6,7 +6,6 @@ import (
 	"context"
 	"os"
 	"testing"
-	"time"
 
 	_ "github.com/seed-4adef13c/caddy-stale-session"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/mint"
@@ -67,15 +66,4 @@ func session(t testing.TB, subject string) string {
 		t.Fatal(err)
 	}
 	return cookieName + "=" + token
-}
-
-// eventually polls until a condition holds.
-func eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !holds(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within a minute: %s", what)
-		}
-		time.Sleep(5 * time.Millisecond) // between two polls
-	}
 }

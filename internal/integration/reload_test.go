@@ -90,7 +90,7 @@ func TestAnotherDatabaseTakesThePlaceOfTheFirst(t *testing.T) {
 	if status := ask(t, base, session(t, "live")); status != http.StatusUnauthorized {
 		t.Errorf("status %d: the first database was asked", status)
 	}
-	eventually(t, "the connections to the first are closed", func() bool { return len(backends(t, first)) == 0 })
+	caddytest.Eventually(t, "the connections to the first are closed", func() bool { return len(backends(t, first)) == 0 })
 }
 
 func TestAReloadThatFailsChangesNothing(t *testing.T) {
@@ -143,7 +143,7 @@ func TestStoppingLeavesNothingBehind(t *testing.T) {
 		warm()
 		_ = caddytest.Load(caddytest.Site("stale_session {\n\t\tmode maybe\n\t}")) // a first load that fails
 	}
-	eventually(t, "the connections are closed", func() bool { return len(backends(t, database)) == 0 })
+	caddytest.Eventually(t, "the connections are closed", func() bool { return len(backends(t, database)) == 0 })
 	goleak.VerifyNone(t, before)
 }
 
@@ -176,7 +176,7 @@ func TestEverySessionIsJudgedRightWhileReloading(t *testing.T) {
 		if err := caddytest.Load(strings.Replace(site, "stale_session", "header X-Reload "+string(rune('a'+i))+"\n\tstale_session", 1)); err != nil {
 			t.Error(err)
 		}
-		eventually(t, "requests go on", func() bool { return asked.Load() > start+20 || t.Failed() })
+		caddytest.Eventually(t, "requests go on", func() bool { return asked.Load() > start+20 || t.Failed() })
 	}
 	stop.Store(true)
 	all.Wait()
