@@ -33,8 +33,10 @@ var caddyfile string
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Getenv("MODULE") != "off", os.Getenv("PORT")); err != nil && ctx.Err() == nil {
+	err := run(ctx, os.Getenv("MODULE") != "off", os.Getenv("PORT"))
+	interrupted := ctx.Err() != nil
+	stop()
+	if err != nil && !interrupted {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
