@@ -320,8 +320,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return err
 	case route == scope.Clearing:
 		return h.responder.ClearSession(w, r, h.validator.reader.Read(r.Header).Names)
-	case route == scope.Passed, answer.Preflight(r):
+	case route == scope.Passed:
 		return next.ServeHTTP(w, r)
+	case route == scope.Guarded && answer.Preflight(r): // it asks for nothing, but may be made by hand
+		route = scope.Scrubbed
 	}
 	check := h.validator.validate(r)
 	h.reporter.Checked(r, check, route.String())

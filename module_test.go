@@ -10,6 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
 	_ "github.com/seed-4adef13c/caddy-stale-session"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/mint"
@@ -261,12 +264,14 @@ func TestTheAnswerFitsTheAsker(t *testing.T) {
 			}
 		})
 	}
-	t.Run("a preflight passes", func(t *testing.T) {
+	t.Run("a preflight passes, without a session that somebody put there", func(t *testing.T) {
 		base := caddytest.Start(t, caddytest.Site(guarded, app.Proxy()))
 		header := api(gone)
 		header.Set("Access-Control-Request-Method", "POST")
-		if response := caddytest.Do(t, http.MethodOptions, base+"/api/upload", header); response.StatusCode != http.StatusOK {
-			t.Errorf("status %d", response.StatusCode)
+		app.Seen()
+		response := caddytest.Do(t, http.MethodOptions, base+"/api/upload", header)
+		if seen := app.Seen(); response.StatusCode != http.StatusOK || len(seen) != 1 || seen[0].Header["Cookie"] != nil {
+			t.Errorf("status %d, the app saw %v", response.StatusCode, seen)
 		}
 	})
 	t.Run("handle_errors answers with respond error", func(t *testing.T) {
@@ -672,5 +677,105 @@ func TestSigningInAgainRightAfterAReseedWorks(t *testing.T) {
 	}
 	if response := caddytest.Do(t, http.MethodGet, base+"/admin", api(v4Name+"="+fresh)); response.StatusCode != 200 {
 		t.Errorf("after signing in: status %d", response.StatusCode)
+	}
+}
+
+func TestInsideHandleBlocks(t *testing.T) {
+	newDatabase(t)
+	app := caddytest.NewApp(t)
+	base := caddytest.Start(t, caddytest.Site(
+		"handle /admin* {", "	stale_session", "	"+app.Proxy(), "}",
+		"handle {", "	stale_session /nothing", "	"+app.Proxy(), "}"))
+	gone := browser(v4Name + "=" + token(t, "gone"))
+	for path, c := range map[string]struct {
+		status int
+		sees   []string // nil when the app is not asked
+	}{
+		"/admin":            {303, nil},
+		"/":                 {200, gone["Cookie"]},
+		"/api/auth/session": {200, []string{}},
+		"/api/auth/signin":  {200, []string{}},
+	} {
+		response := caddytest.Do(t, http.MethodGet, base+path, gone)
+		seen := app.Seen()
+		if response.StatusCode != c.status || (len(seen) == 1) != (c.sees != nil) || len(seen) == 1 && !slices.Equal(seen[0].Header["Cookie"], c.sees) {
+			t.Errorf("%s: status %d, the app saw %v", path, response.StatusCode, seen)
+		}
+	}
+}
+
+func TestBeforeForwardAuth(t *testing.T) {
+	newDatabase(t)
+	app, gate := caddytest.NewApp(t), caddytest.NewApp(t)
+	base := caddytest.Start(t, caddytest.Site("forward_auth "+gate.Listener.Addr().String()+" {", "	uri /check", "}", "stale_session", app.Proxy()))
+	if response := caddytest.Do(t, http.MethodGet, base+"/x", api(v4Name+"="+token(t, "gone"))); response.StatusCode != 401 || len(gate.Seen()) != 0 {
+		t.Errorf("status %d, or the gate was asked", response.StatusCode)
+	}
+	if response := caddytest.Do(t, http.MethodGet, base+"/x", api(v4Name+"="+token(t, "live"))); response.StatusCode != 200 || len(gate.Seen()) != 1 {
+		t.Errorf("status %d, or the gate was not asked", response.StatusCode)
+	}
+}
+
+// recorder is a handler of Caddy's events.
+type recorder struct{}
+
+var recorded = make(chan map[string]any, 16)
+
+func (recorder) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "events.handlers.recorder", New: func() caddy.Module { return recorder{} }}
+}
+
+func (recorder) Handle(_ context.Context, event caddy.Event) error {
+	recorded <- event.Data
+	return nil
+}
+
+func (recorder) UnmarshalCaddyfile(*caddyfile.Dispenser) error { return nil }
+
+func init() { caddy.RegisterModule(recorder{}) }
+
+func TestADetectionIsAnEvent(t *testing.T) {
+	newDatabase(t)
+	app := caddytest.NewApp(t)
+	site := strings.Replace(caddytest.Site("stale_session", app.Proxy()), "{\n", "{\n\tevents {\n\t\ton stale_session.detected recorder\n\t}\n", 1)
+	base := caddytest.Start(t, site)
+	caddytest.Do(t, http.MethodGet, base+"/admin", api(v4Name+"="+token(t, "live")))
+	caddytest.Do(t, http.MethodGet, base+"/admin?x", api(v4Name+"="+token(t, "gone")))
+	if len(recorded) != 1 {
+		t.Fatalf("%d events, want 1", len(recorded))
+	}
+	event := <-recorded
+	for field, want := range map[string]any{"reason": "user_not_found", "subject": "gone", "uri": "/admin", "method": "GET", "client_ip": "127.0.0.1", "where": "guarded", "mode": "enforce"} {
+		if event[field] != want {
+			t.Errorf("%s is %v, want %v", field, event[field], want)
+		}
+	}
+}
+
+func TestConfigurationsThatLookWrongAreSaid(t *testing.T) {
+	nameless, err := mint.V4(secret, map[string]any{"email": "a@b.c"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		secret, cookie, says string
+	}{
+		"the wrong secret":  {"another secret", v4Name + "=" + token(t, "live"), "is the secret the app's own"},
+		"the wrong claim":   {secret, v4Name + "=" + nameless, "name one that it has"},
+		"the wrong subject": {secret, v4Name + "=" + token(t, "random"), "no subject of the sessions seen so far has a row"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			newDatabase(t)
+			t.Setenv("NEXTAUTH_SECRET", c.secret)
+			app := caddytest.NewApp(t)
+			log, options := caddytest.NewLog(t)
+			base := caddytest.Start(t, strings.Replace(caddytest.Site("stale_session", app.Proxy()), caddytest.Options, options, 1))
+			for range 3 {
+				caddytest.Do(t, http.MethodGet, base+"/admin", api(c.cookie))
+			}
+			if n := strings.Count(log.Text(t), c.says); n != 1 {
+				t.Errorf("said %d times, want once: %s", n, log.Text(t))
+			}
+		})
 	}
 }
