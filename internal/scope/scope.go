@@ -83,7 +83,7 @@ func (r Rules) Of(req *http.Request) (Scope, error) {
 
 // signsIn tells whether a path is the sign-in page or one of the auth routes.
 func (r Rules) signsIn(path string) bool {
-	if strings.TrimSuffix(path, "/") == r.SignInPath {
+	if strings.TrimSuffix(path, "/") == strings.TrimSuffix(r.SignInPath, "/") {
 		return true
 	}
 	rest, ok := strings.CutPrefix(path, r.AuthPath)

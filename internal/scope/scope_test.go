@@ -19,6 +19,7 @@ func TestOf(t *testing.T) {
 
 	for name, c := range map[string]struct {
 		scrub string
+		slash bool   // the sign-in page is configured with a slash at its end
 		all   bool   // guard every route
 		asked string // before a rewrite; empty for none
 		path  string
@@ -35,6 +36,7 @@ func TestOf(t *testing.T) {
 		"the sign-in page":                               {path: "/auth/signin", want: Scrubbed},
 		"the sign-in page with a slash":                  {path: "/auth/signin/", want: Scrubbed},
 		"the sign-in page when everything is guarded":    {all: true, path: "/auth/signin", want: Scrubbed},
+		"the sign-in page, configured with a slash":      {slash: true, path: "/auth/signin", want: Scrubbed},
 		"a page below the sign-in page":                  {path: "/auth/signin/help", want: Passed},
 		"any page when everything is guarded":            {all: true, path: "/", want: Guarded},
 		"the session endpoint with scrub off":            {scrub: ScrubOff, path: "/api/auth/session", want: Passed},
@@ -54,6 +56,9 @@ func TestOf(t *testing.T) {
 			}
 			if c.all {
 				rules.Guarded = nil
+			}
+			if c.slash {
+				rules.SignInPath += "/"
 			}
 			r := httptest.NewRequest(http.MethodGet, "http://app.test/", nil)
 			r.URL.Path = c.path
