@@ -143,9 +143,12 @@ func names(jar []cookie) []string {
 // withPrefix returns the cookies of a jar whose name begins with base.
 func withPrefix(jar []cookie, base string) []cookie {
 	var group []cookie
-	for _, c := range jar {
-		if strings.HasPrefix(c.name, base) {
-			group = append(group, c)
+	for i, c := range jar {
+		switch matches := strings.HasPrefix(c.name, base); {
+		case matches && len(group) == i: // as usual, all that there are
+			group = jar[:i+1]
+		case matches:
+			group = append(slices.Clip(group), c)
 		}
 	}
 	return group

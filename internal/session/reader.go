@@ -74,6 +74,7 @@ type Reader struct {
 	config    Config
 	encrypted encrypted
 	signed    signed
+	decoded   *decoded
 }
 
 // Session is what was read from a request or a response.
@@ -145,6 +146,9 @@ func New(config Config) (*Reader, error) {
 	if rd.signed, err = newSigned(config.Secrets, config.PublicKeys, config.JWKS); err != nil {
 		return nil, err
 	}
+	if rd.decoded, err = newDecoded(); err != nil {
+		return nil, err
+	}
 	return rd, nil
 }
 
@@ -188,21 +192,19 @@ func (rd *Reader) read(jar []cookie) Session {
 	if size > rd.config.MaxTokenBytes {
 		return tooLarge(s)
 	}
-	seen := make(map[string]bool)
 	for _, base := range rd.config.CookieNames {
 		group := withPrefix(jar, base)
 		if len(group) > maxCookies {
 			return tooLarge(s)
 		}
-		for _, reading := range readings(group, base) {
-			key := base + "\x00" + reading.text
-			if reading.text == "" || seen[key] {
+		ways := readings(group, base)
+		for i, way := range ways {
+			if way.text == "" || slices.ContainsFunc(ways[:i], func(before reading) bool { return before.text == way.text }) {
 				continue
 			}
-			seen[key] = true
-			claims, failure := rd.decode(base, reading.text)
+			claims, failure := rd.decode(base, way.text)
 			if failure == "" {
-				s.Tokens = append(s.Tokens, Token{Claims: claims, Names: reading.names})
+				s.Tokens = append(s.Tokens, Token{Claims: claims, Names: way.names})
 			}
 			s.Failure = graver(s.Failure, failure)
 		}
@@ -244,17 +246,34 @@ func (rd *Reader) bearer(field string) (Claims, bool) {
 	return Claims{}, false
 }
 
-// decode reads a token that stands under the base name of a cookie.
+// decode reads a token that stands under the base name of a cookie, or
+// remembers what it says.
 func (rd *Reader) decode(base, text string) (Claims, Failure) {
+	if dots := strings.Count(text, "."); dots != 4 && dots != 2 {
+		return Claims{}, Undecodable
+	}
+	key := rd.decoded.digest(base, text)
+	switch claims, expired, found := rd.decoded.find(key, rd.config.Now()); {
+	case expired:
+		return Claims{}, Expired
+	case found:
+		return claims, ""
+	}
+	claims, failure := rd.open(base, text)
+	if failure == "" {
+		rd.decoded.keep(key, claims)
+	}
+	return claims, failure
+}
+
+// open decrypts or verifies a token.
+func (rd *Reader) open(base, text string) (Claims, Failure) {
 	var payload map[string]any
 	var failure Failure
-	switch strings.Count(text, ".") {
-	case 4:
+	if strings.Count(text, ".") == 4 {
 		payload, failure = rd.encrypted.open(base, text)
-	case 2:
+	} else {
 		payload, failure = rd.signed.verify(text)
-	default:
-		failure = Undecodable
 	}
 	if failure != "" {
 		return Claims{}, failure

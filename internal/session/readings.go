@@ -18,8 +18,11 @@ type reading struct {
 // every cookie whose name begins with the base name; an app's own code takes
 // the exact name alone.
 func readings(group []cookie, base string) []reading {
-	if len(group) == 0 {
+	switch len(group) {
+	case 0:
 		return nil
+	case 1:
+		return []reading{joined(group)}
 	}
 	first := distinct(group, false)
 	jars := [][]cookie{first}
