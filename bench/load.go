@@ -1,97 +1,66 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	_ "embed"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os/exec"
-	"regexp"
 	"strconv"
-	"time"
 )
 
-// target is what is measured: a path of a Caddy.
-type target struct {
-	name     string
-	caddy    *caddyProcess
-	path     string
-	measured []measurement
-}
+//go:embed load.lua
+var loadScript []byte
 
-// measurement is what one run of the load has seen.
-type measurement struct {
-	requests int
-	rate     float64       // requests a second
-	cpu      time.Duration // of Caddy, per request
-	p50, p99 time.Duration
-}
-
-func (m measurement) String() string {
-	return fmt.Sprintf("%8.0f requests/s  %6.1f µs CPU  p50 %s  p99 %s", m.rate, float64(m.cpu)/1e3, m.p50, m.p99)
-}
-
-// load is how the targets are asked.
+// load is what a run of wrk saw. Times are in microseconds.
 type load struct {
-	seconds, connections int
-	script               string
+	Requests int     `json:"requests"`
+	Duration float64 `json:"duration"`
+	P50      float64 `json:"p50"`
+	P99      float64 `json:"p99"`
+	Wrong    int     `json:"wrong"`  // answers other than the app's
+	Failed   int     `json:"failed"` // requests without an answer
 }
 
-// measure runs wrk against a target. Every answer has to be a 200.
-func (l load) measure(ctx context.Context, t *target) (measurement, error) {
-	wrk, err := exec.LookPath("wrk")
+// runLoad asks a URL with the sessions of a file, for some seconds.
+func runLoad(ctx context.Context, script, sessions, url string, connections, seconds int) (load, error) {
+	var out bytes.Buffer
+	wrk, err := start(ctx, func(ctx context.Context) *exec.Cmd {
+		cmd := exec.CommandContext(ctx, "wrk", "--threads", "1", "--connections", strconv.Itoa(connections),
+			"--duration", strconv.Itoa(seconds)+"s", "--timeout", "10s", "--script", script, url, "--", sessions)
+		cmd.Stdout, cmd.Stderr = &out, &out
+		return cmd
+	})
 	if err != nil {
-		return measurement{}, errors.New("the load comes from wrk: apt-get install wrk, or brew install wrk")
+		return load{}, err
 	}
-	before, err := t.caddy.cpu()
-	if err != nil {
-		return measurement{}, err
+	defer wrk.cancel()
+	if err := wrk.Wait(); err != nil {
+		return load{}, fmt.Errorf("wrk: %w: %s", err, bytes.TrimSpace(out.Bytes()))
 	}
-	out, err := exec.CommandContext(ctx, wrk, "-t", "1", "-c", strconv.Itoa(l.connections), "-d", strconv.Itoa(l.seconds)+"s",
-		"--latency", "-s", l.script, "http://"+t.caddy.address+t.path).CombinedOutput()
-	if err != nil {
-		return measurement{}, fmt.Errorf("wrk: %w: %s", err, out)
-	}
-	after, err := t.caddy.cpu()
-	if err != nil {
-		return measurement{}, err
-	}
-	m, err := parseWrk(string(out))
-	if err != nil {
-		return measurement{}, err
-	}
-	m.cpu = (after - before) / time.Duration(m.requests)
-	return m, nil
+	return parseLoad(out.Bytes())
 }
 
-var (
-	wrkRequests = regexp.MustCompile(`(\d+) requests in `)
-	wrkRate     = regexp.MustCompile(`Requests/sec:\s+([\d.]+)`)
-	wrkLatency  = regexp.MustCompile(`(?m)^\s+(50|99)%\s+([\d.]+)(us|ms|s)$`)
-	wrkErrors   = regexp.MustCompile(`Non-2xx|Socket errors`)
-)
-
-// parseWrk reads what wrk prints. An answer that is no success is an error.
-func parseWrk(out string) (measurement, error) {
-	if wrkErrors.MatchString(out) {
-		return measurement{}, fmt.Errorf("some answers were no success:\n%s", out)
-	}
-	requests, rate := wrkRequests.FindStringSubmatch(out), wrkRate.FindStringSubmatch(out)
-	latencies := wrkLatency.FindAllStringSubmatch(out, -1)
-	if requests == nil || rate == nil || len(latencies) != 2 {
-		return measurement{}, fmt.Errorf("wrk printed something else:\n%s", out)
-	}
-	var m measurement
-	var err error
-	if m.requests, err = strconv.Atoi(requests[1]); err != nil || m.requests == 0 {
-		return measurement{}, fmt.Errorf("wrk sent %s requests", requests[1])
-	}
-	if m.rate, err = strconv.ParseFloat(rate[1], 64); err != nil {
-		return measurement{}, err
-	}
-	for i, into := range []*time.Duration{&m.p50, &m.p99} {
-		if *into, err = time.ParseDuration(latencies[i][2] + latencies[i][3]); err != nil {
-			return measurement{}, err
+// parseLoad reads what load.lua prints. It is an error when any answer was not
+// the app's.
+func parseLoad(output []byte) (load, error) {
+	for line := range bytes.Lines(output) {
+		if !bytes.HasPrefix(line, []byte("{")) {
+			continue
 		}
+		var l load
+		if err := json.Unmarshal(line, &l); err != nil {
+			return load{}, fmt.Errorf("wrk: %w", err)
+		}
+		switch {
+		case l.Wrong > 0 || l.Failed > 0:
+			return load{}, fmt.Errorf("of %d requests %d got another answer than the app's, and %d none", l.Requests, l.Wrong, l.Failed)
+		case l.Requests == 0 || l.Duration <= 0:
+			return load{}, errors.New("wrk got no answer at all")
+		}
+		return l, nil
 	}
-	return m, nil
+	return load{}, fmt.Errorf("wrk printed no result: %s", bytes.TrimSpace(output))
 }

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
+	_ "github.com/seed-4adef13c/caddy-stale-session"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/mint"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/verdict"
+)
+
+// newHandler provisions the module as Caddy does, before a users table.
+func newHandler(b *testing.B) caddyhttp.MiddlewareHandler {
+	b.Helper()
+	database, err := newDatabase(b.Context())
+	if database != nil {
+		b.Cleanup(func() {
+			if err := database.Close(); err != nil {
+				b.Error(err)
+			}
+		})
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Setenv("DATABASE_URL", database.DSN("postgres"))
+	b.Setenv("NEXTAUTH_SECRET", secret)
+	for _, variable := range []string{"AUTH_SECRET", "AUTH_URL", "NEXTAUTH_URL", "STALE_SESSION_MODE"} {
+		b.Setenv(variable, "")
+	}
+	off := false
+	config, err := caddy.ProvisionContext(&caddy.Config{
+		Admin: &caddy.AdminConfig{Disabled: true, Config: &caddy.ConfigSettings{Persist: &off}},
+		Logging: &caddy.Logging{Logs: map[string]*caddy.CustomLog{
+			"default": {BaseLog: caddy.BaseLog{WriterRaw: json.RawMessage(`{"output":"discard"}`)}},
+		}},
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := caddy.NewContext(config)
+	b.Cleanup(cancel) // which cleans the module up
+	module, err := ctx.LoadModuleByID("http.handlers.stale_session", json.RawMessage(`{"guarded": [{"path": ["/admin*"]}]}`))
+	if err != nil {
+		b.Fatal(err)
+	}
+	return module.(caddyhttp.MiddlewareHandler)
+}
+
+// answerless is a response that goes nowhere.
+type answerless struct {
+	header http.Header
+	status int
+}
+
+func (a *answerless) Header() http.Header            { return a.header }
+func (a *answerless) Write(body []byte) (int, error) { return len(body), nil }
+func (a *answerless) WriteHeader(status int)         { a.status = status }
+
+func v4Session(b *testing.B, subject string) string {
+	b.Helper()
+	made, err := session(subject)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return made
+}
+
+func v5Session(b *testing.B, subject string) string {
+	b.Helper()
+	const name = "authjs.session-token"
+	token, err := mint.V5(secret, name, map[string]any{
+		"sub": subject, "name": "A Person", "email": "person@example.com", "iat": time.Now().Add(-time.Hour).Unix(),
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return "theme=dark; " + name + "=" + token
+}
+
+// BenchmarkHotPath is the whole handler, from the Cookie field to the verdict
+// and to the next handler or the answer, with the account in the cache.
+func BenchmarkHotPath(b *testing.B) {
+	handler := newHandler(b)
+	const live, gone = subjectPrefix + "0000000000000000001", "c-is-gone"
+	for _, c := range []struct {
+		name, path, cookie string
+		verdict            verdict.Verdict // none when nothing is checked
+		passes             bool
+	}{
+		{"unmatched route", "/page", v4Session(b, live), "", true},
+		{"no session", "/admin", "theme=dark", verdict.Anonymous, true},
+		{"v4 live", "/admin", v4Session(b, live), verdict.Live, true},
+		{"v5 live", "/admin", v5Session(b, live), verdict.Live, true},
+		{"scrubbed stale", "/api/auth/session", v4Session(b, gone), verdict.Stale, true},
+		{"guarded stale", "/admin", v4Session(b, gone), verdict.Stale, false},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			w := &answerless{header: http.Header{}}
+			replacer := caddy.NewReplacer()
+			r := caddyhttp.PrepareRequest(httptest.NewRequestWithContext(context.Background(), http.MethodGet, c.path, http.NoBody), replacer, w, nil)
+			cookies := []string{c.cookie}
+			passed := false
+			next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+				passed = true
+				w.WriteHeader(http.StatusOK)
+				return nil
+			})
+			serve := func() {
+				passed = false
+				clear(w.header)
+				r.Header["Cookie"] = cookies
+				if err := handler.ServeHTTP(w, r, next); err != nil {
+					b.Fatal(err)
+				}
+			}
+			serve() // the account is in the cache from here on
+			if got, _ := replacer.GetString("http.stale_session.verdict"); got != string(c.verdict) || passed != c.passes {
+				b.Fatalf("verdict %q, passed on: %t", got, passed)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				serve()
+			}
+		})
+	}
+}
