@@ -40,8 +40,7 @@ fuzz: ## each fuzz target for FUZZTIME
 		done
 
 .PHONY: bench
-bench: build ## benchmarks of the hot path, and of whole processes with and without the module
-	go test -run '^$$' -bench . -benchmem ./internal/...  .
+bench: build ## measures the hot path, and whole processes with and without the module; writes docs/performance.md
 	go run ./bench
 
 bin/%: tools/go.mod
