@@ -22,7 +22,7 @@ func readings(group []cookie, base string) []reading {
 	case 0:
 		return nil
 	case 1:
-		return []reading{joined(group)}
+		return []reading{joined(group, false)}
 	}
 	first := distinct(group, false)
 	jars := [][]cookie{first}
@@ -31,7 +31,10 @@ func readings(group []cookie, base string) []reading {
 	}
 	var all []reading
 	for _, jar := range jars {
-		all = append(all, joined(jar))
+		all = append(all, joined(jar, false))
+		if slices.ContainsFunc(jar, func(c cookie) bool { return c.value == "" || strings.HasSuffix(c.name, ".") }) {
+			all = append(all, joined(jar, true))
+		}
 		if i := slices.IndexFunc(jar, func(c cookie) bool { return c.name == base }); i >= 0 && len(jar) > 1 {
 			all = append(all, reading{jar[i].value, []string{base}})
 		}
@@ -57,12 +60,22 @@ func distinct(group []cookie, last bool) []cookie {
 
 // joined joins cookies in the order of SessionStore in next-auth 4.24
 // (core/lib/cookie.ts) and @auth/core 0.41 (lib/utils/cookie.ts): by the
-// number after the last dot of the name.
-func joined(jar []cookie) reading {
+// number after the last dot of the name. To @auth/core, nothing after it is 0,
+// and cookies without a value are none.
+func joined(jar []cookie, v5 bool) reading {
+	if v5 {
+		jar = slices.DeleteFunc(slices.Clone(jar), func(c cookie) bool { return c.value == "" })
+	}
 	if len(jar) == 1 {
 		return reading{jar[0].value, []string{jar[0].name}}
 	}
-	sorted := sortV8(jar, func(a, b cookie) float64 { return chunkNumber(a.name) - chunkNumber(b.name) })
+	number := func(name string) float64 {
+		if v5 && strings.HasSuffix(name, ".") {
+			return 0
+		}
+		return chunkNumber(name)
+	}
+	sorted := sortV8(jar, func(a, b cookie) float64 { return number(a.name) - number(b.name) })
 	var text strings.Builder
 	for _, c := range sorted {
 		text.WriteString(c.value)
