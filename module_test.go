@@ -663,7 +663,11 @@ func TestSigningInAgainRightAfterAReseedWorks(t *testing.T) {
 			t.Fatalf("status %d", response.StatusCode)
 		}
 	}
-	execute(t, database, `insert into "User" (id) values ('live')`)
+	execute(t, database, `insert into "User" (id, disabled) values ('live', true)`)
+	if response := caddytest.Do(t, http.MethodGet, base+"/admin", api(v4Name+"="+token(t, "banned"))); response.StatusCode != 401 {
+		t.Fatalf("status %d", response.StatusCode)
+	}
+	execute(t, database, `update "User" set disabled = false`)
 	fresh, err := mint.V4(secret, map[string]any{"sub": "live"})
 	if err != nil {
 		t.Fatal(err)

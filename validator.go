@@ -59,12 +59,21 @@ func (v *validator) judgeOne(ctx context.Context, claims session.Claims) verdict
 	if claims.Subject == "" {
 		return j
 	}
-	account, source, err := v.directory.Lookup(ctx, claims.Subject, claims.MintedAt)
+	account, source, err := v.directory.Lookup(ctx, claims.Subject, time.Time{})
 	if err != nil { // the directory has logged it
 		return j
 	}
-	j.Source = source
-	j.Verdict, j.Reason = verdict.Judge(claims, account, v.matches, time.Now())
+	now := time.Now()
+	decided, reason := verdict.Judge(claims, account, v.matches, now)
+	if known := claims.MintedAt.Add(verdict.Leeway); decided == verdict.Stale && account.AsOf.Before(known) {
+		// What was known before the token was made must not end it: somebody
+		// may have signed in right after the account came or changed.
+		if account, source, err = v.directory.Lookup(ctx, claims.Subject, known); err != nil {
+			return j
+		}
+		decided, reason = verdict.Judge(claims, account, v.matches, now)
+	}
+	j.Verdict, j.Reason, j.Source = decided, reason, source
 	return j
 }
 

@@ -23,6 +23,9 @@ type Account struct {
 	// valid, zero when there is none.
 	ValidAfter time.Time
 
+	// AsOf is when the database was asked.
+	AsOf time.Time
+
 	// Columns holds, by column name, the values of the columns to be matched
 	// with claims, as text. A NULL has no entry.
 	Columns map[string]string
@@ -44,10 +47,9 @@ const (
 
 // Directory is a place where accounts are looked up.
 type Directory interface {
-	// Lookup finds the account of the subject that a token names, and tells
-	// where it came from. Minted is when the token was made, zero when it does
-	// not say: that the subject was absent before then proves nothing. An error
-	// means that nothing could be found out: it never means that the account
-	// is gone.
-	Lookup(ctx context.Context, subject string, minted time.Time) (Account, Source, error)
+	// Lookup finds the account of a subject, and tells where it came from. What
+	// is known from before since is not good enough; the zero time takes
+	// anything that is fresh. An error means that nothing could be found out:
+	// it never means that the account is gone.
+	Lookup(ctx context.Context, subject string, since time.Time) (Account, Source, error)
 }

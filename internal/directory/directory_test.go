@@ -451,29 +451,24 @@ func TestNobodyWasEverFoundInATableThatHasRows(t *testing.T) {
 	}
 }
 
-func TestAnAbsenceEndsNoTokenThatWasMadeLater(t *testing.T) {
-	name := database(t, `create table users (id int primary key)`)
+func TestWhatIsKnownFromBeforeIsNotGoodEnough(t *testing.T) {
+	name := database(t, `create table users (id int primary key, disabled boolean)`)
 	p, _ := open(t, server.DSN(name), Config{})
-	now := time.Now()
-	for _, c := range []struct {
-		minted time.Time
-		source Source
-		exists bool
-	}{
-		{now.Add(-time.Hour), FromDatabase, false},
-		{now.Add(-time.Hour), FromCache, false},
-		{now, FromDatabase, false},
-	} {
-		account, source, err := p.Lookup(t.Context(), "1", c.minted)
-		if err != nil || source != c.source || account.Exists != c.exists {
-			t.Errorf("minted %s ago: %+v, %s, %v", now.Sub(c.minted), account, source, err)
+	before := time.Now()
+	look := func(since time.Time, source Source, want Account) {
+		t.Helper()
+		got, from, err := p.Lookup(t.Context(), "1", since)
+		if err != nil || from != source || got.Exists != want.Exists || got.Disabled != want.Disabled || got.AsOf.Before(since) && from == FromCache {
+			t.Errorf("since %s: %+v, %s, %v; want %+v, %s", since, got, from, err, want, source)
 		}
 	}
-	run(t, name, `insert into users values (1)`)
-	if account, source, err := p.Lookup(t.Context(), "1", now.Add(-time.Hour)); err != nil || source != FromCache || account.Exists {
-		t.Errorf("an old token: %+v, %s, %v", account, source, err)
-	}
-	if account, source, err := p.Lookup(t.Context(), "1", now); err != nil || source != FromDatabase || !account.Exists {
-		t.Errorf("a new token: %+v, %s, %v", account, source, err)
-	}
+	look(time.Time{}, FromDatabase, Account{})
+	look(before, FromCache, Account{})
+	run(t, name, `insert into users values (1, true)`)
+	look(time.Time{}, FromCache, Account{})
+	look(time.Now(), FromDatabase, Account{Exists: true, Disabled: true})
+	run(t, name, `update users set disabled = false`)
+	look(before, FromCache, Account{Exists: true, Disabled: true})
+	look(time.Now().Add(time.Minute), FromDatabase, Account{Exists: true})
+	look(time.Time{}, FromCache, Account{Exists: true})
 }

@@ -301,13 +301,15 @@ func TestARequestDoesNotWaitLongerThanItMay(t *testing.T) {
 }
 
 func TestFailuresSayWhatToDo(t *testing.T) {
-	name := database(t, oneUser, `create role reader login password 'hunter2'`, `create role nobody_knows login`)
+	name := database(t, oneUser)
+	reader := "reader_of_" + name // roles belong to the whole server
+	run(t, name, `create role `+reader+` login password 'hunter2'`)
 	t.Run("no rights", func(t *testing.T) {
-		p, _ := open(t, strings.Replace(server.DSN(name), "postgres@", "reader:hunter2@", 1), Config{})
+		p, _ := open(t, strings.Replace(server.DSN(name), "postgres@", reader+":hunter2@", 1), Config{})
 		if e := failure(t, p, "live"); e.Class != Rights || !strings.Contains(e.Error(), "GRANT") {
 			t.Errorf("%v", e)
 		}
-		run(t, name, `grant select (id) on users to reader`, `alter table users add column "deletedAt" timestamptz`)
+		run(t, name, `grant select (id) on users to `+reader, `alter table users add column "deletedAt" timestamptz`)
 		if !lookup(t, p, "live").Exists {
 			t.Error("the id alone is enough")
 		}
@@ -325,8 +327,8 @@ func TestFailuresSayWhatToDo(t *testing.T) {
 		}
 	})
 	t.Run("too many connections", func(t *testing.T) {
-		run(t, "postgres", `alter role reader connection limit 0`)
-		p, _ := open(t, strings.Replace(server.DSN(name), "postgres@", "reader:hunter2@", 1), Config{})
+		run(t, "postgres", `alter role `+reader+` connection limit 0`)
+		p, _ := open(t, strings.Replace(server.DSN(name), "postgres@", reader+":hunter2@", 1), Config{})
 		if e := failure(t, p, "live"); e.Class != Down || e.Code != "53300" || !strings.Contains(e.Error(), "max_connections") {
 			t.Errorf("%v", e)
 		}

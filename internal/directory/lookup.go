@@ -13,30 +13,29 @@ import (
 // which it waits for no longer than Config.Timeout and until ctx is done. When
 // the database cannot be asked, an account that was known up to ten minutes ago
 // is returned; that one was absent is not.
-func (p *Postgres) Lookup(ctx context.Context, subject string, minted time.Time) (Account, Source, error) {
+func (p *Postgres) Lookup(ctx context.Context, subject string, since time.Time) (Account, Source, error) {
 	key, cached, found := p.recall(subject)
-	young := minted.Add(mintLeeway)
-	if found && p.now().Sub(cached.at) < p.ttl(cached.account) && (cached.account.Exists || cached.at.After(young)) {
-		return cached.account, FromCache, nil
+	found = found && !cached.AsOf.Before(since)
+	if found && p.now().Sub(cached.AsOf) < p.ttl(cached) {
+		return cached, FromCache, nil
 	}
 	flight := key
-	if p.now().Before(young) {
-		// A lookup that another token has begun may have missed the account.
-		flight += "\x00" + strconv.FormatInt(minted.Unix(), 10)
+	if !since.IsZero() { // a lookup that is under way may have begun before
+		flight += "\x00" + strconv.FormatInt(since.Unix(), 10)
 	}
 	account, err := p.ask(ctx, key, flight)
 	if err == nil {
 		return account, FromDatabase, nil
 	}
-	if found && cached.account.Exists && p.now().Sub(cached.at) < lastKnown {
-		return cached.account, FromFallback, nil
+	if found && cached.Exists && p.now().Sub(cached.AsOf) < lastKnown {
+		return cached, FromFallback, nil
 	}
 	return Account{}, "", err
 }
 
 // recall returns the canonical form of a subject, as far as it is known, and
 // its entry in the cache.
-func (p *Postgres) recall(subject string) (key string, cached entry, found bool) {
+func (p *Postgres) recall(subject string) (key string, cached Account, found bool) {
 	key = subject
 	if s := p.statement.Load(); s != nil {
 		if canonical, ok := s.id.canonical(subject); ok {

@@ -28,9 +28,6 @@ const (
 	lastKnown = 10 * time.Minute
 	// queryTimeout bounds a query, which goes on when nobody waits any more.
 	queryTimeout = 2 * time.Second
-	// mintLeeway is how far the clocks of the app and of this machine can be
-	// apart.
-	mintLeeway = time.Minute
 	// maxLookups is how many lookups can be under way.
 	maxLookups = 1024
 	// breakAfter failures in a row nobody waits for the database any more, and
@@ -49,18 +46,12 @@ type Postgres struct {
 	statement atomic.Pointer[statement]
 	finding   sync.Mutex
 	unpooled  atomic.Bool // set once a pooler has refused settings of a session
-	cache     *otter.Cache[string, entry]
+	cache     *otter.Cache[string, Account]
 	lookups   singleflight.Group
 	slots     chan struct{}
 	breaker   *gobreaker.CircuitBreaker[Account]
 	journal   journal
 	now       func() time.Time
-}
-
-// entry is an account in the cache.
-type entry struct {
-	account Account
-	at      time.Time
 }
 
 // Open opens a directory. It does not connect: only a configuration that
@@ -96,8 +87,8 @@ func Open(config Config) (*Postgres, error) {
 	}
 	p.unpooled.Store(!at.pooled)
 	p.journal.logger = config.Logger
-	p.cache, err = otter.New(&otter.Options[string, entry]{
-		MaximumSize: config.Size, ExpiryCalculator: otter.ExpiryWriting[string, entry](lastKnown),
+	p.cache, err = otter.New(&otter.Options[string, Account]{
+		MaximumSize: config.Size, ExpiryCalculator: otter.ExpiryWriting[string, Account](lastKnown),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("making the cache: %w", err)
@@ -178,13 +169,13 @@ func (p *Postgres) queryOnce(ctx context.Context, subject string) (Account, erro
 		return Account{}, err
 	}
 	defer conn.Release()
+	asked := p.now()
 	s, canonical, possible, err := p.prepare(ctx, conn.Conn(), subject)
 	switch {
 	case err != nil:
 		return Account{}, err
 	case !possible:
-		p.absent(ctx, conn.Conn(), s, subject)
-		return Account{}, nil
+		return p.absent(ctx, conn.Conn(), s, subject, asked), nil
 	}
 	rows, err := conn.Query(ctx, s.sql, []string{canonical})
 	if err != nil {
@@ -195,20 +186,22 @@ func (p *Postgres) queryOnce(ctx context.Context, subject string) (Account, erro
 		return Account{}, err
 	}
 	if !accounts[0].Exists {
-		p.absent(ctx, conn.Conn(), s, canonical)
-		return Account{}, nil
+		return p.absent(ctx, conn.Conn(), s, canonical, asked), nil
 	}
 	p.journal.found.Store(true)
-	p.cache.Set(canonical, entry{accounts[0], p.now()})
+	accounts[0].AsOf = asked
+	p.cache.Set(canonical, accounts[0])
 	return accounts[0], nil
 }
 
 // absent keeps that a subject has no row.
-func (p *Postgres) absent(ctx context.Context, conn *pgx.Conn, s *statement, subject string) {
+func (p *Postgres) absent(ctx context.Context, conn *pgx.Conn, s *statement, subject string, asked time.Time) Account {
+	account := Account{AsOf: asked}
 	if plausible(subject) {
-		p.cache.Set(subject, entry{at: p.now()})
+		p.cache.Set(subject, account)
 	}
 	p.doubt(ctx, conn, s)
+	return account
 }
 
 // prepare returns the statement and the canonical form of a subject. Before a

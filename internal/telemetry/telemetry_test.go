@@ -24,7 +24,7 @@ func TestMetricsSurviveAReload(t *testing.T) {
 	if err := Register(before); err != nil {
 		t.Fatalf("a second handler of the same configuration: %v", err)
 	}
-	stale := verdict.Judgement{Verdict: verdict.Stale, Reason: verdict.UserNotFound, Subject: "42", Source: "database"}
+	stale := verdict.Judgement{Verdict: verdict.Stale, Reason: verdict.UserNotFound, Subject: "somebody", Source: "database"}
 	start := testutil.ToFloat64(checks.WithLabelValues("stale", "user_not_found", "database"))
 	count(stale)
 	if err := Register(after); err != nil {
@@ -40,7 +40,7 @@ func TestMetricsSurviveAReload(t *testing.T) {
 			if got := testutil.ToFloat64(checks.WithLabelValues("stale", "user_not_found", "database")); got != start+2 {
 				t.Errorf("counted %v, want %v", got, start+2)
 			}
-			if text := family.String(); strings.Contains(text, "42") {
+			if text := family.String(); strings.Contains(text, "somebody") {
 				t.Errorf("the subject is in the metrics: %s", text)
 			}
 			return
