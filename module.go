@@ -279,7 +279,7 @@ func (h *Handler) provisionAnswers(env environment.Environment) error {
 	return err
 }
 
-// Validate checks the options that are one of a few words, and the paths.
+// Validate checks the options that are one of a few words, numbers and paths.
 func (h *Handler) Validate() error {
 	for _, option := range []struct {
 		name, value string
@@ -292,6 +292,9 @@ func (h *Handler) Validate() error {
 		if !slices.Contains(option.words, option.value) {
 			return fmt.Errorf("%s is %q; it can be one of %q", option.name, option.value, option.words)
 		}
+	}
+	if h.Timeout < 0 || h.Cache != nil && (h.Cache.TTL < 0 || h.Cache.Size < 0) {
+		return errors.New("timeout, and ttl and size of cache, must not be negative")
 	}
 	if h.ClearPath != "" && h.ClearPath != "off" && h.ClearPath[0] != '/' {
 		return fmt.Errorf("clear_path is %q; it can be a path, which begins with a slash, or off", h.ClearPath)

@@ -113,6 +113,27 @@ func TestConfigurationsThatDoNotLoad(t *testing.T) {
 	}
 }
 
+func TestJSONThatDoesNotLoad(t *testing.T) {
+	environment(t, "postgres://u@127.0.0.1:1/d")
+	for options, says := range map[string]string{
+		`"timeout":-1`:               "must not be negative",
+		`"cache":{"ttl":"-1s"}`:      "must not be negative",
+		`"cache":{"size":-1}`:        "cache",
+		`"secret":"x"`:               "unknown field",
+		`"guarded":[{"nonsense":1}]`: "http.matchers.nonsense",
+		`"guarded":{"path":["/x"]}`:  "guarded",
+	} {
+		var config caddy.Config
+		text := `{"admin":{"disabled":true},"apps":{"http":{"servers":{"s":{"listen":["127.0.0.1:0"],"routes":[{"handle":[{"handler":"stale_session",` + options + `}]}]}}}}}`
+		if err := json.Unmarshal([]byte(text), &config); err != nil {
+			t.Fatal(err)
+		}
+		if err := caddy.Validate(&config); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: error %v", options, err)
+		}
+	}
+}
+
 func TestModeOffNeedsNothingElseToBeRight(t *testing.T) {
 	environment(t, "")
 	t.Setenv("NEXTAUTH_SECRET", "")
