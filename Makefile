@@ -10,7 +10,7 @@ export GOFLAGS := $(GOFLAGS) -tags=$(TAGS)
 
 .PHONY: test
 test: lint xcaddy ## all tests: formatting, lint, an xcaddy build, unit and integration tests with the race detector
-	go test -race -timeout 20m ./...
+	go test -race -count=1 -timeout 20m ./...
 
 .PHONY: build
 build: ## Caddy with the module, as bin/caddy

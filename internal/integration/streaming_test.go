@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"go.uber.org/goleak"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
 )
@@ -84,6 +85,10 @@ func TestStreamsGoOnWhileReloading(t *testing.T) {
 		"scrubbed, HTTP/2":   {"gone", "/guarded {\n\t\tscrub all\n\t}", protocols(true)},
 	} {
 		t.Run(name, func(t *testing.T) {
+			before := goleak.IgnoreCurrent()
+			t.Cleanup(func() { // the last of all; Caddy's servers take a while to end
+				caddytest.Eventually(t, "no goroutine is left", func() bool { return goleak.Find(before) == nil })
+			})
 			newDatabase(t)
 			app := caddytest.NewApp(t)
 			next, uploading := make(chan struct{}), make(chan struct{}, 1)
