@@ -68,10 +68,15 @@ func (s *Server) init(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := s.run(ctx, "initdb", "-D", s.data(), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions"); err != nil {
+	if err := s.initdb(ctx); err != nil {
 		return err
 	}
 	return s.start(ctx)
+}
+
+// initdb makes the data directory.
+func (s *Server) initdb(ctx context.Context) error {
+	return s.run(ctx, "initdb", "-D", s.data(), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions")
 }
 
 // run runs a program of the server's to its end.
@@ -238,6 +243,29 @@ func (s *Server) Restart(ctx context.Context) error {
 	}
 	return s.launch(ctx)
 }
+
+// Replace ends the server, and starts a new and empty one on the same port.
+func (s *Server) Replace(ctx context.Context) error {
+	if err := s.Stop(); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(s.data()); err != nil {
+		return err
+	}
+	if err := s.initdb(ctx); err != nil {
+		return err
+	}
+	return s.launch(ctx)
+}
+
+// Run runs a program of the server's, such as pg_dump, with arguments that
+// connect it to a database.
+func (s *Server) Run(ctx context.Context, program, database string, args ...string) error {
+	return s.run(ctx, program, append([]string{"--dbname", s.DSN(database)}, args...)...)
+}
+
+// File returns a path that the server's programs may write to.
+func (s *Server) File(name string) string { return filepath.Join(s.dir, name) }
 
 // Close ends the server and removes all that it has written.
 func (s *Server) Close() error {
