@@ -69,6 +69,10 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //			ttl         <duration>
 //			size        <accounts>
 //		}
+//		poll            <duration>|off
+//		listen_database <dsn>
+//		brake           <percentage> [<duration>]
+//		rescue          on|off
 //		timeout         <duration>
 //	}
 //
@@ -123,6 +127,15 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "cache":
 			h.Cache = new(Cache)
 			return h.Cache.unmarshal(d)
+		case "poll":
+			return text(d, &h.Poll)
+		case "listen_database":
+			return text(d, &h.ListenDatabase)
+		case "brake":
+			h.Brake = new(Brake)
+			return h.Brake.unmarshal(d)
+		case "rescue":
+			return text(d, &h.Rescue)
 		case "timeout":
 			return duration(d, &h.Timeout)
 		}
@@ -191,6 +204,23 @@ func (c *Cache) unmarshal(d *caddyfile.Dispenser) error {
 		}
 		return d.Errf("unrecognized option %q of cache", option)
 	})
+}
+
+func (b *Brake) unmarshal(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) != 1 && len(args) != 2 {
+		return d.ArgErr()
+	}
+	b.Share = args[0]
+	if len(args) == 1 {
+		return nil
+	}
+	window, err := caddy.ParseDuration(args[1])
+	if err != nil || window <= 0 {
+		return d.Errf("%q is no length of time above 0, such as 1m", args[1])
+	}
+	b.Window = caddy.Duration(window)
+	return nil
 }
 
 // options calls parse for each option of a block. An option that stands there

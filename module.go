@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -17,6 +18,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/answer"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/command"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/scope"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
@@ -26,6 +28,7 @@ import (
 
 func init() {
 	caddy.RegisterModule(Handler{})
+	command.Register(directoriesOf)
 }
 
 // Handler ends stale sessions: sessions whose user was deleted, disabled or
@@ -147,6 +150,29 @@ type Handler struct {
 	// How accounts are cached.
 	Cache *Cache `json:"cache,omitempty"`
 
+	// How often the database is asked whether anything was changed in it, from
+	// 10ms to 10s, or `off`: a reset or a deleted user is noticed within that
+	// time. It costs the database one query of some microseconds each, and a
+	// connection. A database that is to fall asleep when nobody uses it needs
+	// `off`; then a change is noticed when cached accounts have aged. Default:
+	// 500ms.
+	Poll string `json:"poll,omitempty"`
+
+	// A second address of the same database for the connection that is told of
+	// changes: the direct one, when Database is that of a transaction pooler
+	// such as PgBouncer, through which notifications do not arrive. Default:
+	// Database.
+	ListenDatabase string `json:"listen_database,omitempty"`
+
+	// Ends no session while more users than this are found gone at once.
+	// Default: no such limit.
+	Brake *Brake `json:"brake,omitempty"`
+
+	// What is done when the app answers a session that was found live with a
+	// 5xx status: `on` looks the user up again, past the cache, and answers as
+	// to a stale session if it is one by now. `off` does not. Default: on.
+	Rescue string `json:"rescue,omitempty"`
+
 	// How long a request waits for the database, at most. Default: 500ms.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
@@ -191,9 +217,33 @@ type Cache struct {
 	// without a row are remembered for 5s at most. Default: 30s.
 	TTL caddy.Duration `json:"ttl,omitempty"`
 
-	// How many accounts are held at most. Default: 100000.
+	// How many accounts are held, about. Each takes some 150 bytes as it is
+	// used, and what its tokens say about twice as many. Default: 100000.
 	Size int `json:"size,omitempty"`
 }
+
+// Brake keeps sessions from being ended by a mistake: another database, an
+// empty table, row-level security, a restored snapshot. While it is on, stale
+// sessions are logged and counted, and pass. It is taken off when the users
+// are back, and when the users table was recreated or emptied, which is a
+// reset. It is on from the start until the first user was found.
+type Brake struct {
+	// The share of the users seen in Window that can be gone at once, as a
+	// percentage such as `50%`. It takes ten users to count.
+	Share string `json:"share,omitempty"`
+
+	// How far back users count as seen. Default: 1m.
+	Window caddy.Duration `json:"window,omitempty"`
+}
+
+// What Handler.Poll, Handler.Rescue and others can be.
+const off = "off"
+
+// Bounds of Handler.Poll.
+const (
+	minPoll = 10 * time.Millisecond
+	maxPoll = 10 * time.Second
+)
 
 // What Handler.Mode can be.
 const (
@@ -259,7 +309,7 @@ func (h *Handler) provisionAnswers(env environment.Environment) error {
 		return fmt.Errorf("sign_in: %w", err)
 	}
 	h.rules.AuthPath, h.rules.SignInPath, h.rules.Scrub = authPath, page.Path, cmp.Or(h.Scrub, scope.ScrubAuth)
-	if h.rules.ClearPath = cmp.Or(h.ClearPath, authPath+"/clear-session"); h.ClearPath == "off" {
+	if h.rules.ClearPath = cmp.Or(h.ClearPath, authPath+"/clear-session"); h.ClearPath == off {
 		h.rules.ClearPath = ""
 	}
 	names, err := env.FillAll("cookies", h.Cookies)
@@ -288,6 +338,7 @@ func (h *Handler) Validate() error {
 		{"mode", h.mode, []string{modeEnforce, modeObserve, modeOff}},
 		{"scrub", h.Scrub, []string{"", scope.ScrubAuth, scope.ScrubAll, scope.ScrubOff}},
 		{"on_error", h.OnError, []string{"", onErrorAllow, onErrorDeny}},
+		{"rescue", h.Rescue, []string{"", "on", off}},
 	} {
 		if !slices.Contains(option.words, option.value) {
 			return fmt.Errorf("%s is %q; it can be one of %q", option.name, option.value, option.words)
@@ -296,7 +347,7 @@ func (h *Handler) Validate() error {
 	if h.Timeout < 0 || h.Cache != nil && (h.Cache.TTL < 0 || h.Cache.Size < 0) {
 		return errors.New("timeout, and ttl and size of cache, must not be negative")
 	}
-	if h.ClearPath != "" && h.ClearPath != "off" && h.ClearPath[0] != '/' {
+	if h.ClearPath != "" && h.ClearPath != off && h.ClearPath[0] != '/' {
 		return fmt.Errorf("clear_path is %q; it can be a path, which begins with a slash, or off", h.ClearPath)
 	}
 	return nil
@@ -322,33 +373,38 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	case err != nil:
 		return err
 	case route == scope.Clearing:
-		return h.responder.ClearSession(w, r, h.validator.reader.Read(r.Header).Names)
+		var s session.Session
+		h.validator.reader.Read(r.Header, &s)
+		return h.responder.ClearSession(w, r, s.Names)
 	case route == scope.Passed:
 		return next.ServeHTTP(w, r)
 	case route == scope.Guarded && answer.Preflight(r): // it asks for nothing, but may be made by hand
 		route = scope.Scrubbed
 	}
-	check := h.validator.validate(r)
+	x := &exchange{handler: h, request: r}
+	h.validator.validate(r, x)
+	check := &x.check
 	h.reporter.Checked(r, check, route.String())
 	switch {
-	case h.mode == modeObserve:
+	case h.mode == modeObserve || check.Held:
 		return next.ServeHTTP(w, r)
-	case route == scope.Guarded && h.ends(check):
+	case route == scope.Guarded && h.ends(check.Verdict):
 		return h.responder.Stale(w, r, check.Ended)
 	case route == scope.Guarded && h.OnError == onErrorDeny && check.Verdict == verdict.Unknown:
 		w.Header().Set("Retry-After", "5")
 		return caddyhttp.Error(http.StatusServiceUnavailable, errors.New("the session could not be checked"))
 	case check.Strip:
-		return h.scrub(w, r, next, check)
+		h.validator.reader.Strip(r.Header)
+		return x.pass(w, next)
 	case len(check.Session.Tokens) > 0:
-		return h.guard(w, r, next, check)
+		return x.pass(w, next)
 	}
 	return next.ServeHTTP(w, r)
 }
 
 // ends tells whether a request on a guarded route is answered as stale.
-func (h *Handler) ends(check verdict.Check) bool {
-	switch check.Verdict {
+func (h *Handler) ends(v verdict.Verdict) bool {
+	switch v {
 	case verdict.Stale:
 		return true
 	case verdict.Anonymous, verdict.Invalid:
@@ -357,49 +413,73 @@ func (h *Handler) ends(check verdict.Check) bool {
 	return false
 }
 
-// scrub takes the session off the request, and clears its cookies in the
-// response, except those that the app sets anew because somebody signed in.
-func (h *Handler) scrub(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, check verdict.Check) error {
-	h.validator.reader.Strip(r.Header)
-	return h.mend(w, r, next, func(header http.Header) {
-		set := h.validator.reader.ReadResponse(header)
-		if stale := h.validator.stale(r, set.Tokens); stale != nil {
-			h.drop(header, r, *stale, set.Names, check.Ended)
-			return
-		}
-		h.responder.Clear(header, r, check.Ended, func(name string) bool { return slices.Contains(set.Names, name) })
-	})
+// exchange is one request and its response on their way.
+type exchange struct {
+	judged
+	handler *Handler
+	request *http.Request
+	header  answer.HeaderWriter
+	failure error // of the answer that has replaced the app's
 }
 
-// guard passes on a session that may go on, and sees to it that the app does
-// not renew it in the response once it has become stale meanwhile.
-func (h *Handler) guard(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, check verdict.Check) error {
-	return h.mend(w, r, next, func(header http.Header) {
-		set := h.validator.reader.ReadResponse(header)
-		stale := h.validator.stale(r, set.Tokens)
+// pass passes the request on, and mends the response.
+func (x *exchange) pass(w http.ResponseWriter, next caddyhttp.Handler) error {
+	x.header.ResponseWriter, x.header.Mender = w, x
+	if err := next.ServeHTTP(&x.header, x.request); err != nil {
+		x.header.Done()
+		return err
+	}
+	x.header.Done()
+	return x.failure
+}
+
+// Mend sees to it that the app does not renew a session that has become stale
+// meanwhile, and that a stale one is cleared. A 5xx status may be the work of
+// such a session: then the person is asked to sign in instead.
+func (x *exchange) Mend(header http.Header, status int) bool {
+	h, r := x.handler, x.request
+	if status >= http.StatusInternalServerError && x.rescue(header) {
+		return true
+	}
+	if len(header["Set-Cookie"]) == 0 && !x.check.Strip {
+		return false
+	}
+	var set session.Session
+	h.validator.reader.ReadResponse(header, &set)
+	stale := h.validator.stale(r, set.Tokens, time.Time{})
+	sent := x.check.Ended
+	if !x.check.Strip {
+		sent = x.check.Session.Names
 		if stale == nil && !h.rules.SigningIn(r) {
-			stale = h.validator.stale(r, renewed(check.Session.Tokens, set.Tokens))
+			stale = h.validator.stale(r, renewed(x.check.Session.Tokens, set.Tokens), time.Time{})
 		}
-		if stale != nil {
-			h.drop(header, r, *stale, set.Names, check.Session.Names)
-		}
-	})
+	}
+	switch {
+	case stale != nil: // it must not reach the browser
+		h.reporter.Dropped(r, *stale)
+		h.validator.reader.StripSetCookies(header)
+		h.responder.Clear(header, r, slices.Concat(set.Names, sent), nil)
+	case x.check.Strip: // the cookies that the app sets are those of a new session
+		h.responder.Clear(header, r, sent, func(name string) bool { return slices.Contains(set.Names, name) })
+	}
+	return false
 }
 
-// mend calls the next handler, and fix just before the header of a response
-// goes out.
-func (h *Handler) mend(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler, fix func(http.Header)) error {
-	header := answer.OnHeader(w, func(header http.Header, _ int) { fix(header) })
-	err := next.ServeHTTP(header, r)
-	header.Done()
-	return err
-}
-
-// drop takes a stale session out of a response, and clears its cookies.
-func (h *Handler) drop(header http.Header, r *http.Request, stale verdict.Judgement, set, sent []string) {
-	h.reporter.Dropped(r, stale)
+// rescue answers in place of the app when its 5xx comes of a session that was
+// live when it was judged, and is not any more.
+func (x *exchange) rescue(header http.Header) bool {
+	h, r := x.handler, x.request
+	if h.Rescue == off || x.check.Verdict != verdict.Live || h.rules.SignsIn(r.URL.Path) {
+		return false
+	}
+	stale := h.validator.stale(r, x.check.Session.Tokens, time.Now())
+	if stale == nil {
+		return false
+	}
+	h.reporter.Rescued(r, *stale)
 	h.validator.reader.StripSetCookies(header)
-	h.responder.Clear(header, r, slices.Concat(set, sent), nil)
+	x.failure = h.responder.Replace(x.header.ResponseWriter, r, x.check.Session.Names)
+	return true
 }
 
 // Interface guards
@@ -409,4 +489,5 @@ var (
 	_ caddy.CleanerUpper          = (*Handler)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
 	_ caddyfile.Unmarshaler       = (*Handler)(nil)
+	_ answer.Mender               = (*exchange)(nil)
 )

@@ -1,6 +1,7 @@
 package stalesession
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto"
@@ -11,6 +12,9 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strconv"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -19,6 +23,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/telemetry"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/verdict"
 )
 
@@ -27,64 +32,84 @@ import (
 type validator struct {
 	reader    *session.Reader
 	directory directory.Directory
-	matches   []verdict.Match
 	timeout   time.Duration
 }
 
-// validate checks the session of a request. It does not change the request.
-func (v *validator) validate(r *http.Request) verdict.Check {
-	s := v.reader.Read(r.Header)
-	if len(s.Tokens) == 0 {
-		return verdict.Whole(s, nil)
-	}
-	return verdict.Whole(s, v.judge(r.Context(), s.Tokens))
+// judged is what becomes of a request's session. It is made once for each, so
+// that the usual one needs no further memory.
+type judged struct {
+	session session.Session
+	one     [1]verdict.Judgement
+	check   verdict.Check
 }
 
-// judge judges each token, in v.timeout altogether.
-func (v *validator) judge(ctx context.Context, tokens []session.Token) []verdict.Judgement {
+// accounts are reused: no request needs one for longer than a judgement.
+var accounts = sync.Pool{New: func() any { return new(directory.Account) }}
+
+// validate checks the session of a request. It does not change the request.
+func (v *validator) validate(r *http.Request, x *exchange) {
+	v.reader.Read(r.Header, &x.session)
+	var judgements []verdict.Judgement
+	if len(x.session.Tokens) > 0 {
+		judgements = v.judge(r.Context(), x.session.Tokens, time.Time{}, x.one[:0])
+	}
+	x.check = verdict.Whole(&x.session, judgements)
+	x.check.Held = (x.check.Verdict == verdict.Stale || x.check.Dissent != nil) && v.directory.Braking()
+}
+
+// judge appends the judgement on each token, by what is known since a time. It
+// takes no longer than v.timeout altogether.
+func (v *validator) judge(ctx context.Context, tokens []session.Token, since time.Time, judgements []verdict.Judgement) []verdict.Judgement {
 	if len(tokens) > 1 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, v.timeout)
 		defer cancel()
 	}
-	judged := make([]verdict.Judgement, len(tokens))
-	for i, token := range tokens {
-		judged[i] = v.judgeOne(ctx, token.Claims)
+	account := accounts.Get().(*directory.Account)
+	defer accounts.Put(account)
+	for i := range tokens {
+		judgements = append(judgements, v.judgeOne(ctx, &tokens[i].Claims, since, account))
 	}
-	return judged
+	return judgements
 }
 
-func (v *validator) judgeOne(ctx context.Context, claims session.Claims) verdict.Judgement {
+func (v *validator) judgeOne(ctx context.Context, claims *session.Claims, since time.Time, account *directory.Account) verdict.Judgement {
 	j := verdict.Judgement{Verdict: verdict.Unknown, Subject: claims.Subject}
-	if claims.Subject == "" {
+	if len(claims.Subject) == 0 {
 		return j
 	}
-	account, source, err := v.directory.Lookup(ctx, claims.Subject, time.Time{})
+	query := directory.Query{Subject: claims.Subject, Now: time.Now(), Since: since}
+	source, err := v.directory.Lookup(ctx, query, account)
 	if err != nil { // the directory has logged it
 		return j
 	}
-	now := time.Now()
-	decided, reason := verdict.Judge(claims, account, v.matches, now)
-	if known := claims.MintedAt.Add(verdict.Leeway); decided == verdict.Stale && account.AsOf.Before(known) {
+	decided, reason := verdict.Judge(claims, account, query.Now)
+	minted := claims.MintedAt
+	if minted.IsZero() { // it may be of this moment
+		minted = query.Now
+	}
+	if known := minted.Add(verdict.Leeway); decided == verdict.Stale && account.AsOf.Before(known) {
 		// What was known before the token was made must not end it: somebody
 		// may have signed in right after the account came or changed.
-		if account, source, err = v.directory.Lookup(ctx, claims.Subject, known); err != nil {
+		query.Since = known
+		if source, err = v.directory.Lookup(ctx, query, account); err != nil {
 			return j
 		}
-		decided, reason = verdict.Judge(claims, account, v.matches, now)
+		decided, reason = verdict.Judge(claims, account, query.Now)
 	}
 	j.Verdict, j.Reason, j.Source = decided, reason, source
 	return j
 }
 
-// stale returns the judgement on the first of the tokens that is stale by now,
-// nil when none is.
-func (v *validator) stale(r *http.Request, tokens []session.Token) *verdict.Judgement {
+// stale returns the judgement on the first of the tokens that is stale by now
+// and is to be ended, nil when none is. What is known from before since is not
+// good enough.
+func (v *validator) stale(r *http.Request, tokens []session.Token, since time.Time) *verdict.Judgement {
 	if len(tokens) == 0 {
 		return nil
 	}
-	for _, j := range v.judge(r.Context(), tokens) {
-		if j.Verdict == verdict.Stale {
+	for _, j := range v.judge(r.Context(), tokens, since, nil) {
+		if j.Verdict == verdict.Stale && !v.directory.Braking() {
 			return &j
 		}
 	}
@@ -96,40 +121,153 @@ func (v *validator) stale(r *http.Request, tokens []session.Token) *verdict.Judg
 func renewed(request, response []session.Token) []session.Token {
 	var same []session.Token
 	for _, sent := range request {
-		if slices.ContainsFunc(response, func(set session.Token) bool { return set.Claims.Subject == sent.Claims.Subject }) {
+		if slices.ContainsFunc(response, func(set session.Token) bool { return bytes.Equal(set.Claims.Subject, sent.Claims.Subject) }) {
 			same = append(same, sent)
 		}
 	}
 	return same
 }
 
-// newValidator sets the validator of a handler up, and acquires the directory
-// and the key set that it shares with other handlers.
+// newValidator sets the validator of a handler up, from what it shares with
+// other handlers.
 func (h *Handler) newValidator(env environment.Environment) (*validator, error) {
-	users := h.Users
-	if users == nil {
-		users = new(Users)
-	}
-	v := &validator{timeout: cmp.Or(time.Duration(h.Timeout), 500*time.Millisecond)}
-	for _, claim := range slices.Sorted(maps.Keys(users.Match)) {
-		v.matches = append(v.matches, verdict.Match{Claim: claim, Column: users.Match[claim]})
-	}
-	var err error
-	if v.reader, err = h.newReader(env, v.matches); err != nil {
+	config, err := h.directoryConfig()
+	if err != nil {
 		return nil, err
 	}
-	if v.directory, err = h.acquireDirectory(users, v); err != nil {
+	v := &validator{timeout: config.Timeout}
+	if v.reader, err = h.acquireReader(env); err != nil {
 		return nil, err
 	}
-	return v, nil
+	v.directory, err = h.acquireDirectory(config)
+	return v, err
 }
 
-// newReader sets up what reads the session cookies.
-func (h *Handler) newReader(env environment.Environment, matches []verdict.Match) (*session.Reader, error) {
-	config := session.Config{Subject: h.Subject, IssuedAt: h.IssuedAt}
-	for _, match := range matches {
-		config.Match = append(config.Match, match.Claim)
+// matched returns the claims that have to equal columns, in the order in which
+// both are compared.
+func (h *Handler) matched() []string {
+	if h.Users == nil {
+		return nil
 	}
+	return slices.Sorted(maps.Keys(h.Users.Match))
+}
+
+// directoryConfig says where and how users are looked up.
+func (h *Handler) directoryConfig() (directory.Config, error) {
+	config := directory.Config{
+		DSN:     fill("database", cmp.Or(h.Database, "{env.DATABASE_URL}")),
+		Query:   h.Query,
+		Timeout: cmp.Or(time.Duration(h.Timeout), 500*time.Millisecond),
+		Logger:  func() *zap.Logger { return caddy.Log().Named("http.handlers.stale_session.directory") },
+	}
+	if h.ListenDatabase != "" {
+		config.ListenDSN = fill("listen_database", h.ListenDatabase)
+	}
+	if u := h.Users; u != nil {
+		config.Users = directory.Users{Table: u.Table, ID: u.ID, CreatedAt: u.CreatedAt, ValidAfter: u.ValidAfter, Disabled: u.Disabled}
+		for _, claim := range h.matched() {
+			config.Users.Match = append(config.Users.Match, u.Match[claim])
+		}
+	}
+	if h.Cache != nil {
+		config.TTL, config.Size = time.Duration(h.Cache.TTL), h.Cache.Size
+	}
+	var err error
+	if config.Poll, err = readPoll(h.Poll); err != nil {
+		return config, err
+	}
+	if h.Brake != nil {
+		config.BrakeWindow = cmp.Or(time.Duration(h.Brake.Window), time.Minute)
+		config.BrakeShare, err = readShare(h.Brake.Share)
+	}
+	return config, err
+}
+
+// directoriesOf returns where the handlers of a configuration look users up.
+func directoriesOf(config []byte) ([]directory.Config, error) {
+	var tree any
+	if err := json.Unmarshal(config, &tree); err != nil {
+		return nil, err
+	}
+	var found []directory.Config
+	var walk func(node any) error
+	walk = func(node any) error {
+		switch node := node.(type) {
+		case []any:
+			for _, inner := range node {
+				if err := walk(inner); err != nil {
+					return err
+				}
+			}
+		case map[string]any:
+			if node["handler"] != "stale_session" {
+				return walk(slices.Collect(maps.Values(node)))
+			}
+			text, err := json.Marshal(node)
+			if err != nil {
+				return err
+			}
+			var h Handler
+			if err := json.Unmarshal(text, &h); err != nil {
+				return err
+			}
+			config, err := h.directoryConfig()
+			if err != nil {
+				return err
+			}
+			found = append(found, config)
+		}
+		return nil
+	}
+	return found, walk(tree)
+}
+
+// What handlers share, and what outlives a reload of the configuration: all
+// that read the same tokens in the same way use one reader, all that have the
+// same database, users and cache one directory, and all that have the same
+// JWKS one key set.
+var (
+	readers     = caddy.NewUsagePool()
+	directories = caddy.NewUsagePool()
+	keySets     = caddy.NewUsagePool()
+)
+
+// shared is a value of the pools above.
+type shared[T any] struct {
+	value T
+	close func() error
+}
+
+// Destruct closes the value once nobody uses it any more.
+func (s shared[T]) Destruct() error { return s.close() }
+
+// acquire takes a value from a pool, or puts the one there that open makes. It
+// adds to h.held how to give it back. The key of the pool is a digest, because
+// what makes a value distinct may be secret.
+func acquire[T any](h *Handler, pool *caddy.UsagePool, distinct any, open func() (T, func() error, error)) (T, error) {
+	var none T
+	text, err := json.Marshal(distinct)
+	if err != nil {
+		return none, err
+	}
+	key := sha256.Sum256(text)
+	pooled, _, err := pool.LoadOrNew(key, func() (caddy.Destructor, error) {
+		value, closed, err := open()
+		return shared[T]{value, closed}, err
+	})
+	if err != nil {
+		return none, err
+	}
+	h.held = append(h.held, func() error {
+		_, err := pool.Delete(key)
+		return err
+	})
+	return pooled.(shared[T]).value, nil
+}
+
+// acquireReader takes what reads the session cookies.
+func (h *Handler) acquireReader(env environment.Environment) (*session.Reader, error) {
+	config := session.Config{Subject: h.Subject, IssuedAt: h.IssuedAt, Match: h.matched()}
 	var err error
 	if config.CookieNames, err = env.FillAll("cookies", h.Cookies); err != nil {
 		return nil, err
@@ -148,120 +286,119 @@ func (h *Handler) newReader(env environment.Environment, matches []verdict.Match
 	if config.Audience, err = env.Fill("audience", h.Audience); err != nil {
 		return nil, err
 	}
+	if h.Cache != nil {
+		config.CacheBytes = h.Cache.Size * tokenBytes
+	}
+	distinct := struct {
+		session.Config
+		Keys []byte
+		JWKS string
+	}{Config: config}
 	if h.KeyFile != "" {
-		if config.PublicKeys, err = readKeys(env, h.KeyFile); err != nil {
+		if distinct.Keys, config.PublicKeys, err = readKeys(env, h.KeyFile); err != nil {
 			return nil, fmt.Errorf("key_file: %w", err)
 		}
 	}
 	if h.JWKS != "" {
-		if config.JWKS, err = h.acquireKeySet(env); err != nil {
+		if distinct.JWKS, err = env.Fill("jwks", h.JWKS); err != nil {
+			return nil, err
+		}
+		if config.JWKS, err = h.acquireKeySet(distinct.JWKS); err != nil {
 			return nil, fmt.Errorf("jwks: %w", err)
 		}
 	}
-	return session.New(config)
+	return acquire(h, readers, distinct, func() (*session.Reader, func() error, error) {
+		reader, err := session.New(config)
+		if err != nil {
+			return nil, nil, err
+		}
+		forget := telemetry.Observe(reader)
+		return reader, func() error { forget(); return nil }, nil
+	})
 }
 
+// tokenBytes is the room for what tokens say, for each account: a session that
+// is renewed has several.
+const tokenBytes = 320
+
 // readKeys reads the public keys of a PEM file.
-func readKeys(env environment.Environment, file string) ([]crypto.PublicKey, error) {
+func readKeys(env environment.Environment, file string) ([]byte, []crypto.PublicKey, error) {
 	path, err := env.Fill("path", file)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	pem, err := os.ReadFile(path)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return session.ParsePublicKeys(pem)
+	keys, err := session.ParsePublicKeys(pem)
+	return pem, keys, err
 }
 
-// What handlers share, and what outlives a reload of the configuration: all
-// that have the same database, users and cache use one directory, and all that
-// have the same JWKS one key set.
-var (
-	directories = caddy.NewUsagePool()
-	keySets     = caddy.NewUsagePool()
-)
-
-// shared is a value of the pools above.
-type shared[T any] struct {
-	value T
-	close func() error
-}
-
-// Destruct closes the value once nobody uses it any more.
-func (s shared[T]) Destruct() error { return s.close() }
-
-// acquire takes a value from a pool, or puts the one there that open makes. It
-// adds to h.held how to give it back.
-func acquire[T any](h *Handler, pool *caddy.UsagePool, key any, open func() (shared[T], error)) (T, error) {
-	pooled, _, err := pool.LoadOrNew(key, func() (caddy.Destructor, error) { return open() })
-	if err != nil {
-		var none T
-		return none, err
-	}
-	h.held = append(h.held, func() error {
-		_, err := pool.Delete(key)
-		return err
-	})
-	return pooled.(shared[T]).value, nil
-}
-
-// acquireKeySet takes the key set of the JWKS.
-func (h *Handler) acquireKeySet(env environment.Environment) (*session.JWKS, error) {
-	location, err := env.Fill("location", h.JWKS)
-	if err != nil {
-		return nil, err
-	}
-	return acquire(h, keySets, location, func() (shared[*session.JWKS], error) {
+// acquireKeySet takes the key set of a JWKS.
+func (h *Handler) acquireKeySet(location string) (*session.JWKS, error) {
+	return acquire(h, keySets, location, func() (*session.JWKS, func() error, error) {
 		keys, err := session.OpenJWKS(location, func(err error) {
 			caddy.Log().Named("http.handlers.stale_session").Error("the JSON Web Key Set cannot be fetched", zap.Error(err))
 		})
 		if err != nil {
-			return shared[*session.JWKS]{}, err
+			return nil, nil, err
 		}
-		return shared[*session.JWKS]{keys, keys.Close}, nil
+		return keys, keys.Close, nil
 	})
 }
 
 // acquireDirectory takes the directory of the database and users table.
-func (h *Handler) acquireDirectory(users *Users, v *validator) (directory.Directory, error) {
-	resolve := func() (string, error) {
-		return environment.New().Fill("database", cmp.Or(h.Database, "{env.DATABASE_URL}"))
-	}
-	dsn, err := resolve()
-	if err != nil {
+func (h *Handler) acquireDirectory(config directory.Config) (*directory.Postgres, error) {
+	distinct := struct {
+		directory.Config
+		DSN, Database, ListenDSN, ListenDatabase string
+	}{Config: config, Database: h.Database, ListenDatabase: h.ListenDatabase}
+	var err error
+	if distinct.DSN, err = config.DSN(); err != nil {
 		return nil, fmt.Errorf("%w; set DATABASE_URL in Caddy's environment to the app's database, or add `database`", err)
 	}
-	config := directory.Config{
-		Users: directory.Users{
-			Table: users.Table, ID: users.ID, CreatedAt: users.CreatedAt, ValidAfter: users.ValidAfter, Disabled: users.Disabled,
-		},
-		Query:   h.Query,
-		Timeout: v.timeout,
+	if config.ListenDSN != nil {
+		if distinct.ListenDSN, err = config.ListenDSN(); err != nil {
+			return nil, err
+		}
 	}
-	for _, match := range v.matches {
-		config.Users.Match = append(config.Users.Match, match.Column)
-	}
-	if h.Cache != nil {
-		config.TTL, config.Size = time.Duration(h.Cache.TTL), h.Cache.Size
-	}
-	key, err := json.Marshal(struct {
-		DSN, Database string
-		directory.Users
-		Query   string
-		Timeout time.Duration
-		Cache   *Cache
-	}{dsn, h.Database, config.Users, h.Query, v.timeout, h.Cache})
-	if err != nil {
-		return nil, err
-	}
-	config.DSN = resolve
-	config.Logger = func() *zap.Logger { return caddy.Log().Named("http.handlers.stale_session.directory") }
-	return acquire(h, directories, sha256.Sum256(key), func() (shared[*directory.Postgres], error) {
+	return acquire(h, directories, distinct, func() (*directory.Postgres, func() error, error) {
 		postgres, err := directory.Open(config)
 		if err != nil {
-			return shared[*directory.Postgres]{}, err
+			return nil, nil, err
 		}
-		return shared[*directory.Postgres]{postgres, func() error { postgres.Close(); return nil }}, nil
+		forget := telemetry.Observe(postgres)
+		return postgres, func() error { forget(); postgres.Close(); return nil }, nil
 	})
+}
+
+// fill returns a function that fills an option in, anew each time.
+func fill(name, value string) func() (string, error) {
+	return func() (string, error) { return environment.New().Fill(name, value) }
+}
+
+// readPoll reads how often the database is polled: below 0 for never.
+func readPoll(text string) (time.Duration, error) {
+	switch text {
+	case "":
+		return 0, nil
+	case off:
+		return -1, nil
+	}
+	poll, err := caddy.ParseDuration(text)
+	if err != nil || poll < minPoll || poll > maxPoll {
+		return 0, fmt.Errorf("poll is %q; it can be a time from %s to %s, or off", text, minPoll, maxPoll)
+	}
+	return poll, nil
+}
+
+// readShare reads a percentage.
+func readShare(text string) (float64, error) {
+	number, isPercentage := strings.CutSuffix(text, "%")
+	percent, err := strconv.ParseFloat(number, 64)
+	if err != nil || !isPercentage || !(percent > 0 && percent <= 100) {
+		return 0, fmt.Errorf("the share of brake is %q; it can be a percentage above 0, such as 50%%", text)
+	}
+	return percent / 100, nil
 }

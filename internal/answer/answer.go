@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -104,6 +105,23 @@ func (a *Responder) Stale(w http.ResponseWriter, r *http.Request, names []string
 		w.Header().Set("X-Action-Redirect", a.location(""))
 	}
 	return writeJSON(w, r, http.StatusUnauthorized, a.body)
+}
+
+// Replace is Stale in place of a response of the app whose header is about to
+// go out. What the header says of the app's own answer is taken off.
+func (a *Responder) Replace(w http.ResponseWriter, r *http.Request, names []string) error {
+	h := w.Header()
+	for field := range h {
+		if strings.HasPrefix(field, "Content-") && field != "Content-Security-Policy" || slices.Contains(ofOneAnswer, field) {
+			delete(h, field)
+		}
+	}
+	return a.Stale(w, r, names)
+}
+
+// ofOneAnswer are the fields that go with a body or a status.
+var ofOneAnswer = []string{
+	"Accept-Ranges", "Age", "Cache-Control", "Etag", "Expires", "Last-Modified", "Location", "Pragma", "Retry-After", "Trailer", "Transfer-Encoding",
 }
 
 // kind is Redirect, JSON or ErrorRoute.

@@ -12,8 +12,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/coder/websocket"
 )
+
+// mender is a function as a Mender.
+type mender func(h http.Header, status int) bool
+
+func (m mender) Mend(h http.Header, status int) bool { return m(h, status) }
 
 // serve runs a handler behind a HeaderWriter on a real server, in HTTP/1.1 or
 // HTTP/2, and counts how often the header was mended.
@@ -21,10 +27,11 @@ func serve(t *testing.T, two bool, handler http.HandlerFunc) (*httptest.Server, 
 	t.Helper()
 	var statuses []int
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		headed := OnHeader(w, func(h http.Header, status int) {
+		headed := &HeaderWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, Mender: mender(func(h http.Header, status int) bool {
 			statuses = append(statuses, status)
 			h.Set("X-Mended", "yes")
-		})
+			return false
+		})}
 		defer headed.Done()
 		handler(headed, r)
 	}))
@@ -157,11 +164,59 @@ func TestAHandlerThatBreaksOffBreaksOff(t *testing.T) {
 	}
 }
 
-func BenchmarkOnHeader(b *testing.B) {
+func TestAnAnswerOfTheMendersOwnTakesThePlaceOfTheHandlers(t *testing.T) {
+	for name, handler := range map[string]http.HandlerFunc{
+		"written": func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusInternalServerError)
+			fmt.Fprint(w, "the handler's")
+			_ = http.NewResponseController(w).Flush()
+			fmt.Fprint(w, " own")
+		},
+		"copied": func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusBadGateway)
+			if n, err := w.(io.ReaderFrom).ReadFrom(strings.NewReader("the handler's")); n != 13 || err != nil {
+				t.Errorf("copied %d, %v", n, err)
+			}
+		},
+		"flushed": func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			w.(http.Flusher).Flush()
+			w.WriteHeader(http.StatusOK)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				headed := &HeaderWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}}
+				headed.Mender = mender(func(_ http.Header, status int) bool {
+					if status >= 500 {
+						w.WriteHeader(http.StatusUnauthorized)
+						fmt.Fprint(w, "its own")
+					}
+					return status >= 500
+				})
+				defer headed.Done()
+				handler(headed, r)
+			}))
+			defer server.Close()
+			response, err := http.Get(server.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer response.Body.Close()
+			body, err := io.ReadAll(response.Body)
+			if err != nil || response.StatusCode != http.StatusUnauthorized || string(body) != "its own" {
+				t.Errorf("status %d, %q, %v", response.StatusCode, body, err)
+			}
+		})
+	}
+}
+
+func BenchmarkHeaderWriter(b *testing.B) {
 	recorder := httptest.NewRecorder()
+	nothing := mender(func(http.Header, int) bool { return false })
 	b.ReportAllocs()
 	for b.Loop() {
-		w := OnHeader(recorder, func(http.Header, int) {})
+		w := &HeaderWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: recorder}, Mender: nothing}
 		w.WriteHeader(http.StatusOK)
 		w.Done()
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 // Account is what the database says of a subject. The zero value is a subject
-// that has no row.
+// that has no row. It must not be copied, because its parts point into it.
 type Account struct {
 	// Exists tells whether the subject has a row.
 	Exists bool
@@ -23,12 +23,16 @@ type Account struct {
 	// valid, zero when there is none.
 	ValidAfter time.Time
 
-	// AsOf is when the database was asked.
+	// AsOf is the time that this was true at: when a primary server was asked,
+	// or up to which a standby had heard of its primary's changes; zero when
+	// that is not known.
 	AsOf time.Time
 
-	// Columns holds, by column name, the values of the columns to be matched
-	// with claims, as text. A NULL has no entry.
-	Columns map[string]string
+	// Columns holds the values of Users.Match as text, in their order; nil for
+	// a NULL.
+	Columns [][]byte
+
+	record
 }
 
 // Source tells where an account came from.
@@ -45,11 +49,25 @@ const (
 	FromFallback Source = "fallback"
 )
 
+// Query is what is asked for.
+type Query struct {
+	// Subject is the user id that a session names.
+	Subject []byte
+	// Now is the time of the request.
+	Now time.Time
+	// Since is a time from before which what is known is not good enough; the
+	// zero time takes anything that is fresh.
+	Since time.Time
+}
+
 // Directory is a place where accounts are looked up.
 type Directory interface {
-	// Lookup finds the account of a subject, and tells where it came from. What
-	// is known from before since is not good enough; the zero time takes
-	// anything that is fresh. An error means that nothing could be found out:
-	// it never means that the account is gone.
-	Lookup(ctx context.Context, subject string, since time.Time) (Account, Source, error)
+	// Lookup finds the account of a subject, and tells where it came from. An
+	// error means that nothing could be found out: it never means that the
+	// account is gone.
+	Lookup(ctx context.Context, query Query, account *Account) (Source, error)
+
+	// Braking tells whether so many sessions would end at once that something
+	// else must be wrong, so that none is to be ended.
+	Braking() bool
 }

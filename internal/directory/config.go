@@ -11,7 +11,7 @@ type Config struct {
 	// DSN returns the address of the database. It is called when the directory
 	// is opened, and again for each connection, so that a password that was
 	// changed is taken up.
-	DSN func() (string, error)
+	DSN func() (string, error) `json:"-"`
 	// Users names the users table and its columns.
 	Users Users
 	// Query takes the place of the users table: one parameter, a text[] of
@@ -23,11 +23,21 @@ type Config struct {
 	// TTL and AbsentTTL are how long an account and the absence of one are
 	// used without asking again. Defaults: 30s, 5s.
 	TTL, AbsentTTL time.Duration
-	// Size is how many accounts are held at most. Default: 100000.
+	// Size is how many accounts are held, about. Default: 100000.
 	Size int
+	// Poll is how often the database is asked whether anything was changed in
+	// it. Default: 500ms; negative for never.
+	Poll time.Duration
+	// ListenDSN returns the address of a connection that is told of changes,
+	// for when DSN is that of a pooler; nil for DSN.
+	ListenDSN func() (string, error) `json:"-"`
+	// BrakeShare is the share of the users seen in BrakeWindow that can be
+	// found gone at once; when there are more, Braking holds. 0 for no limit.
+	BrakeShare  float64
+	BrakeWindow time.Duration
 	// Logger returns the logger to use; it is called for each line, because a
 	// directory outlives the configuration that opened it.
-	Logger func() *zap.Logger
+	Logger func() *zap.Logger `json:"-"`
 }
 
 // Users names the users table and its columns. What is empty is found in the

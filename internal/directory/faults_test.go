@@ -2,6 +2,7 @@ package directory
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -69,7 +70,7 @@ func TestTheServerIsDownAtFirst(t *testing.T) {
 		t.Fatal(err)
 	}
 	within(t, "the user is found again", func() bool {
-		account, _, err := p.Lookup(context.Background(), "live", time.Time{})
+		account, _, err := ask(p, "live", time.Time{})
 		return err == nil && account.Exists
 	})
 	if lookup(t, p, "gone").Exists {
@@ -90,7 +91,7 @@ func TestTheFirstLookupsAfterARestartSucceed(t *testing.T) {
 		var all sync.WaitGroup
 		for i := range 20 {
 			all.Go(func() {
-				if account, _, err := p.Lookup(context.Background(), "u"+strconv.Itoa(from+i), time.Time{}); err != nil || !account.Exists {
+				if account, _, err := ask(p, "u"+strconv.Itoa(from+i), time.Time{}); err != nil || !account.Exists {
 					t.Errorf("u%d: %+v, %v", from+i, account, err)
 				}
 			})
@@ -125,7 +126,7 @@ func TestKilledAndRestartedUnderLoadNoUserIsLost(t *testing.T) {
 	for w := range 8 {
 		all.Go(func() {
 			for i := w; !stop.Load(); i++ {
-				account, source, err := p.Lookup(context.Background(), "u"+strconv.Itoa(i%50+1), time.Time{})
+				account, source, err := ask(p, "u"+strconv.Itoa(i%50+1), time.Time{})
 				if err != nil || !account.Exists {
 					t.Errorf("a known user: %+v, %v", account, err)
 					return
@@ -134,7 +135,7 @@ func TestKilledAndRestartedUnderLoadNoUserIsLost(t *testing.T) {
 				if source == FromFallback {
 					fallbacks.Add(1)
 				}
-				if account, _, err := p.Lookup(context.Background(), "gone"+strconv.Itoa(i), time.Time{}); err == nil && account.Exists {
+				if account, _, err := ask(p, "gone"+strconv.Itoa(i), time.Time{}); err == nil && account.Exists {
 					t.Error("an absent user was found")
 				}
 			}
@@ -150,7 +151,7 @@ func TestKilledAndRestartedUnderLoadNoUserIsLost(t *testing.T) {
 			t.Error(err)
 		}
 		within(t, "the database is used again", func() bool {
-			_, source, _ := p.Lookup(context.Background(), "u1", time.Time{})
+			_, source, _ := ask(p, "u1", time.Time{})
 			return t.Failed() || source == FromDatabase
 		})
 	}
@@ -170,7 +171,7 @@ func TestAnAbsenceIsNoLastKnownAccount(t *testing.T) {
 		t.Fatal(err)
 	}
 	within(t, "the absence has aged", func() bool {
-		_, _, err := p.Lookup(context.Background(), "gone", time.Time{})
+		_, _, err := ask(p, "gone", time.Time{})
 		return err != nil
 	})
 }
@@ -181,16 +182,18 @@ func TestALastKnownAccountAgesInTenMinutes(t *testing.T) {
 		t.Fatal(err)
 	}
 	p, _ := open(t, s.DSN("postgres"), Config{})
+	var ahead atomic.Int64
+	p.now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
 	lookup(t, p, "live")
 	if err := s.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	later := func(d time.Duration) { p.now = func() time.Time { return time.Now().Add(d) } }
-	later(lastKnown - time.Second)
-	if account, source, err := p.Lookup(context.Background(), "live", time.Time{}); err != nil || source != FromFallback || !account.Exists {
+	later := func(d time.Duration) { ahead.Store(int64(d)) }
+	later(time.Duration(lastKnown) - time.Second)
+	if account, source, err := ask(p, "live", time.Time{}); err != nil || source != FromFallback || !account.Exists {
 		t.Errorf("before: %+v, %s, %v", account, source, err)
 	}
-	later(lastKnown + time.Second)
+	later(time.Duration(lastKnown) + time.Second)
 	if e := failure(t, p, "live"); e.Class != Down {
 		t.Errorf("after: %v", e)
 	}
@@ -201,7 +204,7 @@ func TestTheTableIsDroppedAndMadeAgain(t *testing.T) {
 	p, _ := open(t, server.DSN(name), Config{TTL: time.Nanosecond})
 	lookup(t, p, "live")
 	run(t, name, `drop table users`)
-	if account, source, err := p.Lookup(t.Context(), "live", time.Time{}); err != nil || source != FromFallback || !account.Exists {
+	if account, source, err := ask(p, "live", time.Time{}); err != nil || source != FromFallback || !account.Exists {
 		t.Errorf("without a table: %+v, %s, %v", account, source, err)
 	}
 	if e := failure(t, p, "unheard of"); e.Class != Schema {
@@ -229,13 +232,13 @@ func TestTheDatabaseIsDroppedAndMadeAgain(t *testing.T) {
 	p, _ := open(t, server.DSN(name), Config{TTL: time.Nanosecond})
 	lookup(t, p, "live")
 	run(t, "postgres", `drop database `+name+` with (force)`)
-	if account, source, err := p.Lookup(t.Context(), "live", time.Time{}); err != nil || source != FromFallback || !account.Exists {
+	if account, source, err := ask(p, "live", time.Time{}); err != nil || source != FromFallback || !account.Exists {
 		t.Errorf("without a database: %+v, %s, %v", account, source, err)
 	}
 	run(t, "postgres", `create database `+name)
 	run(t, name, `create table users (id uuid primary key)`)
 	within(t, "the user is gone", func() bool {
-		account, source, err := p.Lookup(context.Background(), "live", time.Time{})
+		account, source, err := ask(p, "live", time.Time{})
 		return err == nil && source == FromDatabase && !account.Exists
 	})
 }
@@ -256,7 +259,7 @@ func TestAMigrationHoldsTheTable(t *testing.T) {
 	if _, err := tx.Exec(t.Context(), `alter table users add column x int; delete from users`); err != nil {
 		t.Fatal(err)
 	}
-	if account, source, err := p.Lookup(t.Context(), "live", time.Time{}); err != nil || source != FromFallback || !account.Exists {
+	if account, source, err := ask(p, "live", time.Time{}); err != nil || source != FromFallback || !account.Exists {
 		t.Errorf("while it is locked: %+v, %s, %v", account, source, err)
 	}
 	if e := failure(t, p, "unheard of"); e.Class != Slow {
@@ -266,7 +269,7 @@ func TestAMigrationHoldsTheTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	within(t, "the user is gone", func() bool {
-		account, _, err := p.Lookup(context.Background(), "live", time.Time{})
+		account, _, err := ask(p, "live", time.Time{})
 		return err == nil && !account.Exists
 	})
 }
@@ -288,14 +291,14 @@ func TestARequestDoesNotWaitLongerThanItMay(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, _, err := p.Lookup(ctx, "other", time.Time{}); err == nil {
+	if _, err := p.Lookup(ctx, Query{[]byte("other"), p.now(), time.Time{}}, new(Account)); err == nil {
 		t.Error("a request that has ended waited for the database")
 	}
 	if _, err := conn.Exec(t.Context(), `commit`); err != nil {
 		t.Fatal(err)
 	}
 	within(t, "the user is found", func() bool {
-		account, _, err := p.Lookup(context.Background(), "live", time.Time{})
+		account, _, err := ask(p, "live", time.Time{})
 		return err == nil && account.Exists
 	})
 }
@@ -375,17 +378,71 @@ func TestAStandbyProvesNoAbsence(t *testing.T) {
 	t.Cleanup(func() { standby.Close() })
 	p, _ := open(t, standby.DSN("postgres"), Config{})
 	within(t, "the user is on the standby", func() bool {
-		account, _, err := p.Lookup(context.Background(), "live", time.Time{})
+		account, _, err := ask(p, "live", time.Time{})
 		return err == nil && account.Exists
 	})
-	if e := failure(t, p, "gone"); e.Class != Standby || !strings.Contains(e.Error(), "primary") {
-		t.Errorf("%v", e)
+	unsure := func(since time.Time) bool {
+		account, _, err := ask(p, "gone", since)
+		var e *Error
+		if err == nil && account.Exists || err != nil && (!errors.As(err, &e) || e.Class != Standby || !strings.Contains(e.Error(), "primary")) {
+			t.Fatalf("%+v, %v", account, err)
+		}
+		return err != nil
 	}
+	signedIn := time.Now()
+	if !unsure(signedIn) {
+		t.Error("a user who signed in just now may be unknown to the standby yet")
+	}
+	within(t, "the standby hears of a later change, so it would know the user", func() bool {
+		if err := primary.Exec(context.Background(), "postgres", `create table if not exists later ()`, `drop table later`); err != nil {
+			t.Fatal(err)
+		}
+		return !unsure(signedIn)
+	})
 	if err := standby.Exec(t.Context(), "postgres", `select pg_promote()`); err != nil {
 		t.Fatal(err)
 	}
 	if lookup(t, p, "gone").Exists {
 		t.Error("an absent user was found")
+	}
+}
+
+func TestWhatAStandbyDoesNotKnowIsConfirmedOnThePrimary(t *testing.T) {
+	primary := ownServer(t, "wal_level=replica", "max_wal_senders=4")
+	if err := primary.Exec(t.Context(), "postgres", oneUser); err != nil {
+		t.Fatal(err)
+	}
+	standby, err := primary.Standby(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { standby.Close() })
+	p, _ := open(t, "postgres://postgres@"+standby.Address()+","+primary.Address()+"/postgres?sslmode=disable", Config{Poll: quickly})
+	if !lookup(t, p, "live").Exists {
+		t.Error("the user was not found")
+	}
+	if err := standby.Exec(t.Context(), "postgres", `select pg_wal_replay_pause()`); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "the standby has paused", func() bool {
+		return standby.Exec(t.Context(), "postgres", `do $$ begin assert pg_get_wal_replay_pause_state() = 'paused'; end $$`) == nil
+	})
+	if err := primary.Exec(t.Context(), "postgres", `insert into users values ('fresh')`); err != nil {
+		t.Fatal(err)
+	}
+	if !lookup(t, p, "fresh").Exists {
+		t.Error("a user whom only the primary knows was not found")
+	}
+	if account := lookup(t, p, "gone"); account.Exists || account.standby {
+		t.Errorf("a user whom nobody knows: %+v", account)
+	}
+	if err := primary.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	account, _, err := ask(p, "unheard of", time.Now())
+	var e *Error
+	if !errors.As(err, &e) || e.Class != Standby {
+		t.Errorf("without a primary: %+v, %v", account, err)
 	}
 }
 
@@ -411,12 +468,12 @@ func TestAPasswordThatChangesIsReadAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.pool.Reset()
-	if _, source, err := p.Lookup(t.Context(), "live", time.Time{}); err != nil || source != FromFallback {
+	if _, source, err := ask(p, "live", time.Time{}); err != nil || source != FromFallback {
 		t.Errorf("with the old password: %s, %v", source, err)
 	}
 	password.Store("second")
 	within(t, "the new password is used", func() bool {
-		_, source, err := p.Lookup(context.Background(), "live", time.Time{})
+		_, source, err := ask(p, "live", time.Time{})
 		return err == nil && source == FromDatabase
 	})
 }
@@ -431,10 +488,10 @@ func TestThroughATransactionPooler(t *testing.T) {
 				var all sync.WaitGroup
 				for i := range 5 {
 					all.Go(func() {
-						if account, _, err := p.Lookup(context.Background(), "live", time.Time{}); err != nil || !account.Exists {
+						if account, _, err := ask(p, "live", time.Time{}); err != nil || !account.Exists {
 							t.Errorf("%+v, %v", account, err)
 						}
-						if account, _, err := p.Lookup(context.Background(), "gone"+strconv.Itoa(i), time.Time{}); err != nil || account.Exists {
+						if account, _, err := ask(p, "gone"+strconv.Itoa(i), time.Time{}); err != nil || account.Exists {
 							t.Errorf("%+v, %v", account, err)
 						}
 					})

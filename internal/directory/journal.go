@@ -24,8 +24,10 @@ type journal struct {
 	failing map[Class]*failing
 	summary string
 	doubted time.Time
+	warned  time.Time
 
 	away   atomic.Bool  // a failure was logged since the last success
+	blind  atomic.Bool  // changes are not watched for
 	found  atomic.Bool  // a subject was found once
 	absent atomic.Int64 // subjects that were not, until then
 }
@@ -95,4 +97,37 @@ func (j *journal) suspicious(now time.Time) bool {
 	}
 	j.doubted = now
 	return true
+}
+
+// unwatched logs that changes are not watched for, at once and then once in a
+// while.
+func (j *journal) unwatched(err error) {
+	j.blind.Store(true)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	now := time.Now()
+	if now.Sub(j.warned) < failurePeriod {
+		return
+	}
+	j.warned = now
+	j.logger().Warn("the database is not watched for changes; accounts are used for a few seconds only", zap.Error(classify(err)))
+}
+
+// watched logs that they are again.
+func (j *journal) watched() {
+	if j.blind.Load() && j.blind.CompareAndSwap(true, false) {
+		j.logger().Info("the database is watched for changes")
+	}
+}
+
+// hearing logs what notifications are worth.
+func (j *journal) hearing(h hearing, poll time.Duration) {
+	switch h {
+	case told:
+		j.logger().Info("changes of users are notified")
+	case untold:
+		j.logger().Info("the users table has no triggers that notify: changes are noticed within the poll interval; `caddy stale-session install` makes that at once", zap.Duration("poll", poll))
+	case swallowed:
+		j.logger().Warn("notifications of the database do not arrive, as behind a transaction pooler: changes are noticed within the poll interval; `listen_database` with the direct address makes that at once", zap.Duration("poll", poll))
+	}
 }

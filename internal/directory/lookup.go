@@ -2,8 +2,6 @@ package directory
 
 import (
 	"context"
-	"errors"
-	"strconv"
 	"time"
 
 	"github.com/sony/gobreaker/v2"
@@ -13,95 +11,116 @@ import (
 // which it waits for no longer than Config.Timeout and until ctx is done. When
 // the database cannot be asked, an account that was known up to ten minutes ago
 // is returned; that one was absent is not.
-func (p *Postgres) Lookup(ctx context.Context, subject string, since time.Time) (Account, Source, error) {
-	key, cached, found := p.recall(subject)
-	found = found && !cached.AsOf.Before(since)
-	if found && p.now().Sub(cached.AsOf) < p.ttl(cached) {
-		return cached, FromCache, nil
+func (p *Postgres) Lookup(ctx context.Context, query Query, account *Account) (Source, error) {
+	key := p.key(query.Subject)
+	now := p.instant(query.Now)
+	known := p.accounts.get(key, query.Now, account) && !account.AsOf.Before(query.Since)
+	if known && p.fresh(account, now) {
+		p.used(key, account, now, query.Now)
+		return FromCache, nil
 	}
-	flight := key
-	if !since.IsZero() { // a lookup that is under way may have begun before
-		flight += "\x00" + strconv.FormatInt(since.Unix(), 10)
+	var after instant // a lookup that is under way may have begun before
+	if !query.Since.IsZero() {
+		after = now
 	}
-	account, err := p.ask(ctx, key, flight)
-	if err == nil {
-		return account, FromDatabase, nil
+	found, err := p.ask(ctx, key, after)
+	switch {
+	case err == nil && found.proves(query.Since):
+		account.encoded = found.encode()
+		account.decode()
+		return FromDatabase, nil
+	case err == nil:
+		err = errStandby
+		p.journal.failed(err)
 	}
-	if found && cached.Exists && p.now().Sub(cached.AsOf) < lastKnown {
-		return cached, FromFallback, nil
+	if known && account.Exists && now-account.asked < lastKnown {
+		return FromFallback, nil
 	}
-	return Account{}, "", err
+	return "", err
 }
 
-// recall returns the canonical form of a subject, as far as it is known, and
-// its entry in the cache.
-func (p *Postgres) recall(subject string) (key string, cached Account, found bool) {
-	key = subject
+// proves tells whether an account that was just looked up says what was true
+// at a time. Only of a standby server is that in doubt, which may not have
+// heard of a new row yet.
+func (a *Account) proves(since time.Time) bool {
+	return a.Exists || !a.standby || a.AsOf.After(since)
+}
+
+// errStandby is the answer when a standby server has no row, and cannot have
+// heard of one.
+var errStandby = &Error{Class: Standby, text: "a standby server has no such user, which it may not have heard of yet: give the address of the primary too, as in host=standby,primary"}
+
+// key returns the form of a subject that it is known by: the canonical one, as
+// far as that is known.
+func (p *Postgres) key(subject []byte) []byte {
 	if s := p.statement.Load(); s != nil {
 		if canonical, ok := s.id.canonical(subject); ok {
-			key = canonical
+			return canonical
 		}
 	}
-	cached, found = p.cache.GetIfPresent(key)
-	return key, cached, found
+	return subject
 }
 
-func (p *Postgres) ttl(account Account) time.Duration {
-	if account.Exists {
-		return p.config.TTL
+// fresh tells whether an account can be used without asking again.
+func (p *Postgres) fresh(a *Account, now instant) bool {
+	age, ttl := now-a.asked, instant(p.config.TTL)
+	if !a.Exists {
+		ttl = instant(p.config.AbsentTTL)
 	}
-	return p.config.AbsentTTL
+	switch {
+	case age >= ttl:
+		return false
+	case p.watch == nil:
+		return true
+	case !p.watch.connected(now):
+		return age < unwatchedTTL
+	case p.watch.holds(a):
+		return true
+	}
+	// Something was changed since. What is in use is about to be looked up again.
+	behind := instant(p.watch.behind.Load())
+	return a.Exists && a.window != 0 && a.window+1 >= windowOf(now) && (behind == 0 || now-behind < maxBehind)
+}
+
+// used notes that an account is in use, and has it looked up again in the
+// background before its time is over.
+func (p *Postgres) used(key []byte, a *Account, now instant, clock time.Time) {
+	if !a.Exists {
+		return
+	}
+	if window := windowOf(now); p.watch != nil && a.window != window && p.watch.recent.add(window, key) {
+		p.accounts.use(key, window, clock)
+		p.brake.seen(string(key), a, now)
+	}
+	if now-a.asked > instant(p.config.TTL)/4*3 && p.breaker.State() == gobreaker.StateClosed {
+		p.batch.refresh(string(key))
+	}
 }
 
 // ask looks a subject up in the database. The query belongs to nobody's
 // request: one that hangs up must not cost a connection. While the breaker is
-// open nobody waits.
-func (p *Postgres) ask(ctx context.Context, subject, flight string) (Account, error) {
-	state := p.breaker.State()
-	if state == gobreaker.StateOpen {
-		return Account{}, errBroken
+// not closed nobody waits.
+func (p *Postgres) ask(ctx context.Context, key []byte, after instant) (*Account, error) {
+	p.watching.Do(p.startWatch)
+	if p.breaker.State() != gobreaker.StateClosed {
+		return nil, errBroken
 	}
-	done := p.lookups.DoChan(flight, func() (any, error) { return p.fetch(subject) })
-	if state == gobreaker.StateHalfOpen {
-		return Account{}, errBroken
+	call, err := p.batch.join(string(key), after)
+	if err != nil {
+		p.journal.failed(err)
+		return nil, err
 	}
 	timer := time.NewTimer(p.config.Timeout)
 	defer timer.Stop()
 	select {
-	case result := <-done:
-		account, _ := result.Val.(Account)
-		return account, result.Err
+	case <-call.done:
+		return call.account, call.err
 	case <-timer.C:
-		return Account{}, &Error{Class: Slow, text: "the database did not answer in time"}
+		return nil, &Error{Class: Slow, text: "the database did not answer in time"}
 	case <-ctx.Done():
-		return Account{}, &Error{Class: Slow, text: "the request ended before the database answered"}
+		return nil, &Error{Class: Slow, text: "the request ended before the database answered"}
 	}
 }
 
 // errBroken is the answer while the database is away.
 var errBroken = &Error{Class: Down, text: "the database is away"}
-
-// fetch looks a subject up in the database and keeps what it says.
-func (p *Postgres) fetch(subject string) (Account, error) {
-	select {
-	case p.slots <- struct{}{}:
-		defer func() { <-p.slots }()
-	default:
-		return Account{}, &Error{Class: Busy, text: "too many lookups are under way"}
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), queryTimeout)
-	defer cancel()
-	account, err := p.breaker.Execute(func() (Account, error) {
-		account, err := p.query(ctx, subject)
-		return account, classify(err)
-	})
-	switch {
-	case errors.Is(err, gobreaker.ErrOpenState), errors.Is(err, gobreaker.ErrTooManyRequests):
-		return Account{}, errBroken
-	case err != nil:
-		p.journal.failed(err)
-		return Account{}, err
-	}
-	p.journal.succeeded()
-	return account, nil
-}

@@ -15,7 +15,7 @@ type statement struct {
 	sql     string
 	id      idType
 	table   string // quoted, empty for a query of the user's
-	matched []string
+	users   Users  // the columns that it reads
 	made    time.Time
 	summary string // what was found, for the log
 }
@@ -58,16 +58,16 @@ func newStatement(from source, users Users) (*statement, error) {
 		if _, ok := from.columns[name]; !ok {
 			return nil, from.missing("match", name)
 		}
-		matched[i] = column(name) + "::text"
+		matched[i] = "convert_to(" + column(name) + "::text, 'UTF8')"
 	}
 	// The id's own type keeps its index in use. Left join: a row comes back
 	// for each subject, and tells whether the server is a standby.
-	sql := fmt.Sprintf(`select k.ord, u.%s is not null, pg_is_in_recovery(), %s, %s, %s, array[%s]::text[]
+	sql := fmt.Sprintf(`select k.ord, u.%s is not null, pg_is_in_recovery(), %s, %s, %s, array[%s]::bytea[]
 from unnest($1::text[]) with ordinality k(subject, ord)
 left join %s u on u.%s = k.subject::%s`,
 		quote(users.ID), created, validAfter, disabled, strings.Join(matched, ", "), from.from, quote(users.ID), id.name)
 	return &statement{
-		sql: sql, id: id, table: from.table, matched: users.Match,
+		sql: sql, id: id, table: from.table, users: users,
 		summary: fmt.Sprintf("id %s (%s), created_at %s, valid_after %s, disabled %s, match %s", users.ID, id.name,
 			orNone(users.CreatedAt), orNone(users.ValidAfter), orNone(strings.Join(users.Disabled, " ")), orNone(strings.Join(users.Match, " "))),
 	}, nil
@@ -166,38 +166,27 @@ func column(name string) string {
 
 // scan reads the rows of the statement: one for each subject, in any order.
 // It returns the accounts by the place of their subject, counted from 0.
-func (s *statement) scan(rows pgx.Rows, n int) ([]Account, error) {
+func (s *statement) scan(rows pgx.Rows, n int) ([]*Account, error) {
 	defer rows.Close()
-	accounts := make([]Account, n)
-	standby := false
+	accounts := make([]*Account, n)
 	for rows.Next() {
 		var ord int64
-		var a Account
 		var created, validAfter *float64
-		var values []*string
-		if err := rows.Scan(&ord, &a.Exists, &standby, &created, &validAfter, &a.Disabled, &values); err != nil {
+		var values [][]byte
+		a := new(Account)
+		if err := rows.Scan(&ord, &a.Exists, &a.standby, &created, &validAfter, &a.Disabled, &values); err != nil {
 			return nil, err
 		}
-		if !a.Exists {
-			continue
-		}
-		a.CreatedAt, a.ValidAfter = moment(created), moment(validAfter)
-		for i, value := range values {
-			if value == nil {
-				continue
-			}
-			if a.Columns == nil {
-				a.Columns = make(map[string]string, len(values))
-			}
-			a.Columns[s.matched[i]] = *value
+		if a.Exists {
+			a.CreatedAt, a.ValidAfter, a.Columns = moment(created), moment(validAfter), values
 		}
 		accounts[ord-1] = a
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
 	}
-	if standby && slices.ContainsFunc(accounts, func(a Account) bool { return !a.Exists }) {
-		return nil, &Error{Class: Standby, text: "a standby server has no such user, which it may not have heard of yet: give the address of the primary"}
+	if slices.Contains(accounts, nil) {
+		return nil, schemaError("the database has not answered for each subject: `query` is wrong")
 	}
 	return accounts, nil
 }

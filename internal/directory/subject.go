@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"bytes"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -50,42 +51,52 @@ func idTypeOf(name string) (idType, bool) {
 // canonical returns the one form of a subject, so that none has two entries in
 // the cache and none is refused by the server. It is not ok for a text that
 // cannot be an id of the type: no such user.
-func (t idType) canonical(subject string) (string, bool) {
+func (t idType) canonical(subject []byte) ([]byte, bool) {
 	if !plausible(subject) {
-		return "", false
+		return nil, false
 	}
 	switch t.kind {
 	case kindUUID:
 		return canonicalUUID(subject)
 	case kindInteger:
-		n, err := strconv.ParseInt(subject, 10, t.bits)
-		if err != nil || strconv.FormatInt(n, 10) != subject { // " 1", "+1" and "01" are aliases
-			return "", false
-		}
+		return subject, isInteger(subject, t.bits)
 	}
 	return subject, true
 }
 
 // plausible tells whether a subject can be an id of any type.
-func plausible(subject string) bool {
-	return subject != "" && len(subject) <= maxSubject && utf8.ValidString(subject) && !strings.Contains(subject, "\x00")
+func plausible(subject []byte) bool {
+	return len(subject) > 0 && len(subject) <= maxSubject && utf8.Valid(subject) && bytes.IndexByte(subject, 0) < 0
+}
+
+// isInteger tells whether a subject is an integer of so many bits, as the
+// server writes it: " 1", "+1" and "01" are aliases.
+func isInteger(subject []byte, bits int) bool {
+	digits := bytes.TrimPrefix(subject, []byte("-"))
+	if len(digits) == 0 || len(digits) > 19 || digits[0] == '0' && len(subject) > 1 {
+		return false
+	}
+	_, err := strconv.ParseInt(string(subject), 10, bits)
+	return err == nil && digits[0] != '+'
 }
 
 // canonicalUUID is the text form of RFC 9562, in lower case. Postgres takes
 // others too, but no app writes them.
-func canonicalUUID(subject string) (string, bool) {
+func canonicalUUID(subject []byte) ([]byte, bool) {
 	if len(subject) != 36 {
-		return "", false
+		return nil, false
 	}
-	lower := strings.ToLower(subject)
-	for i, c := range []byte(lower) {
-		if i == 8 || i == 13 || i == 18 || i == 23 {
-			if c != '-' {
-				return "", false
-			}
-		} else if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return "", false
+	for i, c := range subject {
+		switch hyphen := i == 8 || i == 13 || i == 18 || i == 23; {
+		case hyphen && c != '-', !hyphen && !isHex(c):
+			return nil, false
+		case 'A' <= c && c <= 'F':
+			return canonicalUUID(bytes.ToLower(subject))
 		}
 	}
-	return lower, true
+	return subject, true
+}
+
+func isHex(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
 }

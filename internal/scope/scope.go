@@ -63,7 +63,7 @@ func (r Rules) Of(req *http.Request) (Scope, error) {
 	if r.ClearPath != "" && (req.URL.Path == r.ClearPath || asked == r.ClearPath) {
 		return Clearing, nil
 	}
-	if r.signsIn(req.URL.Path) || r.signsIn(asked) {
+	if r.SignsIn(req.URL.Path) || r.SignsIn(asked) {
 		if r.Scrub == ScrubOff {
 			return Passed, nil
 		}
@@ -81,8 +81,8 @@ func (r Rules) Of(req *http.Request) (Scope, error) {
 	return Passed, nil
 }
 
-// signsIn tells whether a path is the sign-in page or one of the auth routes.
-func (r Rules) signsIn(path string) bool {
+// SignsIn tells whether a path is the sign-in page or one of the auth routes.
+func (r Rules) SignsIn(path string) bool {
 	if strings.TrimSuffix(path, "/") == strings.TrimSuffix(r.SignInPath, "/") {
 		return true
 	}

@@ -48,10 +48,9 @@ func (rd *Reader) base(name string) string {
 	return ""
 }
 
-// jar returns the session cookies of a request, from all of its Cookie lines,
+// jar appends the session cookies of a request, from all of its Cookie lines,
 // in their order.
-func (rd *Reader) jar(lines []string) []cookie {
-	var jar []cookie
+func (rd *Reader) jar(jar []cookie, lines []string) []cookie {
 	for _, line := range lines {
 		for more := true; more; {
 			var pair string
@@ -76,16 +75,15 @@ func (rd *Reader) pair(pair string) (name, value string) {
 	return name, value
 }
 
-// setJar returns the session cookies that a response sets. Those that it
+// setJar appends the session cookies that a response sets. Those that it
 // deletes have an empty value.
-func (rd *Reader) setJar(lines []string) []cookie {
-	var jar []cookie
+func (rd *Reader) setJar(jar []cookie, lines []string, now time.Time) []cookie {
 	for _, line := range lines {
 		pair, attributes, _ := strings.Cut(line, ";")
 		name, value := rd.pair(pair)
 		switch {
 		case name == "":
-		case deletes(attributes, rd.config.Now()):
+		case deletes(attributes, now):
 			jar = append(jar, cookie{name, ""})
 		default:
 			jar = append(jar, cookie{name, decodeValue(value)})
@@ -129,9 +127,8 @@ func decodeValue(raw string) string {
 	return decodeURIComponent(value)
 }
 
-// names returns the distinct names of a jar, in their order.
-func names(jar []cookie) []string {
-	distinct := make([]string, 0, len(jar))
+// appendNames appends the distinct names of a jar, in their order.
+func appendNames(distinct []string, jar []cookie) []string {
 	for _, c := range jar {
 		if !slices.Contains(distinct, c.name) {
 			distinct = append(distinct, c.name)
@@ -166,8 +163,8 @@ func (rd *Reader) Strip(header http.Header) {
 	}
 	replace(header, "Cookie", lines)
 	replace(header, "Authorization", slices.DeleteFunc(slices.Clone(header["Authorization"]), func(field string) bool {
-		_, ours := rd.bearer(field)
-		return ours
+		var claims Claims
+		return rd.bearer(field, rd.config.Now(), &claims)
 	}))
 }
 

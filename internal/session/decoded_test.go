@@ -13,11 +13,11 @@ func TestATokenIsDecryptedOnce(t *testing.T) {
 	rd := newReader(t, Config{})
 	header := http.Header{"Cookie": {v4Name + "=" + v4(t, "ada")}}
 	for range 3 {
-		if s := rd.Read(header); len(s.Tokens) != 1 || s.Tokens[0].Claims.Subject != "ada" {
+		if s := read(rd, header); len(s.Tokens) != 1 || string(s.Tokens[0].Claims.Subject) != "ada" {
 			t.Fatalf("read %+v", s)
 		}
 	}
-	if n := rd.decoded.cache.EstimatedSize(); n != 1 {
+	if n := rd.decoded.cache.Stats().Entries; n != 1 {
 		t.Errorf("%d tokens are remembered", n)
 	}
 }
@@ -35,11 +35,11 @@ func TestARememberedTokenExpiresAllTheSame(t *testing.T) {
 		want  Failure
 	}{{0, ""}, {time.Minute, ""}, {14 * time.Second, ""}, {time.Second, Expired}, {time.Hour, Expired}} {
 		now = now.Add(c.after)
-		if s := rd.Read(header); s.Failure != c.want {
+		if s := read(rd, header); s.Failure != c.want {
 			t.Errorf("at %s: failure %q, want %q", now, s.Failure, c.want)
 		}
 	}
-	if n := rd.decoded.cache.EstimatedSize(); n != 0 {
+	if n := rd.decoded.cache.Stats().Entries; n != 0 {
 		t.Errorf("%d tokens are remembered", n)
 	}
 }
@@ -47,10 +47,10 @@ func TestARememberedTokenExpiresAllTheSame(t *testing.T) {
 func TestATokenIsRememberedForItsCookieOnly(t *testing.T) {
 	rd := newReader(t, Config{})
 	token := v5(t, v5Name, "ada")
-	if s := rd.Read(http.Header{"Cookie": {v5Name + "=" + token}}); len(s.Tokens) != 1 {
+	if s := read(rd, http.Header{"Cookie": {v5Name + "=" + token}}); len(s.Tokens) != 1 {
 		t.Fatal(s.Failure)
 	}
-	if s := rd.Read(http.Header{"Cookie": {"__Secure-" + v5Name + "=" + token}}); len(s.Tokens) != 0 {
+	if s := read(rd, http.Header{"Cookie": {"__Secure-" + v5Name + "=" + token}}); len(s.Tokens) != 0 {
 		t.Error("read under a name whose key does not open it")
 	}
 }
@@ -59,24 +59,25 @@ func TestOnlyTokensOfTheAppAreRemembered(t *testing.T) {
 	rd := newReader(t, Config{})
 	token := v4(t, "ada")
 	for i := range 1000 {
-		rd.Read(http.Header{"Cookie": {v4Name + "=" + token[:len(token)-8] + strconv.Itoa(10000000+i)}, "Authorization": {"Bearer a.b." + strconv.Itoa(i)}})
+		read(rd, http.Header{"Cookie": {v4Name + "=" + token[:len(token)-8] + strconv.Itoa(10000000+i)}, "Authorization": {"Bearer a.b." + strconv.Itoa(i)}})
 	}
-	if n := rd.decoded.cache.EstimatedSize(); n != 0 {
+	if n := rd.decoded.cache.Stats().Entries; n != 0 {
 		t.Errorf("%d tokens are remembered", n)
 	}
 }
 
 func TestWhatIsRememberedIsBounded(t *testing.T) {
-	d, err := newDecoded()
-	if err != nil {
-		t.Fatal(err)
+	const bytes = 1 << 20
+	d := newDecoded(bytes)
+	now := time.Now()
+	subject := make([]byte, 200)
+	for i := range 4 * bytes / len(subject) {
+		d.keep(d.digest("name", strconv.Itoa(i)), now, &Claims{Subject: subject})
 	}
-	long := string(make([]byte, 4096))
-	for i := range 4 * maxDecoded / 4096 {
-		d.keep(d.digest("name", strconv.Itoa(i)), Claims{Subject: long})
+	if n := d.cache.Stats().Entries; n == 0 || n > bytes/int64(len(subject)) {
+		t.Errorf("%d tokens of %d bytes are remembered in %d", n, len(subject), bytes)
 	}
-	d.cache.CleanUp()
-	if weight := d.cache.WeightedSize(); weight > maxDecoded {
-		t.Errorf("%d bytes are remembered, of %d", weight, maxDecoded)
+	if d.cache.Stats().Evictions == 0 {
+		t.Error("none was given up")
 	}
 }

@@ -87,14 +87,13 @@ func (rd *Reader) claims(payload map[string]any) (Claims, Failure) {
 	if at, ok := moment(find(payload, rd.config.IssuedAt)); ok {
 		c.IssuedAt = at
 	}
-	c.Subject = identifier(find(payload, rd.config.Subject))
+	c.Subject = []byte(identifier(find(payload, rd.config.Subject)))
 	for _, path := range rd.config.Match {
-		if value, ok := text(find(payload, path)); ok {
-			if c.Match == nil {
-				c.Match = make(map[string]string, len(rd.config.Match))
-			}
-			c.Match[path] = value
+		var value []byte
+		if claim, ok := text(find(payload, path)); ok {
+			value = append([]byte{}, claim...) // not nil, even when it is empty
 		}
+		c.Match = append(c.Match, value)
 	}
 	return c, ""
 }

@@ -48,9 +48,9 @@ type Config struct {
 	Secrets []string
 	// PublicKeys verify signatures: *rsa.PublicKey, *ecdsa.PublicKey and
 	// ed25519.PublicKey.
-	PublicKeys []crypto.PublicKey
+	PublicKeys []crypto.PublicKey `json:"-"`
 	// JWKS verifies signatures too; nil for none.
-	JWKS *JWKS
+	JWKS *JWKS `json:"-"`
 	// Issuer and Audience are what the iss and aud claims must say; empty for
 	// anything.
 	Issuer, Audience string
@@ -64,8 +64,10 @@ type Config struct {
 	Match []string
 	// MaxTokenBytes bounds the session cookies of a request. Default: 64 KiB.
 	MaxTokenBytes int
+	// CacheBytes bounds the memory of what tokens say. Default: 32 MiB.
+	CacheBytes int
 	// Now is the clock. Default: time.Now.
-	Now func() time.Time
+	Now func() time.Time `json:"-"`
 }
 
 // Reader reads the sessions of requests and responses. It is safe for use by
@@ -77,8 +79,11 @@ type Reader struct {
 	decoded   *decoded
 }
 
-// Session is what was read from a request or a response.
+// Session is what was read from a request or a response. It must not be
+// copied, because its parts point into it.
 type Session struct {
+	// At is when it was read.
+	At time.Time
 	// Names are the names of the session cookies, each once, in their order.
 	// In a response they include those that it deletes.
 	Names []string
@@ -90,6 +95,12 @@ type Session struct {
 	// TooLarge tells that the limits were exceeded. The cookies were not
 	// looked at, so they must not be let through.
 	TooLarge bool
+
+	// What the usual session fits into without further memory.
+	jar    [2]cookie
+	names  [2]string
+	tokens [1]Token
+	ways   [1]reading
 }
 
 // Token is one reading of the session cookies.
@@ -146,65 +157,74 @@ func New(config Config) (*Reader, error) {
 	if rd.signed, err = newSigned(config.Secrets, config.PublicKeys, config.JWKS); err != nil {
 		return nil, err
 	}
-	if rd.decoded, err = newDecoded(); err != nil {
-		return nil, err
-	}
+	rd.decoded = newDecoded(cmp.Or(config.CacheBytes, defaultCacheBytes))
 	return rd, nil
 }
 
-// Read reads every session that an app could find in the header of a request.
-func (rd *Reader) Read(header http.Header) Session {
-	s := rd.read(rd.jar(header["Cookie"]))
+// Read reads every session that an app could find in the header of a request
+// into s, which has to be new.
+func (rd *Reader) Read(header http.Header, s *Session) {
+	s.At = rd.config.Now()
+	rd.read(rd.jar(s.jar[:0], header["Cookie"]), s)
 	if s.TooLarge {
-		return s
+		return
 	}
 	for i, field := range header["Authorization"] {
 		if i == maxBearers {
 			break
 		}
-		if claims, ok := rd.bearer(field); ok {
+		var claims Claims
+		if rd.bearer(field, s.At, &claims) {
 			s.Tokens = append(s.Tokens, Token{Claims: claims})
 			s.Failure = ""
 		}
 	}
-	return s
 }
 
-// ReadResponse reads the sessions that a response sets.
-func (rd *Reader) ReadResponse(header http.Header) Session {
-	set := header["Set-Cookie"]
-	if len(set) == 0 {
-		return Session{}
+// ReadResponse reads the sessions that a response sets into s, which has to be
+// new.
+func (rd *Reader) ReadResponse(header http.Header, s *Session) {
+	if set := header["Set-Cookie"]; len(set) > 0 {
+		s.At = rd.config.Now()
+		rd.read(rd.setJar(s.jar[:0], set, s.At), s)
 	}
-	return rd.read(rd.setJar(set))
 }
 
 // read decodes every reading of a jar.
-func (rd *Reader) read(jar []cookie) Session {
+func (rd *Reader) read(jar []cookie, s *Session) {
 	if len(jar) == 0 {
-		return Session{}
+		return
 	}
-	s := Session{Names: names(jar)}
+	s.Names = appendNames(s.names[:0], jar)
 	size := 0
 	for _, c := range jar {
 		size += len(c.value)
 	}
 	if size > rd.config.MaxTokenBytes {
-		return tooLarge(s)
+		s.setTooLarge()
+		return
 	}
+	s.Tokens = s.tokens[:0]
 	for _, base := range rd.config.CookieNames {
 		group := withPrefix(jar, base)
 		if len(group) > maxCookies {
-			return tooLarge(s)
+			s.setTooLarge()
+			return
 		}
-		ways := readings(group, base)
+		ways := appendReadings(s.ways[:0], group, base)
 		for i, way := range ways {
 			if way.text == "" || slices.ContainsFunc(ways[:i], func(before reading) bool { return before.text == way.text }) {
 				continue
 			}
-			claims, failure := rd.decode(base, way.text)
-			if failure == "" {
-				s.Tokens = append(s.Tokens, Token{Claims: claims, Names: way.names})
+			s.Tokens = append(s.Tokens, Token{Names: way.names})
+			if len(group) == 1 { // part of what there is already
+				at := slices.Index(s.Names, group[0].name)
+				s.Tokens[len(s.Tokens)-1].Names = s.Names[at : at+1 : at+1]
+			}
+			token := &s.Tokens[len(s.Tokens)-1]
+			failure := rd.decode(base, way.text, s.At, &token.Claims)
+			if failure != "" {
+				s.Tokens = s.Tokens[:len(s.Tokens)-1]
 			}
 			s.Failure = graver(s.Failure, failure)
 		}
@@ -212,17 +232,18 @@ func (rd *Reader) read(jar []cookie) Session {
 	if len(s.Tokens) > 0 {
 		s.Failure = ""
 	}
-	return s
 }
 
-// tooLarge makes s a session whose cookies were not looked at.
-func tooLarge(s Session) Session {
+// setTooLarge makes s a session whose cookies were not looked at.
+func (s *Session) setTooLarge() {
 	s.Tokens, s.Failure, s.TooLarge = nil, TooLarge, true
-	return s
 }
 
 // graver returns the more telling of two failures.
 func graver(a, b Failure) Failure {
+	if b == "" {
+		return a
+	}
 	order := []Failure{"", Undecodable, Expired, KeysUnavailable}
 	if slices.Index(order, b) > slices.Index(order, a) {
 		return b
@@ -232,38 +253,36 @@ func graver(a, b Failure) Failure {
 
 // bearer reads the token of an Authorization field, as getToken of next-auth
 // and @auth/core does, whatever case the scheme is in.
-func (rd *Reader) bearer(field string) (Claims, bool) {
+func (rd *Reader) bearer(field string, now time.Time, c *Claims) bool {
 	parts := strings.Fields(field)
 	if len(parts) < 2 || !strings.EqualFold(parts[0], "Bearer") || len(parts[1]) > rd.config.MaxTokenBytes {
-		return Claims{}, false
+		return false
 	}
 	text := decodeURIComponent(parts[1])
-	for _, base := range rd.config.CookieNames {
-		if claims, failure := rd.decode(base, text); failure == "" {
-			return claims, true
-		}
-	}
-	return Claims{}, false
+	return slices.ContainsFunc(rd.config.CookieNames, func(base string) bool {
+		return rd.decode(base, text, now, c) == ""
+	})
 }
 
-// decode reads a token that stands under the base name of a cookie, or
+// decode reads a token that stands under the base name of a cookie into c, or
 // remembers what it says.
-func (rd *Reader) decode(base, text string) (Claims, Failure) {
+func (rd *Reader) decode(base, text string, now time.Time, c *Claims) Failure {
 	if dots := strings.Count(text, "."); dots != 4 && dots != 2 {
-		return Claims{}, Undecodable
+		return Undecodable
 	}
 	key := rd.decoded.digest(base, text)
-	switch claims, expired, found := rd.decoded.find(key, rd.config.Now()); {
+	switch expired, found := rd.decoded.find(key, now, c); {
 	case expired:
-		return Claims{}, Expired
+		return Expired
 	case found:
-		return claims, ""
+		return ""
 	}
 	claims, failure := rd.open(base, text)
 	if failure == "" {
-		rd.decoded.keep(key, claims)
+		rd.decoded.keep(key, now, &claims)
+		*c = claims
 	}
-	return claims, failure
+	return failure
 }
 
 // open decrypts or verifies a token.

@@ -49,11 +49,18 @@ func newReader(t testing.TB, config Config) *Reader {
 	return rd
 }
 
+// read reads a request.
+func read(rd *Reader, header http.Header) *Session {
+	s := new(Session)
+	rd.Read(header, s)
+	return s
+}
+
 // subjects are those of the tokens of a session, sorted.
-func subjects(s Session) []string {
+func subjects(s *Session) []string {
 	var all []string
 	for _, token := range s.Tokens {
-		all = append(all, token.Claims.Subject)
+		all = append(all, string(token.Claims.Subject))
 	}
 	slices.Sort(all)
 	return all
@@ -201,7 +208,7 @@ func TestEveryLayoutOfCookiesThatAnAppCanRead(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := tc.header.Clone()
-			s := newReader(t, Config{}).Read(tc.header)
+			s := read(newReader(t, Config{}), tc.header)
 			if !slices.Equal(subjects(s), tc.subjects) || !slices.Equal(s.Names, tc.names) || s.Failure != tc.failure {
 				t.Errorf("read subjects %q, names %q, failure %q; want %q, %q, %q", subjects(s), s.Names, s.Failure, tc.subjects, tc.names, tc.failure)
 			}
@@ -216,12 +223,12 @@ func TestEveryLayoutOfCookiesThatAnAppCanRead(t *testing.T) {
 
 func TestATokenKnowsItsCookies(t *testing.T) {
 	ada, bob := v4(t, "ada"), v4(t, "bob")
-	s := newReader(t, Config{}).Read(http.Header{"Cookie": {
+	s := read(newReader(t, Config{}), http.Header{"Cookie": {
 		v4Name + "=" + ada + "; " + v5Name + ".0=" + bob[:50] + "; " + v5Name + ".1=" + bob[50:],
 	}, "Authorization": {"Bearer " + v4(t, "eve")}})
 	got := make(map[string][]string)
 	for _, token := range s.Tokens {
-		got[token.Claims.Subject] = token.Names
+		got[string(token.Claims.Subject)] = token.Names
 	}
 	if !slices.Equal(got["ada"], []string{v4Name}) || !slices.Equal(got["bob"], []string{v5Name + ".0", v5Name + ".1"}) || len(got["eve"]) != 0 || len(got) != 3 {
 		t.Errorf("tokens of %v", got)
@@ -230,7 +237,7 @@ func TestATokenKnowsItsCookies(t *testing.T) {
 
 func TestCookieNamesOfOnesOwn(t *testing.T) {
 	rd := newReader(t, Config{CookieNames: []string{"sid", "my-app.session"}})
-	s := rd.Read(http.Header{"Cookie": {"sid=" + v4(t, "ada") + "; my-app.session=" + v5(t, "my-app.session", "bob") + "; " + v4Name + "=" + v4(t, "eve")}})
+	s := read(rd, http.Header{"Cookie": {"sid=" + v4(t, "ada") + "; my-app.session=" + v5(t, "my-app.session", "bob") + "; " + v4Name + "=" + v4(t, "eve")}})
 	if want := []string{"ada", "bob"}; !slices.Equal(subjects(s), want) || !slices.Equal(s.Names, []string{"sid", "my-app.session"}) {
 		t.Errorf("read %q from %q", subjects(s), s.Names)
 	}
@@ -246,7 +253,7 @@ func TestOversizedCookiesAreNotLookedAt(t *testing.T) {
 		"64 KiB, beside a Bearer": {"Cookie": {v5Name + "=" + strings.Repeat("x", 65<<10)}, "Authorization": {"Bearer " + v4(t, "ada")}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newReader(t, Config{}).Read(header)
+			s := read(newReader(t, Config{}), header)
 			if !s.TooLarge || s.Failure != TooLarge || len(s.Tokens) != 0 {
 				t.Errorf("read %+v", s)
 			}
@@ -257,13 +264,13 @@ func TestOversizedCookiesAreNotLookedAt(t *testing.T) {
 func TestRotatedSecrets(t *testing.T) {
 	rd := newReader(t, Config{Secrets: []string{"new", secret}})
 	for name, token := range map[string]string{v4Name: v4(t, "ada"), v5Name: v5(t, v5Name, "ada")} {
-		if s := rd.Read(http.Header{"Cookie": {name + "=" + token}}); len(s.Tokens) != 1 {
+		if s := read(rd, http.Header{"Cookie": {name + "=" + token}}); len(s.Tokens) != 1 {
 			t.Errorf("%s made with the old secret: %s", name, s.Failure)
 		}
 	}
 	retired := newReader(t, Config{Secrets: []string{"new"}})
 	for name, token := range map[string]string{v4Name: v4(t, "ada"), v5Name: v5(t, v5Name, "ada")} {
-		if s := retired.Read(http.Header{"Cookie": {name + "=" + token}}); len(s.Tokens) != 0 || s.Failure != Undecodable {
+		if s := read(retired, http.Header{"Cookie": {name + "=" + token}}); len(s.Tokens) != 0 || s.Failure != Undecodable {
 			t.Errorf("%s made with a retired secret was read", name)
 		}
 	}
@@ -302,7 +309,7 @@ func TestClaimsThatTheLibrariesCheck(t *testing.T) {
 				t.Fatal(err)
 			}
 			rd := newReader(t, Config{Issuer: "issuer", Audience: "me", Now: func() time.Time { return now }})
-			if s := rd.Read(http.Header{"Cookie": {v4Name + "=" + token}}); s.Failure != c.failure || (len(s.Tokens) == 1) != (c.failure == "") {
+			if s := read(rd, http.Header{"Cookie": {v4Name + "=" + token}}); s.Failure != c.failure || (len(s.Tokens) == 1) != (c.failure == "") {
 				t.Errorf("failure %q, want %q", s.Failure, c.failure)
 			}
 		})
@@ -326,9 +333,9 @@ func TestWhatIsTakenFromThePayload(t *testing.T) {
 		"object as id":         {map[string]any{"id": map[string]any{"a": 1}}, "", iat, nil},
 		"boolean as id":        {map[string]any{"id": true}, "", iat, nil},
 		"claims to match": {
-			map[string]any{"id": "x", "email": "a@b.c", "v": 3, "user": map[string]any{"admin": true}, "none": nil},
+			map[string]any{"id": "x", "email": "a@b.c", "v": 3, "user": map[string]any{"admin": true}, "none": nil, "empty": ""},
 			"x", iat,
-			map[string]string{"email": "a@b.c", "v": "3", "user.admin": "true"},
+			map[string]string{"email": "a@b.c", "v": "3", "user.admin": "true", "empty": ""},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -337,18 +344,22 @@ func TestWhatIsTakenFromThePayload(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			rd := newReader(t, Config{Subject: "id", IssuedAt: "loginAt", Match: []string{"email", "v", "user.admin", "none", "user"}})
-			s := rd.Read(http.Header{"Cookie": {v4Name + "=" + token}})
-			if len(s.Tokens) != 1 {
-				t.Fatal(s.Failure)
-			}
-			got := s.Tokens[0].Claims
-			if got.Subject != c.subject || !got.IssuedAt.Equal(c.issuedAt) || len(got.Match) != len(c.match) {
-				t.Errorf("got %+v, want %+v", got, c)
-			}
-			for claim, want := range c.match {
-				if got.Match[claim] != want {
-					t.Errorf("%s is %q, want %q", claim, got.Match[claim], want)
+			paths := []string{"email", "v", "user.admin", "none", "user", "empty"}
+			rd := newReader(t, Config{Subject: "id", IssuedAt: "loginAt", Match: paths})
+			for _, how := range []string{"decrypted", "remembered"} {
+				s := read(rd, http.Header{"Cookie": {v4Name + "=" + token}})
+				if len(s.Tokens) != 1 {
+					t.Fatal(s.Failure)
+				}
+				got := s.Tokens[0].Claims
+				if string(got.Subject) != c.subject || !got.IssuedAt.Equal(c.issuedAt) || len(got.Match) != len(paths) {
+					t.Errorf("%s: got %+v, want %+v", how, got, c)
+				}
+				for i, path := range paths {
+					want, claimed := c.match[path]
+					if string(got.Match[i]) != want || (got.Match[i] != nil) != claimed {
+						t.Errorf("%s: %s is %q, want %q", how, path, got.Match[i], want)
+					}
 				}
 			}
 		})
@@ -380,8 +391,10 @@ func BenchmarkRead(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			header := http.Header{"Cookie": {line}}
 			b.ReportAllocs()
+			s := new(Session)
 			for b.Loop() {
-				rd.Read(header)
+				*s = Session{}
+				rd.Read(header, s)
 			}
 		})
 	}

@@ -12,24 +12,24 @@ type reading struct {
 	names []string
 }
 
-// readings returns the ways in which apps read the cookies of a base name. Of
+// appendReadings appends the ways in which apps read the cookies of a base
+// name. Of
 // doubled names some take the first (next-auth 4.24 in the pages router,
 // @auth/core), some the last (next-auth 4.24 in the app router). All join
 // every cookie whose name begins with the base name; an app's own code takes
 // the exact name alone.
-func readings(group []cookie, base string) []reading {
+func appendReadings(all []reading, group []cookie, base string) []reading {
 	switch len(group) {
 	case 0:
-		return nil
+		return all
 	case 1:
-		return []reading{joined(group, false)}
+		return append(all, reading{group[0].value, nil})
 	}
 	first := distinct(group, false)
 	jars := [][]cookie{first}
 	if len(first) != len(group) {
 		jars = append(jars, distinct(group, true))
 	}
-	var all []reading
 	for _, jar := range jars {
 		all = append(all, joined(jar, false))
 		if slices.ContainsFunc(jar, func(c cookie) bool { return c.value == "" || strings.HasSuffix(c.name, ".") }) {
@@ -80,7 +80,7 @@ func joined(jar []cookie, v5 bool) reading {
 	for _, c := range sorted {
 		text.WriteString(c.value)
 	}
-	return reading{text.String(), names(sorted)}
+	return reading{text.String(), appendNames(nil, sorted)}
 }
 
 // chunkNumber is JavaScript's parseInt of what stands after the last dot.

@@ -88,9 +88,9 @@ func pemOf(t testing.TB, key crypto.PublicKey) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
 }
 
-// read reads a token from the usual cookie.
-func read(rd *Reader, token string) Session {
-	return rd.Read(http.Header{"Cookie": {v4Name + "=" + token}})
+// readToken reads a token from the usual cookie.
+func readToken(rd *Reader, token string) *Session {
+	return read(rd, http.Header{"Cookie": {v4Name + "=" + token}})
 }
 
 func TestSignedTokensAreVerifiedByTheirKeysAlone(t *testing.T) {
@@ -102,10 +102,10 @@ func TestSignedTokensAreVerifiedByTheirKeysAlone(t *testing.T) {
 		}
 		rd := newReader(t, Config{PublicKeys: keys})
 		for _, method := range pair.methods {
-			if s := read(rd, sign(t, method, pair.private, "")); len(s.Tokens) != 1 || s.Tokens[0].Claims.Subject != "ada" {
+			if s := readToken(rd, sign(t, method, pair.private, "")); len(s.Tokens) != 1 || string(s.Tokens[0].Claims.Subject) != "ada" {
 				t.Errorf("%s by %s: %s", method.Alg(), name, s.Failure)
 			}
-			if s := read(rd, sign(t, method, pair.private, "any")); len(s.Tokens) != 1 {
+			if s := readToken(rd, sign(t, method, pair.private, "any")); len(s.Tokens) != 1 {
 				t.Errorf("%s by %s with a kid: %s", method.Alg(), name, s.Failure)
 			}
 		}
@@ -114,7 +114,7 @@ func TestSignedTokensAreVerifiedByTheirKeysAlone(t *testing.T) {
 				continue
 			}
 			for _, method := range wrong.methods {
-				if s := read(rd, sign(t, method, wrong.private, "")); len(s.Tokens) != 0 {
+				if s := readToken(rd, sign(t, method, wrong.private, "")); len(s.Tokens) != 0 {
 					t.Errorf("%s by %s was verified by %s", method.Alg(), other, name)
 				}
 			}
@@ -122,24 +122,24 @@ func TestSignedTokensAreVerifiedByTheirKeysAlone(t *testing.T) {
 		// HS256 with the public key as the secret, in every form of it.
 		public := pemOf(t, pair.private.Public())
 		for _, secret := range [][]byte{public, []byte(strings.TrimSpace(string(public)))} {
-			if s := read(rd, sign(t, jwt.SigningMethodHS256, secret, "")); len(s.Tokens) != 0 {
+			if s := readToken(rd, sign(t, jwt.SigningMethodHS256, secret, "")); len(s.Tokens) != 0 {
 				t.Errorf("HS256 by the public key of %s was verified", name)
 			}
 		}
-		if s := read(rd, sign(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, "")); len(s.Tokens) != 0 {
+		if s := readToken(rd, sign(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, "")); len(s.Tokens) != 0 {
 			t.Error("none was verified")
 		}
 	}
 	bySecret := newReader(t, Config{})
 	for _, method := range []jwt.SigningMethod{jwt.SigningMethodHS256, jwt.SigningMethodHS384, jwt.SigningMethodHS512} {
-		if s := read(bySecret, sign(t, method, []byte(secret), "")); len(s.Tokens) != 1 {
+		if s := readToken(bySecret, sign(t, method, []byte(secret), "")); len(s.Tokens) != 1 {
 			t.Errorf("%s: %s", method.Alg(), s.Failure)
 		}
 	}
-	if s := read(bySecret, sign(t, jwt.SigningMethodRS256, pairs["RSA"].private, "")); len(s.Tokens) != 0 {
+	if s := readToken(bySecret, sign(t, jwt.SigningMethodRS256, pairs["RSA"].private, "")); len(s.Tokens) != 0 {
 		t.Error("RS256 was verified without a public key")
 	}
-	if s := read(bySecret, sign(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, "")); len(s.Tokens) != 0 {
+	if s := readToken(bySecret, sign(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, "")); len(s.Tokens) != 0 {
 		t.Error("none was verified")
 	}
 }
@@ -154,7 +154,7 @@ func forge(header string) string {
 
 func TestHeadersThatAreRefusedUnread(t *testing.T) {
 	rd := newReader(t, Config{})
-	if s := read(rd, forge(`{"alg":"HS256","typ":"JWT","kid":"x"}`)); len(s.Tokens) != 1 {
+	if s := readToken(rd, forge(`{"alg":"HS256","typ":"JWT","kid":"x"}`)); len(s.Tokens) != 1 {
 		t.Fatalf("a good header: %s", s.Failure)
 	}
 	for _, header := range []string{
@@ -164,7 +164,7 @@ func TestHeadersThatAreRefusedUnread(t *testing.T) {
 		`{"alg":"HS256"} {}`, `{"alg":"HS256","typ":"JWE"}`, `{"alg":"HS256","cty":"at+jwt"}`, `{"alg":"HS256","p2c":1}`,
 		`{"alg":"HS256","kid":"` + strings.Repeat("x", 2000) + `"}`, strings.Repeat(`{"a":`, 200), `{"alg":"HS256","kid":{}}`,
 	} {
-		if s := read(rd, forge(header)); len(s.Tokens) != 0 || s.Failure != Undecodable {
+		if s := readToken(rd, forge(header)); len(s.Tokens) != 0 || s.Failure != Undecodable {
 			t.Errorf("%.80s was read", header)
 		}
 	}
@@ -175,7 +175,7 @@ func TestHeadersThatAreRefusedUnread(t *testing.T) {
 		`{"alg":"A256KW","enc":"A256GCM"}`, `{"alg":"dir","enc":"A128GCM"}`, `{"alg":"dir","enc":"A256GCM","kid":""}`, `{"alg":"dir","enc":"A256GCM","kid":"x"}`,
 		`{"alg":"dir"}`, `{"enc":"A256GCM"}`, `{"alg":"dir","enc":"A256GCM","epk":{}}`,
 	} {
-		if s := read(rd, base64.RawURLEncoding.EncodeToString([]byte(header))+"."+rest); len(s.Tokens) != 0 || s.Failure != Undecodable {
+		if s := readToken(rd, base64.RawURLEncoding.EncodeToString([]byte(header))+"."+rest); len(s.Tokens) != 0 || s.Failure != Undecodable {
 			t.Errorf("%s was read", header)
 		}
 	}
@@ -189,7 +189,7 @@ func TestPayloadsThatAreNestedTooDeep(t *testing.T) {
 		mac := hmac.New(sha256.New, []byte(secret))
 		mac.Write([]byte(text))
 		rd := newReader(t, Config{MaxTokenBytes: 1 << 20})
-		if s := read(rd, text+"."+base64.RawURLEncoding.EncodeToString(mac.Sum(nil))); (len(s.Tokens) == 1) != want {
+		if s := readToken(rd, text+"."+base64.RawURLEncoding.EncodeToString(mac.Sum(nil))); (len(s.Tokens) == 1) != want {
 			t.Errorf("depth %d: %s", n, s.Failure)
 		}
 	}
@@ -272,7 +272,7 @@ func TestKeySets(t *testing.T) {
 		"a key for encryption":  {sign(t, jwt.SigningMethodES384, pairs["P-384"].private, "enc"), false},
 		"a symmetric key of it": {sign(t, jwt.SigningMethodHS256, []byte(secret), "oct"), false},
 	} {
-		if s := read(rd, c.token); (len(s.Tokens) == 1) != c.want {
+		if s := readToken(rd, c.token); (len(s.Tokens) == 1) != c.want {
 			t.Errorf("%s: %d tokens, %s", name, len(s.Tokens), s.Failure)
 		}
 	}
@@ -311,21 +311,21 @@ func TestAKeySetAtAURL(t *testing.T) {
 	}
 	rd := newReader(t, Config{JWKS: jwks})
 	first := sign(t, jwt.SigningMethodES256, pairs["P-256"].private, "first")
-	if s := read(rd, first); s.Failure != KeysUnavailable {
+	if s := readToken(rd, first); s.Failure != KeysUnavailable {
 		t.Errorf("before the set is there: %q", s.Failure)
 	}
 	until(t, "a fetch fails", func() bool { return failures.Load() > 0 })
 	body.Store(keySet(t, jose.JSONWebKey{Key: pairs["P-256"].private.Public(), KeyID: "first"}))
-	until(t, "the set is there", func() bool { return len(read(rd, first).Tokens) == 1 })
+	until(t, "the set is there", func() bool { return len(readToken(rd, first).Tokens) == 1 })
 
 	// The keys are rotated: an unknown kid makes the set be fetched once more,
 	// and a flood of them does not.
 	body.Store(keySet(t, jose.JSONWebKey{Key: pairs["P-384"].private.Public(), KeyID: "second"}))
 	second := sign(t, jwt.SigningMethodES384, pairs["P-384"].private, "second")
-	until(t, "the new key is there", func() bool { return len(read(rd, second).Tokens) == 1 })
+	until(t, "the new key is there", func() bool { return len(readToken(rd, second).Tokens) == 1 })
 	before := fetches.Load()
 	for i := range 1000 {
-		if s := read(rd, sign(t, jwt.SigningMethodES384, pairs["P-384"].private, fmt.Sprint("unknown", i))); s.Failure != Undecodable {
+		if s := readToken(rd, sign(t, jwt.SigningMethodES384, pairs["P-384"].private, fmt.Sprint("unknown", i))); s.Failure != Undecodable {
 			t.Errorf("an unknown kid: %q", s.Failure)
 		}
 	}

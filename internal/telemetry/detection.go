@@ -33,7 +33,7 @@ type Detections struct {
 // report reports that the session of a request is stale. Where tells on what
 // kind of route, or in whose response, it was found.
 func (d Detections) report(r *http.Request, j verdict.Judgement, where string) {
-	subject := short(j.Subject)
+	subject := short(string(j.Subject))
 	ip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	d.Logger.Warn("stale session detected",
 		zap.String("reason", string(j.Reason)),

@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/verdict"
 )
 
@@ -19,19 +20,35 @@ var checks = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Help:      "Requests whose session was checked, by verdict, reason and where the account came from.",
 }, []string{"verdict", "reason", "source"})
 
+var rescues = prometheus.NewCounter(prometheus.CounterOpts{
+	Namespace: "caddy",
+	Subsystem: "stale_session",
+	Name:      "rescues_total",
+	Help:      "Answers of the app with a 5xx status that were replaced, because the session had become stale.",
+})
+
 // Register makes the metrics part of a registry. Registering twice is no error.
 func Register(registry *prometheus.Registry) error {
 	if registry == nil {
 		return nil
 	}
 	var already prometheus.AlreadyRegisteredError
-	if err := registry.Register(checks); err != nil && !errors.As(err, &already) {
-		return err
+	for _, metric := range []prometheus.Collector{checks, rescues, collector{}} {
+		if err := registry.Register(metric); err != nil && !errors.As(err, &already) {
+			return err
+		}
 	}
 	return nil
 }
 
+// liveFromCache is what nearly every check comes to.
+var liveFromCache = checks.WithLabelValues(string(verdict.Live), "", string(directory.FromCache))
+
 // count counts one check.
 func count(j verdict.Judgement) {
+	if j.Verdict == verdict.Live && j.Source == directory.FromCache {
+		liveFromCache.Inc()
+		return
+	}
 	checks.WithLabelValues(string(j.Verdict), string(j.Reason), string(j.Source)).Inc()
 }

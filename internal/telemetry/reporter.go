@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -25,14 +26,14 @@ func NewReporter(detections Detections, subject string) *Reporter {
 }
 
 // Checked reports the check of a request on a kind of route.
-func (p *Reporter) Checked(r *http.Request, check verdict.Check, where string) {
+func (p *Reporter) Checked(r *http.Request, check *verdict.Check, where string) {
 	count(check.Judgement)
 	if replacer, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		replacer.Set("http.stale_session.verdict", string(check.Verdict))
-		replacer.Set("http.stale_session.reason", string(check.Reason))
-		replacer.Set("http.stale_session.subject", check.Subject)
+		replacer.Map((*placeholders)(check).replace)
 	}
 	switch {
+	case check.Held:
+		p.detections.report(r, check.Judgement, where+", held by the brake")
 	case check.Verdict == verdict.Stale:
 		p.detections.report(r, check.Judgement, where)
 	case check.Dissent != nil:
@@ -47,8 +48,34 @@ func (p *Reporter) Dropped(r *http.Request, j verdict.Judgement) {
 	p.detections.report(r, j, "response")
 }
 
+// Rescued reports a stale session whose request the app has failed at.
+func (p *Reporter) Rescued(r *http.Request, j verdict.Judgement) {
+	count(j)
+	rescues.Inc()
+	p.detections.report(r, j, "rescued")
+}
+
+// placeholders are what a check says, for those who ask for it.
+type placeholders verdict.Check
+
+func (c *placeholders) replace(key string) (any, bool) {
+	name, ours := strings.CutPrefix(key, "http.stale_session.")
+	if !ours {
+		return nil, false
+	}
+	switch name {
+	case "verdict":
+		return string(c.Verdict), true
+	case "reason":
+		return string(c.Reason), true
+	case "subject":
+		return string(c.Subject), true
+	}
+	return nil, false
+}
+
 // doubt weighs whether sessions can be read at all.
-func (p *Reporter) doubt(s session.Session) {
+func (p *Reporter) doubt(s *session.Session) {
 	if len(s.Tokens) == 0 {
 		if s.Failure == session.Undecodable {
 			p.foreign.raise(func(times int64) {
@@ -59,7 +86,7 @@ func (p *Reporter) doubt(s session.Session) {
 		return
 	}
 	p.foreign.settle()
-	if s.Tokens[0].Claims.Subject != "" {
+	if len(s.Tokens[0].Claims.Subject) > 0 {
 		p.nameless.settle()
 		return
 	}

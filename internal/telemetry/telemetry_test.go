@@ -24,7 +24,7 @@ func TestMetricsSurviveAReload(t *testing.T) {
 	if err := Register(before); err != nil {
 		t.Fatalf("a second handler of the same configuration: %v", err)
 	}
-	stale := verdict.Judgement{Verdict: verdict.Stale, Reason: verdict.UserNotFound, Subject: "somebody", Source: "database"}
+	stale := verdict.Judgement{Verdict: verdict.Stale, Reason: verdict.UserNotFound, Subject: []byte("somebody"), Source: "database"}
 	start := testutil.ToFloat64(checks.WithLabelValues("stale", "user_not_found", "database"))
 	count(stale)
 	if err := Register(after); err != nil {
@@ -55,7 +55,7 @@ func TestADetectionIsOneStructuredLine(t *testing.T) {
 	r := httptest.NewRequest("POST", "http://app.test/admin/a%0Ab?token=secret", nil)
 	r = r.WithContext(context.WithValue(r.Context(), caddyhttp.VarsCtxKey, map[string]any{caddyhttp.ClientIPVarKey: "192.0.2.7"}))
 
-	d.report(r, verdict.Judgement{Verdict: verdict.Stale, Reason: verdict.UserDisabled, Subject: strings.Repeat("x", 4096), Source: "cache"}, "guarded")
+	d.report(r, verdict.Judgement{Verdict: verdict.Stale, Reason: verdict.UserDisabled, Subject: []byte(strings.Repeat("x", 4096)), Source: "cache"}, "guarded")
 
 	if lines.Len() != 1 {
 		t.Fatalf("%d lines, want 1", lines.Len())

@@ -14,7 +14,7 @@ type Judgement struct {
 	// Reason is set when the verdict is Stale.
 	Reason Reason
 	// Subject is the user id that the token names.
-	Subject string
+	Subject []byte
 	// Source tells where the account came from; empty when none was found.
 	Source directory.Source
 }
@@ -24,7 +24,7 @@ type Check struct {
 	Judgement
 
 	// Session is what was read from the request.
-	Session session.Session
+	Session *session.Session
 
 	// Dissent is the judgement on a stale token that stands beside another
 	// that is not; nil when there is none.
@@ -36,6 +36,10 @@ type Check struct {
 
 	// Strip tells that no session cookie of the request may reach the app.
 	Strip bool
+
+	// Held tells that the session is stale but must not be ended, because the
+	// directory brakes.
+	Held bool
 }
 
 // Whole decides about a request, given the judgement on each token that its
@@ -47,7 +51,7 @@ type Check struct {
 // request goes on as anonymous; it ends nobody's session, or a cookie tossed
 // in from elsewhere could. Cookies that were too large to look at do not reach
 // the app either, for the same reason.
-func Whole(s session.Session, tokens []Judgement) Check {
+func Whole(s *session.Session, tokens []Judgement) Check {
 	if len(tokens) == 0 {
 		return Check{Judgement: Judgement{Verdict: withoutToken(s.Failure)}, Session: s, Strip: s.TooLarge}
 	}
@@ -80,7 +84,7 @@ func withoutToken(failure session.Failure) Verdict {
 
 // disagreeing is the check of a request of which some tokens are stale and
 // others are not.
-func disagreeing(s session.Session, tokens []Judgement) Check {
+func disagreeing(s *session.Session, tokens []Judgement) Check {
 	check := Check{Judgement: Judgement{Verdict: Anonymous}, Session: s, Strip: true}
 	var kept []string
 	for i, j := range tokens {

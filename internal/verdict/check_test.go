@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"reflect"
 	"slices"
 	"testing"
 
@@ -8,9 +9,9 @@ import (
 )
 
 func TestWholeOfSeveralTokens(t *testing.T) {
-	live := Judgement{Verdict: Live, Subject: "live"}
-	stale := Judgement{Verdict: Stale, Reason: UserNotFound, Subject: "stale"}
-	unknown := Judgement{Verdict: Unknown, Subject: "unknown"}
+	live := Judgement{Verdict: Live, Subject: []byte("live")}
+	stale := Judgement{Verdict: Stale, Reason: UserNotFound, Subject: []byte("stale")}
+	unknown := Judgement{Verdict: Unknown, Subject: []byte("unknown")}
 	anonymous := Judgement{Verdict: Anonymous}
 
 	for name, c := range map[string]struct {
@@ -40,8 +41,8 @@ func TestWholeOfSeveralTokens(t *testing.T) {
 				s.Names = append(s.Names, names...)
 				s.Tokens = append(s.Tokens, session.Token{Names: names})
 			}
-			got := Whole(s, c.tokens)
-			if got.Judgement != c.whole || got.Strip != c.strip || (got.Dissent != nil) != c.dissent || !slices.Equal(got.Ended, c.ended) {
+			got := Whole(&s, c.tokens)
+			if !reflect.DeepEqual(got.Judgement, c.whole) || got.Strip != c.strip || (got.Dissent != nil) != c.dissent || !slices.Equal(got.Ended, c.ended) {
 				t.Errorf("got %+v strip=%t dissent=%v ended=%q, want %+v", got.Judgement, got.Strip, got.Dissent, got.Ended, c)
 			}
 		})
@@ -53,7 +54,7 @@ func TestACookieThatAlsoHoldsALiveTokenIsNotCleared(t *testing.T) {
 		Names:  []string{"session", "session-x"},
 		Tokens: []session.Token{{Names: []string{"session"}}, {Names: []string{"session", "session-x"}}},
 	}
-	got := Whole(s, []Judgement{{Verdict: Live}, {Verdict: Stale, Reason: UserNotFound}})
+	got := Whole(&s, []Judgement{{Verdict: Live}, {Verdict: Stale, Reason: UserNotFound}})
 	if !slices.Equal(got.Ended, []string{"session-x"}) {
 		t.Errorf("ended %q", got.Ended)
 	}
@@ -72,7 +73,7 @@ func TestWholeWithoutAToken(t *testing.T) {
 		"cookies too large to look at": {session.Session{Names: []string{"a"}, Failure: session.TooLarge, TooLarge: true}, Invalid, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := Whole(c.session, nil)
+			got := Whole(&c.session, nil)
 			if got.Verdict != c.verdict || got.Strip != c.strip || got.Ended != nil {
 				t.Errorf("got %s strip=%t ended=%q, want %s strip=%t", got.Verdict, got.Strip, got.Ended, c.verdict, c.strip)
 			}

@@ -3,7 +3,7 @@
 package verdict
 
 import (
-	"strings"
+	"bytes"
 	"time"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
@@ -56,22 +56,15 @@ const Leeway = 60 * time.Second
 // ignored: a row "created" hours ahead was written in another time zone.
 const farFuture = 5 * time.Minute
 
-// Match is a claim that has to equal a column of the users table.
-type Match struct {
-	// Claim is the path of the claim.
-	Claim string
-	// Column is the name of the column.
-	Column string
-}
-
 // Judge decides about a session that claims c, whose subject has the account
-// a, at the time now. The result is Live or Stale.
+// a, at the time now. The result is Live or Stale. Each claim to match has to
+// equal the column in the same place.
 //
 // Times are compared with Leeway; a time more than five minutes ahead of now
 // is ignored, and so are the time rules for a token that does not say when it
 // was issued. A claim that the token lacks is not matched. Letter case is
 // ignored when a claim is matched, as e-mail addresses are written either way.
-func Judge(c session.Claims, a directory.Account, matches []Match, now time.Time) (Verdict, Reason) {
+func Judge(c *session.Claims, a *directory.Account, now time.Time) (Verdict, Reason) {
 	switch {
 	case !a.Exists:
 		return Stale, UserNotFound
@@ -82,13 +75,8 @@ func Judge(c session.Claims, a directory.Account, matches []Match, now time.Time
 	case predates(c.IssuedAt, a.ValidAfter, now):
 		return Stale, TokenRevoked
 	}
-	for _, m := range matches {
-		claim, claimed := c.Match[m.Claim]
-		if !claimed {
-			continue
-		}
-		column, filled := a.Columns[m.Column]
-		if !filled || !strings.EqualFold(claim, column) {
+	for i, claim := range c.Match {
+		if claim != nil && (i >= len(a.Columns) || a.Columns[i] == nil || !bytes.EqualFold(claim, a.Columns[i])) {
 			return Stale, ClaimMismatch
 		}
 	}

@@ -1,0 +1,71 @@
+// Package cache holds bytes by key, within a bound of memory and without a
+// pointer, so that a million entries are no work for the garbage collector.
+package cache
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/coocood/freecache"
+)
+
+// Cache is a cache. It is safe for use by several goroutines, and has none of
+// its own to end.
+type Cache struct {
+	entries *freecache.Cache
+	clock   clock
+}
+
+// clock is the time that a cache goes by: that of its last use.
+type clock struct{ seconds atomic.Uint32 }
+
+// Now is the time in seconds since 1970.
+func (c *clock) Now() uint32 { return c.seconds.Load() }
+
+func (c *clock) set(now time.Time) {
+	if seconds := uint32(now.Unix()); c.seconds.Load() != seconds { //nolint:gosec // right until 2106
+		c.seconds.Store(seconds)
+	}
+}
+
+// New returns a cache of so many bytes, 512 KiB at least. They are taken from
+// the system as they are used.
+func New(bytes int) *Cache {
+	c := new(Cache)
+	c.entries = freecache.NewCacheCustomTimer(bytes, &c.clock)
+	return c
+}
+
+// Get returns a copy of the value of a key: in into, if it fits there.
+func (c *Cache) Get(key, into []byte, now time.Time) ([]byte, bool) {
+	c.clock.set(now)
+	value, err := c.entries.GetWithBuf(key, into)
+	return value, err == nil
+}
+
+// Set keeps a value for some time, at least a second, or until others that are
+// used more need its room. One larger than a thousandth of the cache is not
+// kept.
+func (c *Cache) Set(key, value []byte, now time.Time, life time.Duration) {
+	c.clock.set(now)
+	life = min(max(life, time.Second), 365*24*time.Hour)
+	_ = c.entries.Set(key, value, int(life/time.Second)+1)
+}
+
+// Delete removes a key.
+func (c *Cache) Delete(key []byte) { c.entries.Del(key) }
+
+// Stats says how a cache is used.
+type Stats struct {
+	// Entries is how many there are.
+	Entries int64
+	// Hits and Misses count what was found and what was not.
+	Hits, Misses int64
+	// Evictions counts those that had to go before their time.
+	Evictions int64
+}
+
+// Stats returns the figures of the cache since it was made.
+func (c *Cache) Stats() Stats {
+	return Stats{c.entries.EntryCount(), c.entries.HitCount(), c.entries.MissCount(), c.entries.EvacuateCount()}
+}

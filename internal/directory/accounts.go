@@ -1,0 +1,112 @@
+package directory
+
+import (
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/cache"
+)
+
+// accountBytes is the room of an account in the cache, with a subject as long
+// as a UUID and without columns to match.
+const accountBytes = 144
+
+// accounts are the accounts that are known, by subject.
+//
+// A lookup that began before an account was dropped must not bring it back:
+// it takes the generation of its subject before it asks, and keeps nothing
+// when that is another one afterwards.
+type accounts struct {
+	cache   *cache.Cache
+	life    time.Duration
+	seed    maphash.Seed
+	stripes [64]stripe
+	// floor is when everything was dropped.
+	floor atomic.Int64
+}
+
+// stripe is what subjects share that have a hash in common.
+type stripe struct {
+	mu         sync.Mutex
+	generation uint64
+}
+
+func newAccounts(size int, life time.Duration) *accounts {
+	return &accounts{cache: cache.New(size * accountBytes), life: life, seed: maphash.MakeSeed()}
+}
+
+func (c *accounts) stripe(key []byte) *stripe {
+	return &c.stripes[maphash.Bytes(c.seed, key)%uint64(len(c.stripes))]
+}
+
+// get reads what is known of a subject.
+func (c *accounts) get(key []byte, now time.Time, a *Account) bool {
+	var found bool
+	if a.encoded, found = c.cache.Get(key, a.scratch[:], now); !found {
+		return false
+	}
+	a.decode()
+	return int64(a.asked) >= c.floor.Load()
+}
+
+// generation is to be taken before a lookup begins.
+func (c *accounts) generation(key []byte) uint64 {
+	s := c.stripe(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.generation
+}
+
+// keep keeps what a lookup has found. It returns false when the account was
+// dropped since the generation was taken. What a later lookup has found stays.
+func (c *accounts) keep(key []byte, generation uint64, now time.Time, a *Account) bool {
+	s := c.stripe(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.generation != generation {
+		return false
+	}
+	var known Account
+	if c.get(key, now, &known) {
+		if known.asked > a.asked {
+			return true
+		}
+		a.window = known.window
+	}
+	c.cache.Set(key, a.encode(), now, c.life)
+	return true
+}
+
+// use notes in which window an account was used.
+func (c *accounts) use(key []byte, window uint32, now time.Time) {
+	s := c.stripe(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var known Account
+	if c.get(key, now, &known) {
+		known.window = window
+		c.cache.Set(key, known.encode(), now, c.life)
+	}
+}
+
+// drop forgets an account.
+func (c *accounts) drop(key []byte) {
+	s := c.stripe(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.generation++
+	c.cache.Delete(key)
+}
+
+// dropAll forgets all accounts.
+func (c *accounts) dropAll(now instant) {
+	c.floor.Store(int64(now))
+	for i := range c.stripes {
+		s := &c.stripes[i]
+		s.mu.Lock()
+		s.generation++
+		s.mu.Unlock()
+	}
+}

@@ -1,0 +1,164 @@
+package directory
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+const (
+	// channel is what the triggers notify.
+	channel = "stale_session"
+	// echoEvery is how often the channel is tried.
+	echoEvery = 30 * time.Second
+	// echoWithin is how soon an echo has to come back.
+	echoWithin = 2 * time.Second
+)
+
+// notification is the payload of a notification, as JSON.
+type notification struct {
+	// IDs are the users that were deleted or changed; none for all.
+	IDs []string `json:"ids"`
+	// Echo is what the directory itself has sent.
+	Echo string `json:"echo"`
+}
+
+// hearing tells what notifications are worth.
+type hearing int32
+
+const (
+	// deaf: the server is a standby, or has not been tried yet.
+	deaf hearing = iota
+	// swallowed: what is sent does not arrive. A transaction pooler does that.
+	swallowed
+	// untold: they arrive, but the users table has no triggers to send any.
+	untold
+	// told: changes are notified.
+	told
+)
+
+// ears listen for notifications on the connection of a watch.
+type ears struct {
+	w         *watch
+	listening bool
+	triggers  bool
+	echo      string    // that was sent and has not come back
+	sent      time.Time // when
+	arrive    bool      // the last echo came back
+
+	hearing atomic.Int32
+	heard   atomic.Uint64
+}
+
+func (e *ears) of(w *watch) { e.w = w }
+
+// open begins to listen.
+func (e *ears) open(conn *pgx.Conn) error {
+	e.listening, e.arrive, e.echo, e.sent = false, false, "", time.Time{}
+	e.hearing.Store(int32(deaf))
+	err := e.w.ask(func(ctx context.Context) error {
+		_, err := conn.Exec(ctx, "listen "+channel)
+		return err
+	})
+	var pg *pgconn.PgError
+	switch {
+	case err == nil:
+		e.listening = true
+	case errors.As(err, &pg) && !conn.IsClosed(): // a standby, or no Postgres: it is polled
+		return nil
+	}
+	return err
+}
+
+// listen waits until a time. What arrives is heard at once.
+func (e *ears) listen(conn *pgx.Conn, until time.Time) error {
+	e.try()
+	ctx, cancel := context.WithDeadline(e.w.p.running, until)
+	defer cancel()
+	for ctx.Err() == nil {
+		if err := conn.PgConn().WaitForNotification(ctx); err != nil && (ctx.Err() == nil || conn.IsClosed()) {
+			return err
+		}
+	}
+	return e.w.p.running.Err()
+}
+
+// hear takes a notification. It is called while the connection is read.
+func (e *ears) hear(_ *pgconn.PgConn, n *pgconn.Notification) {
+	if n.Channel != channel {
+		return
+	}
+	var told notification
+	if json.Unmarshal([]byte(n.Payload), &told) != nil {
+		return
+	}
+	if told.Echo != "" {
+		if told.Echo == e.echo {
+			e.echo, e.arrive = "", true
+			e.conclude()
+		}
+		return
+	}
+	e.heard.Add(1)
+	p := e.w.p
+	if len(told.IDs) == 0 {
+		p.accounts.dropAll(p.instant(p.now()))
+		return
+	}
+	for _, id := range told.IDs {
+		p.accounts.drop(p.key([]byte(id)))
+	}
+}
+
+// try proves once in a while that notifications arrive: another connection
+// sends one, because a pooler may bring back to a connection what that one has
+// sent itself.
+func (e *ears) try() {
+	if !e.listening {
+		return
+	}
+	now := time.Now()
+	if e.echo != "" && now.Sub(e.sent) > echoWithin {
+		e.echo, e.arrive = "", false
+		e.conclude()
+	}
+	if now.Sub(e.sent) < echoEvery {
+		return
+	}
+	e.echo, e.sent = rand.Text(), now
+	payload, _ := json.Marshal(notification{Echo: e.echo}) // a text is always JSON
+	e.w.p.background(func() {
+		ctx, cancel := context.WithTimeout(e.w.p.running, queryTimeout)
+		defer cancel()
+		// If it fails, no echo comes back.
+		_, _ = e.w.p.pool.Exec(ctx, "select pg_notify($1, $2)", channel, string(payload))
+	})
+}
+
+// know takes note of whether there are triggers.
+func (e *ears) know(triggers bool) {
+	e.triggers = triggers
+	if e.arrive {
+		e.conclude()
+	}
+}
+
+// conclude says, when it has changed, what notifications are worth.
+func (e *ears) conclude() {
+	now := swallowed
+	switch {
+	case e.arrive && e.triggers:
+		now = told
+	case e.arrive:
+		now = untold
+	}
+	if before := hearing(e.hearing.Swap(int32(now))); before != now {
+		e.w.p.journal.hearing(now, e.w.p.config.Poll)
+	}
+}

@@ -1,0 +1,36 @@
+package directory
+
+import (
+	"github.com/sony/gobreaker/v2"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/cache"
+)
+
+// Stats says how a directory fares.
+type Stats struct {
+	// Accounts is how its cache is used.
+	Accounts cache.Stats
+	// Watching tells whether it knows of changes of the database.
+	Watching bool
+	// Notified tells whether triggers tell it of them at once.
+	Notified bool
+	// Broken tells that nobody waits for the database, because it is away.
+	Broken bool
+	// Braking tells that it holds sessions back from being ended.
+	Braking bool
+	// Rechecked counts accounts that were looked up because something was
+	// changed, Epochs how often the users table was recreated or emptied,
+	// Notifications those that have arrived.
+	Rechecked, Epochs, Notifications uint64
+}
+
+// Stats returns the figures of the directory since it was opened.
+func (p *Postgres) Stats() Stats {
+	s := Stats{Accounts: p.accounts.cache.Stats(), Broken: p.breaker.State() != gobreaker.StateClosed, Braking: p.Braking()}
+	if w := p.watch; w != nil {
+		s.Watching = w.connected(p.instant(p.now()))
+		s.Notified = hearing(w.ears.hearing.Load()) == told
+		s.Rechecked, s.Epochs, s.Notifications = w.rechecked.Load(), w.epochs.Load(), w.ears.heard.Load()
+	}
+	return s
+}
