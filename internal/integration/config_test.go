@@ -35,7 +35,9 @@ func TestAdapt(t *testing.T) {
 				t.Fatal("no line of dashes")
 			}
 			input += "\n"
-			want = strings.TrimSpace(want)
+			if want = strings.TrimSpace(want); want == "" {
+				t.Fatal("nothing is expected")
+			}
 			got, err := caddytest.Adapt(input)
 			if !strings.HasPrefix(want, "{") {
 				if err == nil || !strings.Contains(err.Error(), want) {
@@ -72,26 +74,35 @@ func TestConfigurationsThatDoNotLoad(t *testing.T) {
 		unset   string
 		says    string
 	}{
-		"mode":                       {"mode maybe", "", `mode is "maybe"; it can be one of ["enforce" "observe" "off"]`},
-		"scrub":                      {"scrub some", "", `scrub is "some"`},
-		"on_error":                   {"on_error panic", "", `on_error is "panic"`},
-		"respond":                    {"respond html", "", `respond is "html"`},
-		"sign_in elsewhere":          {"sign_in //evil.example", "", `sign_in is "//evil.example"`},
-		"sign_in without a slash":    {"sign_in login", "", `sign_in is "login"`},
-		"clear_path":                 {"clear_path clear", "", `clear_path is "clear"`},
-		"cookie":                     {`cookie "a b"`, "", `cookie name "a b"`},
-		"cookie_domain":              {`cookie_domain "a b"`, "", "cookie_domain"},
-		"secret that is empty":       {"secret {env.NOT_SET}", "", "secrets: evaluated placeholder {env.NOT_SET} is empty"},
-		"no secret":                  {"", "NEXTAUTH_SECRET", "set AUTH_SECRET or NEXTAUTH_SECRET"},
-		"no database":                {"", "DATABASE_URL", "set DATABASE_URL"},
-		"a database of another kind": {"database mysql://root:hunter2@db/shop", "", "the database address cannot be read"},
-		"a proxy of Prisma's":        {"database prisma://accelerate.example/?api_key=hunter2", "", "give the direct postgres:// address"},
-		"a name of a table":          {"users a.b.c", "", "a.b.c is no name of a table"},
-		"users and query":            {"users \"User\"\n\t\tquery \"select 1\"", "", "both a users table and a query"},
-		"key_file that is not":       {"key_file /nowhere/keys.pem", "", "key_file: open /nowhere/keys.pem"},
-		"key_file with a secret":     {"key_file testdata/adapt/bare.caddyfiletest", "", "no public key in it"},
-		"jwks that is not":           {"jwks /nowhere/jwks.json", "", "jwks: open /nowhere/jwks.json"},
-		"jwks of another scheme":     {"jwks ftp://id.example/jwks.json", "", "https://"},
+		"mode":                        {"mode maybe", "", `mode is "maybe"; it can be one of ["enforce" "observe" "off"]`},
+		"scrub":                       {"scrub some", "", `scrub is "some"`},
+		"on_error":                    {"on_error panic", "", `on_error is "panic"`},
+		"respond":                     {"respond html", "", `respond is "html"`},
+		"sign_in elsewhere":           {"sign_in //evil.example", "", `sign_in is "//evil.example"`},
+		"sign_in without a slash":     {"sign_in login", "", `sign_in is "login"`},
+		"clear_path":                  {"clear_path clear", "", `clear_path is "clear"`},
+		"cookie":                      {`cookie "a b"`, "", `cookie name "a b"`},
+		"cookie_domain":               {`cookie_domain "a b"`, "", "cookie_domain"},
+		"secret that is empty":        {"secret {env.NOT_SET}", "", "secrets: evaluated placeholder {env.NOT_SET} is empty"},
+		"no secret":                   {"", "NEXTAUTH_SECRET", "set AUTH_SECRET or NEXTAUTH_SECRET"},
+		"no database":                 {"", "DATABASE_URL", "set DATABASE_URL"},
+		"a database of another kind":  {"database mysql://root:hunter2@db/shop", "", "the database address cannot be read"},
+		"a proxy of Prisma's":         {"database prisma://accelerate.example/?api_key=hunter2", "", "give the direct postgres:// address"},
+		"a name of a table":           {"users a.b.c", "", "a.b.c is no name of a table"},
+		"users and query":             {"users \"User\"\n\t\tquery \"select 1\"", "", "both a users table and a query"},
+		"key_file that is not":        {"key_file /nowhere/keys.pem", "", "key_file: open /nowhere/keys.pem"},
+		"key_file with a secret":      {"key_file testdata/adapt/bare.caddyfiletest", "", "no public key in it"},
+		"jwks that is not":            {"jwks /nowhere/jwks.json", "", "jwks: open /nowhere/jwks.json"},
+		"poll that is none":           {"poll soon", "", `poll is "soon"; it can be a time from 10ms to 10s, or off`},
+		"poll too often":              {"poll 1ms", "", `poll is "1ms"`},
+		"poll too seldom":             {"poll 1m", "", `poll is "1m"`},
+		"listen_database that is not": {"listen_database mysql://root:hunter2@db/shop", "", "listen_database: the database address cannot be read"},
+		"listen_database not set":     {"listen_database {env.NOT_SET}", "", "listen_database: evaluated placeholder {env.NOT_SET} is empty"},
+		"brake that is none":          {"brake half", "", `the share of brake is "half"; it can be a percentage above 0, such as 50%`},
+		"brake of nothing":            {"brake 0%", "", `the share of brake is "0%"`},
+		"brake of too much":           {"brake 101%", "", `the share of brake is "101%"`},
+		"rescue":                      {"rescue perhaps", "", `rescue is "perhaps"; it can be one of ["" "on" "off"]`},
+		"jwks of another scheme":      {"jwks ftp://id.example/jwks.json", "", "https://"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			environment(t, "postgres://u:hunter2@127.0.0.1:1/d")

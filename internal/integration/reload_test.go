@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,12 +19,18 @@ import (
 // backends returns the process ids of the module's connections to a database.
 func backends(t testing.TB, database string) []int {
 	t.Helper()
-	conn, err := pgx.Connect(context.Background(), server.DSN("postgres"))
+	return pids(t, `select pid from pg_stat_activity where application_name = 'caddy-stale-session' and datname = $1 order by 1`, database)
+}
+
+// pids returns the process ids that a query finds for a database.
+func pids(t testing.TB, query, database string) []int {
+	t.Helper()
+	conn, err := pgx.Connect(context.Background(), server.DSN(database))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close(context.Background())
-	rows, err := conn.Query(context.Background(), `select pid from pg_stat_activity where application_name = 'caddy-stale-session' and datname = $1 order by 1`, database)
+	rows, err := conn.Query(context.Background(), query, database)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,17 +50,17 @@ func ask(t testing.TB, url, cookie string) int {
 func TestAReloadKeepsConnectionsAndAccounts(t *testing.T) {
 	database := newDatabase(t)
 	app := caddytest.NewApp(t)
-	base := caddytest.Start(t, caddytest.Site("stale_session", app.Proxy()))
+	// Without the watch only the cache knows of the user, once it is deleted.
+	base := caddytest.Start(t, caddytest.Site("stale_session {", "	poll off", "}", app.Proxy()))
 	live := session(t, "live")
 	ask(t, base, live)
 	before := backends(t, database)
 	if len(before) != 1 {
 		t.Fatalf("connections %v, want one", before)
 	}
-	// From now on only the cache knows of the user.
 	execute(t, database, `delete from "User"`)
 	for range 5 {
-		base = caddytest.Start(t, caddytest.Site("header X-Reloaded yes", "stale_session", app.Proxy()))
+		base = caddytest.Start(t, caddytest.Site("header X-Reloaded yes", "stale_session {", "	poll off", "}", app.Proxy()))
 	}
 	if status := ask(t, base, live); status != http.StatusOK {
 		t.Errorf("status %d: the cache was lost", status)
@@ -66,6 +73,27 @@ func TestAReloadKeepsConnectionsAndAccounts(t *testing.T) {
 	}
 }
 
+func TestAReloadKeepsTheWatch(t *testing.T) {
+	database := newDatabase(t)
+	app := caddytest.NewApp(t)
+	base := caddytest.Start(t, caddytest.Site("stale_session", app.Proxy()))
+	live := session(t, "live")
+	ask(t, base, live)
+	watching := func() []int {
+		return pids(t, `select pid from pg_stat_activity where datname = $1 and query like '%pg_current_snapshot%' and pid <> pg_backend_pid()`, database)
+	}
+	var before []int
+	caddytest.Eventually(t, "the database is watched", func() bool { before = watching(); return len(before) == 1 })
+	for range 5 {
+		base = caddytest.Start(t, caddytest.Site("header X-Reloaded yes", "stale_session", app.Proxy()))
+	}
+	execute(t, database, `delete from "User"`)
+	caddytest.Eventually(t, "the deletion is noticed", func() bool { return ask(t, base, live) == http.StatusUnauthorized })
+	if after := watching(); !slices.Equal(after, before) {
+		t.Errorf("watched by %v, before by %v", after, before)
+	}
+}
+
 func TestRoutesAndSitesShareConnections(t *testing.T) {
 	database := newDatabase(t)
 	app := caddytest.NewApp(t)
@@ -74,8 +102,9 @@ func TestRoutesAndSitesShareConnections(t *testing.T) {
 	for _, path := range []string{"/a", "/b", "/c"} {
 		ask(t, base+path, session(t, "live"+path))
 	}
-	if pids := backends(t, database); len(pids) != 1 {
-		t.Errorf("connections %v, want one", pids)
+	// Two for lookups, one that watches.
+	if pids := backends(t, database); len(pids) > 3 {
+		t.Errorf("connections %v, want three at most", pids)
 	}
 }
 
@@ -96,7 +125,7 @@ func TestAnotherDatabaseTakesThePlaceOfTheFirst(t *testing.T) {
 func TestAReloadThatFailsChangesNothing(t *testing.T) {
 	database := newDatabase(t)
 	app := caddytest.NewApp(t)
-	base := caddytest.Start(t, caddytest.Site("stale_session", app.Proxy()))
+	base := caddytest.Start(t, caddytest.Site("stale_session {", "	poll off", "}", app.Proxy()))
 	ask(t, base, session(t, "live"))
 	before := backends(t, database)
 	for name, site := range map[string]string{

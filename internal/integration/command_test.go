@@ -1,0 +1,126 @@
+package integration
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+)
+
+// program builds Caddy with the module once.
+func program(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "caddy")
+	if out, err := exec.Command("go", "build", "-o", file, "../../cmd/caddy").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return file
+}
+
+func TestTheCommandInstallsAndRemovesTriggers(t *testing.T) {
+	caddy := program(t)
+	database := newDatabase(t)
+	execute(t, database, `alter table "User" add column stamp text`, `create table people (id int primary key)`)
+	dsn := server.DSN(database)
+	dir := t.TempDir()
+	caddyfile := filepath.Join(dir, "Caddyfile")
+	site := caddytest.Site("stale_session /a* {", "	users User {", "		match stamp stamp", "	}", "}", "stale_session /b* {", "	users people", "	mode observe", "}", "respond ok")
+	if err := os.WriteFile(caddyfile, []byte(site), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	other := filepath.Join(dir, "Other")
+	if err := os.WriteFile(other, []byte(caddytest.Site("respond ok")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name  string
+		args  string
+		fails bool
+		says  []string
+		never []string
+		left  string // the triggers by table
+	}{
+		{"print", "install --print", false, []string{"create trigger stale_session_delete after delete on \"public\".\"User\"", "create schema"}, nil, ""},
+		{"install", "install", false, []string{"Changes of users are notified now", database}, nil, "User"},
+		{"install, again", "install --database " + dsn, false, []string{"notified now"}, nil, "User"},
+		{"another table", "install --users people", false, []string{"notified now"}, nil, "User people"},
+		{"uninstall, printed", "uninstall --print", false, []string{"drop schema if exists stale_session cascade"}, nil, "User people"},
+		{"uninstall", "uninstall", false, []string{"Nothing is left"}, nil, ""},
+		{"uninstall, again", "uninstall", false, []string{"Nothing is left"}, nil, ""},
+		{"of a configuration, printed", "install --print --config " + caddyfile + " --adapter caddyfile", false, []string{`old."stamp"`, `"people"`}, nil, ""},
+		{"of a configuration", "install --config " + caddyfile + " --adapter caddyfile", false, []string{"notified now"}, nil, "User people"},
+		{"uninstall of a configuration", "uninstall -c " + caddyfile + " -a caddyfile", false, []string{"Nothing is left"}, nil, ""},
+		{"a configuration without the handler", "install -c " + other + " -a caddyfile", true, []string{"no stale_session handler"}, nil, ""},
+		{"no such table", "install --users nobody", true, []string{"there is no table nobody"}, nil, ""},
+		{"no database", "install --database postgres://u:hunter2@127.0.0.1:1/x", true, []string{"127.0.0.1:1"}, []string{"hunter2"}, ""},
+		{"no such variable", "install --database {env.NOT_SET}", true, []string{"NOT_SET"}, nil, ""},
+		{"too much", "install --database x --config y", true, []string{"database", "config"}, nil, ""},
+		{"no subcommand", "", false, []string{"install", "uninstall"}, nil, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var out bytes.Buffer
+			cmd := exec.Command(caddy, append([]string{"stale-session"}, strings.Fields(c.args)...)...)
+			cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
+			cmd.Stdout, cmd.Stderr = &out, &out
+			if err := cmd.Run(); (err != nil) != c.fails {
+				t.Errorf("%v", err)
+			}
+			for _, text := range c.says {
+				if !strings.Contains(out.String(), text) {
+					t.Errorf("does not say %q: %s", text, &out)
+				}
+			}
+			for _, text := range c.never {
+				if strings.Contains(out.String(), text) {
+					t.Errorf("says %q: %s", text, &out)
+				}
+			}
+			if left := triggers(t, database); left != c.left {
+				t.Errorf("triggers on %q, want %q", left, c.left)
+			}
+		})
+	}
+}
+
+// triggers names the tables that have all triggers.
+func triggers(t *testing.T, database string) string {
+	t.Helper()
+	var tables []string
+	for _, table := range []string{"User", "people"} {
+		n := len(pids(t, `select t.oid::int from pg_trigger t join pg_class c on c.oid = t.tgrelid where tgname like 'stale_session%' and tgenabled = 'A' and relname = '`+table+`' and $1 <> ''`, database))
+		if n == 3 {
+			tables = append(tables, table)
+		} else if n > 0 {
+			t.Errorf("%d triggers on %s", n, table)
+		}
+	}
+	return strings.Join(tables, " ")
+}
+
+// TestPrintedSQLWorksInAMigration runs what install prints with psql.
+func TestPrintedSQLWorksInAMigration(t *testing.T) {
+	caddy := program(t)
+	database := newDatabase(t)
+	cmd := exec.Command(caddy, "stale-session", "install", "--print")
+	sql, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := server.File(database + ".sql")
+	if err := os.WriteFile(file, sql, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Run(t.Context(), "psql", database, "--set=ON_ERROR_STOP=1", "--single-transaction", "--file="+file); err != nil {
+		t.Fatal(err)
+	}
+	app := caddytest.NewApp(t)
+	base := caddytest.Start(t, caddytest.Site("stale_session {", "	poll 10s", "	cache {", "		ttl 1h", "	}", "}", app.Proxy()))
+	live := session(t, "live")
+	caddytest.Eventually(t, "the session is live", func() bool { return ask(t, base, live) == 200 })
+	execute(t, database, `delete from "User"`)
+	caddytest.Eventually(t, "the deletion is noticed", func() bool { return ask(t, base, live) == 401 })
+}

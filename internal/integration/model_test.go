@@ -1,0 +1,239 @@
+package integration
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/mint"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/pgtest"
+)
+
+// person is somebody who has had an account with an id that others have used
+// before and after.
+type person struct {
+	id      int
+	created time.Time
+}
+
+// insert is the SQL that makes the person's account.
+func (p person) insert() string {
+	return fmt.Sprintf(`insert into "User" values (%d, '%s', false, '%s')`, p.id, p.created.Format(time.RFC3339), p.email())
+}
+
+func (p person) email() string {
+	return fmt.Sprintf("%d@example.com", p.created.Unix())
+}
+
+// modelSession is a session that somebody has signed in to.
+type modelSession struct {
+	person person
+	cookie string
+}
+
+// model is what the database holds, and what has to come of each session.
+type model struct {
+	t        *testing.T
+	pg       *pgtest.Server
+	rows     map[int]person
+	banned   map[int]bool
+	clock    time.Time // when the next account is created: always in the past
+	sessions []modelSession
+	away     bool
+	copies   []map[int]person // that can be restored
+}
+
+const modelIDs = 5
+
+// live tells whether a session has to pass.
+func (m *model) live(s modelSession) bool {
+	row, exists := m.rows[s.person.id]
+	return exists && row == s.person && !m.banned[s.person.id]
+}
+
+func (m *model) exec(commands ...string) {
+	m.t.Helper()
+	if err := m.pg.Exec(m.t.Context(), "postgres", commands...); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// signIn makes a session of whoever has an id now. It was issued two minutes
+// after the account was created, and five before the next one.
+func (m *model) signIn(id int) {
+	who := m.rows[id]
+	token, err := mint.V4(secret, map[string]any{"sub": fmt.Sprint(id), "iat": who.created.Add(2 * time.Minute).Unix(), "email": who.email(), "jti": rand.Int()})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.sessions = append(m.sessions, modelSession{who, cookieName + "=" + token})
+}
+
+// step changes something at random, and says what.
+func (m *model) step(id int) string {
+	_, exists := m.rows[id]
+	switch n := rand.IntN(12); {
+	case m.away:
+		m.away = false
+		if err := m.pg.Restart(m.t.Context()); err != nil {
+			m.t.Fatal(err)
+		}
+		return "the database comes back"
+	case n < 3 && exists:
+		delete(m.rows, id)
+		delete(m.banned, id)
+		m.exec(fmt.Sprintf(`delete from "User" where id = %d`, id))
+		return fmt.Sprintf("%d is deleted", id)
+	case n < 6 && !exists:
+		m.clock = m.clock.Add(7 * time.Minute)
+		m.rows[id] = person{id, m.clock}
+		m.exec(m.rows[id].insert())
+		m.signIn(id)
+		return fmt.Sprintf("%d is somebody new, who signs in", id)
+	case n < 8 && exists:
+		m.banned[id] = !m.banned[id]
+		m.exec(fmt.Sprintf(`update "User" set banned = %t where id = %d`, m.banned[id], id))
+		return fmt.Sprintf("%d is banned: %t", id, m.banned[id])
+	case n == 8:
+		copied := make(map[int]person)
+		for id, p := range m.rows {
+			copied[id] = p
+		}
+		m.copies = append(m.copies, copied)
+		return "a copy is made"
+	case n == 9 && len(m.copies) > 0:
+		commands := []string{`begin`, `truncate "User"`}
+		m.rows, m.banned = make(map[int]person), make(map[int]bool)
+		for id, p := range m.copies[rand.IntN(len(m.copies))] {
+			m.rows[id] = p
+			commands = append(commands, p.insert())
+		}
+		m.exec(append(commands, `commit`)...)
+		return "a copy is restored"
+	case n == 10:
+		m.away = true
+		if err := m.pg.Kill(); err != nil {
+			m.t.Fatal(err)
+		}
+		return "the database goes away"
+	case n == 11 && exists && !m.banned[id]:
+		m.signIn(id)
+		return fmt.Sprintf("%d signs in once more", id)
+	}
+	return ""
+}
+
+// TestRandomHistories holds the module against a model of what the database
+// says, through random changes, outages, restores and reloads. Accounts are
+// cached for an hour: what ends a session has to be noticed.
+func TestRandomHistories(t *testing.T) {
+	for _, triggers := range []bool{false, true} {
+		t.Run(fmt.Sprintf("triggers %t", triggers), func(t *testing.T) { randomHistory(t, triggers) })
+	}
+}
+
+func randomHistory(t *testing.T, triggers bool) {
+	pg, err := pgtest.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = pg.Close() })
+	m := &model{t: t, pg: pg, rows: make(map[int]person), banned: make(map[int]bool), clock: time.Now().Add(-90 * 24 * time.Hour).Truncate(time.Second)}
+	m.exec(`create table "User" (id int primary key, "createdAt" timestamptz not null, banned boolean not null, email text not null)`)
+	if triggers {
+		install(t, pg.DSN("postgres"))
+	}
+	// Nobody ever touches this one.
+	steady := person{99, m.clock}
+	m.exec(steady.insert())
+	m.rows[steady.id] = steady
+	m.signIn(steady.id)
+	steadyCookie := m.sessions[0].cookie
+
+	environment(t, pg.DSN("postgres"))
+	t.Setenv("STALE_TEST_PORT", freePort(t))
+	app := caddytest.NewApp(t)
+	reloads := 0
+	load := func() string {
+		reloads++
+		site := caddytest.Site(fmt.Sprintf("header X-Reload %d", reloads), "stale_session {", "	cache {", "		ttl 1h", "	}", "	poll 20ms", "	timeout 200ms", "	users {", "		match email email", "	}", "}", app.Proxy())
+		return strings.Replace(site, ":0", ":{$STALE_TEST_PORT}", 1)
+	}
+	base := caddytest.Start(t, load())
+
+	// The steady session is used all the time, and never ended.
+	var stop atomic.Bool
+	var all sync.WaitGroup
+	var passed, ended atomic.Int64
+	for range 2 {
+		all.Go(func() {
+			for !stop.Load() {
+				switch answered(t, base, steadyCookie) {
+				case http.StatusOK:
+					passed.Add(1)
+				case 0: // a connection that a reload has broken
+				default:
+					ended.Add(1)
+				}
+			}
+		})
+	}
+	var history []string
+	for i := 0; i < 100 && !t.Failed(); i++ {
+		what := m.step(1 + rand.IntN(modelIDs))
+		if what == "" {
+			continue
+		}
+		if rand.IntN(10) == 0 {
+			if err := caddytest.Load(load()); err != nil {
+				t.Error(err)
+			}
+			what += ", and a reload"
+		}
+		history = append(history, what)
+		m.settle(base, history)
+	}
+	stop.Store(true)
+	all.Wait()
+	if ended.Load() > 0 || passed.Load() == 0 {
+		t.Errorf("of the steady session %d requests passed and %d did not", passed.Load(), ended.Load())
+	}
+	t.Logf("%d changes, %d reloads, %d sessions; %d requests of the steady one passed", len(history), reloads, len(m.sessions), passed.Load())
+}
+
+// settle waits until each session is judged as it should be. Live ones are
+// never refused, not even before: whatever made them stale is over.
+func (m *model) settle(base string, history []string) {
+	m.t.Helper()
+	if len(m.sessions) > 40 { // the oldest but the steady one
+		m.sessions = slices.Delete(m.sessions, 1, len(m.sessions)-39)
+	}
+	for _, s := range m.sessions {
+		live := m.live(s)
+		if m.away {
+			// Nothing can be found out: neither is a live session ended, nor is
+			// it said that a stale one has to be.
+			if status := answered(m.t, base, s.cookie); live && status != http.StatusOK && status != 0 {
+				m.t.Errorf("%d, live: status %d while the database was away, after %q", s.person.id, status, last(history))
+			}
+			continue
+		}
+		want := map[bool]int{true: http.StatusOK, false: http.StatusUnauthorized}[live]
+		deadline := time.Now().Add(30 * time.Second)
+		for status := 0; status != want; {
+			if status = answered(m.t, base, s.cookie); time.Now().After(deadline) {
+				m.t.Errorf("%d, live %t: status %d, after %q", s.person.id, live, status, last(history))
+				return
+			}
+		}
+	}
+}
+
+func last(history []string) []string { return history[max(0, len(history)-6):] }
