@@ -16,14 +16,16 @@ import (
 // to end, and counts what comes of them.
 type load struct {
 	t                    *testing.T
+	enough               int64 // requests in each phase
 	stop                 atomic.Bool
 	all                  sync.WaitGroup
 	live, stale, unknown atomic.Int64
+	ended                atomic.Int64 // live ones
 	longest              atomic.Int64 // nanoseconds
 }
 
 func startLoad(t *testing.T, base string) *load {
-	l := &load{t: t}
+	l := &load{t: t, enough: 400}
 	known, unheard, gone := session(t, "live"), session(t, "quiet"), session(t, "gone")
 	for range 4 {
 		l.all.Go(func() {
@@ -31,6 +33,7 @@ func startLoad(t *testing.T, base string) *load {
 				for _, cookie := range []string{known, unheard} {
 					if status := l.send(base, cookie); status != http.StatusOK {
 						t.Errorf("a live session: status %d", status)
+						l.ended.Add(1)
 					}
 					l.live.Add(1)
 				}
@@ -66,7 +69,7 @@ func (l *load) during(what string, fault func() error) {
 		l.t.Error(err)
 	}
 	before := l.live.Load()
-	caddytest.Eventually(l.t, "requests go on while "+what, func() bool { return l.live.Load() > before+400 || l.t.Failed() })
+	caddytest.Eventually(l.t, "requests go on while "+what, func() bool { return l.live.Load() > before+l.enough || l.t.Failed() })
 }
 
 // end ends the load and tells what came of it.

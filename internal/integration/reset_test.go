@@ -146,7 +146,6 @@ func install(t testing.TB, dsn string) {
 	t.Helper()
 	d, err := directory.Open(directory.Config{
 		DSN: func() (string, error) { return dsn, nil }, Poll: -1, Logger: zap.NewNop,
-		Users: directory.Users{CreatedAt: "createdAt"},
 	})
 	if err != nil {
 		t.Fatal(err)
