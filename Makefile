@@ -40,8 +40,9 @@ fuzz: ## each fuzz target for FUZZTIME
 		done
 
 .PHONY: bench
-bench: build ## measures the hot path, and whole processes with and without the module; writes docs/performance.md
-	go run ./bench
+bench: ## measures the hot path, and whole processes with and without the module; writes docs/performance.md
+	go build -trimpath -ldflags '-s -w' -o bin/caddy-bench ./bench/caddy
+	go run ./bench $(BENCH)
 
 bin/%: tools/go.mod
 	cd tools && GOFLAGS= go build -o ../bin/$* $$(GOFLAGS= go list tool | grep "/$*$$")

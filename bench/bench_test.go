@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +18,7 @@ func TestWhatTheLoadPrints(t *testing.T) {
 		"a result after wrk's own lines": {"Running 2s test\n  1 threads\n" + good + "\n", load{Requests: 40, Duration: 2e6, P50: 900, P99: 1200}, ""},
 		"another answer than the app's":  {strings.Replace(good, `"wrong":0`, `"wrong":3`, 1), load{}, "3 got another answer"},
 		"requests that failed":           {strings.Replace(good, `"failed":0`, `"failed":2`, 1), load{}, "and 2 none"},
+		"sessions that ran out":          {strings.Replace(good, `"failed":0`, `"failed":0,"missing":1`, 1), load{}, "too few sessions"},
 		"no request at all":              {strings.Replace(good, "40", "0", 1), load{}, "no answer at all"},
 		"a broken result":                {"{", load{}, "wrk: "},
 		"wrk's own lines alone":          {"unable to connect\n", load{}, "unable to connect"},
@@ -26,40 +29,98 @@ func TestWhatTheLoadPrints(t *testing.T) {
 
 func TestTheTimeOfAProcess(t *testing.T) {
 	for name, c := range map[string]struct {
-		stat  string
-		want  time.Duration
+		text  string
+		want  stat
 		fails string
 	}{
-		"user and system time":             {"12 (caddy) S 1 2 3 4 5 6 7 8 9 10 150 50 70 80 20 0", 2 * time.Second, ""},
-		"a name with blanks and brackets":  {"12 (a) b) S 1 2 3 4 5 6 7 8 9 10 1 2 0 0", 30 * time.Millisecond, ""},
-		"a line that is too short":         {"12 (a) S 1", 0, "too short"},
-		"a field that is no number":        {"12 (a) S 1 2 3 4 5 6 7 8 9 10 x 2 0 0", 0, "/proc/PID/stat"},
-		"a line of another kind of system": {"", 0, "too short"},
+		"its own and its children's":       {"12 (caddy) S 1 2 3 4 5 6 7 8 9 10 150 50 70 30 20 0", stat{12, 1, 3 * time.Second}, ""},
+		"a name with blanks and brackets":  {"12 (a) b) S 7 2 3 4 5 6 7 8 9 10 1 2 0 0", stat{12, 7, 30 * time.Millisecond}, ""},
+		"a line that is too short":         {"12 (a) S 1", stat{}, "too short"},
+		"a field that is no number":        {"12 (a) S 1 2 3 4 5 6 7 8 9 10 x 2 0 0", stat{}, "/proc/PID/stat"},
+		"a line of another kind of system": {"", stat{}, "too short"},
 	} {
-		t.Run(name, func(t *testing.T) { check(t, c.want, c.fails)(parseStat([]byte(c.stat))) })
+		t.Run(name, func(t *testing.T) { check(t, c.want, c.fails)(parseStat([]byte(c.text))) })
 	}
 }
 
+func TestTheMemoryOfAProcess(t *testing.T) {
+	check(t, 2048, "")(parseResident([]byte("Name:\tcaddy\nVmHWM:\t       9 kB\nVmRSS:\t       2 kB\nThreads:\t3\n")))
+	check(t, 0, "no resident memory")(parseResident([]byte("Name:\tkthreadd\n")))
+}
+
+func TestTheDescendantsOfAProcessCountAsItsOwn(t *testing.T) {
+	all, err := cpuTime(os.Getppid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := cpuTime(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	both, err := cpuTime(os.Getpid(), os.Getppid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if own > both || all > both {
+		t.Errorf("own %v, the parent's with its own %v, both %v", own, all, both)
+	}
+	check(t, time.Duration(0), "has ended")(cpuTime(1 << 30))
+}
+
 func TestLookupsAreCountedBySubject(t *testing.T) {
-	line := func(at, subject string) string {
-		return at + " LOG:  execute stmtcache_1: select\n" + at + " DETAIL:  parameters: $1 = '{" + subject + "}'\n"
+	line := func(subjects string) string {
+		return "2026-01-02 03:04:05.678 UTC [9] LOG:  execute stmtcache_1: select\n" +
+			"2026-01-02 03:04:05.678 UTC [9] DETAIL:  parameters: $1 = '{" + subjects + "}'\n"
 	}
 	for name, c := range map[string]struct {
-		log   string
-		want  int
-		fails string
+		log  string
+		want lookups
 	}{
-		"each once":               {line("100.000", "cbench1") + line("100.001", "cbench2"), 2, ""},
-		"again after its time":    {line("100.000", "cbench1") + line("100.001", "cbench2") + line("130.001", "cbench1"), 3, ""},
-		"other statements":        {line("100.000", "cbench1") + line("100.001", "cbench2") + line("100.002", "c-is-gone"), 2, ""},
-		"newer servers":           {strings.ReplaceAll(line("100.000", "cbench1")+line("100.001", "cbench2"), "parameters", "Parameters"), 2, ""},
-		"twice in its time":       {line("100.000", "cbench1") + line("100.001", "cbench2") + line("129.000", "cbench1"), 0, "cbench1 was asked for twice in 29.000 seconds"},
-		"one that nobody asked":   {line("100.000", "cbench1"), 0, "only 1 of 2"},
-		"a log without lookups":   {"", 0, "only 0 of 2"},
-		"a log of another prefix": {"[7] " + line("2026-01-01", "cbench1"), 0, "only 0 of 2"},
+		"each alone":               {line("cbench1") + line("cbench2"), lookups{2, 2, 2}},
+		"several at a time":        {line("cbench1,cbench2,cbench3") + line("cbench4"), lookups{2, 4, 4}},
+		"again":                    {line("cbench1,cbench2") + line("cbench1"), lookups{2, 3, 2}},
+		"other lists":              {line("cbench1") + line("User,users") + line(""), lookups{1, 1, 1}},
+		"newer servers":            {strings.ReplaceAll(line("cbench1"), "parameters", "Parameters"), lookups{1, 1, 1}},
+		"a parameter that is text": {strings.NewReplacer("{", "", "}", "").Replace(line("cbench1")), lookups{}},
+		"a log without lookups":    {"", lookups{}},
 	} {
-		t.Run(name, func(t *testing.T) { check(t, c.want, c.fails)(countLookups(c.log, 2)) })
+		t.Run(name, func(t *testing.T) { check(t, c.want, "")(countLookups(strings.NewReader(c.log))) })
 	}
+}
+
+func TestLookupsThatBelieTheClaimOfHits(t *testing.T) {
+	knows := []target{{name: "plain"}, {name: "guarded", hits: true, sessions: sessions{count: 3}}}
+	if err := (lookups{people: 3}).warmed(knows); err != nil {
+		t.Error(err)
+	}
+	if err := (lookups{people: 2}).warmed(knows); err == nil || !strings.Contains(err.Error(), "guarded: of 3 people Postgres was asked for 2") {
+		t.Errorf("of two people: %v", err)
+	}
+	if err := (lookups{Subjects: 10}).hits(100); err != nil {
+		t.Error(err)
+	}
+	if err := (lookups{Subjects: 11}).hits(100); err == nil || !strings.Contains(err.Error(), "11 subjects in 100 requests") {
+		t.Errorf("of 11 in 100: %v", err)
+	}
+}
+
+func TestSessionsAreLinesOfOneLength(t *testing.T) {
+	mint := func(subject string) (string, error) { return "c=" + subject, nil }
+	s, err := writeSessions(filepath.Join(t.TempDir(), "sessions"), 2500, mint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Open(s.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	for n, want := range map[int]string{0: "c=" + subject(2000), 499: "c=" + subject(2499)} {
+		check(t, want, "")(s.part(2000, 500).read(file, n))
+	}
+	uneven := func(subject string) (string, error) { return strings.TrimRight(subject, "1"), nil }
+	_, err = writeSessions(filepath.Join(t.TempDir(), "sessions"), 12, uneven)
+	check(t, 0, "person 1 is not as long")(0, err)
 }
 
 func TestWhatGoBenchmarksPrint(t *testing.T) {
@@ -73,24 +134,38 @@ func TestWhatGoBenchmarksPrint(t *testing.T) {
 	}
 }
 
-func TestThePageHoldsMediansAndRatiosOfEachRound(t *testing.T) {
+func TestTheTableHoldsMediansAndIsPairedByRounds(t *testing.T) {
 	at := func(rate, cpu int) sample {
-		return sample{rate: float64(rate), cpu: time.Duration(cpu) * time.Microsecond, p50: time.Millisecond, p99: 2500 * time.Microsecond}
+		return sample{
+			rate: float64(rate), cpu: time.Duration(cpu) * time.Microsecond, postgres: 5 * time.Microsecond,
+			p50: time.Millisecond, p99: 2500 * time.Microsecond, resident: 50 << 20,
+		}
 	}
-	rounds := [][]sample{{at(100, 100), at(90, 110)}, {at(300, 200), at(80, 240)}, {at(200, 100), at(70, 130)}}
+	rounds := [][]sample{{at(100, 100), at(50, 110)}, {at(300, 200), at(75, 240)}, {at(200, 100), at(80, 130)}}
+	names := []string{"plain", "with"}
+	const plain = "| plain | 200 | 100.0 |  | 5.0 | 1.00 | 2.50 | 50 |  |  |\n"
+	const with = "| with | 75 | 130.0 | 30.0 [10.0, 40.0] | 5.0 | 1.00 | 2.50 | 50 | 1.200 [1.100, 1.300] | 0.400 [0.250, 0.500] |\n"
+	if got := table(names, rounds, 0); !strings.HasSuffix(got, plain+with) {
+		t.Errorf("compared with the first:\n%s", got)
+	}
+	if got := table(names, rounds, 1); strings.Contains(got, "| plain") || !strings.Contains(got, "| with | 75 | 130.0 |  |") {
+		t.Errorf("compared with the second:\n%s", got)
+	}
+}
+
+func TestThePageHoldsTheGroups(t *testing.T) {
 	page, err := report{
 		Date: "2026-01-02", Versions: versions{Caddy: "v2.11.9", Go: "1.26", Postgres: "15", Wrk: "4.1", Cores: 2},
-		Options: options{Rounds: 3, Seconds: 4, Connections: 16}, Table: table([]string{"plain", "with"}, rounds),
-		Checked: 7000, Lookups: 1000, People: people, Benchmarks: []benchmark{{"Read/v4", 6900.4, 592, 13}},
+		Options: options{Rounds: 3, Seconds: 4, Connections: 16}, People: people, Few: few,
+		Groups:     map[string]result{"hot": {Tables: []string{"| hot |\n"}, Hits: 7000, Lookups: lookups{Statements: 40, Subjects: 1000}}},
+		Benchmarks: []benchmark{{"Read/v4", 6900.4, 592, 13}},
 	}.render()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"2026-01-02", "Caddy v2.11.9", "3 rounds of 4 s with 16 connections", "7000 requests on the guarded route led to 1000 lookups",
-		"| plain | 200 | 100.0 | 1.00 | 2.50 | 1.000 (1.000–1.000) |\n",
-		"| with | 80 | 130.0 | 1.00 | 2.50 | 1.200 (1.100–1.300) |\n",
-		"| Read/v4 | 6900 | 592 | 13 |\n",
+		"2026-01-02", "Caddy v2.11.9", "3 rounds of 4 s with 16 connections", "| hot |\n",
+		"7000 requests on the guarded route led to 40 lookups of 1000 subjects", "| Read/v4 | 6900 | 592 | 13 |\n",
 	} {
 		if !strings.Contains(string(page), want) {
 			t.Errorf("%q is not in\n%s", want, page)
@@ -105,6 +180,20 @@ func TestTheMedian(t *testing.T) {
 	}{{[]float64{3}, 3}, {[]float64{9, 1, 5}, 5}, {[]float64{4, 1, 3, 2}, 2.5}} {
 		if got := median(c.values); got != c.want {
 			t.Errorf("of %v: %v", c.values, got)
+		}
+	}
+}
+
+func TestTheIntervalOfAMedian(t *testing.T) {
+	values := func(n int) (all []float64) {
+		for i := n; i > 0; i-- {
+			all = append(all, float64(i))
+		}
+		return all
+	}
+	for n, want := range map[int][2]float64{1: {1, 1}, 5: {1, 5}, 6: {1, 6}, 8: {1, 8}, 9: {2, 8}, 15: {4, 12}, 25: {8, 18}} {
+		if low, high := interval(values(n)); low != want[0] || high != want[1] {
+			t.Errorf("of %d: [%v, %v], want %v", n, low, high, want)
 		}
 	}
 }

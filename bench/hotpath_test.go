@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -14,14 +13,13 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
 	_ "github.com/seed-4adef13c/caddy-stale-session"
-	"github.com/seed-4adef13c/caddy-stale-session/internal/mint"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/verdict"
 )
 
 // newHandler provisions the module as Caddy does, before a users table.
 func newHandler(b *testing.B) caddyhttp.MiddlewareHandler {
 	b.Helper()
-	database, err := newDatabase(b.Context())
+	database, err := newDatabase(b.Context(), few)
 	if database != nil {
 		b.Cleanup(func() {
 			if err := database.Close(); err != nil {
@@ -77,21 +75,18 @@ func v4Session(b *testing.B, subject string) string {
 
 func v5Session(b *testing.B, subject string) string {
 	b.Helper()
-	const name = "authjs.session-token"
-	token, err := mint.V5(secret, name, map[string]any{
-		"sub": subject, "name": "A Person", "email": "person@example.com", "iat": time.Now().Add(-time.Hour).Unix(),
-	})
+	made, err := sessionV5(subject)
 	if err != nil {
 		b.Fatal(err)
 	}
-	return "theme=dark; " + name + "=" + token
+	return made
 }
 
 // BenchmarkHotPath is the whole handler, from the Cookie field to the verdict
 // and to the next handler or the answer, with the account in the cache.
 func BenchmarkHotPath(b *testing.B) {
 	handler := newHandler(b)
-	const live, gone = subjectPrefix + "0000000000000000001", "c-is-gone"
+	live, gone := subject(1), subject(gone)
 	for _, c := range []struct {
 		name, path, cookie string
 		verdict            verdict.Verdict // none when nothing is checked

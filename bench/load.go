@@ -8,11 +8,16 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 )
 
 //go:embed load.lua
 var loadScript []byte
+
+// perSecond is how many sessions there are for each second in which none is to
+// be asked with twice.
+const perSecond = 50_000
 
 // load is what a run of wrk saw. Times are in microseconds.
 type load struct {
@@ -20,16 +25,19 @@ type load struct {
 	Duration float64 `json:"duration"`
 	P50      float64 `json:"p50"`
 	P99      float64 `json:"p99"`
-	Wrong    int     `json:"wrong"`  // answers other than the app's
-	Failed   int     `json:"failed"` // requests without an answer
+	Wrong    int     `json:"wrong"`   // answers other than the app's
+	Failed   int     `json:"failed"`  // requests without an answer
+	Missing  int     `json:"missing"` // requests for which there was no session left
 }
 
-// runLoad asks a URL with the sessions of a file, for some seconds.
-func runLoad(ctx context.Context, script, sessions, url string, connections, seconds int) (load, error) {
+// load asks a URL for some seconds, with sessions at random or each once in
+// their order.
+func (b *bed) load(ctx context.Context, url string, s sessions, random bool, connections, seconds int) (load, error) {
 	var out bytes.Buffer
 	wrk, err := start(ctx, func(ctx context.Context) *exec.Cmd {
 		cmd := exec.CommandContext(ctx, "wrk", "--threads", "1", "--connections", strconv.Itoa(connections),
-			"--duration", strconv.Itoa(seconds)+"s", "--timeout", "10s", "--script", script, url, "--", sessions)
+			"--duration", strconv.Itoa(seconds)+"s", "--timeout", "10s", "--script", filepath.Join(b.dir, "load.lua"), url, "--",
+			s.file, strconv.Itoa(s.length), strconv.Itoa(s.first), strconv.Itoa(s.count), strconv.FormatBool(random))
 		cmd.Stdout, cmd.Stderr = &out, &out
 		return cmd
 	})
@@ -59,6 +67,8 @@ func parseLoad(output []byte) (load, error) {
 			return load{}, fmt.Errorf("of %d requests %d got another answer than the app's, and %d none", l.Requests, l.Wrong, l.Failed)
 		case l.Requests == 0 || l.Duration <= 0:
 			return load{}, errors.New("wrk got no answer at all")
+		case l.Missing > 0:
+			return load{}, fmt.Errorf("there were too few sessions for %d requests", l.Requests)
 		}
 		return l, nil
 	}

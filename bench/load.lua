@@ -1,5 +1,7 @@
--- Asks with a random session of a file each time, and looks at every answer.
--- Prints a line of JSON at the end.
+-- Asks with a session of a file each time, and looks at every answer. Prints a
+-- line of JSON at the end. Arguments: the file, the length of its lines with
+-- their ends, the first line to use from 0, how many, and whether at random
+-- ("true") or each once in their order.
 
 local threads = {}
 
@@ -8,15 +10,24 @@ function setup(thread)
 end
 
 function init(args)
-	asks, wrong = {}, 0
-	for session in io.lines(args[1]) do
-		asks[#asks + 1] = wrk.format("GET", nil, { Cookie = session })
-	end
+	file = assert(io.open(args[1]))
+	length, first, count, random = tonumber(args[2]), tonumber(args[3]), tonumber(args[4]), args[5] == "true"
+	used, wrong, missing = 0, 0, 0
+	before = wrk.format("GET"):gsub("\r\n$", "") .. "Cookie: "
 	math.randomseed(os.time())
 end
 
 function request()
-	return asks[math.random(#asks)]
+	local n = used
+	if random then
+		n = math.random(0, count - 1)
+	elseif n == count then
+		missing, n = missing + 1, 0
+	else
+		used = used + 1
+	end
+	file:seek("set", (first + n) * length)
+	return before .. file:read(length - 1) .. "\r\n\r\n"
 end
 
 function response(status, _, body)
@@ -26,14 +37,15 @@ function response(status, _, body)
 end
 
 function done(summary, latency)
-	local wrong = 0
+	local wrong, missing = 0, 0
 	for _, thread in ipairs(threads) do
 		wrong = wrong + thread:get("wrong")
+		missing = missing + thread:get("missing")
 	end
 	local e = summary.errors
 	print(string.format(
-		'{"requests":%d,"duration":%d,"p50":%d,"p99":%d,"wrong":%d,"failed":%d}',
+		'{"requests":%d,"duration":%d,"p50":%d,"p99":%d,"wrong":%d,"failed":%d,"missing":%d}',
 		summary.requests, summary.duration, latency:percentile(50), latency:percentile(99),
-		wrong, e.connect + e.read + e.write + e.timeout
+		wrong, e.connect + e.read + e.write + e.timeout, missing
 	))
 end

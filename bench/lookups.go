@@ -1,41 +1,79 @@
 package main
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"regexp"
-	"strconv"
-	"time"
+	"strings"
 )
 
-// ttl is how long the module uses an account by default.
-const ttl = 30 * time.Second
+// lookups are what the module has asked Postgres for.
+type lookups struct {
+	Statements int
+	Subjects   int // in all statements
+	people     int // different ones
+}
 
-// logPrefix makes the server's log lines begin with the time of day.
-const logPrefix = "log_line_prefix=%n "
+// parameters is a line that the server logs with a statement whose parameter
+// is a list.
+var parameters = regexp.MustCompile(`^.* DETAIL:  [Pp]arameters: \$1 = '\{([^}]*)\}'`)
 
-// lookup is a line that the server logs of a lookup: the time in seconds since
-// 1970, and the subject.
-var lookup = regexp.MustCompile(`(?m)^(\d+\.\d+) DETAIL:  [Pp]arameters: \$1 = '\{(` + subjectPrefix + `\d+)\}'`)
-
-// countLookups returns how many lookups the server's log holds. It is an error
-// when one of the subjects was never asked for, or more than once in a TTL.
-func countLookups(log string, subjects int) (int, error) {
-	asked := map[string]float64{}
-	found := lookup.FindAllStringSubmatch(log, -1)
-	for _, match := range found {
-		at, err := strconv.ParseFloat(match[1], 64)
-		if err != nil {
-			return 0, fmt.Errorf("the server's log: %w", err)
+// countLookups counts the lookups in the server's log.
+func countLookups(log io.Reader) (lookups, error) {
+	var l lookups
+	seen := map[string]struct{}{}
+	lines := bufio.NewScanner(log)
+	lines.Buffer(nil, 16<<20)
+	for lines.Scan() {
+		match := parameters.FindSubmatch(lines.Bytes())
+		if match == nil || !strings.HasPrefix(string(match[1]), subjectPrefix) {
+			continue
 		}
-		// The clock of the log has milliseconds.
-		if before, ok := asked[match[2]]; ok && at-before < ttl.Seconds()-0.01 {
-			return 0, fmt.Errorf("%s was asked for twice in %.3f seconds", match[2], at-before)
+		l.Statements++
+		for subject := range strings.SplitSeq(string(match[1]), ",") {
+			l.Subjects++
+			seen[subject] = struct{}{}
 		}
-		asked[match[2]] = at
 	}
-	if len(asked) != subjects {
-		return 0, errors.New("only " + strconv.Itoa(len(asked)) + " of " + strconv.Itoa(subjects) + " subjects were ever asked for")
+	l.people = len(seen)
+	return l, lines.Err()
+}
+
+// lookupsSince counts the lookups that the server has logged from a place in
+// its log on, and returns the place of its end.
+func (b *bed) lookupsSince(place int64) (lookups, int64, error) {
+	log, err := os.Open(b.postgres.LogFile())
+	if err != nil {
+		return lookups{}, 0, err
 	}
-	return len(found), nil
+	defer log.Close()
+	info, err := log.Stat()
+	if err != nil {
+		return lookups{}, 0, err
+	}
+	l, err := countLookups(io.NewSectionReader(log, place, info.Size()-place))
+	return l, info.Size(), err
+}
+
+// warmed is an error when not everybody was asked for once who should be known
+// before a measurement.
+func (l lookups) warmed(targets []target) error {
+	for _, t := range targets {
+		if t.hits && l.people < t.sessions.count {
+			return fmt.Errorf("%s: of %d people Postgres was asked for %d", t.name, t.sessions.count, l.people)
+		}
+	}
+	return nil
+}
+
+// hits is an error when Postgres was asked so often that most requests cannot
+// have been hits.
+func (l lookups) hits(requests int) error {
+	if l.Subjects > requests/10 {
+		return errors.New("Postgres was asked for " + fmt.Sprintf("%d subjects in %d requests, which should all be known", l.Subjects, requests))
+	}
+	return nil
 }

@@ -1,6 +1,8 @@
 // Command bench measures what the module costs: whole Caddy processes with and
-// without it, in turns, before an app and a Postgres of their own. It needs
-// Linux, wrk and bin/caddy, prints a table and writes docs/performance.md.
+// without it, and what could stand in its place, in turns, before an app and a
+// Postgres of their own. It needs Linux, wrk and bin/caddy-bench, and Node for
+// some groups; it prints tables, and writes docs/performance.md when it has
+// measured all groups.
 package main
 
 import (
@@ -12,14 +14,17 @@ import (
 	"os/exec"
 	"os/signal"
 	"runtime"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
 
 // options are what the command line says.
 type options struct {
-	Rounds, Seconds, Connections int
-	caddy, out                   string
+	Rounds, Seconds, Connections, Sessions int
+	only                                   []string
+	caddy, out                             string
 }
 
 // The thread that starts a process must live as long as that does: see
@@ -28,10 +33,20 @@ func init() { runtime.LockOSThread() }
 
 func main() {
 	var o options
-	flag.IntVar(&o.Rounds, "rounds", 5, "how often each target is measured")
-	flag.IntVar(&o.Seconds, "seconds", 4, "how long each measurement takes")
+	flag.IntVar(&o.Rounds, "rounds", 9, "how often each target is measured")
+	flag.IntVar(&o.Seconds, "seconds", 3, "how long each measurement takes")
 	flag.IntVar(&o.Connections, "connections", 16, "how many connections ask at a time")
-	flag.StringVar(&o.caddy, "caddy", "bin/caddy", "the Caddy to measure, with the module")
+	flag.IntVar(&o.Sessions, "sessions", 1_000_000, "how many sessions the group many has")
+	flag.Func("only", "measure these groups alone, and write no file: a comma-separated list of "+strings.Join(groupNames(), ", "), func(list string) error {
+		o.only = strings.Split(list, ",")
+		for _, name := range o.only {
+			if !slices.Contains(groupNames(), name) {
+				return fmt.Errorf("there is no group %q", name)
+			}
+		}
+		return nil
+	})
+	flag.StringVar(&o.caddy, "caddy", "bin/caddy-bench", "the Caddy to measure, built from bench/caddy")
 	flag.StringVar(&o.out, "out", "docs/performance.md", "the file to write")
 	upstream := flag.Bool("upstream", false, "be the app behind Caddy (for the bench's own use)")
 	flag.Parse()
@@ -40,8 +55,8 @@ func main() {
 	switch {
 	case *upstream:
 		err = serveApp(ctx)
-	case o.Rounds < 1 || o.Seconds < 1 || o.Connections < 1:
-		err = errors.New("-rounds, -seconds and -connections are at least 1")
+	case min(o.Rounds, o.Seconds, o.Connections, o.Sessions) < 1:
+		err = errors.New("-rounds, -seconds, -connections and -sessions are at least 1")
 	default:
 		err = run(ctx, o)
 	}
@@ -58,27 +73,51 @@ func run(ctx context.Context, o options) error {
 		return errors.New("wrk is missing: install it with `apt-get install wrk`, or your system's own package")
 	}
 	if _, err := os.Stat(o.caddy); err != nil {
-		return fmt.Errorf("%w: build it with `make build`", err)
+		return fmt.Errorf("%w: build it with `go build -o bin/caddy-bench ./bench/caddy`", err)
 	}
-	fmt.Println("Go benchmarks …")
-	benchmarks, err := goBenchmarks(ctx)
-	if err != nil {
-		return err
+	r := report{Options: o, Date: time.Now().UTC().Format(time.DateOnly), People: people, Few: few, Groups: map[string]result{}}
+	if o.only == nil {
+		fmt.Println("Go benchmarks …")
+		var err error
+		if r.Benchmarks, err = goBenchmarks(ctx); err != nil {
+			return err
+		}
 	}
 	b := &bed{options: o}
-	err = b.start(ctx)
-	var r report
-	if err == nil {
-		r, err = b.measure(ctx)
-	}
-	if err := errors.Join(err, b.close()); err != nil {
+	if err := errors.Join(b.measureAll(ctx, &r), b.close()); err != nil {
 		return err
 	}
-	r.Options, r.Benchmarks, r.Date = o, benchmarks, time.Now().UTC().Format(time.DateOnly)
-	fmt.Println("\n" + r.Table)
+	if o.only != nil {
+		return nil
+	}
 	text, err := r.render()
 	if err != nil {
 		return err
 	}
 	return os.WriteFile(o.out, text, 0o644)
+}
+
+// measureAll measures the groups that are asked for, and puts what it finds
+// into the report.
+func (b *bed) measureAll(ctx context.Context, r *report) error {
+	err := b.start(ctx)
+	if err != nil {
+		return err
+	}
+	if r.Versions, err = b.versions(ctx); err != nil {
+		return err
+	}
+	for _, g := range groups {
+		if b.options.only != nil && !slices.Contains(b.options.only, g.name) {
+			continue
+		}
+		fmt.Printf("Group %s …\n", g.name)
+		found, err := b.measure(ctx, g)
+		if err != nil {
+			return fmt.Errorf("group %s: %w", g.name, err)
+		}
+		fmt.Println("\n" + found.String())
+		r.Groups[g.name] = found
+	}
+	return nil
 }

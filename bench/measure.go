@@ -1,9 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"path/filepath"
 	"time"
 )
 
@@ -12,71 +12,146 @@ const warmUp = 1
 
 // sample is what one measurement of a target found.
 type sample struct {
-	requests int
-	rate     float64       // requests a second
-	cpu      time.Duration // of Caddy, a request
-	p50, p99 time.Duration
+	requests      int
+	rate          float64       // requests a second
+	cpu, postgres time.Duration // of the target's own processes and of Postgres, a request
+	p50, p99      time.Duration
+	resident      int // memory of the target's own processes, in bytes
 }
 
-// measure measures every target once a round, in an order that rotates.
-func (b *bed) measure(ctx context.Context) (report, error) {
+// result is what was found about a group.
+type result struct {
+	Tables  []string
+	Lookups lookups // while targets were measured that know all of their sessions
+	Hits    int     // requests to these
+}
+
+// String is a text for the terminal.
+func (r result) String() string {
+	text := ""
+	for _, table := range r.Tables {
+		text += table + "\n"
+	}
+	if r.Hits > 0 {
+		text += fmt.Sprintf("%d requests led to %d lookups of %d subjects.\n", r.Hits, r.Lookups.Statements, r.Lookups.Subjects)
+	}
+	return text
+}
+
+// measure measures every target of a group once a round, in an order that
+// rotates.
+func (b *bed) measure(ctx context.Context, g group) (result, error) {
+	earlier := len(b.processes)
+	defer func() { b.stop(earlier) }()
+	_, place, err := b.lookupsSince(0)
+	if err != nil {
+		return result{}, err
+	}
+	var found result
+	var targets []target
 	rounds := make([][]sample, b.options.Rounds)
-	checked := 0
 	for round := range rounds {
-		fmt.Printf("Round %d of %d …\n", round+1, len(rounds))
-		rounds[round] = make([]sample, len(b.targets))
-		for i := range b.targets {
-			n := (round + i) % len(b.targets)
-			t := b.targets[n]
-			warm, err := b.load(ctx, t, warmUp)
-			if err != nil {
-				return report{}, fmt.Errorf("%s: %w", t.name, err)
+		if round == 0 || g.anew {
+			b.stop(earlier)
+			if targets, err = g.start(b, ctx); err != nil {
+				return result{}, err
 			}
-			s, err := b.sample(ctx, t)
+			if err := b.prove(ctx, targets); err != nil {
+				return result{}, err
+			}
+			var before lookups
+			if before, place, err = b.lookupsSince(place); err != nil {
+				return result{}, err
+			}
+			if err := before.warmed(targets); err != nil {
+				return result{}, err
+			}
+		}
+		fmt.Printf("Round %d of %d …\n", round+1, len(rounds))
+		rounds[round] = make([]sample, len(targets))
+		for i := range targets {
+			n := (round + i) % len(targets)
+			warm, s, err := b.sample(ctx, g, targets[n])
 			if err != nil {
-				return report{}, fmt.Errorf("%s: %w", t.name, err)
+				return result{}, fmt.Errorf("%s: %w", targets[n].name, err)
 			}
 			rounds[round][n] = s
-			if t.checks {
-				checked += warm.Requests + s.requests
+			if targets[n].hits {
+				found.Hits += warm.Requests + s.requests
 			}
 		}
 	}
-	lookups, err := countLookups(b.postgres.Log(), people)
-	if err != nil {
-		return report{}, err
+	if found.Lookups, _, err = b.lookupsSince(place); err != nil {
+		return result{}, err
 	}
-	names := make([]string, len(b.targets))
-	for i, t := range b.targets {
+	if err := found.Lookups.hits(found.Hits); err != nil {
+		return result{}, err
+	}
+	names := make([]string, len(targets))
+	for i, t := range targets {
 		names[i] = t.name
 	}
-	v, err := b.versions(ctx)
-	return report{Versions: v, Table: table(names, rounds), Checked: checked, Lookups: lookups, People: people}, err
+	for _, base := range g.bases {
+		found.Tables = append(found.Tables, table(names, rounds, base))
+	}
+	return found, nil
 }
 
-// sample measures a target.
-func (b *bed) sample(ctx context.Context, t target) (sample, error) {
-	before, err := t.caddy.cpu()
-	if err != nil {
-		return sample{}, err
+// sample warms a target up and measures it.
+func (b *bed) sample(ctx context.Context, g group, t target) (warm load, s sample, err error) {
+	random := !g.anew
+	connections := cmp.Or(g.connections, b.options.Connections)
+	first, rest := t.sessions, t.sessions
+	if g.anew { // the warm-up has sessions of its own
+		first, rest = t.sessions.part(0, perSecond*warmUp), t.sessions.part(perSecond*warmUp, t.sessions.count-perSecond*warmUp)
 	}
-	l, err := b.load(ctx, t, b.options.Seconds)
-	if err != nil {
-		return sample{}, err
+	if warm, err = b.load(ctx, t.url, first, random, connections, warmUp); err != nil {
+		return warm, s, err
 	}
-	after, err := t.caddy.cpu()
+	before, err := b.used(t)
 	if err != nil {
-		return sample{}, err
+		return warm, s, err
 	}
-	return sample{
+	l, err := b.load(ctx, t.url, rest, random, connections, b.options.Seconds)
+	if err != nil {
+		return warm, s, err
+	}
+	after, err := b.used(t)
+	if err != nil {
+		return warm, s, err
+	}
+	s = sample{
 		requests: l.Requests,
 		rate:     float64(l.Requests) / (l.Duration / 1e6),
-		cpu:      (after - before) / time.Duration(l.Requests),
+		cpu:      (after.own - before.own) / time.Duration(l.Requests),
+		postgres: (after.postgres - before.postgres) / time.Duration(l.Requests),
 		p50:      time.Duration(l.P50) * time.Microsecond,
 		p99:      time.Duration(l.P99) * time.Microsecond,
-	}, nil
+		resident: after.resident,
+	}
+	return warm, s, nil
 }
 
-func (b *bed) load(ctx context.Context, t target, seconds int) (load, error) {
-	return runLoad(ctx, filepath.Join(b.dir, "load.lua"), filepath.Join(b.dir, "sessions"), t.url, b.options.Connections, seconds)
+// usage is what processes have used so far.
+type usage struct {
+	own, postgres time.Duration
+	resident      int
+}
+
+// used returns what a target's processes and Postgres have used so far.
+func (b *bed) used(t target) (u usage, err error) {
+	pids := make([]int, len(t.processes))
+	for i, p := range t.processes {
+		pids[i] = p.Process.Pid
+		resident, err := residentMemory(pids[i])
+		if err != nil {
+			return u, err
+		}
+		u.resident += resident
+	}
+	if u.own, err = cpuTime(pids...); err != nil {
+		return u, err
+	}
+	u.postgres, err = cpuTime(b.postmaster)
+	return u, err
 }

@@ -3,7 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
+	"runtime"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/mint"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/pgtest"
@@ -11,45 +15,111 @@ import (
 
 const (
 	secret        = "a secret of the bench"
-	cookieName    = "next-auth.session-token"
-	people        = 1000
+	cookieV4      = "next-auth.session-token"
+	cookieV5      = "authjs.session-token"
 	subjectPrefix = "cbench" // subjects are as long as Prisma's, 25 characters
+	loggedRole    = "logged"
+	// people is how many users there are, at least.
+	people = 1_000_000
+	// few is how many sessions take turns where they are not many.
+	few = 1000
+	// gone is a person who does not exist.
+	gone = 9_999_999_999
 )
 
-// schema is a users table as Prisma makes it, with people in it.
-var schema = []string{
-	`create table "User" (id text primary key, name text, email text unique, "emailVerified" timestamp(3),
-		image text, "createdAt" timestamp(3) not null default current_timestamp)`,
-	fmt.Sprintf(`insert into "User" (id, name, email) select '%s' || lpad(n::text, 19, '0'), 'Person ' || n,
-		'person' || n || '@example.com' from generate_series(0, %d) n`, subjectPrefix, people-1),
-	`analyze "User"`,
-}
+// subject returns the id of a person.
+func subject(n int) string { return fmt.Sprintf("%s%019d", subjectPrefix, n) }
 
-// newDatabase starts a server that logs each statement, with a users table.
-func newDatabase(ctx context.Context) (*pgtest.Server, error) {
-	server, err := pgtest.Start(ctx, "log_statement=all", logPrefix)
+// newDatabase starts a server with a users table as Prisma makes it, with
+// people in it, and a role whose statements are logged.
+func newDatabase(ctx context.Context, people int) (*pgtest.Server, error) {
+	server, err := pgtest.Start(ctx, "shared_buffers=256MB", "max_wal_size=4GB")
 	if err != nil {
 		return nil, err
 	}
-	return server, server.Exec(ctx, "postgres", schema...)
+	return server, server.Exec(ctx, "postgres",
+		`create table "User" (id text primary key, name text, email text unique, "emailVerified" timestamp(3),
+			image text, "createdAt" timestamp(3) not null default current_timestamp)`,
+		fmt.Sprintf(`insert into "User" (id, name, email) select '%s' || lpad(n::text, 19, '0'), 'Person ' || n,
+			'person' || n || '@example.com' from generate_series(0, %d) n`, subjectPrefix, people-1),
+		`vacuum analyze "User"`,
+		"create role "+loggedRole+" login superuser",
+		"alter role "+loggedRole+" set log_statement = 'all'",
+	)
 }
 
-// session returns the Cookie field of somebody who signed in an hour ago.
+// session returns the Cookie field of somebody who signed in an hour ago to an
+// app with NextAuth v4.
 func session(subject string) (string, error) {
-	token, err := mint.V4(secret, map[string]any{
-		"sub": subject, "name": "A Person", "email": "person@example.com", "iat": time.Now().Add(-time.Hour).Unix(),
-	})
-	return "theme=dark; " + cookieName + "=" + token, err
+	token, err := mint.V4(secret, claims(subject))
+	return "theme=dark; " + cookieV4 + "=" + token, err
 }
 
-// sessions returns those of all people.
-func sessions() ([]string, error) {
-	all := make([]string, people)
-	for i := range all {
-		var err error
-		if all[i], err = session(fmt.Sprintf("%s%019d", subjectPrefix, i)); err != nil {
-			return nil, err
-		}
+// sessionV5 is that of an app with Auth.js v5.
+func sessionV5(subject string) (string, error) {
+	token, err := mint.V5(secret, cookieV5, claims(subject))
+	return "theme=dark; " + cookieV5 + "=" + token, err
+}
+
+func claims(subject string) map[string]any {
+	return map[string]any{
+		"sub": subject, "name": "A Person", "email": "person@example.com", "iat": time.Now().Add(-time.Hour).Unix(),
 	}
-	return all, nil
+}
+
+// sessions are lines of a file, one for each person from the first on. All
+// lines are of one length.
+type sessions struct {
+	file         string
+	length       int // of a line, with its end
+	first, count int
+	mint         func(subject string) (string, error)
+}
+
+// part returns some of the sessions.
+func (s sessions) part(first, count int) sessions {
+	s.first, s.count = first, count
+	return s
+}
+
+// writeSessions makes a file of the sessions of the first people.
+func writeSessions(file string, count int, mint func(subject string) (string, error)) (sessions, error) {
+	one, err := mint(subject(0))
+	if err != nil {
+		return sessions{}, err
+	}
+	s := sessions{file: file, length: len(one) + 1, count: count, mint: mint}
+	f, err := os.Create(file)
+	if err != nil {
+		return sessions{}, err
+	}
+	defer f.Close()
+	const batch = 1000
+	var writers errgroup.Group
+	writers.SetLimit(runtime.NumCPU())
+	for first := 0; first < count; first += batch {
+		writers.Go(func() error {
+			lines := make([]byte, 0, batch*s.length)
+			for n := first; n < min(first+batch, count); n++ {
+				line, err := mint(subject(n))
+				if err != nil {
+					return err
+				}
+				if len(line)+1 != s.length {
+					return fmt.Errorf("the session of person %d is not as long as the others", n)
+				}
+				lines = append(append(lines, line...), '\n')
+			}
+			_, err := f.WriteAt(lines, int64(first*s.length))
+			return err
+		})
+	}
+	return s, writers.Wait()
+}
+
+// read returns the nth session of these.
+func (s sessions) read(file *os.File, n int) (string, error) {
+	line := make([]byte, s.length-1)
+	_, err := file.ReadAt(line, int64((s.first+n)*s.length))
+	return string(line), err
 }

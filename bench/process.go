@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -43,29 +46,102 @@ func (p *process) stop() {
 	_ = p.Wait() // that it ended is what counts
 }
 
-// cpu returns the time that the process has used so far, user and system.
-func (p *process) cpu() (time.Duration, error) {
-	stat, err := os.ReadFile("/proc/" + strconv.Itoa(p.Process.Pid) + "/stat")
+// cpuTime returns the CPU time, user and system, that processes and their
+// descendants have used so far.
+func cpuTime(pids ...int) (time.Duration, error) {
+	files, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
-		return 0, fmt.Errorf("reading the CPU time of a process: %w", err)
+		return 0, err
 	}
-	return parseStat(stat)
+	all := map[int]stat{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue // it has ended meanwhile
+		}
+		s, err := parseStat(text)
+		if err != nil {
+			return 0, err
+		}
+		all[s.pid] = s
+	}
+	for _, pid := range pids {
+		if _, ok := all[pid]; !ok {
+			return 0, fmt.Errorf("process %d has ended", pid)
+		}
+	}
+	var sum time.Duration
+	for pid, s := range all {
+		for pid > 0 && !slices.Contains(pids, pid) {
+			pid = all[pid].parent
+		}
+		if pid > 0 {
+			sum += s.cpu
+		}
+	}
+	return sum, nil
 }
 
-// parseStat reads the fields utime and stime of /proc/PID/stat, proc(5).
-func parseStat(stat []byte) (time.Duration, error) {
+// stat is what /proc/PID/stat says of a process.
+type stat struct {
+	pid, parent int
+	cpu         time.Duration // its own, and that of its children that have ended
+}
+
+// parseStat reads /proc/PID/stat, proc(5).
+func parseStat(text []byte) (stat, error) {
 	// The second field is the program's name in parentheses, of any characters.
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	if len(fields) < 13 {
-		return 0, errors.New("/proc/PID/stat is too short")
+	id, _, _ := bytes.Cut(text, []byte(" "))
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	if len(fields) < 15 {
+		return stat{}, errors.New("/proc/PID/stat is too short")
 	}
-	var sum int
-	for _, field := range fields[11:13] {
+	var numbers []int
+	for _, field := range append([]string{string(id), fields[1]}, fields[11:15]...) {
 		n, err := strconv.Atoi(field)
 		if err != nil {
-			return 0, fmt.Errorf("/proc/PID/stat: %w", err)
+			return stat{}, fmt.Errorf("/proc/PID/stat: %w", err)
 		}
-		sum += n
+		numbers = append(numbers, n)
 	}
-	return time.Duration(sum) * time.Second / ticks, nil
+	used := numbers[2] + numbers[3] + numbers[4] + numbers[5]
+	return stat{pid: numbers[0], parent: numbers[1], cpu: time.Duration(used) * time.Second / ticks}, nil
+}
+
+// resident is the line of /proc/PID/status with the memory that is resident.
+var resident = regexp.MustCompile(`(?m)^VmRSS:\s+(\d+) kB$`)
+
+// residentMemory returns how much memory of a process is resident, in bytes.
+func residentMemory(pid int) (int, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	return parseResident(text)
+}
+
+// parseResident reads /proc/PID/status.
+func parseResident(status []byte) (int, error) {
+	match := resident.FindSubmatch(status)
+	if match == nil {
+		return 0, errors.New("/proc/PID/status names no resident memory")
+	}
+	kilobytes, err := strconv.Atoi(string(match[1]))
+	return kilobytes << 10, err
+}
+
+// runProgram runs a program to its end in a directory, and returns what it
+// prints. It has a group of its own, so that its end is also that of what it
+// has started.
+func runProgram(ctx context.Context, dir, program string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Dir = dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
+	cmd.WaitDelay = 10 * time.Second
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%s: %w: %s", cmd, err, out)
+	}
+	return string(out), nil
 }

@@ -13,14 +13,12 @@ var performanceTemplate = template.Must(template.New("performance.md").Parse(per
 
 // report is what docs/performance.md is made of.
 type report struct {
-	Date       string
-	Versions   versions
-	Options    options
-	Table      string
-	Checked    int // requests whose session was checked
-	Lookups    int // what Postgres was asked for meanwhile
-	People     int
-	Benchmarks []benchmark
+	Date        string
+	Versions    versions
+	Options     options
+	People, Few int
+	Groups      map[string]result
+	Benchmarks  []benchmark
 }
 
 // render returns docs/performance.md.

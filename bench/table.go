@@ -2,35 +2,57 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
 )
 
-// table shows the samples of the targets, by round and target, as a table in
-// Markdown: medians over the rounds. The CPU time of each target is divided by
-// that of the first one in the same round.
-func table(names []string, rounds [][]sample) string {
+// table shows the samples of targets, by round and target, as a table in
+// Markdown: medians over the rounds. Targets from the base on are compared with
+// it, round by round.
+func table(names []string, rounds [][]sample, base int) string {
 	var b strings.Builder
-	b.WriteString("| target | requests/s | CPU µs/request | p50 ms | p99 ms | CPU ÷ plain (min–max) |\n|---|---|---|---|---|---|\n")
-	for n, name := range names {
-		over := func(value func(round []sample) float64) []float64 {
+	b.WriteString("| target | requests/s | CPU µs | added CPU µs | Postgres µs | p50 ms | p99 ms | MiB | CPU ÷ first | requests/s ÷ first |\n" +
+		"|---|---|---|---|---|---|---|---|---|---|\n")
+	for n := base; n < len(names); n++ {
+		over := func(value func(s, base sample) float64) []float64 {
 			values := make([]float64, len(rounds))
 			for i, round := range rounds {
-				values[i] = value(round)
+				values[i] = value(round[n], round[base])
 			}
 			return values
 		}
-		ratios := over(func(r []sample) float64 { return float64(r[n].cpu) / float64(r[0].cpu) })
-		fmt.Fprintf(&b, "| %s | %.0f | %.1f | %.2f | %.2f | %.3f (%.3f–%.3f) |\n", name,
-			median(over(func(r []sample) float64 { return r[n].rate })),
-			median(over(func(r []sample) float64 { return float64(r[n].cpu) / float64(time.Microsecond) })),
-			median(over(func(r []sample) float64 { return float64(r[n].p50) / float64(time.Millisecond) })),
-			median(over(func(r []sample) float64 { return float64(r[n].p99) / float64(time.Millisecond) })),
-			median(ratios), slices.Min(ratios), slices.Max(ratios))
+		number := func(value func(s, base sample) float64, digits int) string {
+			return fmt.Sprintf("%.*f", digits, median(over(value)))
+		}
+		compared := func(value func(s, base sample) float64, digits int) string {
+			if n == base {
+				return ""
+			}
+			values := over(value)
+			low, high := interval(values)
+			return fmt.Sprintf("%.*f [%.*f, %.*f]", digits, median(values), digits, low, digits, high)
+		}
+		columns := []string{
+			names[n],
+			number(func(s, _ sample) float64 { return s.rate }, 0),
+			number(func(s, _ sample) float64 { return in(time.Microsecond, s.cpu) }, 1),
+			compared(func(s, base sample) float64 { return in(time.Microsecond, s.cpu-base.cpu) }, 1),
+			number(func(s, _ sample) float64 { return in(time.Microsecond, s.postgres) }, 1),
+			number(func(s, _ sample) float64 { return in(time.Millisecond, s.p50) }, 2),
+			number(func(s, _ sample) float64 { return in(time.Millisecond, s.p99) }, 2),
+			number(func(s, _ sample) float64 { return float64(s.resident) / (1 << 20) }, 0),
+			compared(func(s, base sample) float64 { return float64(s.cpu) / float64(base.cpu) }, 3),
+			compared(func(s, base sample) float64 { return s.rate / base.rate }, 3),
+		}
+		b.WriteString("| " + strings.Join(columns, " | ") + " |\n")
 	}
 	return b.String()
 }
+
+// in returns how many units a duration is.
+func in(unit, d time.Duration) float64 { return float64(d) / float64(unit) }
 
 // median returns the median of at least one value.
 func median(values []float64) float64 {
@@ -40,4 +62,21 @@ func median(values []float64) float64 {
 		return values[middle]
 	}
 	return (values[middle-1] + values[middle]) / 2
+}
+
+// interval returns the range that holds the median with a confidence of 95 %,
+// whatever the distribution: as many of the smallest and of the largest values
+// are left out as the binomial distribution allows. Fewer than six values
+// cannot tell as much; their range is that from the smallest to the largest.
+func interval(values []float64) (low, high float64) {
+	values = slices.Sorted(slices.Values(values))
+	n := len(values)
+	term := math.Pow(0.5, float64(n)) // how likely it is that k of n lie below the median
+	out := 0
+	for k, sum := 0, term; sum <= 0.025; k++ {
+		out = k
+		term *= float64(n-k) / float64(k+1)
+		sum += term
+	}
+	return values[out], values[n-1-out]
 }

@@ -1,0 +1,22 @@
+// Command caddy is cmd/caddy with handlers that the bench compares the module
+// with. With BALLAST_MB it holds so much memory for nothing: the larger the
+// heap, the less often Go collects garbage.
+package main
+
+import (
+	"os"
+	"runtime"
+	"strconv"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
+	_ "github.com/seed-4adef13c/caddy-stale-session"
+)
+
+func main() {
+	megabytes, _ := strconv.Atoi(os.Getenv("BALLAST_MB")) // none when it is not set
+	ballast := make([]byte, megabytes<<20)
+	caddycmd.Main()
+	runtime.KeepAlive(ballast)
+}
