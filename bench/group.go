@@ -20,6 +20,7 @@ type group struct {
 // groups are all groups, in the order in which they are measured.
 var groups = []group{
 	{name: "hot", start: (*bed).startHot, bases: []int{0}},
+	{name: "forward", start: (*bed).startForward, bases: []int{0}},
 }
 
 func groupNames() []string {

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+)
+
+// nodeDir is where what runs in Node is.
+const nodeDir = "bench/node"
+
+// installNode installs the packages that package-lock.json names, unless they
+// are already there.
+func installNode(ctx context.Context) error {
+	lock, err := os.Stat(filepath.Join(nodeDir, "package-lock.json"))
+	if err != nil {
+		return err
+	}
+	installed, err := os.Stat(filepath.Join(nodeDir, "node_modules", ".package-lock.json"))
+	if err == nil && installed.ModTime().After(lock.ModTime()) {
+		return nil
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	_, err = runProgram(ctx, nodeDir, "npm", "ci", "--no-audit", "--no-fund")
+	return err
+}
+
+// startForward starts what can stand before an app to check the same sessions.
+func (b *bed) startForward(ctx context.Context) ([]target, error) {
+	if err := installNode(ctx); err != nil {
+		return nil, err
+	}
+	v4 := b.v4.part(0, few)
+	v5, err := writeSessions(filepath.Join(b.dir, "v5"), few, sessionV5)
+	if err != nil {
+		return nil, err
+	}
+	var all []target
+	for _, c := range []struct {
+		target
+		directives, library string
+	}{
+		{target{name: "plain `reverse_proxy`", sessions: v4}, "", ""},
+		{target{name: "`stale_session`", sessions: v4, checks: true, hits: true}, guarded, ""},
+		{target{name: "one query a request, in Go within Caddy", sessions: v4, checks: true}, "bench_query", ""},
+		{target{name: "`forward_auth` to Node, next-auth v4", sessions: v4, checks: true}, "forward_auth", "next-auth"},
+		{target{name: "`forward_auth` to Node, Auth.js v5", sessions: v5, checks: true}, "forward_auth", "@auth/core"},
+	} {
+		t := c.target
+		if c.library != "" {
+			address, service, err := b.startService(ctx, c.library)
+			if err != nil {
+				return nil, err
+			}
+			c.directives += " " + address + " {\n\t\turi /\n\t}"
+			t.processes = append(t.processes, service)
+		}
+		var variables []string
+		if t.hits { // to log every query would cost the others
+			variables = []string{"DATABASE_URL=" + b.loggedDSN()}
+		}
+		base, caddy, err := b.startCaddy(ctx, c.directives, variables...)
+		if err != nil {
+			return nil, err
+		}
+		t.url, t.processes = base+"/admin", append(t.processes, caddy)
+		if err := b.warm(ctx, t); err != nil {
+			return nil, err
+		}
+		all = append(all, t)
+	}
+	return all, nil
+}
+
+// startService starts a service for forward_auth, and returns its address.
+func (b *bed) startService(ctx context.Context, library string) (string, *process, error) {
+	address, err := freeAddress(ctx)
+	if err != nil {
+		return "", nil, err
+	}
+	p, err := b.startServer(ctx, address, []string{"LIBRARY=" + library, "LISTEN=" + address, "NODE_ENV=production"},
+		"node", filepath.Join(nodeDir, "forward-auth.mjs"))
+	return address, p, err
+}
