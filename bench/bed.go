@@ -55,7 +55,14 @@ func (b *bed) start(ctx context.Context) error {
 
 // needed is how many sessions the groups need that are asked for.
 func (b *bed) needed() int {
-	return few
+	n := few
+	if b.options.measures("cold") {
+		n = max(n, b.coldSessions())
+	}
+	if b.options.measures("many") {
+		n = max(n, b.options.Sessions)
+	}
+	return n
 }
 
 // findPostmaster returns the process that is the parent of all of Postgres's.

@@ -20,6 +20,7 @@ type group struct {
 // groups are all groups, in the order in which they are measured.
 var groups = []group{
 	{name: "hot", start: (*bed).startHot, bases: []int{0}},
+	{name: "cold", start: (*bed).startCold, anew: true, bases: []int{0, 1}, connections: coldConnections},
 	{name: "forward", start: (*bed).startForward, bases: []int{0}},
 }
 

@@ -27,6 +27,9 @@ type options struct {
 	caddy, out                             string
 }
 
+// measures tells whether a group is measured.
+func (o options) measures(group string) bool { return o.only == nil || slices.Contains(o.only, group) }
+
 // The thread that starts a process must live as long as that does: see
 // attributes. The main goroutine, which starts all, keeps the main thread.
 func init() { runtime.LockOSThread() }
@@ -75,7 +78,7 @@ func run(ctx context.Context, o options) error {
 	if _, err := os.Stat(o.caddy); err != nil {
 		return fmt.Errorf("%w: build it with `go build -o bin/caddy-bench ./bench/caddy`", err)
 	}
-	r := report{Options: o, Date: time.Now().UTC().Format(time.DateOnly), People: people, Few: few, Groups: map[string]result{}}
+	r := report{Options: o, Date: time.Now().UTC().Format(time.DateOnly), People: people, Few: few, ColdConnections: coldConnections, Groups: map[string]result{}}
 	if o.only == nil {
 		fmt.Println("Go benchmarks …")
 		var err error
@@ -108,7 +111,7 @@ func (b *bed) measureAll(ctx context.Context, r *report) error {
 		return err
 	}
 	for _, g := range groups {
-		if b.options.only != nil && !slices.Contains(b.options.only, g.name) {
+		if !b.options.measures(g.name) {
 			continue
 		}
 		fmt.Printf("Group %s …\n", g.name)

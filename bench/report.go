@@ -13,12 +13,12 @@ var performanceTemplate = template.Must(template.New("performance.md").Parse(per
 
 // report is what docs/performance.md is made of.
 type report struct {
-	Date        string
-	Versions    versions
-	Options     options
-	People, Few int
-	Groups      map[string]result
-	Benchmarks  []benchmark
+	Date                         string
+	Versions                     versions
+	Options                      options
+	People, Few, ColdConnections int
+	Groups                       map[string]result
+	Benchmarks                   []benchmark
 }
 
 // render returns docs/performance.md.

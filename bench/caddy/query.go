@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/json"
@@ -45,13 +46,10 @@ func (q *query) Provision(ctx caddy.Context) error {
 	}
 	config.MaxConns = 4
 	config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement
-	q.pool, err = pgxpool.NewWithConfig(ctx, config)
-	return err
-}
-
-// Cleanup closes the connections.
-func (q *query) Cleanup() error {
-	q.pool.Close()
+	if q.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
+		return err
+	}
+	context.AfterFunc(ctx, q.pool.Close)
 	return nil
 }
 

@@ -1,0 +1,36 @@
+package main
+
+import "context"
+
+// coldConnections are many, as after a start or a deployment.
+const coldConnections = 64
+
+// strict makes the module pass on nothing but a session that it knows to be
+// live, so that a request it could not check does not count as answered.
+const strict = "on_error deny\n\t\trequire_session"
+
+// startCold starts what has seen no session yet.
+func (b *bed) startCold(ctx context.Context) ([]target, error) {
+	var all []target
+	for _, c := range []struct {
+		target
+		directives string
+	}{
+		{target{name: "plain `reverse_proxy`"}, ""},
+		{target{name: "one query a request", checks: true}, "bench_query"},
+		{target{name: "`stale_session`, sessions never seen", checks: true}, guarded + " {\n\t\t" + strict + "\n\t}"},
+	} {
+		base, caddy, err := b.startCaddy(ctx, c.directives)
+		if err != nil {
+			return nil, err
+		}
+		t := c.target
+		t.url, t.processes, t.sessions = base+"/admin", []*process{caddy}, b.v4.part(0, b.coldSessions())
+		all = append(all, t)
+	}
+	return all, nil
+}
+
+// coldSessions is how many sessions a target is asked with in a round, each
+// once.
+func (b *bed) coldSessions() int { return perSecond * (warmUp + b.options.Seconds) }
