@@ -22,6 +22,7 @@ var groups = []group{
 	{name: "hot", start: (*bed).startHot, bases: []int{0}},
 	{name: "cold", start: (*bed).startCold, anew: true, bases: []int{0, 1}, connections: coldConnections},
 	{name: "forward", start: (*bed).startForward, bases: []int{0}},
+	{name: "next", start: (*bed).startNext, bases: []int{0}},
 }
 
 func groupNames() []string {

@@ -12,8 +12,8 @@ import (
 
 // versions says what was measured with what.
 type versions struct {
-	Caddy, Go, Postgres, Wrk string
-	Cores                    int
+	Caddy, Go, Postgres, Wrk, Node string
+	Cores                          int
 }
 
 // versions asks the programs for their versions.
@@ -26,6 +26,9 @@ func (b *bed) versions(ctx context.Context) (versions, error) {
 	wrk, _ := exec.CommandContext(ctx, "wrk", "-v").Output() // it exits with 1
 	if v.Caddy, v.Wrk = word(caddy, 0), strings.TrimPrefix(word(wrk, 1), "debian/"); v.Caddy == "" || v.Wrk == "" {
 		return v, fmt.Errorf("versions that cannot be read: %q, %q", caddy, wrk)
+	}
+	if node, err := exec.CommandContext(ctx, "node", "--version").Output(); err == nil { // not all groups need it
+		v.Node = word(node, 0)
 	}
 	conn, err := pgx.Connect(ctx, b.postgres.DSN("postgres"))
 	if err != nil {

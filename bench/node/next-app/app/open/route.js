@@ -1,0 +1,3 @@
+export { GET } from "../admin/route.js";
+
+export const dynamic = "force-dynamic";
