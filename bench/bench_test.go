@@ -151,6 +151,12 @@ func TestTheTableHoldsMediansAndIsPairedByRounds(t *testing.T) {
 	if got := table(names, rounds, 1); strings.Contains(got, "| plain") || !strings.Contains(got, "| with | 75 | 130.0 |  |") {
 		t.Errorf("compared with the second:\n%s", got)
 	}
+	for _, round := range rounds {
+		round[0].collections = 0.0012
+	}
+	if got := table(names, rounds, 0); !strings.Contains(got, "|  |  | 120.0 |\n") || !strings.Contains(got, "0.500] | 0.0 |\n") {
+		t.Errorf("with collections:\n%s", got)
+	}
 }
 
 func TestThePageHoldsTheGroups(t *testing.T) {

@@ -21,6 +21,7 @@ type group struct {
 var groups = []group{
 	{name: "hot", start: (*bed).startHot, bases: []int{0}},
 	{name: "cold", start: (*bed).startCold, anew: true, bases: []int{0, 1}, connections: coldConnections},
+	{name: "many", start: (*bed).startMany, bases: []int{0, 1}},
 	{name: "forward", start: (*bed).startForward, bases: []int{0}},
 	{name: "next", start: (*bed).startNext, bases: []int{0}},
 }
@@ -40,6 +41,7 @@ type target struct {
 	sessions  sessions   // that it is asked with
 	checks    bool       // whether it refuses a stale session
 	hits      bool       // whether it knows all of its sessions, and hardly asks Postgres
+	collects  bool       // whether its collections of garbage are counted
 }
 
 // guarded is the module with nothing configured but the guarded routes.

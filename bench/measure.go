@@ -16,7 +16,8 @@ type sample struct {
 	rate          float64       // requests a second
 	cpu, postgres time.Duration // of the target's own processes and of Postgres, a request
 	p50, p99      time.Duration
-	resident      int // memory of the target's own processes, in bytes
+	resident      int     // memory of the target's own processes, in bytes
+	collections   float64 // of garbage, a request
 }
 
 // result is what was found about a group.
@@ -108,6 +109,10 @@ func (b *bed) sample(ctx context.Context, g group, t target) (warm load, s sampl
 	if warm, err = b.load(ctx, t.url, first, random, connections, warmUp); err != nil {
 		return warm, s, err
 	}
+	begin, err := t.heap(ctx)
+	if err != nil {
+		return warm, s, err
+	}
 	before, err := b.used(t)
 	if err != nil {
 		return warm, s, err
@@ -120,6 +125,10 @@ func (b *bed) sample(ctx context.Context, g group, t target) (warm load, s sampl
 	if err != nil {
 		return warm, s, err
 	}
+	end, err := t.heap(ctx)
+	if err != nil {
+		return warm, s, err
+	}
 	s = sample{
 		requests: l.Requests,
 		rate:     float64(l.Requests) / (l.Duration / 1e6),
@@ -128,6 +137,8 @@ func (b *bed) sample(ctx context.Context, g group, t target) (warm load, s sampl
 		p50:      time.Duration(l.P50) * time.Microsecond,
 		p99:      time.Duration(l.P99) * time.Microsecond,
 		resident: after.resident,
+		// The last one was made for the count.
+		collections: float64(max(0, end.Collections-begin.Collections-1)) / float64(l.Requests),
 	}
 	return warm, s, nil
 }

@@ -13,8 +13,12 @@ import (
 // it, round by round.
 func table(names []string, rounds [][]sample, base int) string {
 	var b strings.Builder
-	b.WriteString("| target | requests/s | CPU µs | added CPU µs | Postgres µs | p50 ms | p99 ms | MiB | CPU ÷ first | requests/s ÷ first |\n" +
-		"|---|---|---|---|---|---|---|---|---|---|\n")
+	titles := []string{"target", "requests/s", "CPU µs", "added CPU µs", "Postgres µs", "p50 ms", "p99 ms", "MiB", "CPU ÷ first", "requests/s ÷ first"}
+	counted := slices.ContainsFunc(rounds[0], func(s sample) bool { return s.collections > 0 })
+	if counted {
+		titles = append(titles, "collections/100,000")
+	}
+	b.WriteString("| " + strings.Join(titles, " | ") + " |\n" + strings.Repeat("|---", len(titles)) + "|\n")
 	for n := base; n < len(names); n++ {
 		over := func(value func(s, base sample) float64) []float64 {
 			values := make([]float64, len(rounds))
@@ -45,6 +49,9 @@ func table(names []string, rounds [][]sample, base int) string {
 			number(func(s, _ sample) float64 { return float64(s.resident) / (1 << 20) }, 0),
 			compared(func(s, base sample) float64 { return float64(s.cpu) / float64(base.cpu) }, 3),
 			compared(func(s, base sample) float64 { return s.rate / base.rate }, 3),
+		}
+		if counted {
+			columns = append(columns, number(func(s, _ sample) float64 { return s.collections * 100_000 }, 1))
 		}
 		b.WriteString("| " + strings.Join(columns, " | ") + " |\n")
 	}
