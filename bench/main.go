@@ -78,6 +78,11 @@ func run(ctx context.Context, o options) error {
 	if _, err := os.Stat(o.caddy); err != nil {
 		return fmt.Errorf("%w: build it with `go build -o bin/caddy-bench ./bench/caddy`", err)
 	}
+	if o.measures("forward") || o.measures("next") {
+		if err := installNode(ctx); err != nil {
+			return err
+		}
+	}
 	r := report{Options: o, Date: time.Now().UTC().Format(time.DateOnly), People: people, Few: few, ColdConnections: coldConnections, Groups: map[string]result{}}
 	if o.only == nil {
 		fmt.Println("Go benchmarks …")

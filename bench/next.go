@@ -9,9 +9,6 @@ import (
 
 // startNext builds and starts an app whose own middleware checks sessions.
 func (b *bed) startNext(ctx context.Context) ([]target, error) {
-	if err := installNode(ctx); err != nil {
-		return nil, err
-	}
 	next := filepath.Join(nodeDir, "node_modules", "next", "dist", "bin", "next")
 	app := filepath.Join(nodeDir, "next-app")
 	fmt.Println("next build …")

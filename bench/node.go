@@ -30,9 +30,6 @@ func installNode(ctx context.Context) error {
 
 // startForward starts what can stand before an app to check the same sessions.
 func (b *bed) startForward(ctx context.Context) ([]target, error) {
-	if err := installNode(ctx); err != nil {
-		return nil, err
-	}
 	v4 := b.v4.part(0, few)
 	v5, err := writeSessions(filepath.Join(b.dir, "v5"), few, sessionV5)
 	if err != nil {
