@@ -217,8 +217,8 @@ type Cache struct {
 	// without a row are remembered for 5s at most. Default: 30s.
 	TTL caddy.Duration `json:"ttl,omitempty"`
 
-	// How many accounts are held, about. Each takes some 150 bytes as it is
-	// used, and what its tokens say about twice as many. Default: 100000.
+	// How many accounts are held, about. Each takes some 120 bytes when it is
+	// used, and what its token says as many again. Default: 100000.
 	Size int `json:"size,omitempty"`
 }
 

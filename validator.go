@@ -51,7 +51,7 @@ func (v *validator) validate(r *http.Request, x *exchange) {
 	v.reader.Read(r.Header, &x.session)
 	var judgements []verdict.Judgement
 	if len(x.session.Tokens) > 0 {
-		judgements = v.judge(r.Context(), x.session.Tokens, time.Time{}, x.one[:0])
+		judgements = v.judge(r.Context(), x.session.Tokens, x.session.At, time.Time{}, x.one[:0])
 	}
 	x.check = verdict.Whole(&x.session, judgements)
 	x.check.Held = (x.check.Verdict == verdict.Stale || x.check.Dissent != nil) && v.directory.Braking()
@@ -59,7 +59,7 @@ func (v *validator) validate(r *http.Request, x *exchange) {
 
 // judge appends the judgement on each token, by what is known since a time. It
 // takes no longer than v.timeout altogether.
-func (v *validator) judge(ctx context.Context, tokens []session.Token, since time.Time, judgements []verdict.Judgement) []verdict.Judgement {
+func (v *validator) judge(ctx context.Context, tokens []session.Token, now, since time.Time, judgements []verdict.Judgement) []verdict.Judgement {
 	if len(tokens) > 1 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, v.timeout)
@@ -68,17 +68,17 @@ func (v *validator) judge(ctx context.Context, tokens []session.Token, since tim
 	account := accounts.Get().(*directory.Account)
 	defer accounts.Put(account)
 	for i := range tokens {
-		judgements = append(judgements, v.judgeOne(ctx, &tokens[i].Claims, since, account))
+		judgements = append(judgements, v.judgeOne(ctx, &tokens[i].Claims, now, since, account))
 	}
 	return judgements
 }
 
-func (v *validator) judgeOne(ctx context.Context, claims *session.Claims, since time.Time, account *directory.Account) verdict.Judgement {
+func (v *validator) judgeOne(ctx context.Context, claims *session.Claims, now, since time.Time, account *directory.Account) verdict.Judgement {
 	j := verdict.Judgement{Verdict: verdict.Unknown, Subject: claims.Subject}
 	if len(claims.Subject) == 0 {
 		return j
 	}
-	query := directory.Query{Subject: claims.Subject, Now: time.Now(), Since: since}
+	query := directory.Query{Subject: claims.Subject, Now: now, Since: since}
 	source, err := v.directory.Lookup(ctx, query, account)
 	if err != nil { // the directory has logged it
 		return j
@@ -108,7 +108,7 @@ func (v *validator) stale(r *http.Request, tokens []session.Token, since time.Ti
 	if len(tokens) == 0 {
 		return nil
 	}
-	for _, j := range v.judge(r.Context(), tokens, since, nil) {
+	for _, j := range v.judge(r.Context(), tokens, time.Now(), since, nil) {
 		if j.Verdict == verdict.Stale && !v.directory.Braking() {
 			return &j
 		}
@@ -317,9 +317,8 @@ func (h *Handler) acquireReader(env environment.Environment) (*session.Reader, e
 	})
 }
 
-// tokenBytes is the room for what tokens say, for each account: a session that
-// is renewed has several.
-const tokenBytes = 320
+// tokenBytes is the room for what tokens say, for each account.
+const tokenBytes = 160
 
 // readKeys reads the public keys of a PEM file.
 func readKeys(env environment.Environment, file string) ([]byte, []crypto.PublicKey, error) {

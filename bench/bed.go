@@ -59,6 +59,9 @@ func (b *bed) needed() int {
 	if b.options.measures("cold") {
 		n = max(n, b.coldSessions())
 	}
+	if b.options.measures("notice") {
+		n = max(n, noticeHot)
+	}
 	if b.options.measures("many") {
 		n = max(n, b.options.Sessions)
 	}

@@ -31,7 +31,7 @@ func groupNames() []string {
 	for i, g := range groups {
 		names[i] = g.name
 	}
-	return names
+	return append(names, "notice")
 }
 
 // target is a URL that is measured, and the processes that answer it.

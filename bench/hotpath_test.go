@@ -82,6 +82,13 @@ func v5Session(b *testing.B, subject string) string {
 	return made
 }
 
+// nothing is a handler that does nothing.
+type nothing struct{}
+
+func (nothing) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	return next.ServeHTTP(w, r)
+}
+
 // BenchmarkHotPath is the whole handler, from the Cookie field to the verdict
 // and to the next handler or the answer, with the account in the cache.
 func BenchmarkHotPath(b *testing.B) {
@@ -91,19 +98,31 @@ func BenchmarkHotPath(b *testing.B) {
 		name, path, cookie string
 		verdict            verdict.Verdict // none when nothing is checked
 		passes             bool
+		alone              bool // without the module
 	}{
-		{"unmatched route", "/page", v4Session(b, live), "", true},
-		{"no session", "/admin", "theme=dark", verdict.Anonymous, true},
-		{"v4 live", "/admin", v4Session(b, live), verdict.Live, true},
-		{"v5 live", "/admin", v5Session(b, live), verdict.Live, true},
-		{"scrubbed stale", "/api/auth/session", v4Session(b, gone), verdict.Stale, true},
-		{"guarded stale", "/admin", v4Session(b, gone), verdict.Stale, false},
+		{"the request alone", "/admin", v4Session(b, live), "", true, true},
+		{"unmatched route", "/page", v4Session(b, live), "", true, false},
+		{"no session", "/admin", "theme=dark", verdict.Anonymous, true, false},
+		{"v4 live", "/admin", v4Session(b, live), verdict.Live, true, false},
+		{"v5 live", "/admin", v5Session(b, live), verdict.Live, true, false},
+		{"scrubbed stale", "/api/auth/session", v4Session(b, gone), verdict.Stale, true, false},
+		{"guarded stale", "/admin", v4Session(b, gone), verdict.Stale, false, false},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			w := &answerless{header: http.Header{}}
-			replacer := caddy.NewReplacer()
-			r := caddyhttp.PrepareRequest(httptest.NewRequestWithContext(context.Background(), http.MethodGet, c.path, http.NoBody), replacer, w, nil)
+			prepared := caddyhttp.PrepareRequest(httptest.NewRequestWithContext(context.Background(), http.MethodGet, c.path, http.NoBody), caddy.NewReplacer(), w, nil)
+			var replacer *caddy.Replacer
+			// A request has a replacer of its own, with a source of Caddy's.
+			request := func() *http.Request {
+				replacer = caddy.NewReplacer()
+				replacer.Map(func(string) (any, bool) { return nil, false })
+				return prepared.WithContext(context.WithValue(prepared.Context(), caddy.ReplacerCtxKey, replacer))
+			}
 			cookies := []string{c.cookie}
+			handler := handler
+			if c.alone {
+				handler = caddyhttp.MiddlewareHandler(nothing{})
+			}
 			passed := false
 			next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
 				passed = true
@@ -113,6 +132,7 @@ func BenchmarkHotPath(b *testing.B) {
 			serve := func() {
 				passed = false
 				clear(w.header)
+				r := request()
 				r.Header["Cookie"] = cookies
 				if err := handler.ServeHTTP(w, r, next); err != nil {
 					b.Fatal(err)

@@ -127,5 +127,15 @@ func (b *bed) measureAll(ctx context.Context, r *report) error {
 		fmt.Println("\n" + found.String())
 		r.Groups[g.name] = found
 	}
+	if !b.options.measures("notice") {
+		return nil
+	}
+	fmt.Println("Changes that are noticed …")
+	found, err := b.measureNoticing(ctx)
+	if err != nil {
+		return fmt.Errorf("notice: %w", err)
+	}
+	fmt.Println(found)
+	r.Noticing = &found
 	return nil
 }
