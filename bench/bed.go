@@ -46,7 +46,7 @@ func (b *bed) start(ctx context.Context) error {
 	if b.postmaster, err = b.findPostmaster(ctx); err != nil {
 		return err
 	}
-	if b.v4, err = writeSessions(filepath.Join(b.dir, "v4"), b.needed(), session); err != nil {
+	if b.v4, err = writeSessions(filepath.Join(b.dir, "v4"), b.needed(), sessionV4); err != nil {
 		return err
 	}
 	b.app, err = b.startApp(ctx)

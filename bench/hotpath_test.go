@@ -66,7 +66,7 @@ func (a *answerless) WriteHeader(status int)         { a.status = status }
 
 func v4Session(b *testing.B, subject string) string {
 	b.Helper()
-	made, err := session(subject)
+	made, err := sessionV4(subject)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -48,9 +48,9 @@ func newDatabase(ctx context.Context, people int) (*pgtest.Server, error) {
 	)
 }
 
-// session returns the Cookie field of somebody who signed in an hour ago to an
+// sessionV4 returns the Cookie field of somebody who signed in an hour ago to an
 // app with NextAuth v4.
-func session(subject string) (string, error) {
+func sessionV4(subject string) (string, error) {
 	token, err := mint.V4(secret, claims(subject))
 	return "theme=dark; " + cookieV4 + "=" + token, err
 }
