@@ -115,12 +115,18 @@ func (b *bed) startCaddy(ctx context.Context, directives string, variables ...st
 	}
 	text := fmt.Sprintf("{\n\tadmin off\n\tpersist_config off\n\tauto_https off\n\tskip_install_trust\n\tgrace_period 1s\n}\nhttp://%s {\n\t%s\n\treverse_proxy %s\n}\n",
 		address, directives, b.app)
-	file := filepath.Join(b.dir, fmt.Sprintf("%d.Caddyfile", len(b.processes)))
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+	file, err := b.write(fmt.Sprintf("%d.Caddyfile", len(b.processes)), text)
+	if err != nil {
 		return "", nil, err
 	}
 	p, err := b.startServer(ctx, address, variables, b.options.caddy, "run", "--config", file, "--adapter", "caddyfile")
 	return "http://" + address, p, err
+}
+
+// write writes a file, and returns its path.
+func (b *bed) write(name, text string) (string, error) {
+	file := filepath.Join(b.dir, name)
+	return file, os.WriteFile(file, []byte(text), 0o600)
 }
 
 // startServer starts a program, and waits until it answers at an address.

@@ -24,6 +24,7 @@ import (
 type options struct {
 	Rounds, Seconds, Connections, Sessions int
 	only                                   []string
+	soak                                   time.Duration
 	caddy, out                             string
 }
 
@@ -49,6 +50,7 @@ func main() {
 		}
 		return nil
 	})
+	flag.DurationVar(&o.soak, "soak", 0, "instead of measuring, put a load on Caddy for that long, with users who come and go, reloads and killed connections, and check each verdict")
 	flag.StringVar(&o.caddy, "caddy", "bin/caddy-bench", "the Caddy to measure, built from bench/caddy")
 	flag.StringVar(&o.out, "out", "docs/performance.md", "the file to write")
 	upstream := flag.Bool("upstream", false, "be the app behind Caddy (for the bench's own use)")
@@ -60,6 +62,13 @@ func main() {
 		err = serveApp(ctx)
 	case min(o.Rounds, o.Seconds, o.Connections, o.Sessions) < 1:
 		err = errors.New("-rounds, -seconds, -connections and -sessions are at least 1")
+	case o.soak > 0:
+		o.only = []string{"soak"}
+		b := &bed{options: o}
+		if err = b.start(ctx); err == nil {
+			err = b.soak(ctx, o.soak)
+		}
+		err = errors.Join(err, b.close())
 	default:
 		err = run(ctx, o)
 	}

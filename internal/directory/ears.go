@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -46,21 +48,23 @@ const (
 // ears listen for notifications on the connection of a watch.
 type ears struct {
 	w         *watch
+	every     time.Duration // how often the channel is tried
 	listening bool
 	triggers  bool
-	echo      string    // that was sent and has not come back
-	sent      time.Time // when
-	arrive    bool      // the last echo came back
+	echo      string      // that was sent and has not come back
+	sent      time.Time   // when
+	by        chan string // the transaction that has sent it
+	arrive    bool        // the last echo came back
 
 	hearing atomic.Int32
 	heard   atomic.Uint64
 }
 
-func (e *ears) of(w *watch) { e.w = w }
+func (e *ears) of(w *watch) { e.w, e.every = w, echoEvery }
 
 // open begins to listen.
 func (e *ears) open(conn *pgx.Conn) error {
-	e.listening, e.arrive, e.echo, e.sent = false, false, "", time.Time{}
+	e.listening, e.arrive, e.echo, e.sent, e.by = false, false, "", time.Time{}, nil
 	e.hearing.Store(int32(deaf))
 	err := e.w.ask(func(ctx context.Context) error {
 		_, err := conn.Exec(ctx, "listen "+channel)
@@ -128,17 +132,49 @@ func (e *ears) try() {
 		e.echo, e.arrive = "", false
 		e.conclude()
 	}
-	if now.Sub(e.sent) < echoEvery {
+	if now.Sub(e.sent) < e.every {
 		return
 	}
-	e.echo, e.sent = rand.Text(), now
+	by := make(chan string, 1)
+	e.echo, e.sent, e.by = rand.Text(), now, by
 	payload, _ := json.Marshal(notification{Echo: e.echo}) // a text is always JSON
 	e.w.p.background(func() {
 		ctx, cancel := context.WithTimeout(e.w.p.running, queryTimeout)
 		defer cancel()
+		var transaction string
 		// If it fails, no echo comes back.
-		_, _ = e.w.p.pool.Exec(ctx, "select pg_notify($1, $2)", channel, string(payload))
+		_ = e.w.p.pool.QueryRow(ctx, "select pg_current_xact_id()::text from pg_notify($1, $2)", channel, string(payload)).Scan(&transaction)
+		by <- transaction
 	})
+}
+
+// explains tells whether the gate has changed by nothing but the transaction
+// that has sent the last echo.
+func (e *ears) explains(before, after string) bool {
+	if e.by == nil {
+		return false
+	}
+	transaction := <-e.by // which comes within queryTimeout
+	e.by = nil
+	return transaction != "" && after == withTransaction(before, transaction)
+}
+
+// withTransaction is the gate of a primary once a transaction is done, and
+// nothing else, empty when that is not the next one to begin. A snapshot is
+// xmin:xmax:xip, where xmax is the next, and xip are those under way.
+func withTransaction(gate, transaction string) string {
+	kind, rest, _ := strings.Cut(gate, " ")
+	snapshot, started, _ := strings.Cut(rest, " ")
+	parts := strings.Split(snapshot, ":")
+	n, err := strconv.ParseUint(transaction, 10, 64)
+	if err != nil || len(parts) != 3 || parts[1] != transaction {
+		return ""
+	}
+	next := strconv.FormatUint(n+1, 10)
+	if parts[1] = next; parts[2] == "" {
+		parts[0] = next
+	}
+	return kind + " " + strings.Join(parts, ":") + " " + started
 }
 
 // know takes note of whether there are triggers.

@@ -210,6 +210,9 @@ func (w *watch) poll(conn *pgx.Conn) error {
 		return err
 	}
 	now := w.p.instant(w.p.now())
+	if gate != w.gate && w.ears.explains(w.gate, gate) {
+		w.gate = gate
+	}
 	if gate != w.gate {
 		// What is looked up from now on is not older than the gate.
 		w.quiet.Store(int64(now))

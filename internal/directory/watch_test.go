@@ -62,18 +62,20 @@ func TestWithoutAChangeNothingIsAskedFor(t *testing.T) {
 	if err := s.Exec(t.Context(), "postgres", oneUser); err != nil {
 		t.Fatal(err)
 	}
-	p := watched(t, s.DSN("postgres"), Config{})
+	p, _ := open(t, s.DSN("postgres"), Config{Poll: quickly, TTL: time.Hour})
+	p.watch.ears.every = 5 * quickly // what it does itself is no change
 	lookup(t, p, "live")
 	within(t, "the account is known to hold", func() bool {
+		lookup(t, p, "live")
 		var a Account
 		return p.accounts.get([]byte("live"), p.now(), &a) && p.watch.holds(&a) && p.watch.behind.Load() == 0 && hearing(p.watch.ears.hearing.Load()) == untold
 	})
-	before, polls := strings.Count(s.Log(), "with ordinality"), strings.Count(s.Log(), "pg_current_snapshot")
-	within(t, "the database is polled ten times", func() bool {
+	before, echoes := strings.Count(s.Log(), "with ordinality"), strings.Count(s.Log(), "pg_notify")
+	within(t, "the channel is tried ten times", func() bool {
 		if _, source, err := ask(p, "live", time.Time{}); err != nil || source != FromCache {
 			t.Errorf("%s, %v", source, err)
 		}
-		return strings.Count(s.Log(), "pg_current_snapshot") > polls+10
+		return strings.Count(s.Log(), "pg_notify") > echoes+10
 	})
 	if after := strings.Count(s.Log(), "with ordinality"); after != before {
 		t.Errorf("%d lookups", after-before)
@@ -333,6 +335,21 @@ func TestWindowsOfRecentUse(t *testing.T) {
 		}
 		if got := fmt.Sprint(r.list(c.window)); got != c.want {
 			t.Errorf("in %d: %s, want %s", c.window, got, c.want)
+		}
+	}
+}
+
+func TestTheGateThatATransactionLeaves(t *testing.T) {
+	for _, c := range []struct{ gate, transaction, want string }{
+		{"primary 100:100: 2026-11-23 10:00:00+00", "100", "primary 101:101: 2026-11-23 10:00:00+00"},
+		{"primary 90:100:90,95 2026-11-23", "100", "primary 90:101:90,95 2026-11-23"},
+		{"primary 100:100: 2026", "101", ""}, // another one came first
+		{"primary 100:100: 2026", "", ""},
+		{"standby 0/3000060 2026", "100", ""},
+		{"", "1", ""},
+	} {
+		if got := withTransaction(c.gate, c.transaction); got != c.want {
+			t.Errorf("after %s, %q is %q, want %q", c.transaction, c.gate, got, c.want)
 		}
 	}
 }

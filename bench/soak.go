@@ -1,0 +1,267 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
+)
+
+// What a soak does at a time.
+const (
+	soakUsers   = 2000
+	soakReload  = 10 * time.Second
+	soakKill    = 7 * time.Second
+	soakMeasure = 15 * time.Second
+	// soakBound is how long after a change a verdict may still be that of
+	// before: a poll, and what a busy machine needs.
+	soakBound = poll + 2*time.Second
+)
+
+// soaked is a user, as the database has it.
+type soaked struct {
+	session string
+	mu      sync.Mutex
+	exists  bool
+	since   time.Time // the acknowledgement of the last change
+	busy    bool      // a change is under way
+}
+
+// state returns what the database has held since when.
+func (u *soaked) state() (exists bool, since time.Time, busy bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.exists, u.since, u.busy
+}
+
+// soak runs Caddy with the module under load for some time, while users are
+// deleted and come back, the configuration is reloaded, and the connections of
+// the watch are killed. Each answer is held against what the database has held
+// since long enough before the request.
+func (b *bed) soak(ctx context.Context, d time.Duration) error {
+	ctx, stop := context.WithTimeout(ctx, d)
+	defer stop()
+	s := &soaking{bed: b, users: make([]soaked, soakUsers)}
+	for i := range s.users {
+		made, err := sessionV4(subject(i))
+		if err != nil {
+			return err
+		}
+		s.users[i].session, s.users[i].exists = made, true
+	}
+	if err := s.start(ctx); err != nil {
+		return err
+	}
+	work, ctx := errgroup.WithContext(ctx)
+	for range 8 {
+		work.Go(func() error { return s.ask(ctx) })
+	}
+	for lane := range 2 {
+		work.Go(func() error { return s.change(ctx, lane) })
+	}
+	work.Go(func() error { return s.every(ctx, soakReload, s.reload) })
+	work.Go(func() error { return s.every(ctx, soakKill, s.kill) })
+	work.Go(func() error { return s.every(ctx, soakMeasure, s.measure) })
+	err := work.Wait()
+	fmt.Printf("%d requests, %d changes, %d reloads, %d connections of the watch killed, %d connections broken: %d live sessions ended, %d stale ones admitted\n",
+		s.requests.Load(), s.changes.Load(), s.reloads.Load(), s.kills.Load(), s.broken.Load(), s.ended.Load(), s.admitted.Load())
+	if err == nil && s.ended.Load()+s.admitted.Load() > 0 {
+		err = errors.New("there were wrong verdicts")
+	}
+	return errors.Join(err, s.flat())
+}
+
+// soaking is a soak that is under way.
+type soaking struct {
+	bed           *bed
+	users         []soaked
+	caddy         *process
+	url, admin    string
+	config        string
+	heaps, counts []int // live memory and goroutines, in order
+
+	requests, changes, reloads, kills, broken, ended, admitted atomic.Int64
+}
+
+// start starts Caddy, with an admin endpoint.
+func (s *soaking) start(ctx context.Context) error {
+	address, err := freeAddress(ctx)
+	if err != nil {
+		return err
+	}
+	if s.admin, err = freeAddress(ctx); err != nil {
+		return err
+	}
+	s.url = "http://" + address + "/admin"
+	s.config = fmt.Sprintf("{\n\tadmin %s\n\tpersist_config off\n\tauto_https off\n\tskip_install_trust\n\tgrace_period 5s\n\tlog {\n\t\tlevel ERROR\n\t}\n}\nhttp://%s {\n\theader X-Reload 0\n\tbench_memory %s\n\t%s\n\treverse_proxy %s\n}\n",
+		s.admin, address, collectAt, guarded, s.bed.app)
+	file, err := s.bed.write("soak.Caddyfile", s.config)
+	if err != nil {
+		return err
+	}
+	s.caddy, err = s.bed.startServer(ctx, address, nil, s.bed.options.caddy, "run", "--config", file, "--adapter", "caddyfile")
+	return err
+}
+
+// every does something again and again.
+func (s *soaking) every(ctx context.Context, d time.Duration, do func(context.Context) error) error {
+	ticker := time.NewTicker(d)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			if err := do(ctx); err != nil && ctx.Err() == nil {
+				return err
+			}
+		}
+	}
+}
+
+// ask asks for users at random, and checks the answers.
+func (s *soaking) ask(ctx context.Context) error {
+	for ctx.Err() == nil {
+		u := &s.users[rand.IntN(len(s.users))]
+		before, since, busy := u.state()
+		began := time.Now()
+		status, _, err := ask(ctx, s.url, u.session)
+		if err != nil { // a reload breaks some
+			s.broken.Add(1)
+			continue
+		}
+		s.requests.Add(1)
+		after, same, changing := u.state()
+		settled := !busy && !changing && before == after && since.Equal(same) && began.Sub(since) > soakBound
+		switch {
+		case status != http.StatusOK && status != http.StatusUnauthorized:
+			return fmt.Errorf("status %d", status)
+		case settled && before && status != http.StatusOK:
+			s.ended.Add(1)
+		case settled && !before && status == http.StatusOK:
+			s.admitted.Add(1)
+		}
+	}
+	return nil
+}
+
+// change deletes users and lets them come back. Half of them are never touched.
+func (s *soaking) change(ctx context.Context, lane int) error {
+	conn, err := pgx.Connect(ctx, s.bed.postgres.DSN("postgres"))
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	for ctx.Err() == nil {
+		n := rand.IntN(len(s.users)/4)*4 + 2*lane
+		u := &s.users[n]
+		u.mu.Lock()
+		u.busy = true
+		u.mu.Unlock()
+		if u.exists {
+			_, err = conn.Exec(ctx, `delete from "User" where id = $1`, subject(n))
+		} else {
+			_, err = conn.Exec(ctx, `insert into "User" (id, email) values ($1, $1)`, subject(n))
+		}
+		if err != nil {
+			break
+		}
+		u.mu.Lock()
+		u.exists, u.since, u.busy = !u.exists, time.Now(), false
+		u.mu.Unlock()
+		s.changes.Add(1)
+		select {
+		case <-ctx.Done():
+		case <-time.After(rand.N(20 * time.Millisecond)):
+		}
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func (s *soaking) reload(ctx context.Context) error {
+	n := s.reloads.Add(1)
+	config := strings.Replace(s.config, "X-Reload 0", "X-Reload "+strconv.FormatInt(n, 10), 1)
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+s.admin+"/load", strings.NewReader(config))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "text/caddyfile")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(response.Body)
+		return fmt.Errorf("a reload: %d %s", response.StatusCode, bytes.TrimSpace(text))
+	}
+	return nil
+}
+
+// kill ends the connection of the watch.
+func (s *soaking) kill(ctx context.Context) error {
+	s.kills.Add(1)
+	return s.bed.postgres.Exec(ctx, "postgres", `select pg_terminate_backend(pid) from pg_stat_activity where query like '%pg_current_snapshot%' and pid <> pg_backend_pid()`)
+}
+
+var goroutines = regexp.MustCompile(`goroutine profile: total (\d+)`)
+
+// measure takes down the memory and the goroutines of Caddy.
+func (s *soaking) measure(ctx context.Context) error {
+	h, err := target{url: s.url, collects: true}.heap(ctx)
+	if err != nil {
+		return err
+	}
+	_, text, err := ask(ctx, "http://"+s.admin+"/debug/pprof/goroutine?debug=1", "")
+	if err != nil {
+		return err
+	}
+	match := goroutines.FindStringSubmatch(text)
+	if match == nil {
+		return errors.New("the admin endpoint does not tell the goroutines")
+	}
+	count, err := strconv.Atoi(match[1])
+	s.heaps, s.counts = append(s.heaps, h.Live), append(s.counts, count)
+	fmt.Printf("%8d requests  %6.1f MiB live  %4d goroutines\n", s.requests.Load(), float64(h.Live)/(1<<20), count)
+	return err
+}
+
+// flat is an error when memory or goroutines have grown from the second
+// quarter of the time to the last one, by more than they vary.
+func (s *soaking) flat() error {
+	quarter := len(s.heaps) / 4
+	if quarter == 0 {
+		return errors.New("the soak was too short to tell whether memory is flat")
+	}
+	for name, values := range map[string][]int{"live memory": s.heaps, "the number of goroutines": s.counts} {
+		early, late := mean(values[quarter:2*quarter]), mean(values[len(values)-quarter:])
+		fmt.Printf("%s: %.0f early, %.0f late\n", name, early, late)
+		if late > early*1.2 {
+			return fmt.Errorf("%s has grown", name)
+		}
+	}
+	return nil
+}
+
+func mean(values []int) float64 {
+	sum := 0
+	for _, v := range values {
+		sum += v
+	}
+	return float64(sum) / float64(len(values))
+}
