@@ -210,7 +210,7 @@ func (w *watch) poll(conn *pgx.Conn) error {
 		return err
 	}
 	now := w.p.instant(w.p.now())
-	if gate != w.gate && w.ears.explains(w.gate, gate) {
+	if w.gate != "" && gate != w.gate && w.ears.explains(w.gate, gate) {
 		w.gate = gate
 	}
 	if gate != w.gate {

@@ -89,9 +89,9 @@ type browser struct {
 
 // do sends a request with the cookies of the moment, and keeps those of the
 // response.
-func (b *browser) do(method, path string, form url.Values, hold bool) (int, string) {
+func (b *browser) do(method, path string, form url.Values) (int, string) {
 	b.t.Helper()
-	status, header, body := b.send(method, path, form, hold)
+	status, header, body := b.send(method, path, form, false)
 	b.keep(header)
 	return status, body
 }
@@ -146,7 +146,7 @@ func (b *browser) session() bool {
 // subject is whose session the app sees on a guarded route; empty for nobody.
 func (b *browser) subject() (status int, subject string) {
 	b.t.Helper()
-	status, body := b.do(http.MethodGet, "/admin", nil, false)
+	status, body := b.do(http.MethodGet, "/admin", nil)
 	var said struct{ Subject string }
 	if status == http.StatusOK {
 		if err := json.Unmarshal([]byte(body), &said); err != nil {
@@ -159,12 +159,12 @@ func (b *browser) subject() (status int, subject string) {
 // signIn signs in by the library's own form.
 func (b *browser) signIn(id string) {
 	b.t.Helper()
-	_, body := b.do(http.MethodGet, "/api/auth/csrf", nil, false)
+	_, body := b.do(http.MethodGet, "/api/auth/csrf", nil)
 	var csrf struct{ CsrfToken string }
 	if err := json.Unmarshal([]byte(body), &csrf); err != nil {
 		b.t.Fatalf("%v: %s", err, body)
 	}
-	status, body := b.do(http.MethodPost, "/api/auth/callback/credentials", url.Values{"csrfToken": {csrf.CsrfToken}, "id": {id}, "callbackUrl": {b.base}}, false)
+	status, body := b.do(http.MethodPost, "/api/auth/callback/credentials", url.Values{"csrfToken": {csrf.CsrfToken}, "id": {id}, "callbackUrl": {b.base}})
 	if !b.session() {
 		b.t.Fatalf("signing in: status %d, %s", status, body)
 	}
@@ -271,7 +271,7 @@ func TestNoOrderOfPollsAndChangesRenewsAStaleSession(t *testing.T) {
 							b.keep(<-held)
 						default:
 							before := b.jar[library.cookie]
-							b.do(http.MethodGet, "/api/auth/session", nil, false)
+							b.do(http.MethodGet, "/api/auth/session", nil)
 							if after := b.jar[library.cookie]; after != "" && after != before {
 								renewed++
 							}
@@ -285,7 +285,7 @@ func TestNoOrderOfPollsAndChangesRenewsAStaleSession(t *testing.T) {
 					if b.session() {
 						t.Errorf("%s: after its refusal the browser still has a session", history)
 					}
-					b.do(http.MethodGet, "/api/auth/session", nil, false)
+					b.do(http.MethodGet, "/api/auth/session", nil)
 					if b.session() {
 						t.Errorf("%s: a further poll brings a session", history)
 					}
@@ -339,7 +339,7 @@ func TestASessionThatWasRenewedWithinTheLeewayIsTheExceptionOfIat(t *testing.T) 
 					t.Fatal(err)
 				}
 				b := &browser{t: t, base: base, jar: map[string]string{library.cookie: token}}
-				b.do(http.MethodGet, "/api/auth/session", nil, false) // iat is of now
+				b.do(http.MethodGet, "/api/auth/session", nil) // iat is of now
 				if err := server.Exec(t.Context(), name, `delete from "User"`, `insert into "User" values (1, 'bob@example.com', now())`); err != nil {
 					t.Fatal(err)
 				}

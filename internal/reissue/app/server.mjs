@@ -1,9 +1,12 @@
 // An app with the real handlers of NextAuth v4 or Auth.js v5 (VARIANT=v4, v5):
 // JWT sessions, sign-in by id, users in Postgres (DATABASE_URL). It prints the
 // address that it listens on.
+import { webcrypto } from "node:crypto"
 import { createServer } from "node:http"
 import { parse } from "cookie"
 import pg from "pg"
+
+globalThis.crypto ??= webcrypto // Node 18 has it without a name; Auth.js v5 needs the name
 
 const { VARIANT, DATABASE_URL, AUTH_SECRET: secret } = process.env
 const pool = new pg.Pool({ connectionString: DATABASE_URL, max: 2 })
