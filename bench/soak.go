@@ -105,7 +105,9 @@ func (s *soaking) start(ctx context.Context) error {
 		return err
 	}
 	s.url = "http://" + address + "/admin"
-	s.config = fmt.Sprintf("{\n\tadmin %s\n\tpersist_config off\n\tauto_https off\n\tskip_install_trust\n\tgrace_period 5s\n\tlog {\n\t\tlevel ERROR\n\t}\n}\nhttp://%s {\n\theader X-Reload 0\n\tbench_memory %s\n\t%s\n\treverse_proxy %s\n}\n",
+	// After a reload Caddy keeps idle connections of the old proxy to the app,
+	// two goroutines each, for two minutes by default.
+	s.config = fmt.Sprintf("{\n\tadmin %s\n\tpersist_config off\n\tauto_https off\n\tskip_install_trust\n\tgrace_period 5s\n\tlog {\n\t\tlevel ERROR\n\t}\n}\nhttp://%s {\n\theader X-Reload 0\n\tbench_memory %s\n\t%s\n\treverse_proxy %s {\n\t\ttransport http {\n\t\t\tkeepalive 2s\n\t\t}\n\t}\n}\n",
 		s.admin, address, collectAt, guarded, s.bed.app)
 	file, err := s.bed.write("soak.Caddyfile", s.config)
 	if err != nil {
