@@ -31,7 +31,7 @@ func groupNames() []string {
 	for i, g := range groups {
 		names[i] = g.name
 	}
-	return append(names, "notice")
+	return append(names, "batching", "notice")
 }
 
 // target is a URL that is measured, and the processes that answer it.

@@ -136,6 +136,13 @@ func (b *bed) measureAll(ctx context.Context, r *report) error {
 		fmt.Println("\n" + found.String())
 		r.Groups[g.name] = found
 	}
+	if b.options.measures("batching") {
+		fmt.Println("Lookups that are joined …")
+		if r.Batching, err = b.measureBatching(ctx); err != nil {
+			return fmt.Errorf("batching: %w", err)
+		}
+		fmt.Println("\n" + r.Batching)
+	}
 	if !b.options.measures("notice") {
 		return nil
 	}

@@ -18,6 +18,7 @@ type report struct {
 	Options                      options
 	People, Few, ColdConnections int
 	Groups                       map[string]result
+	Batching                     string // a table
 	Noticing                     *noticing
 	Benchmarks                   []benchmark
 }
