@@ -31,7 +31,7 @@ func groupNames() []string {
 	for i, g := range groups {
 		names[i] = g.name
 	}
-	return append(names, "batching", "notice")
+	return append(names, "batching", "writers", "notice")
 }
 
 // target is a URL that is measured, and the processes that answer it.

@@ -143,6 +143,13 @@ func (b *bed) measureAll(ctx context.Context, r *report) error {
 		}
 		fmt.Println("\n" + r.Batching)
 	}
+	if b.options.measures("writers") {
+		fmt.Println("What triggers cost writers …")
+		if r.Writers, err = b.measureWriters(ctx); err != nil {
+			return fmt.Errorf("writers: %w", err)
+		}
+		fmt.Println("\n" + r.Writers)
+	}
 	if !b.options.measures("notice") {
 		return nil
 	}

@@ -18,7 +18,7 @@ type report struct {
 	Options                      options
 	People, Few, ColdConnections int
 	Groups                       map[string]result
-	Batching                     string // a table
+	Batching, Writers            string // tables
 	Noticing                     *noticing
 	Benchmarks                   []benchmark
 }
