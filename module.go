@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/seed-4adef13c/caddy-stale-session/internal/admin"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/answer"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/command"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
@@ -29,6 +30,7 @@ import (
 func init() {
 	caddy.RegisterModule(Handler{})
 	command.Register(directoriesOf)
+	admin.Register(running)
 }
 
 // Handler ends stale sessions: sessions whose user was deleted, disabled or

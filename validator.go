@@ -232,6 +232,16 @@ var (
 	keySets     = caddy.NewUsagePool()
 )
 
+// running returns the directories in use.
+func running() []*directory.Postgres {
+	var all []*directory.Postgres
+	directories.Range(func(_, value any) bool {
+		all = append(all, value.(shared[*directory.Postgres]).value)
+		return true
+	})
+	return all
+}
+
 // shared is a value of the pools above.
 type shared[T any] struct {
 	value T

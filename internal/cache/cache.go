@@ -14,6 +14,8 @@ import (
 type Cache struct {
 	entries *freecache.Cache
 	clock   clock
+	// What was counted before it was cleared.
+	hits, misses, evictions atomic.Int64
 }
 
 // clock is the time that a cache goes by: that of its last use.
@@ -55,6 +57,16 @@ func (c *Cache) Set(key, value []byte, now time.Time, life time.Duration) {
 // Delete removes a key.
 func (c *Cache) Delete(key []byte) { c.entries.Del(key) }
 
+// Clear removes all keys, and returns how many there were.
+func (c *Cache) Clear() int64 {
+	s := c.Stats()
+	c.entries.Clear() // which begins to count anew
+	c.hits.Store(s.Hits)
+	c.misses.Store(s.Misses)
+	c.evictions.Store(s.Evictions)
+	return s.Entries
+}
+
 // Stats says how a cache is used.
 type Stats struct {
 	// Entries is how many there are.
@@ -67,5 +79,10 @@ type Stats struct {
 
 // Stats returns the figures of the cache since it was made.
 func (c *Cache) Stats() Stats {
-	return Stats{c.entries.EntryCount(), c.entries.HitCount(), c.entries.MissCount(), c.entries.EvacuateCount()}
+	return Stats{
+		Entries:   c.entries.EntryCount(),
+		Hits:      c.hits.Load() + c.entries.HitCount(),
+		Misses:    c.misses.Load() + c.entries.MissCount(),
+		Evictions: c.evictions.Load() + c.entries.EvacuateCount(),
+	}
 }

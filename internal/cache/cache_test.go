@@ -86,3 +86,18 @@ func TestManyUseItAtATime(t *testing.T) {
 	}
 	all.Wait()
 }
+
+func TestAClearedCacheGoesOnCounting(t *testing.T) {
+	c, now := New(1), time.Now()
+	c.Set([]byte("k"), []byte("v"), now, time.Hour)
+	_, _ = c.Get([]byte("k"), nil, now)
+	if n := c.Clear(); n != 1 {
+		t.Errorf("%d were there", n)
+	}
+	if _, found := c.Get([]byte("k"), nil, now); found {
+		t.Error("it is still there")
+	}
+	if s := c.Stats(); s != (Stats{Hits: 1, Misses: 1}) {
+		t.Errorf("%+v", s)
+	}
+}

@@ -110,3 +110,9 @@ func (c *accounts) dropAll(now instant) {
 		s.mu.Unlock()
 	}
 }
+
+// flush forgets all accounts, and returns how many there were.
+func (c *accounts) flush(now instant) int64 {
+	c.dropAll(now)
+	return c.cache.Clear()
+}

@@ -117,6 +117,10 @@ func (p *Postgres) openPools() error {
 	return err
 }
 
+// Flush forgets all accounts, so that each is looked up again, and returns how
+// many there were.
+func (p *Postgres) Flush() int64 { return p.accounts.flush(p.instant(p.now())) }
+
 // Close ends the directory's connections. Lookups that are under way fail.
 func (p *Postgres) Close() {
 	p.closing.Lock()
