@@ -377,7 +377,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	case route == scope.Clearing:
 		var s session.Session
 		h.validator.reader.Read(r.Header, &s)
-		return h.responder.ClearSession(w, r, s.Names)
+		cleared, err := h.responder.ClearSession(w, r, s.Names)
+		if cleared {
+			telemetry.Responded(telemetry.Clear)
+		}
+		return err
 	case route == scope.Passed:
 		return next.ServeHTTP(w, r)
 	case route == scope.Guarded && answer.Preflight(r): // it asks for nothing, but may be made by hand
@@ -391,14 +395,17 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	case h.mode == modeObserve || check.Held:
 		return next.ServeHTTP(w, r)
 	case route == scope.Guarded && h.ends(check.Verdict):
+		telemetry.Responded(telemetry.Response(h.responder.Kind(r)))
 		return h.responder.Stale(w, r, check.Ended)
 	case route == scope.Guarded && h.OnError == onErrorDeny && check.Verdict == verdict.Unknown:
+		telemetry.Responded(telemetry.Unavailable)
 		w.Header().Set("Retry-After", "5")
 		return caddyhttp.Error(http.StatusServiceUnavailable, errors.New("the session could not be checked"))
 	case check.Strip:
+		telemetry.Responded(telemetry.Scrub)
 		h.validator.reader.Strip(r.Header)
 		return x.pass(w, next)
-	case len(check.Session.Tokens) > 0:
+	case len(check.Session.Tokens) > 0 || h.rules.SigningIn(r):
 		return x.pass(w, next)
 	}
 	return next.ServeHTTP(w, r)
@@ -446,13 +453,14 @@ func (x *exchange) Mend(header http.Header, status int) bool {
 	if len(header["Set-Cookie"]) == 0 && !x.check.Strip {
 		return false
 	}
+	signingIn := h.rules.SigningIn(r)
 	var set session.Session
 	h.validator.reader.ReadResponse(header, &set)
 	stale := h.validator.stale(r, set.Tokens, time.Time{})
 	sent := x.check.Ended
 	if !x.check.Strip {
 		sent = x.check.Session.Names
-		if stale == nil && !h.rules.SigningIn(r) {
+		if stale == nil && !signingIn {
 			stale = h.validator.stale(r, renewed(x.check.Session.Tokens, set.Tokens), time.Time{})
 		}
 	}
@@ -461,7 +469,11 @@ func (x *exchange) Mend(header http.Header, status int) bool {
 		h.reporter.Dropped(r, *stale)
 		h.validator.reader.StripSetCookies(header)
 		h.responder.Clear(header, r, slices.Concat(set.Names, sent), nil)
-	case x.check.Strip: // the cookies that the app sets are those of a new session
+		return false
+	case signingIn && len(set.Tokens) > 0:
+		telemetry.SignedIn()
+	}
+	if x.check.Strip { // the cookies that the app sets are those of a new session
 		h.responder.Clear(header, r, sent, func(name string) bool { return slices.Contains(set.Names, name) })
 	}
 	return false
@@ -471,7 +483,11 @@ func (x *exchange) Mend(header http.Header, status int) bool {
 // live when it was judged, and is not any more.
 func (x *exchange) rescue(header http.Header) bool {
 	h, r := x.handler, x.request
-	if h.Rescue == off || x.check.Verdict != verdict.Live || h.rules.SignsIn(r.URL.Path) {
+	if x.check.Verdict != verdict.Live {
+		return false
+	}
+	telemetry.UpstreamFailed()
+	if h.Rescue == off || h.rules.SignsIn(r.URL.Path) {
 		return false
 	}
 	stale := h.validator.stale(r, x.check.Session.Tokens, time.Now())
@@ -479,6 +495,7 @@ func (x *exchange) rescue(header http.Header) bool {
 		return false
 	}
 	h.reporter.Rescued(r, *stale)
+	telemetry.Responded(telemetry.Response(h.responder.Kind(r)))
 	h.validator.reader.StripSetCookies(header)
 	x.failure = h.responder.Replace(x.header.ResponseWriter, r, x.check.Session.Names)
 	return true

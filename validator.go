@@ -158,6 +158,7 @@ func (h *Handler) directoryConfig() (directory.Config, error) {
 		DSN:     fill("database", cmp.Or(h.Database, "{env.DATABASE_URL}")),
 		Query:   h.Query,
 		Timeout: cmp.Or(time.Duration(h.Timeout), 500*time.Millisecond),
+		Meter:   telemetry.Lookups{},
 		Logger:  func() *zap.Logger { return caddy.Log().Named("http.handlers.stale_session.directory") },
 	}
 	if h.ListenDatabase != "" {

@@ -90,7 +90,7 @@ func readSignIn(address string) (*url.URL, error) {
 // names.
 func (a *Responder) Stale(w http.ResponseWriter, r *http.Request, names []string) error {
 	a.Clear(w.Header(), r, names, nil)
-	switch a.kind(r) {
+	switch a.Kind(r) {
 	case ErrorRoute:
 		return caddyhttp.Error(http.StatusUnauthorized, errors.New("stale session"))
 	case Redirect:
@@ -124,8 +124,8 @@ var ofOneAnswer = []string{
 	"Accept-Ranges", "Age", "Cache-Control", "Etag", "Expires", "Last-Modified", "Location", "Pragma", "Retry-After", "Trailer", "Transfer-Encoding",
 }
 
-// kind is Redirect, JSON or ErrorRoute.
-func (a *Responder) kind(r *http.Request) string {
+// Kind tells how a stale session is answered: Redirect, JSON or ErrorRoute.
+func (a *Responder) Kind(r *http.Request) string {
 	switch {
 	case a.config.Respond != Auto:
 		return a.config.Respond
@@ -156,17 +156,17 @@ func (a *Responder) location(callback string) string {
 
 // ClearSession clears the session of the caller: by POST, and not for another
 // site. Names are cookies of the request, which it clears besides the
-// configured ones.
-func (a *Responder) ClearSession(w http.ResponseWriter, r *http.Request, names []string) error {
+// configured ones. It tells whether it did.
+func (a *Responder) ClearSession(w http.ResponseWriter, r *http.Request, names []string) (cleared bool, err error) {
 	switch {
 	case r.Method != http.MethodPost:
 		w.Header().Set("Allow", http.MethodPost)
-		return writeJSON(w, r, http.StatusMethodNotAllowed, []byte(`{"error":"method_not_allowed","message":"Use POST."}`))
+		return false, writeJSON(w, r, http.StatusMethodNotAllowed, []byte(`{"error":"method_not_allowed","message":"Use POST."}`))
 	case crossSite(r):
-		return writeJSON(w, r, http.StatusForbidden, []byte(`{"error":"cross_site","message":"The request comes from another site."}`))
+		return false, writeJSON(w, r, http.StatusForbidden, []byte(`{"error":"cross_site","message":"The request comes from another site."}`))
 	}
 	a.Clear(w.Header(), r, append(append([]string(nil), a.config.CookieNames...), names...), nil)
-	return writeJSON(w, r, http.StatusOK, []byte(`{"success":true,"message":"Session cleared successfully"}`))
+	return true, writeJSON(w, r, http.StatusOK, []byte(`{"success":true,"message":"Session cleared successfully"}`))
 }
 
 // crossSite tells whether a page of another origin has made the request. One

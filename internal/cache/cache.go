@@ -14,6 +14,7 @@ import (
 type Cache struct {
 	entries *freecache.Cache
 	clock   clock
+	bytes   int64
 	// What was counted before it was cleared.
 	hits, misses, evictions atomic.Int64
 }
@@ -33,7 +34,7 @@ func (c *clock) set(now time.Time) {
 // New returns a cache of so many bytes, 512 KiB at least. They are taken from
 // the system as they are used.
 func New(bytes int) *Cache {
-	c := new(Cache)
+	c := &Cache{bytes: int64(bytes)}
 	c.entries = freecache.NewCacheCustomTimer(bytes, &c.clock)
 	return c
 }
@@ -71,6 +72,8 @@ func (c *Cache) Clear() int64 {
 type Stats struct {
 	// Entries is how many there are.
 	Entries int64
+	// Bytes is the memory that they can take.
+	Bytes int64
 	// Hits and Misses count what was found and what was not.
 	Hits, Misses int64
 	// Evictions counts those that had to go before their time.
@@ -81,6 +84,7 @@ type Stats struct {
 func (c *Cache) Stats() Stats {
 	return Stats{
 		Entries:   c.entries.EntryCount(),
+		Bytes:     c.bytes,
 		Hits:      c.hits.Load() + c.entries.HitCount(),
 		Misses:    c.misses.Load() + c.entries.MissCount(),
 		Evictions: c.evictions.Load() + c.entries.EvacuateCount(),

@@ -97,7 +97,7 @@ func TestAClearedCacheGoesOnCounting(t *testing.T) {
 	if _, found := c.Get([]byte("k"), nil, now); found {
 		t.Error("it is still there")
 	}
-	if s := c.Stats(); s != (Stats{Hits: 1, Misses: 1}) {
+	if s := c.Stats(); s != (Stats{Bytes: 1, Hits: 1, Misses: 1}) {
 		t.Errorf("%+v", s)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 )
 
 // Bounds of lookups.
@@ -132,6 +133,7 @@ func (p *Postgres) serve(calls []*call) {
 	}
 	ctx, cancel := context.WithTimeout(p.running, queryTimeout)
 	defer cancel()
+	began := time.Now()
 	found, err := p.breaker.Execute(func() ([]finding, error) {
 		found, err := p.find(ctx, subjects)
 		return found, classify(err)
@@ -139,7 +141,11 @@ func (p *Postgres) serve(calls []*call) {
 	// From here on a lookup begins anew: what it must know of may have come
 	// after this query.
 	p.batch.close(calls)
-	switch err = brokenOr(err); err {
+	err = brokenOr(err)
+	if p.config.Meter != nil && err != errBroken { //nolint:errorlint // it is never wrapped
+		p.config.Meter.Asked(len(calls), time.Since(began), err)
+	}
+	switch err {
 	case nil:
 		p.journal.succeeded()
 	case errBroken: //nolint:errorlint // it is never wrapped

@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/sony/gobreaker/v2"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/cache"
@@ -18,6 +19,9 @@ type Stats struct {
 	Broken bool
 	// Braking tells that it holds sessions back from being ended.
 	Braking bool
+	// Connections are those for lookups: how many there are, and how many of
+	// them are in use.
+	Connections, Busy int32
 	// Rechecked counts accounts that were looked up because something was
 	// changed, Epochs how often the users table was recreated or emptied,
 	// Notifications those that have arrived.
@@ -27,6 +31,11 @@ type Stats struct {
 // Stats returns the figures of the directory since it was opened.
 func (p *Postgres) Stats() Stats {
 	s := Stats{Accounts: p.accounts.cache.Stats(), Broken: p.breaker.State() != gobreaker.StateClosed, Braking: p.Braking()}
+	for _, pool := range []*pgxpool.Pool{p.pool, p.primary} {
+		if pool != nil {
+			s.Connections, s.Busy = s.Connections+pool.Stat().TotalConns(), s.Busy+pool.Stat().AcquiredConns()
+		}
+	}
 	if w := p.watch; w != nil {
 		s.Watching = w.connected(p.instant(p.now()))
 		s.Notified = hearing(w.ears.hearing.Load()) == told

@@ -1,9 +1,10 @@
-// Package telemetry tells operators what the module did, and why: metrics,
-// log lines and events.
 package telemetry
 
 import (
 	"errors"
+	"runtime"
+	"runtime/debug"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -11,29 +12,70 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/verdict"
 )
 
-// checks lives as long as the process, so that a reload of the configuration
-// does not set it back. Its labels come from closed sets.
-var checks = prometheus.NewCounterVec(prometheus.CounterOpts{
-	Namespace: "caddy",
-	Subsystem: "stale_session",
-	Name:      "checks_total",
-	Help:      "Requests whose session was checked, by verdict, reason and where the account came from.",
-}, []string{"verdict", "reason", "source"})
+// modulePath is how a Caddy with the module knows it.
+const modulePath = "github.com/seed-4adef13c/caddy-stale-session"
 
-var rescues = prometheus.NewCounter(prometheus.CounterOpts{
-	Namespace: "caddy",
-	Subsystem: "stale_session",
-	Name:      "rescues_total",
-	Help:      "Answers of the app with a 5xx status that were replaced, because the session had become stale.",
-})
+// The metrics are those of the process, so that a reload of the configuration
+// loses nothing. No label holds what a client has sent.
+var (
+	checks = prometheus.NewCounterVec(counter("checks_total",
+		"Requests whose session was checked, by verdict, reason and where the account came from."), []string{"verdict", "reason", "source"})
+	responses = prometheus.NewCounterVec(counter("responses_total",
+		"What was done about sessions, by kind: redirect, json or error (answers to stale ones), scrub (taken off a request), drop (of a response), clear (by hand), unavailable (on_error deny)."), []string{"kind"})
+	rescues = prometheus.NewCounter(counter("rescues_total",
+		"Answers of the app with a 5xx status that were replaced, because the session had become stale."))
+	upstreamErrors = prometheus.NewCounter(counter("upstream_errors_total",
+		"Answers of the app with a 5xx status to sessions that were found live, rescued ones included."))
+	signIns = prometheus.NewCounter(counter("sign_ins_total",
+		"Sign-ins: sessions of users who exist that the app has set on its callback route."))
+	lookupSeconds = prometheus.NewHistogram(histogram("lookup_duration_seconds",
+		"How long the statements took that look accounts up.", prometheus.ExponentialBuckets(0.00025, 2, 14)))
+	lookupSubjects = prometheus.NewHistogram(histogram("lookup_subjects",
+		"How many accounts a statement has looked up.", []float64{1, 2, 4, 8, 16, 32, 64, 128, 256, 500}))
+	lookupErrors = prometheus.NewCounterVec(counter("lookup_errors_total",
+		"Statements that failed, by class of failure and class of SQLSTATE."), []string{"class", "sqlstate"})
+	buildInfo = prometheus.NewGaugeFunc(prometheus.GaugeOpts(prometheus.Opts{
+		Namespace: "caddy", Subsystem: "stale_session", Name: "build_info",
+		Help:        "The version of the module and of Go; always 1.",
+		ConstLabels: prometheus.Labels{"version": Version(), "goversion": runtime.Version()},
+	}), func() float64 { return 1 })
+)
 
-// Register makes the metrics part of a registry. Registering twice is no error.
+func counter(name, help string) prometheus.CounterOpts {
+	return prometheus.CounterOpts{Namespace: "caddy", Subsystem: "stale_session", Name: name, Help: help}
+}
+
+func histogram(name, help string, buckets []float64) prometheus.HistogramOpts {
+	return prometheus.HistogramOpts{Namespace: "caddy", Subsystem: "stale_session", Name: name, Help: help, Buckets: buckets}
+}
+
+// Version returns the version of the module in this Caddy.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if info.Main.Path == modulePath {
+		return info.Main.Version
+	}
+	for _, module := range info.Deps {
+		if module.Path == modulePath {
+			return module.Version
+		}
+	}
+	return "unknown"
+}
+
+// Register puts the metrics into a registry of Caddy's. Each configuration has
+// one of its own.
 func Register(registry *prometheus.Registry) error {
 	if registry == nil {
 		return nil
 	}
 	var already prometheus.AlreadyRegisteredError
-	for _, metric := range []prometheus.Collector{checks, rescues, collector{}} {
+	for _, metric := range []prometheus.Collector{
+		checks, responses, rescues, upstreamErrors, signIns, lookupSeconds, lookupSubjects, lookupErrors, buildInfo, collector{},
+	} {
 		if err := registry.Register(metric); err != nil && !errors.As(err, &already) {
 			return err
 		}
@@ -41,14 +83,46 @@ func Register(registry *prometheus.Registry) error {
 	return nil
 }
 
-// liveFromCache is what nearly every check comes to.
+// liveFromCache is what nearly all requests count.
 var liveFromCache = checks.WithLabelValues(string(verdict.Live), "", string(directory.FromCache))
 
-// count counts one check.
 func count(j verdict.Judgement) {
 	if j.Verdict == verdict.Live && j.Source == directory.FromCache {
 		liveFromCache.Inc()
 		return
 	}
 	checks.WithLabelValues(string(j.Verdict), string(j.Reason), string(j.Source)).Inc()
+}
+
+// Response is a kind of what is done about a session.
+type Response string
+
+// The kinds besides those of answers to stale sessions.
+const (
+	Scrub       Response = "scrub"
+	Drop        Response = "drop"
+	Clear       Response = "clear"
+	Unavailable Response = "unavailable"
+)
+
+// Responded counts what was done about a session.
+func Responded(kind Response) { responses.WithLabelValues(string(kind)).Inc() }
+
+// UpstreamFailed counts a 5xx of the app to a session that was found live.
+func UpstreamFailed() { upstreamErrors.Inc() }
+
+// SignedIn counts a sign-in.
+func SignedIn() { signIns.Inc() }
+
+// Lookups measures directories.
+type Lookups struct{}
+
+// Asked implements directory.Meter.
+func (Lookups) Asked(subjects int, took time.Duration, err error) {
+	lookupSeconds.Observe(took.Seconds())
+	lookupSubjects.Observe(float64(subjects))
+	var failure *directory.Error
+	if errors.As(err, &failure) {
+		lookupErrors.WithLabelValues(string(failure.Class), failure.Code[:min(2, len(failure.Code))]).Inc()
+	}
 }

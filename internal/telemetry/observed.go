@@ -61,10 +61,12 @@ func figure(name, help string, labels ...string) *prometheus.Desc {
 
 var (
 	cacheEntries   = figure("cache_entries", "Entries of the caches: what tokens say, and accounts.", "cache")
+	cacheBytes     = figure("cache_capacity_bytes", "Memory that the caches can take.", "cache")
 	cacheHits      = figure("cache_hits_total", "What was found in the caches.", "cache")
 	cacheMisses    = figure("cache_misses_total", "What was not found in the caches.", "cache")
 	cacheEvictions = figure("cache_evictions_total", "Entries that had to leave the caches before their time.", "cache")
 	states         = figure("directories", "Databases that users are looked up in, by state: open (all of them), watched (changes are noticed), notified (at once), broken (away, nobody waits for it), braking (no session is ended).", "state")
+	connections    = figure("connections", "Connections to the database for lookups, by state: idle or busy.", "state")
 	rechecks       = figure("rechecks_total", "Accounts that were looked up because something was changed.")
 	epochs         = figure("epochs_total", "How often the users table was recreated, emptied, rewritten or restored.")
 	notifications  = figure("notifications_total", "Notifications of changes that have arrived.")
@@ -72,7 +74,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (collector) Describe(to chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{cacheEntries, cacheHits, cacheMisses, cacheEvictions, states, rechecks, epochs, notifications} {
+	for _, desc := range []*prometheus.Desc{cacheEntries, cacheBytes, cacheHits, cacheMisses, cacheEvictions, states, connections, rechecks, epochs, notifications} {
 		to <- desc
 	}
 }
@@ -93,6 +95,7 @@ func (collector) Collect(to chan<- prometheus.Metric) {
 	}
 	in := map[string]float64{"open": 0, "watched": 0, "notified": 0, "broken": 0, "braking": 0}
 	var rechecked, changed, heard uint64
+	var idle, busy int32
 	for d := range observed.directories {
 		s := d.Stats()
 		caches["accounts"] = sum(caches["accounts"], s.Accounts)
@@ -103,10 +106,12 @@ func (collector) Collect(to chan<- prometheus.Metric) {
 				in[state]++
 			}
 		}
+		idle, busy = idle+s.Connections-s.Busy, busy+s.Busy
 		rechecked, changed, heard = rechecked+s.Rechecked, changed+s.Epochs, heard+s.Notifications
 	}
 	for name, s := range caches {
 		gauge(cacheEntries, float64(s.Entries), name)
+		gauge(cacheBytes, float64(s.Bytes), name)
 		counter(cacheHits, float64(s.Hits), name)
 		counter(cacheMisses, float64(s.Misses), name)
 		counter(cacheEvictions, float64(s.Evictions), name)
@@ -114,11 +119,13 @@ func (collector) Collect(to chan<- prometheus.Metric) {
 	for state, n := range in {
 		gauge(states, n, state)
 	}
+	gauge(connections, float64(idle), "idle")
+	gauge(connections, float64(busy), "busy")
 	counter(rechecks, float64(rechecked))
 	counter(epochs, float64(changed))
 	counter(notifications, float64(heard))
 }
 
 func sum(a, b cache.Stats) cache.Stats {
-	return cache.Stats{Entries: a.Entries + b.Entries, Hits: a.Hits + b.Hits, Misses: a.Misses + b.Misses, Evictions: a.Evictions + b.Evictions}
+	return cache.Stats{Entries: a.Entries + b.Entries, Bytes: a.Bytes + b.Bytes, Hits: a.Hits + b.Hits, Misses: a.Misses + b.Misses, Evictions: a.Evictions + b.Evictions}
 }

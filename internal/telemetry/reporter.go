@@ -45,6 +45,7 @@ func (p *Reporter) Checked(r *http.Request, check *verdict.Check, where string) 
 // Dropped reports a stale session that was taken out of a response.
 func (p *Reporter) Dropped(r *http.Request, j verdict.Judgement) {
 	count(j)
+	Responded(Drop)
 	p.detections.report(r, j, "response")
 }
 
