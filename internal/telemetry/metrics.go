@@ -1,3 +1,5 @@
+// Package telemetry tells what the module does: metrics, log lines, events and
+// placeholders.
 package telemetry
 
 import (
