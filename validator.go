@@ -329,7 +329,7 @@ func (h *Handler) acquireReader(env environment.Environment) (*session.Reader, e
 }
 
 // tokenBytes is the room for what tokens say, for each account.
-const tokenBytes = 160
+const tokenBytes = 120
 
 // readKeys reads the public keys of a PEM file.
 func readKeys(env environment.Environment, file string) ([]byte, []crypto.PublicKey, error) {

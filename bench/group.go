@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 )
 
 // group is a set of targets that are measured in turns, and compared.
@@ -19,10 +20,10 @@ type group struct {
 
 // groups are all groups, in the order in which they are measured.
 var groups = []group{
-	{name: "hot", start: (*bed).startHot, bases: []int{0}},
+	{name: "hot", start: (*bed).startHot, bases: []int{0, 3}},
 	{name: "cold", start: (*bed).startCold, anew: true, bases: []int{0, 1}, connections: coldConnections},
 	{name: "many", start: (*bed).startMany, bases: []int{0, 1}},
-	{name: "forward", start: (*bed).startForward, bases: []int{0}},
+	{name: "forward", start: (*bed).startForward, bases: []int{0, 4}},
 	{name: "next", start: (*bed).startNext, bases: []int{0}},
 }
 
@@ -49,32 +50,31 @@ const guarded = "@guarded path /admin* /api/admin*\n\tstale_session @guarded"
 
 // startHot starts what answers a few sessions that are all known.
 func (b *bed) startHot(ctx context.Context) ([]target, error) {
-	var all []target
-	for _, c := range []struct {
-		directives string
-		targets    []target
-	}{
-		{"", []target{{name: "plain `reverse_proxy`", url: "/admin"}}},
-		{"@guarded path /admin* /api/admin*\n\tbench_nothing @guarded", []target{{name: "a handler that does nothing", url: "/admin"}}},
-		{guarded, []target{
-			{name: "`stale_session`, guarded route", url: "/admin", checks: true, hits: true},
-			{name: "`stale_session`, other route", url: "/page"},
-		}},
-		{guarded + " {\n\t\tmode off\n\t}", []target{{name: "`mode off`", url: "/admin"}}},
+	known := b.v4.part(0, few)
+	plain, err := b.startWeighed(ctx, "plain `reverse_proxy`", "", known)
+	if err != nil {
+		return nil, err
+	}
+	all := []target{plain}
+	for _, c := range []struct{ name, directives string }{
+		{"a handler that does nothing", "@guarded path /admin* /api/admin*\n\tbench_nothing @guarded"},
+		{"`mode off`", guarded + " {\n\t\tmode off\n\t}"},
 	} {
-		base, caddy, err := b.startCaddy(ctx, c.directives, "DATABASE_URL="+b.loggedDSN())
+		t, err := b.startWeighed(ctx, c.name, c.directives, known)
 		if err != nil {
 			return nil, err
 		}
-		for _, t := range c.targets {
-			t.url, t.processes, t.sessions = base+t.url, []*process{caddy}, b.v4.part(0, few)
-			if err := b.warm(ctx, t); err != nil {
-				return nil, err
-			}
-			all = append(all, t)
-		}
+		t.hits, t.checks = false, false
+		all = append(all, t)
 	}
-	return all, nil
+	module, err := b.startWeighed(ctx, "`stale_session`, guarded route", guarded, known)
+	if err != nil {
+		return nil, err
+	}
+	other := module
+	other.name, other.url, other.hits, other.checks = "`stale_session`, other route", strings.TrimSuffix(module.url, "/admin")+"/page", false, false
+	weighted, err := b.startBallasted(ctx, plain, module)
+	return append(all, weighted, module, other), err
 }
 
 // loggedDSN is the address of the database for a role whose statements the

@@ -35,13 +35,15 @@ func (b *bed) startForward(ctx context.Context) ([]target, error) {
 	if err != nil {
 		return nil, err
 	}
-	var all []target
+	plain, err := b.startWeighed(ctx, "plain `reverse_proxy`", "", v4)
+	if err != nil {
+		return nil, err
+	}
+	all := []target{plain}
 	for _, c := range []struct {
 		target
 		directives, library string
 	}{
-		{target{name: "plain `reverse_proxy`", sessions: v4}, "", ""},
-		{target{name: "`stale_session`", sessions: v4, checks: true, hits: true}, guarded, ""},
 		{target{name: "one query a request, in Go within Caddy", sessions: v4, checks: true}, "bench_query", ""},
 		{target{name: "`forward_auth` to Node, next-auth v4", sessions: v4, checks: true}, "forward_auth", "next-auth"},
 		{target{name: "`forward_auth` to Node, Auth.js v5", sessions: v5, checks: true}, "forward_auth", "@auth/core"},
@@ -55,11 +57,7 @@ func (b *bed) startForward(ctx context.Context) ([]target, error) {
 			c.directives += " " + address + " {\n\t\turi /\n\t}"
 			t.processes = append(t.processes, service)
 		}
-		var variables []string
-		if t.hits { // to log every query would cost the others
-			variables = []string{"DATABASE_URL=" + b.loggedDSN()}
-		}
-		base, caddy, err := b.startCaddy(ctx, c.directives, variables...)
+		base, caddy, err := b.startCaddy(ctx, c.directives)
 		if err != nil {
 			return nil, err
 		}
@@ -69,7 +67,12 @@ func (b *bed) startForward(ctx context.Context) ([]target, error) {
 		}
 		all = append(all, t)
 	}
-	return all, nil
+	module, err := b.startWeighed(ctx, "`stale_session`", guarded, v4)
+	if err != nil {
+		return nil, err
+	}
+	weighted, err := b.startBallasted(ctx, plain, module)
+	return append(all, weighted, module), err
 }
 
 // startService starts a service for forward_auth, and returns its address.

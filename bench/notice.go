@@ -19,7 +19,8 @@ import (
 const (
 	noticeKnown    = 10_000  // sessions in use meanwhile
 	noticeHot      = 100_000 // those that are looked up again while others write
-	noticeTrials   = 60
+	noticeTrials   = 40
+	noticeApart    = 3 * time.Second
 	noticeNotified = 300
 	noticeIdle     = 20 * time.Second
 	noticeBusy     = 8 * time.Second // a session counts as in use for ten
@@ -29,7 +30,9 @@ const (
 // noticing is what was found about how soon a change is noticed, and what it
 // costs to watch for it.
 type noticing struct {
-	Polled, Notified latencies
+	// Polled is of changes now and then, Crowded of one after the other, all with
+	// nothing installed; Notified is with triggers.
+	Polled, Crowded, Notified latencies
 	// Idle and Busy are shares of a core that Postgres uses for the watch:
 	// while nothing happens, and while somebody writes all the time. BusyCaddy
 	// is Caddy's own.
@@ -56,9 +59,9 @@ func latenciesOf(all []time.Duration) latencies {
 
 // String is a text for the terminal.
 func (n noticing) String() string {
-	return fmt.Sprintf("nothing installed: p50 %s, p99 %s, max %s of %d; triggers: p50 %s, p99 %s, max %s of %d\n"+
+	return fmt.Sprintf("nothing installed: p50 %s, p99 %s, max %s of %d; one change after the other: p50 %s, p99 %s, max %s of %d; triggers: p50 %s, p99 %s, max %s of %d\n"+
 		"Postgres for the watch: idle %.4f, busy %.4f of a core; Caddy busy %.4f; %.0f accounts looked up again a second\n",
-		n.Polled.P50, n.Polled.P99, n.Polled.Max, n.Polled.Trials, n.Notified.P50, n.Notified.P99, n.Notified.Max, n.Notified.Trials,
+		n.Polled.P50, n.Polled.P99, n.Polled.Max, n.Polled.Trials, n.Crowded.P50, n.Crowded.P99, n.Crowded.Max, n.Crowded.Trials, n.Notified.P50, n.Notified.P99, n.Notified.Max, n.Notified.Trials,
 		n.Idle, n.Busy, n.BusyCaddy, n.Rechecked)
 }
 
@@ -88,7 +91,10 @@ func (b *bed) measureNoticing(ctx context.Context) (n noticing, err error) {
 	if n.Idle, err = b.idleCost(ctx, conn); err != nil {
 		return n, err
 	}
-	if n.Polled, err = b.delete(ctx, conn, known, noticeTrials); err != nil {
+	if n.Polled, err = b.delete(ctx, conn, known, noticeTrials, noticeApart); err != nil {
+		return n, err
+	}
+	if n.Crowded, err = b.delete(ctx, conn, known, noticeTrials, 0); err != nil {
 		return n, err
 	}
 	for range 2 { // used twice within a few seconds, they are in use
@@ -109,14 +115,14 @@ func (b *bed) measureNoticing(ctx context.Context) (n noticing, err error) {
 	if err := b.warm(ctx, known); err != nil {
 		return n, err
 	}
-	n.Notified, err = b.delete(ctx, conn, known, noticeNotified)
+	n.Notified, err = b.delete(ctx, conn, known, noticeNotified, 0)
 	return n, err
 }
 
 // delete deletes users, one after the other, and measures the time from the
 // acknowledgement to the first request that is refused, while all sessions are
-// in use.
-func (b *bed) delete(ctx context.Context, conn *pgx.Conn, t target, trials int) (latencies, error) {
+// in use. The trials are some time apart.
+func (b *bed) delete(ctx context.Context, conn *pgx.Conn, t target, trials int, apart time.Duration) (latencies, error) {
 	using, stop := context.WithCancel(ctx)
 	used := make(chan error, 1)
 	go func() { used <- b.use(using, t) }()
@@ -133,7 +139,7 @@ func (b *bed) delete(ctx context.Context, conn *pgx.Conn, t target, trials int) 
 					return errors.Join(err, fmt.Errorf("before the deletion: status %d", status))
 				}
 			}
-			time.Sleep(rand.N(poll)) // at any time between two polls
+			time.Sleep(apart + rand.N(poll)) // at any time between two polls
 			row := conn.QueryRow(ctx, `delete from "User" where id = $1 returning email`, subject(n))
 			var email string
 			if err := row.Scan(&email); err != nil {

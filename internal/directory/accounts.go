@@ -11,7 +11,7 @@ import (
 
 // accountBytes is the room of an account in the cache, with a subject as long
 // as a UUID and without columns to match.
-const accountBytes = 144
+const accountBytes = 112
 
 // accounts are the accounts that are known, by subject.
 //

@@ -11,7 +11,7 @@ import (
 )
 
 // defaultCacheBytes bounds the memory of decoded tokens, in bytes.
-const defaultCacheBytes = 16 << 20
+const defaultCacheBytes = 12 << 20
 
 // longest is how long a token is remembered that does not expire sooner.
 const longest = 365 * 24 * time.Hour

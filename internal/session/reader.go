@@ -64,7 +64,7 @@ type Config struct {
 	Match []string
 	// MaxTokenBytes bounds the session cookies of a request. Default: 64 KiB.
 	MaxTokenBytes int
-	// CacheBytes bounds the memory of what tokens say. Default: 16 MiB.
+	// CacheBytes bounds the memory of what tokens say. Default: 12 MiB.
 	CacheBytes int
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time `json:"-"`
