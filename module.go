@@ -30,7 +30,8 @@ import (
 func init() {
 	caddy.RegisterModule(Handler{})
 	command.Register(directoriesOf)
-	admin.Register(running)
+	admin.Register(directories.All)
+	telemetry.Observe(directories.All, readers.All)
 }
 
 // Handler ends stale sessions: sessions whose user was deleted, disabled or

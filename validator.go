@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"crypto"
-	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -23,6 +22,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/shared"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/telemetry"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/verdict"
 )
@@ -228,52 +228,18 @@ func directoriesOf(config []byte) ([]directory.Config, error) {
 // same database, users and cache one directory, and all that have the same
 // JWKS one key set.
 var (
-	readers     = caddy.NewUsagePool()
-	directories = caddy.NewUsagePool()
-	keySets     = caddy.NewUsagePool()
+	readers     = shared.NewPool[*session.Reader]()
+	directories = shared.NewPool[*directory.Postgres]()
+	keySets     = shared.NewPool[*session.JWKS]()
 )
 
-// running returns the directories in use.
-func running() []*directory.Postgres {
-	var all []*directory.Postgres
-	directories.Range(func(_, value any) bool {
-		all = append(all, value.(shared[*directory.Postgres]).value)
-		return true
-	})
-	return all
-}
-
-// shared is a value of the pools above.
-type shared[T any] struct {
-	value T
-	close func() error
-}
-
-// Destruct closes the value once nobody uses it any more.
-func (s shared[T]) Destruct() error { return s.close() }
-
-// acquire takes a value from a pool, or puts the one there that open makes. It
-// adds to h.held how to give it back. The key of the pool is a digest, because
-// what makes a value distinct may be secret.
-func acquire[T any](h *Handler, pool *caddy.UsagePool, distinct any, open func() (T, func() error, error)) (T, error) {
-	var none T
-	text, err := json.Marshal(distinct)
-	if err != nil {
-		return none, err
+// acquire takes a value from a pool until the handler is cleaned up.
+func acquire[T any](h *Handler, pool shared.Pool[T], distinct any, open func() (T, func() error, error)) (T, error) {
+	value, release, err := pool.Acquire(distinct, open)
+	if err == nil {
+		h.held = append(h.held, release)
 	}
-	key := sha256.Sum256(text)
-	pooled, _, err := pool.LoadOrNew(key, func() (caddy.Destructor, error) {
-		value, closed, err := open()
-		return shared[T]{value, closed}, err
-	})
-	if err != nil {
-		return none, err
-	}
-	h.held = append(h.held, func() error {
-		_, err := pool.Delete(key)
-		return err
-	})
-	return pooled.(shared[T]).value, nil
+	return value, err
 }
 
 // acquireReader takes what reads the session cookies.
@@ -320,11 +286,7 @@ func (h *Handler) acquireReader(env environment.Environment) (*session.Reader, e
 	}
 	return acquire(h, readers, distinct, func() (*session.Reader, func() error, error) {
 		reader, err := session.New(config)
-		if err != nil {
-			return nil, nil, err
-		}
-		forget := telemetry.Observe(reader)
-		return reader, func() error { forget(); return nil }, nil
+		return reader, func() error { return nil }, err
 	})
 }
 
@@ -378,8 +340,7 @@ func (h *Handler) acquireDirectory(config directory.Config) (*directory.Postgres
 		if err != nil {
 			return nil, nil, err
 		}
-		forget := telemetry.Observe(postgres)
-		return postgres, func() error { forget(); postgres.Close(); return nil }, nil
+		return postgres, func() error { postgres.Close(); return nil }, nil
 	})
 }
 

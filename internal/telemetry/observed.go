@@ -1,54 +1,26 @@
 package telemetry
 
 import (
-	"sync"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/cache"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
 )
 
-// Directory and Tokens are what figures are collected of.
-type (
-	// Directory is where accounts are looked up.
-	Directory interface{ Stats() directory.Stats }
-	// Tokens are the decoded ones.
-	Tokens interface{ Stats() cache.Stats }
-)
-
-// observed are the directories and tokens in use. Its figures are sums: a
+// observed are the directories and readers in use. Their figures are sums: a
 // process has one of each, as a rule.
-var observed struct {
-	sync.Mutex
-	directories map[Directory]bool
-	tokens      map[Tokens]bool
+var observed = struct {
+	directories func() []*directory.Postgres
+	readers     func() []*session.Reader
+}{
+	func() []*directory.Postgres { return nil },
+	func() []*session.Reader { return nil },
 }
 
-// Observe collects the figures of a Directory or Tokens until forget is called.
-func Observe(source any) (forget func()) {
-	observed.Lock()
-	defer observed.Unlock()
-	switch source := source.(type) {
-	case Directory:
-		return add(&observed.directories, source)
-	case Tokens:
-		return add(&observed.tokens, source)
-	}
-	return func() {}
-}
-
-// add adds a source to a set, and returns what removes it.
-func add[T comparable](set *map[T]bool, source T) func() {
-	if *set == nil {
-		*set = make(map[T]bool)
-	}
-	(*set)[source] = true
-	return func() {
-		observed.Lock()
-		defer observed.Unlock()
-		delete(*set, source)
-	}
+// Observe has figures collected of the directories and readers in use.
+func Observe(directories func() []*directory.Postgres, readers func() []*session.Reader) {
+	observed.directories, observed.readers = directories, readers
 }
 
 // collector collects the figures of what is observed.
@@ -81,8 +53,6 @@ func (collector) Describe(to chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (collector) Collect(to chan<- prometheus.Metric) {
-	observed.Lock()
-	defer observed.Unlock()
 	gauge := func(desc *prometheus.Desc, value float64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
 	}
@@ -90,13 +60,13 @@ func (collector) Collect(to chan<- prometheus.Metric) {
 		to <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, value, labels...)
 	}
 	caches := make(map[string]cache.Stats)
-	for tokens := range observed.tokens {
-		caches["tokens"] = sum(caches["tokens"], tokens.Stats())
+	for _, reader := range observed.readers() {
+		caches["tokens"] = sum(caches["tokens"], reader.Stats())
 	}
 	in := map[string]float64{"open": 0, "watched": 0, "notified": 0, "broken": 0, "braking": 0}
 	var rechecked, changed, heard uint64
 	var idle, busy int32
-	for d := range observed.directories {
+	for _, d := range observed.directories() {
 		s := d.Stats()
 		caches["accounts"] = sum(caches["accounts"], s.Accounts)
 		for state, holds := range map[string]bool{
