@@ -159,6 +159,8 @@ func TestModeOffNeedsNothingElseToBeRight(t *testing.T) {
 // TestTheExamplesAreRight loads every Caddyfile that users are shown.
 func TestTheExamplesAreRight(t *testing.T) {
 	environment(t, "postgres://u:hunter2@127.0.0.1:1/d")
+	t.Setenv("SHOP_DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/shop")
+	t.Setenv("SHOP_AUTH_SECRET", secret)
 	examples := map[string]string{}
 	text, err := os.ReadFile("../../Caddyfile.example")
 	if err != nil {
@@ -211,10 +213,12 @@ func TestTheExamplesAreRight(t *testing.T) {
 // is whole, one that begins with a directive or an option belongs into a site.
 func whole(example string) string {
 	switch first := strings.Fields(example)[0]; first {
-	case "localhost", "example.com", "#":
+	case "localhost", "example.com", "#", "(guarded)":
 		return example
 	case "handle", "handle_errors":
 		return "example.com {\n" + example + "\n}"
+	case "route":
+		return "example.com {\n@guarded path /admin*\n" + example + "\n}"
 	case "sign_in", "database": // alternatives
 		lines := strings.Split(strings.TrimSpace(example), "\n")
 		return "example.com {\nstale_session {\n" + lines[0] + "\n}\n}"
