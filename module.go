@@ -30,7 +30,7 @@ import (
 func init() {
 	caddy.RegisterModule(Handler{})
 	command.Register(directoriesOf)
-	admin.Register(directories.All)
+	admin.Register(sites)
 	telemetry.Observe(directories.All, readers.All)
 }
 
@@ -289,7 +289,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	var err error
-	if h.validator, err = h.newValidator(env); err != nil {
+	if h.validator, err = h.newValidator(ctx, env); err != nil {
 		return err
 	}
 	detections := telemetry.Detections{Logger: ctx.Logger(), Context: ctx, Mode: h.mode}
@@ -297,6 +297,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		detections.Events = app.(*caddyevents.App)
 	}
 	h.reporter = telemetry.NewReporter(detections, cmp.Or(h.Subject, session.DefaultSubject))
+	h.held = append(h.held, func() error { h.reporter.Close(); return nil })
+	h.enlist()
 	return telemetry.Register(ctx.GetMetricsRegistry())
 }
 

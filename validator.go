@@ -19,8 +19,10 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/seed-4adef13c/caddy-stale-session/internal/admin"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/shared"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/telemetry"
@@ -31,7 +33,8 @@ import (
 // verdict.
 type validator struct {
 	reader    *session.Reader
-	directory directory.Directory
+	revoked   *revocation.List
+	directory *directory.Postgres
 	timeout   time.Duration
 }
 
@@ -54,7 +57,7 @@ func (v *validator) validate(r *http.Request, x *exchange) {
 		judgements = v.judge(r.Context(), x.session.Tokens, x.session.At, time.Time{}, x.one[:0])
 	}
 	x.check = verdict.Whole(&x.session, judgements)
-	x.check.Held = (x.check.Verdict == verdict.Stale || x.check.Dissent != nil) && v.directory.Braking()
+	x.check.Held = (x.check.Verdict == verdict.Stale && x.check.Source != directory.FromRevocation || x.check.Dissent != nil) && v.directory.Braking()
 }
 
 // judge appends the judgement on each token, by what is known since a time. It
@@ -76,6 +79,10 @@ func (v *validator) judge(ctx context.Context, tokens []session.Token, now, sinc
 func (v *validator) judgeOne(ctx context.Context, claims *session.Claims, now, since time.Time, account *directory.Account) verdict.Judgement {
 	j := verdict.Judgement{Verdict: verdict.Unknown, Subject: claims.Subject}
 	if len(claims.Subject) == 0 {
+		return j
+	}
+	if until, revoked := v.revoked.Find(claims.Subject); revoked && !claims.IssuedAt.After(until) {
+		j.Verdict, j.Reason, j.Source = verdict.Stale, verdict.TokenRevoked, directory.FromRevocation
 		return j
 	}
 	query := directory.Query{Subject: claims.Subject, Now: now, Since: since}
@@ -109,7 +116,7 @@ func (v *validator) stale(r *http.Request, tokens []session.Token, since time.Ti
 		return nil
 	}
 	for _, j := range v.judge(r.Context(), tokens, time.Now(), since, nil) {
-		if j.Verdict == verdict.Stale && !v.directory.Braking() {
+		if j.Verdict == verdict.Stale && (j.Source == directory.FromRevocation || !v.directory.Braking()) {
 			return &j
 		}
 	}
@@ -130,7 +137,7 @@ func renewed(request, response []session.Token) []session.Token {
 
 // newValidator sets the validator of a handler up, from what it shares with
 // other handlers.
-func (h *Handler) newValidator(env environment.Environment) (*validator, error) {
+func (h *Handler) newValidator(ctx caddy.Context, env environment.Environment) (*validator, error) {
 	config, err := h.directoryConfig()
 	if err != nil {
 		return nil, err
@@ -139,7 +146,10 @@ func (h *Handler) newValidator(env environment.Environment) (*validator, error) 
 	if v.reader, err = h.acquireReader(env); err != nil {
 		return nil, err
 	}
-	v.directory, err = h.acquireDirectory(config)
+	if v.directory, err = h.acquireDirectory(config); err != nil {
+		return nil, err
+	}
+	v.revoked, err = h.acquireRevoked(ctx, v.directory.String())
 	return v, err
 }
 
@@ -155,11 +165,11 @@ func (h *Handler) matched() []string {
 // directoryConfig says where and how users are looked up.
 func (h *Handler) directoryConfig() (directory.Config, error) {
 	config := directory.Config{
-		DSN:     fill("database", cmp.Or(h.Database, "{env.DATABASE_URL}")),
-		Query:   h.Query,
-		Timeout: cmp.Or(time.Duration(h.Timeout), 500*time.Millisecond),
-		Meter:   telemetry.Lookups{},
-		Logger:  func() *zap.Logger { return caddy.Log().Named("http.handlers.stale_session.directory") },
+		DSN:      fill("database", cmp.Or(h.Database, "{env.DATABASE_URL}")),
+		Query:    h.Query,
+		Timeout:  cmp.Or(time.Duration(h.Timeout), 500*time.Millisecond),
+		Observer: telemetry.Directories{},
+		Logger:   func() *zap.Logger { return caddy.Log().Named("http.handlers.stale_session.directory") },
 	}
 	if h.ListenDatabase != "" {
 		config.ListenDSN = fill("listen_database", h.ListenDatabase)
@@ -231,6 +241,7 @@ var (
 	readers     = shared.NewPool[*session.Reader]()
 	directories = shared.NewPool[*directory.Postgres]()
 	keySets     = shared.NewPool[*session.JWKS]()
+	revoked     = shared.NewPool[*revocation.List]()
 )
 
 // acquire takes a value from a pool until the handler is cleaned up.
@@ -341,6 +352,103 @@ func (h *Handler) acquireDirectory(config directory.Config) (*directory.Postgres
 			return nil, nil, err
 		}
 		return postgres, func() error { postgres.Close(); return nil }, nil
+	})
+}
+
+// site is what the admin API sees of the handler.
+func (h *Handler) site() admin.Site {
+	return admin.Site{Mode: h.mode, Directory: h.validator.directory, Revoked: h.validator.revoked, Explain: h.explain}
+}
+
+// explain judges a session past every cache.
+func (h *Handler) explain(ctx context.Context, q admin.Question) admin.Reasoning {
+	v := h.validator
+	r := admin.Reasoning{Mode: h.mode, Database: v.directory.String()}
+	s := new(session.Session)
+	switch {
+	case q.Subject != "":
+		s.Tokens = []session.Token{{Claims: session.Claims{Subject: []byte(q.Subject)}}}
+	case q.Cookies != "":
+		v.reader.Read(http.Header{"Cookie": {q.Cookies}}, s)
+	default:
+		v.reader.ReadToken(q.Token, s)
+	}
+	r.Failure = string(s.Failure)
+	now := time.Now()
+	check := verdict.Whole(s, v.judge(ctx, s.Tokens, now, now, nil))
+	r.Verdict, r.Reason, r.Source = string(check.Verdict), string(check.Reason), string(check.Source)
+	if q.Subject == "" {
+		for _, token := range s.Tokens {
+			r.Tokens = append(r.Tokens, admin.Token{
+				Cookies: token.Names, Subject: string(token.Claims.Subject),
+				IssuedAt: moment(token.Claims.IssuedAt), ExpiresAt: moment(token.Claims.ExpiresAt),
+			})
+		}
+	}
+	if len(check.Subject) == 0 {
+		return r
+	}
+	if at, revoked := v.revoked.Find(check.Subject); revoked {
+		r.Revoked = &at
+	}
+	var account directory.Account
+	if _, err := v.directory.Lookup(ctx, directory.Query{Subject: check.Subject, Now: time.Now()}, &account); err != nil {
+		r.Error = err.Error()
+		return r
+	}
+	r.Account = &admin.Account{Exists: account.Exists, Disabled: account.Disabled, CreatedAt: moment(account.CreatedAt), ValidAfter: moment(account.ValidAfter)}
+	return r
+}
+
+// moment returns a time in UTC, nil for the zero time.
+func moment(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
+
+// handlers are the handlers in use.
+var handlers struct {
+	sync.Mutex
+	all []*Handler
+}
+
+// sites returns what the admin API sees of the handlers in use.
+func sites() []admin.Site {
+	handlers.Lock()
+	defer handlers.Unlock()
+	all := make([]admin.Site, len(handlers.all))
+	for i, h := range handlers.all {
+		all[i] = h.site()
+	}
+	return all
+}
+
+// enlist makes the handler known to the admin API until it is cleaned up.
+func (h *Handler) enlist() {
+	handlers.Lock()
+	defer handlers.Unlock()
+	handlers.all = append(handlers.all, h)
+	h.held = append(h.held, func() error {
+		handlers.Lock()
+		defer handlers.Unlock()
+		handlers.all = slices.DeleteFunc(handlers.all, func(other *Handler) bool { return other == h })
+		return nil
+	})
+}
+
+// acquireRevoked takes the list of sessions that were ended by hand, of the
+// database of a name.
+func (h *Handler) acquireRevoked(ctx caddy.Context, name string) (*revocation.List, error) {
+	storage := ctx.Storage()
+	return acquire(h, revoked, []string{name, fmt.Sprint(storage)}, func() (*revocation.List, func() error, error) {
+		list, err := revocation.Open(ctx, storage, name)
+		if err != nil { // better none than no app
+			ctx.Logger().Error("sessions that were ended by hand are not known", zap.Error(err))
+		}
+		return list, func() error { return nil }, nil
 	})
 }
 

@@ -71,13 +71,14 @@ func (c *Cache) Clear() int64 {
 // Stats says how a cache is used.
 type Stats struct {
 	// Entries is how many there are.
-	Entries int64
+	Entries int64 `json:"entries"`
 	// Bytes is the memory that they can take.
-	Bytes int64
+	Bytes int64 `json:"bytes"`
 	// Hits and Misses count what was found and what was not.
-	Hits, Misses int64
+	Hits   int64 `json:"hits"`
+	Misses int64 `json:"misses"`
 	// Evictions counts those that had to go before their time.
-	Evictions int64
+	Evictions int64 `json:"evictions"`
 }
 
 // Stats returns the figures of the cache since it was made.

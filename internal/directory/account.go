@@ -2,10 +2,7 @@
 // subject that a session names.
 package directory
 
-import (
-	"context"
-	"time"
-)
+import "time"
 
 // Account is what the database says of a subject. The zero value is a subject
 // that has no row. It must not be copied, because its parts point into it.
@@ -47,6 +44,8 @@ const (
 	// FromFallback is the last known account, used because the database could
 	// not be asked.
 	FromFallback Source = "fallback"
+	// FromRevocation is no account: the session was ended by hand.
+	FromRevocation Source = "revocation"
 )
 
 // Query is what is asked for.
@@ -58,16 +57,4 @@ type Query struct {
 	// Since is a time from before which what is known is not good enough; the
 	// zero time takes anything that is fresh.
 	Since time.Time
-}
-
-// Directory is a place where accounts are looked up.
-type Directory interface {
-	// Lookup finds the account of a subject, and tells where it came from. An
-	// error means that nothing could be found out: it never means that the
-	// account is gone.
-	Lookup(ctx context.Context, query Query, account *Account) (Source, error)
-
-	// Braking tells whether so many sessions would end at once that something
-	// else must be wrong, so that none is to be ended.
-	Braking() bool
 }

@@ -142,8 +142,8 @@ func (p *Postgres) serve(calls []*call) {
 	// after this query.
 	p.batch.close(calls)
 	err = brokenOr(err)
-	if p.config.Meter != nil && err != errBroken { //nolint:errorlint // it is never wrapped
-		p.config.Meter.Asked(len(calls), time.Since(began), err)
+	if p.config.Observer != nil && err != errBroken { //nolint:errorlint // it is never wrapped
+		p.config.Observer.Asked(len(calls), time.Since(began), err)
 	}
 	switch err {
 	case nil:

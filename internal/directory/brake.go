@@ -24,7 +24,6 @@ type brake struct {
 	window instant
 
 	braking atomic.Bool
-	checks  atomic.Uint64 // how often it was put on
 
 	mu   sync.Mutex
 	live map[string]instant // users seen live in the window: when
@@ -61,7 +60,9 @@ func (b *brake) release() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.live = nil
-	b.braking.Store(false)
+	if b.braking.Swap(false) {
+		b.p.happened(BrakeOff, nil)
+	}
 }
 
 // check decides whether to brake, when a user was found gone, by asking for
@@ -97,11 +98,13 @@ func (b *brake) check(ctx context.Context, conn *pgx.Conn, found []finding) {
 	}
 	if !on {
 		b.p.log().Warn("the brake is off: sessions are ended again")
+		b.p.happened(BrakeOff, nil)
 		return
 	}
-	b.checks.Add(1)
+	likely := b.cause(ctx, conn)
 	b.p.log().Error("the brake is on: too many sessions would end at once, so none is ended",
-		zap.Int("gone", gone), zap.Int("seen", len(again)), zap.String("likely", b.cause(ctx, conn)))
+		zap.Int("gone", gone), zap.Int("seen", len(again)), zap.String("likely", likely))
+	b.p.happened(BrakeOn, map[string]any{"gone": gone, "seen": len(again), "likely": likely})
 }
 
 func anyGone(found []finding) bool {

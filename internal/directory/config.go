@@ -35,18 +35,11 @@ type Config struct {
 	// found gone at once; when there are more, Braking holds. 0 for no limit.
 	BrakeShare  float64
 	BrakeWindow time.Duration
-	// Meter is told of the statements that look accounts up; nil for none.
-	Meter Meter `json:"-"`
+	// Observer is told how the directory fares; nil for none.
+	Observer Observer `json:"-"`
 	// Logger returns the logger to use; it is called for each line, because a
 	// directory outlives the configuration that opened it.
 	Logger func() *zap.Logger `json:"-"`
-}
-
-// Meter measures a directory.
-type Meter interface {
-	// Asked is told of a statement that requests have waited for: how many
-	// subjects it asked for, how long it took, and an *Error if it failed.
-	Asked(subjects int, took time.Duration, err error)
 }
 
 // Users names the users table and its columns. What is empty is found in the

@@ -47,6 +47,7 @@ func (w *watch) readEpoch(conn *pgx.Conn) error {
 		w.p.statement.Store(nil) // the columns may be others
 		w.p.brake.release()
 		w.p.log().Info("the users table was recreated, emptied, rewritten or restored; the accounts in use are looked up again")
+		w.p.happened(Reset, nil)
 	}
 	w.epoch = epoch
 	return nil

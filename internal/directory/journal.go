@@ -2,6 +2,7 @@ package directory
 
 import (
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,14 +19,17 @@ const (
 // journal logs what happens to the database: each kind of failure once in a
 // while with a count, and the end of a failure.
 type journal struct {
-	logger func() *zap.Logger
+	logger   func() *zap.Logger
+	happened func(Event, map[string]any)
 
 	mu      sync.Mutex
 	failing map[Class]*failing
 	summary string
+	failure string // that lasts
 	doubted time.Time
 	warned  time.Time
 
+	lasts  atomic.Bool  // failure is set
 	away   atomic.Bool  // a failure was logged since the last success
 	blind  atomic.Bool  // changes are not watched for
 	found  atomic.Bool  // a subject was found once
@@ -54,6 +58,8 @@ func (j *journal) failed(err error) {
 		f = new(failing)
 		j.failing[e.Class] = f
 	}
+	j.failure = e.Error()
+	j.lasts.Store(true)
 	now := time.Now()
 	if now.Sub(f.logged) < failurePeriod {
 		f.held++
@@ -62,13 +68,23 @@ func (j *journal) failed(err error) {
 	j.logger().Error("accounts cannot be looked up; sessions are neither ended nor confirmed",
 		zap.String("class", string(e.Class)), zap.Error(err), zap.Int("not_logged", f.held))
 	f.logged, f.held = now, 0
-	j.away.Store(true)
+	if !j.away.Swap(true) {
+		j.happened(Unreachable, map[string]any{"class": string(e.Class), "error": e.Error()})
+	}
 }
 
 // succeeded logs the end of a failure.
 func (j *journal) succeeded() {
-	if j.away.Load() && j.away.CompareAndSwap(true, false) {
+	if !j.lasts.Load() {
+		return
+	}
+	j.mu.Lock()
+	j.failure = ""
+	j.lasts.Store(false)
+	j.mu.Unlock()
+	if j.away.Swap(false) {
 		j.logger().Info("accounts can be looked up again")
+		j.happened(Recovered, nil)
 	}
 }
 
@@ -77,10 +93,17 @@ func (j *journal) succeeded() {
 func (j *journal) ready(s *statement) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if summary := s.table + s.summary; summary != j.summary {
+	if summary := strings.TrimSpace(s.table + " " + s.summary); summary != j.summary {
 		j.summary = summary
 		j.logger().Info("users are looked up", zap.String("table", s.table), zap.String("columns", s.summary))
 	}
+}
+
+// state returns the failure that lasts, and what was found in the catalogue.
+func (j *journal) state() (failure, users string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.failure, j.summary
 }
 
 // suspicious tells whether it is time to doubt the configuration, after one

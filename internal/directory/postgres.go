@@ -73,7 +73,7 @@ func Open(config Config) (*Postgres, error) {
 	}
 	p := &Postgres{config: config, now: time.Now, opened: time.Now()}
 	p.running, p.stop = context.WithCancel(context.Background())
-	p.journal.logger = config.Logger
+	p.journal.logger, p.journal.happened = config.Logger, p.happened
 	p.accounts = newAccounts(config.Size, max(config.TTL, time.Duration(lastKnown))+time.Minute)
 	p.brake = brake{p: p, share: config.BrakeShare, window: instant(config.BrakeWindow)}
 	p.breaker = p.newBreaker()

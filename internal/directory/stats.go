@@ -17,6 +17,13 @@ type Stats struct {
 	Notified bool
 	// Broken tells that nobody waits for the database, because it is away.
 	Broken bool
+	// Blind tells that changes are not noticed, though they should be.
+	Blind bool
+	// Failure is the failure to look accounts up that lasts, with what to do;
+	// empty for none.
+	Failure string
+	// Users is what was found of the users table.
+	Users string
 	// Braking tells that it holds sessions back from being ended.
 	Braking bool
 	// Connections are those for lookups: how many there are, and how many of
@@ -36,7 +43,9 @@ func (p *Postgres) Stats() Stats {
 			s.Connections, s.Busy = s.Connections+pool.Stat().TotalConns(), s.Busy+pool.Stat().AcquiredConns()
 		}
 	}
+	s.Failure, s.Users = p.journal.state()
 	if w := p.watch; w != nil {
+		s.Blind = p.journal.blind.Load()
 		s.Watching = w.connected(p.instant(p.now()))
 		s.Notified = hearing(w.ears.hearing.Load()) == told
 		s.Rechecked, s.Epochs, s.Notifications = w.rechecked.Load(), w.epochs.Load(), w.ears.heard.Load()

@@ -161,6 +161,17 @@ func New(config Config) (*Reader, error) {
 	return rd, nil
 }
 
+// ReadToken reads a token that is the value of one of the cookies, of which it
+// is not known which.
+func (rd *Reader) ReadToken(value string, s *Session) {
+	for _, name := range rd.config.CookieNames {
+		*s = Session{}
+		if rd.Read(http.Header{"Cookie": {name + "=" + value}}, s); len(s.Tokens) > 0 || s.Failure == Expired {
+			return
+		}
+	}
+}
+
 // Read reads every session that an app could find in the header of a request
 // into s, which has to be new.
 func (rd *Reader) Read(header http.Header, s *Session) {

@@ -11,8 +11,8 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/verdict"
 )
 
-// DetectedEvent is the name of the event that each detection emits.
-const DetectedEvent = "stale_session.detected"
+// detected is the name of the event of a detection.
+const detected = "detected"
 
 // maxSubject bounds the subject in log lines and events: it is text from a
 // token.
@@ -22,7 +22,7 @@ const maxSubject = 128
 type Detections struct {
 	// Logger takes one line a detection.
 	Logger *zap.Logger
-	// Events emits DetectedEvent; nil for none.
+	// Events emits an event of Caddy's for each; nil for none.
 	Events *caddyevents.App
 	// Context is the module's, which events need to know their origin.
 	Context caddy.Context
@@ -45,10 +45,7 @@ func (d Detections) report(r *http.Request, j verdict.Judgement, where string) {
 		zap.String("source", string(j.Source)),
 		zap.String("where", where),
 		zap.String("mode", d.Mode))
-	if d.Events == nil || !d.Events.ShouldEmit(DetectedEvent) {
-		return
-	}
-	d.Events.Emit(d.Context, DetectedEvent, map[string]any{
+	details := map[string]any{
 		"reason":    string(j.Reason),
 		"subject":   subject,
 		"method":    r.Method,
@@ -57,7 +54,11 @@ func (d Detections) report(r *http.Request, j verdict.Judgement, where string) {
 		"client_ip": ip,
 		"where":     where,
 		"mode":      d.Mode,
-	})
+	}
+	publish(detected, details)
+	if d.Events != nil && detectionRate.Allow() {
+		(&emitter{d.Events, d.Context}).emit(detected, details)
+	}
 }
 
 // short cuts a subject to a length fit for a log line.

@@ -116,11 +116,11 @@ func UpstreamFailed() { upstreamErrors.Inc() }
 // SignedIn counts a sign-in.
 func SignedIn() { signIns.Inc() }
 
-// Lookups measures directories.
-type Lookups struct{}
+// Directories observes directories.
+type Directories struct{}
 
-// Asked implements directory.Meter.
-func (Lookups) Asked(subjects int, took time.Duration, err error) {
+// Asked implements directory.Observer.
+func (Directories) Asked(subjects int, took time.Duration, err error) {
 	lookupSeconds.Observe(took.Seconds())
 	lookupSubjects.Observe(float64(subjects))
 	var failure *directory.Error

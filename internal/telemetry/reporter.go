@@ -20,9 +20,12 @@ type Reporter struct {
 	nameless   *doubt
 }
 
-// NewReporter returns a reporter. Subject is the claim that names the user.
+// NewReporter returns a reporter, to be closed. Subject is the claim that names
+// the user.
 func NewReporter(detections Detections, subject string) *Reporter {
-	return &Reporter{detections: detections, subject: subject, foreign: newDoubt(), nameless: newDoubt()}
+	p := &Reporter{detections: detections, subject: subject, foreign: newDoubt(), nameless: newDoubt()}
+	p.listen()
+	return p
 }
 
 // Checked reports the check of a request on a kind of route.

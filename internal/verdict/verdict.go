@@ -41,7 +41,8 @@ const (
 	// TokenPredatesAccount: the token is older than the account, so its
 	// subject was somebody else's id.
 	TokenPredatesAccount Reason = "token_predates_account"
-	// TokenRevoked: the token is older than the account's "valid after" time.
+	// TokenRevoked: the token is older than the account's "valid after" time,
+	// or its subject's sessions were ended by hand since.
 	TokenRevoked Reason = "token_revoked"
 	// ClaimMismatch: a claim of the token no longer equals its column.
 	ClaimMismatch Reason = "claim_mismatch"

@@ -1,0 +1,304 @@
+package integration
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+)
+
+// operator asks the admin endpoint of a Caddy that stores its files for itself.
+type operator struct {
+	t       *testing.T
+	address string
+	config  func(directives ...string) string
+}
+
+func newOperator(t *testing.T) *operator {
+	dir, err := os.MkdirTemp("", "admin") // short, for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	o := &operator{t: t, address: "unix/" + filepath.Join(dir, "admin")}
+	o.config = func(directives ...string) string {
+		return strings.Replace(caddytest.Site(directives...), "admin off", "admin "+o.address+"\n\tstorage file_system "+filepath.Join(dir, "storage"), 1)
+	}
+	return o
+}
+
+// do asks, and reads the answer. The status of a refusal is in the text.
+func (o *operator) do(method, path string, body, into any) string {
+	o.t.Helper()
+	var reader io.Reader
+	if body != nil {
+		text, err := json.Marshal(body)
+		if err != nil {
+			o.t.Fatal(err)
+		}
+		reader = bytes.NewReader(text)
+	}
+	response, err := caddycmd.AdminAPIRequest(o.address, method, "/stale_session/"+path, nil, reader)
+	if err != nil {
+		return err.Error()
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	if into != nil {
+		if err := json.Unmarshal(text, into); err != nil {
+			o.t.Fatalf("%v: %s", err, text)
+		}
+	}
+	return string(text)
+}
+
+// object is JSON that is looked into.
+type object = map[string]any
+
+func TestRevokingEndsTheSessionsOfAUser(t *testing.T) {
+	newDatabase(t)
+	o := newOperator(t)
+	config := o.config("stale_session", caddytest.NewApp(t).Proxy())
+	base := caddytest.Start(t, config)
+	before, other := tokenOf(t, "live", time.Minute), tokenOf(t, "live", -2*time.Second) // the clock of the app may be a little ahead
+	must := func(what string, cookie string, status int) {
+		t.Helper()
+		if got := ask(t, base, cookie); got != status {
+			t.Errorf("%s: status %d, want %d", what, got, status)
+		}
+	}
+	must("at first", before, 200)
+	if text := o.do("POST", "revoke", object{"subject": "live"}, nil); !strings.Contains(text, `"live"`) {
+		t.Fatal(text)
+	}
+	must("revoked", before, 401)
+	must("signed in again", other, 200)
+
+	// Another site, so that the configuration is another one.
+	if err := caddytest.Load(strings.Replace(config, "stale_session", "header X-Reload yes\n\tstale_session", 1)); err != nil {
+		t.Fatal(err)
+	}
+	base = caddytest.Address(t)
+	must("after a reload", before, 401)
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := caddytest.Load(config); err != nil {
+		t.Fatal(err)
+	}
+	base = caddytest.Address(t)
+	must("after a restart", before, 401)
+	if text := o.do("GET", "status", nil, nil); !strings.Contains(text, `"revoked":[{"subject":"live"`) {
+		t.Errorf("the status: %s", text)
+	}
+
+	if text := o.do("POST", "restore", object{"subject": "live"}, nil); !strings.Contains(text, `"live"`) {
+		t.Fatal(text)
+	}
+	must("restored", before, 200)
+}
+
+func TestTheAdminAPIRefusesWhatCannotBe(t *testing.T) {
+	newDatabase(t)
+	o := newOperator(t)
+	other, err := server.NewDatabase(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("OTHER_URL", server.DSN(other))
+	caddytest.Start(t, o.config("stale_session /a*", "stale_session /b* {", "	database {env.OTHER_URL}", "}", "respond ok"))
+	for _, c := range []struct {
+		name, method, path string
+		body               any
+		says               string
+	}{
+		{"another path", "GET", "nothing", nil, "404"},
+		{"another method", "GET", "revoke", nil, "405"},
+		{"no JSON", "POST", "revoke", "text", "400"},
+		{"an unknown field", "POST", "revoke", object{"subject": "live", "user": "x"}, "400"},
+		{"no subject", "POST", "revoke", object{}, "400"},
+		{"one of two databases", "POST", "revoke", object{"subject": "live"}, "give `database`"},
+		{"no such database", "POST", "revoke", object{"subject": "live", "database": "x"}, "404"},
+		{"a subject that is too long", "POST", "revoke", object{"subject": strings.Repeat("x", 2000), "database": "database " + other + " at " + server.Address()}, "1 to 1024 bytes"},
+		{"nothing to restore", "POST", "restore", object{"subject": "live", "database": "database " + other + " at " + server.Address()}, "none of its sessions"},
+		{"no question", "POST", "check", object{}, "one of"},
+		{"two questions", "POST", "check", object{"subject": "a", "token": "b"}, "one of"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if text := o.do(c.method, c.path, c.body, nil); !strings.Contains(text, c.says) {
+				t.Errorf("%s does not say %q", text, c.says)
+			}
+		})
+	}
+}
+
+func TestACheckTellsItsReasons(t *testing.T) {
+	database := newDatabase(t)
+	execute(t, database, `alter table "User" add column disabled boolean not null default false`, `insert into "User" values ('banned', true)`)
+	o := newOperator(t)
+	caddytest.Start(t, o.config("stale_session", "respond ok"))
+	value := func(cookie string) string { _, v, _ := strings.Cut(cookie, "="); return v }
+	for _, c := range []struct {
+		name string
+		body object
+		want object
+	}{
+		{"a subject", object{"subject": "live"}, object{"verdict": "live", "source": "database", "account": object{"exists": true, "disabled": false}}},
+		{"nobody", object{"subject": "deleted"}, object{"verdict": "stale", "reason": "user_not_found", "source": "database", "account": object{"exists": false, "disabled": false}}},
+		{"a banned user", object{"subject": "banned"}, object{"verdict": "stale", "reason": "user_disabled", "source": "database", "account": object{"exists": true, "disabled": true}}},
+		{"cookies", object{"cookies": "theme=dark; " + tokenOf(t, "live", time.Hour)}, object{"verdict": "live", "source": "database", "account": object{"exists": true, "disabled": false}}},
+		{"a token", object{"token": value(tokenOf(t, "live", time.Hour))}, object{"verdict": "live", "source": "database", "account": object{"exists": true, "disabled": false}}},
+		{"another app's token", object{"token": "abc"}, object{"verdict": "invalid", "failure": "undecodable"}},
+		{"no session", object{"cookies": "theme=dark"}, object{"verdict": "anonymous"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var got struct{ Handlers []object }
+			text := o.do("POST", "check", c.body, &got)
+			if len(got.Handlers) != 1 {
+				t.Fatal(text)
+			}
+			h := got.Handlers[0]
+			if tokens, ok := h["tokens"].([]any); ok != (c.body["token"] != nil && c.want["failure"] == nil || c.want["verdict"] == "live" && c.body["subject"] == nil) {
+				t.Errorf("tokens %v", tokens)
+			} else if ok && tokens[0].(object)["subject"] != "live" {
+				t.Errorf("tokens %v", tokens)
+			}
+			for _, key := range []string{"verdict", "reason", "source", "failure", "account"} {
+				got, _ := json.Marshal(h[key])
+				want, _ := json.Marshal(c.want[key])
+				if !bytes.Equal(got, want) {
+					t.Errorf("%s is %s, want %s", key, got, want)
+				}
+			}
+			if token, ok := c.body["token"].(string); ok && strings.Contains(text, token) {
+				t.Error("the token is in the answer")
+			}
+		})
+	}
+}
+
+func TestEventsAreStreamed(t *testing.T) {
+	database := newDatabase(t)
+	o := newOperator(t)
+	config := o.config("stale_session {", "	poll 20ms", "}", "respond ok")
+	base := caddytest.Start(t, config)
+	follow := func(after string) *bufio.Reader {
+		t.Helper()
+		response, err := caddycmd.AdminAPIRequest(o.address, "GET", "/stale_session/events", http.Header{"Last-Event-Id": {after}}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = response.Body.Close() })
+		return bufio.NewReader(response.Body)
+	}
+	// next returns the next event of a name, and its id.
+	next := func(stream *bufio.Reader, name string) (id, data string) {
+		t.Helper()
+		var event string
+		for {
+			line, err := stream.ReadString('\n')
+			if err != nil {
+				t.Fatalf("before %s: %v", name, err)
+			}
+			field, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
+			switch field {
+			case "id":
+				id = value
+			case "event":
+				event = value
+			case "data":
+				if event == name {
+					return id, value
+				}
+			}
+		}
+	}
+	stream := follow("")
+	for line := ""; line != ": the past ends here\n"; { // that of other tests
+		var err error
+		if line, err = stream.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = ask(t, base, session(t, "deleted"))
+	id, data := next(stream, "detected")
+	if !strings.Contains(data, `"reason":"user_not_found"`) || !strings.Contains(data, `"subject":"deleted"`) {
+		t.Errorf("a detection: %s", data)
+	}
+	_ = ask(t, base, session(t, "live"))
+	caddytest.Eventually(t, "the database is watched", func() bool { return strings.Contains(o.do("GET", "status", nil, nil), `"watched":true`) })
+	execute(t, database, `truncate "User"`)
+	if _, data = next(stream, "database_reset"); !strings.Contains(data, database) {
+		t.Errorf("a reset: %s", data)
+	}
+	o.do("POST", "revoke", object{"subject": "live"}, nil)
+	if _, data = next(stream, "revoked"); !strings.Contains(data, `"subject":"live"`) {
+		t.Errorf("a revocation: %s", data)
+	}
+
+	// A reload ends the stream; who comes back gets what was missed.
+	if err := caddytest.Load(strings.Replace(config, "respond ok", "respond again", 1)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, stream); err != nil {
+		t.Errorf("the stream ended with %v", err)
+	}
+	again := follow(id)
+	if first, _ := next(again, "database_reset"); first <= id {
+		t.Errorf("the event %s comes again after %s", first, id)
+	}
+}
+
+func TestTheStatusTellsWhatHappens(t *testing.T) {
+	database := newDatabase(t)
+	o := newOperator(t)
+	base := caddytest.Start(t, o.config("stale_session {", "	poll 20ms", "}", "respond ok"))
+	_ = ask(t, base, session(t, "live"))
+	var status struct {
+		Handlers  []object
+		Databases []object
+		Counters  struct{ Checks map[string]float64 }
+	}
+	caddytest.Eventually(t, "the database is watched", func() bool {
+		o.do("GET", "status", nil, &status)
+		return len(status.Databases) == 1 && status.Databases[0]["watched"] == true
+	})
+	if d := status.Databases[0]; d["health"] != "ok" || d["notified"] != false || !strings.Contains(d["users"].(string), `"User"`) {
+		t.Errorf("%v", d)
+	}
+	if len(status.Handlers) != 1 || status.Handlers[0]["mode"] != "enforce" {
+		t.Errorf("%v", status.Handlers)
+	}
+	live := status.Counters.Checks["live"]
+	_ = ask(t, base, session(t, "live"))
+	if o.do("GET", "status", nil, &status); status.Counters.Checks["live"] != live+1 {
+		t.Errorf("%v checks, want %v", status.Counters.Checks["live"], live+1)
+	}
+	execute(t, database, `alter table "User" rename to "Other"`)
+	caddytest.Eventually(t, "the table is missed", func() bool {
+		_ = ask(t, base, session(t, "somebody"))
+		o.do("GET", "status", nil, &status)
+		return status.Databases[0]["health"] == "away" && strings.Contains(status.Databases[0]["error"].(string), "users")
+	})
+	execute(t, database, `alter table "Other" rename to "User"`)
+	caddytest.Eventually(t, "the table is back", func() bool {
+		_ = ask(t, base, session(t, "somebody"))
+		var now struct{ Databases []object }
+		o.do("GET", "status", nil, &now)
+		return now.Databases[0]["health"] == "ok"
+	})
+}

@@ -1,0 +1,91 @@
+package telemetry
+
+import (
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
+)
+
+const (
+	// kept is how many events the feed remembers.
+	kept = 200
+	// behind is how many events a follower may be behind before it loses some.
+	behind = 64
+)
+
+// Event is something that has happened.
+type Event struct {
+	// ID counts the events of this process, from 1.
+	ID uint64 `json:"id"`
+	// Time is when it has happened.
+	Time time.Time `json:"time"`
+	// Name is that of the event of Caddy's, without "stale_session.".
+	Name string `json:"name"`
+	// Details are those of the event. They hold no token and no secret.
+	Details map[string]any `json:"details,omitempty"`
+}
+
+// feed is what has happened lately, and who follows it. It is that of the
+// process, so that a reload loses nothing.
+var feed struct {
+	sync.Mutex
+	last      uint64
+	events    []Event // the latest, in order
+	followers map[chan Event]bool
+}
+
+// Follow returns what has happened after an event that the feed still knows,
+// 0 for all, and a channel of what happens from now on, until stop is called.
+// Who does not keep up loses events.
+func Follow(after uint64) (past []Event, next <-chan Event, stop func()) {
+	c := make(chan Event, behind)
+	feed.Lock()
+	defer feed.Unlock()
+	for _, event := range feed.events {
+		if event.ID > after {
+			past = append(past, event)
+		}
+	}
+	if feed.followers == nil {
+		feed.followers = make(map[chan Event]bool)
+	}
+	feed.followers[c] = true
+	return past, c, func() {
+		feed.Lock()
+		defer feed.Unlock()
+		delete(feed.followers, c)
+	}
+}
+
+// publish adds an event to the feed.
+func publish(name string, details map[string]any) {
+	feed.Lock()
+	defer feed.Unlock()
+	feed.last++
+	event := Event{ID: feed.last, Time: time.Now().UTC(), Name: name, Details: details}
+	if len(feed.events) == kept {
+		feed.events = append(feed.events[:0:0], feed.events[1:]...)
+	}
+	feed.events = append(feed.events, event)
+	for follower := range feed.followers {
+		select {
+		case follower <- event:
+		default:
+		}
+	}
+}
+
+// Happened tells of something that is no matter of one request.
+func Happened(name string, details map[string]any) {
+	publish(name, details)
+	anyEmitter().emit(name, details)
+}
+
+// Happened implements directory.Observer.
+func (Directories) Happened(event directory.Event, name string, details map[string]any) {
+	all := map[string]any{"database": name}
+	maps.Copy(all, details)
+	Happened(string(event), all)
+}
