@@ -1,0 +1,1 @@
+export { SessionProvider, signIn, signOut, useSession } from "next-auth-v4/react";

@@ -1,0 +1,3 @@
+export { proxy } from "@/auth/proxy";
+
+export const config = { matcher: ["/admin/:path*"] };
