@@ -29,7 +29,7 @@ import (
 
 func init() {
 	caddy.RegisterModule(Handler{})
-	command.Register(directoriesOf)
+	command.Register(configured)
 	admin.Register(sites)
 	telemetry.Observe(directories.All, readers.All)
 }

@@ -20,6 +20,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/admin"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/command"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
@@ -194,13 +195,13 @@ func (h *Handler) directoryConfig() (directory.Config, error) {
 	return config, err
 }
 
-// directoriesOf returns where the handlers of a configuration look users up.
-func directoriesOf(config []byte) ([]directory.Config, error) {
+// configured returns the handlers of a configuration.
+func configured(config []byte) ([]command.Site, error) {
 	var tree any
 	if err := json.Unmarshal(config, &tree); err != nil {
 		return nil, err
 	}
-	var found []directory.Config
+	var found []command.Site
 	var walk func(node any) error
 	walk = func(node any) error {
 		switch node := node.(type) {
@@ -218,15 +219,16 @@ func directoriesOf(config []byte) ([]directory.Config, error) {
 			if err != nil {
 				return err
 			}
-			var h Handler
-			if err := json.Unmarshal(text, &h); err != nil {
+			h := new(Handler)
+			if err := json.Unmarshal(text, h); err != nil {
 				return err
 			}
 			config, err := h.directoryConfig()
-			if err != nil {
-				return err
-			}
-			found = append(found, config)
+			found = append(found, command.Site{
+				Directory: config,
+				Reader:    func() (*session.Reader, error) { return h.acquireReader(environment.New()) },
+			})
+			return err
 		}
 		return nil
 	}

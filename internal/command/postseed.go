@@ -1,11 +1,8 @@
 package command
 
 import (
-	"encoding/json"
 	"fmt"
-	"net/http"
 
-	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/admin"
@@ -13,7 +10,7 @@ import (
 
 // postSeed is the last step of an app's `db:seed`.
 func postSeed() *cobra.Command {
-	var address, config, adapter string
+	var e endpoint
 	cmd := &cobra.Command{
 		Use:   "post-seed [--address <interface> | --config <path> [--adapter <name>]]",
 		Short: "Has the running Caddy look all users up again, after the database was seeded",
@@ -28,37 +25,20 @@ the change is noticed as well, within the poll interval.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			out := cmd.OutOrStdout()
-			flushed, err := flush(address, config, adapter)
-			if err != nil {
+			var flushed admin.Flushed
+			if err := e.post(admin.FlushPath, nil, &flushed); err != nil {
 				_, err = fmt.Fprintf(out, "Caddy was not told that the database was seeded: %v\n\n"+
 					"If it runs, it notices by itself within its poll interval. If it does not,\n"+
 					"browsers that were signed in keep sessions of users who are gone, and saving\n"+
 					"fails with foreign-key violations: start Caddy, or sign out and in again.\n", err)
 				return err
 			}
-			_, err = fmt.Fprintf(out, "Caddy has forgotten %d users, and looks each up again.\n\n"+
+			_, err := fmt.Fprintf(out, "Caddy has forgotten %d users, and looks each up again.\n\n"+
 				"Browsers that were signed in as users who are gone are sent to the sign-in page\n"+
 				"at their next request. Sign in there with a user of the new seed.\n", flushed.Accounts)
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&address, "address", "", "The address of Caddy's admin endpoint (default: that of the configuration, else localhost:2019)")
-	cmd.Flags().StringVarP(&config, "config", "c", "", "The Caddy configuration that names the admin endpoint")
-	cmd.Flags().StringVarP(&adapter, "adapter", "a", "", "The adapter of the configuration")
+	e.add(cmd)
 	return cmd
-}
-
-// flush makes the running Caddy forget all accounts.
-func flush(address, config, adapter string) (admin.Flushed, error) {
-	var flushed admin.Flushed
-	address, err := caddycmd.DetermineAdminAPIAddress(address, nil, config, adapter)
-	if err != nil {
-		return flushed, err
-	}
-	response, err := caddycmd.AdminAPIRequest(address, http.MethodPost, admin.FlushPath, nil, nil)
-	if err != nil {
-		return flushed, err
-	}
-	defer response.Body.Close()
-	return flushed, json.NewDecoder(response.Body).Decode(&flushed)
 }

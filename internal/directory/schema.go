@@ -68,7 +68,7 @@ func (p *Postgres) discover(ctx context.Context, conn *pgx.Conn) (*statement, er
 	if err != nil {
 		return nil, err
 	}
-	if !slices.Contains(found.indexed, users.ID) {
+	if made.scans = !slices.Contains(found.indexed, users.ID); made.scans {
 		p.log().Warn("the id column of the users table has no index: each lookup reads the whole table; add one")
 	}
 	return made, nil

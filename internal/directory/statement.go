@@ -17,6 +17,7 @@ type statement struct {
 	table   string // quoted, empty for a query of the user's
 	users   Users  // the columns that it reads
 	made    time.Time
+	scans   bool   // for want of an index
 	summary string // what was found, for the log
 }
 

@@ -1,0 +1,161 @@
+package integration
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+)
+
+// command runs `caddy stale-session`, and returns what it prints and its exit
+// code.
+func command(t *testing.T, program, input string, args ...string) (out string, code int) {
+	t.Helper()
+	cmd := exec.Command(program, append([]string{"stale-session"}, args...)...)
+	cmd.Stdin = strings.NewReader(input)
+	text, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return string(text), cmd.ProcessState.ExitCode()
+}
+
+func TestTheCommandOperatesARunningCaddy(t *testing.T) {
+	caddy := program(t)
+	newDatabase(t)
+	o := newOperator(t)
+	base := caddytest.Start(t, o.config("stale_session", "respond ok"))
+	old := tokenOf(t, "live", time.Hour)
+	_, value, _ := strings.Cut(old, "=")
+	if status := ask(t, base, old); status != 200 {
+		t.Fatalf("status %d", status)
+	}
+	for _, c := range []struct {
+		name, input string
+		args        []string
+		code        int
+		says        string
+	}{
+		{"status", "", []string{"status"}, 0, `"health": "ok"`},
+		{"check of a user", "", []string{"check", "--subject", "live"}, 0, `"verdict": "live"`},
+		{"check of nobody", "", []string{"check", "--subject", "deleted"}, 2, `"reason": "user_not_found"`},
+		{"check of a token", value, []string{"check", "--token", "-"}, 0, `"subject": "live"`},
+		{"check of cookies", "a=b; " + old, []string{"check", "--cookies", "-"}, 0, `"verdict": "live"`},
+		{"check of no session", "", []string{"check", "--cookies", "a=b"}, 3, `"verdict": "anonymous"`},
+		{"check of nothing", "", []string{"check"}, 1, "at least one of the flags"},
+		{"flush", "", []string{"flush"}, 0, `"accounts": 2`},
+		{"revoke", "", []string{"revoke", "live"}, 0, `"subject": "live"`},
+		{"check of a revoked session", old, []string{"check", "--cookies", "-"}, 2, `"reason": "token_revoked"`},
+		{"revoke in another database", "", []string{"revoke", "live", "--database", "x"}, 1, "no stale_session handler"},
+		{"restore", "", []string{"restore", "live"}, 0, `"subject": "live"`},
+		{"restore again", "", []string{"restore", "live"}, 1, "none of its sessions"},
+		{"nobody there", "", []string{"status", "--address", "unix/" + filepath.Join(t.TempDir(), "nobody")}, 1, "asking the running Caddy"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			args := c.args
+			if c.name != "nobody there" {
+				args = append(args, "--address", o.address)
+			}
+			out, code := command(t, caddy, c.input, args...)
+			if code != c.code || !strings.Contains(out, c.says) {
+				t.Errorf("exit code %d, want %d; %q in: %s", code, c.code, c.says, out)
+			}
+			if strings.Contains(out, value) {
+				t.Error("it prints the token")
+			}
+		})
+	}
+}
+
+func TestTheDoctorTellsWhatToChange(t *testing.T) {
+	caddy := program(t)
+	good := tokenOf(t, "live", time.Hour)
+	_, value, _ := strings.Cut(good, "=")
+	for _, c := range []struct {
+		name     string
+		commands []string
+		config   []string // options of the directive
+		setenv   map[string]string
+		input    string
+		code     int
+		says     []string
+	}{
+		{name: "all is well", input: value, says: []string{"the token can be read", `users are looked up in \"public\".\"User\"`, "has no triggers", "Postgres "}},
+		{name: "another secret", setenv: map[string]string{"NEXTAUTH_SECRET": "another"}, input: value, code: 2, says: []string{"encrypted with another secret: give the app's own NEXTAUTH_SECRET"}},
+		{name: "no secret", setenv: map[string]string{"NEXTAUTH_SECRET": ""}, code: 2, says: []string{"sessions cannot be read", "AUTH_SECRET or NEXTAUTH_SECRET"}},
+		{name: "no database", setenv: map[string]string{"DATABASE_URL": "postgres://u:hunter2@127.0.0.1:1/d"}, code: 2, says: []string{"no connection to the database d at 127.0.0.1:1"}},
+		{name: "no address", setenv: map[string]string{"DATABASE_URL": ""}, code: 2, says: []string{"the database is not configured", "DATABASE_URL"}},
+		{name: "no table", commands: []string{`drop table "User"`}, code: 2, says: []string{"the users table is not found"}},
+		{name: "an empty table", commands: []string{`truncate "User"`}, says: []string{"has no rows"}},
+		{name: "no index", commands: []string{`alter table "User" drop constraint "User_pkey"`}, code: 2, says: []string{"CREATE UNIQUE INDEX ON"}},
+		{name: "no rights", commands: []string{`create role reader login`}, config: []string{"database {env.READER_URL}"}, code: 2, says: []string{"GRANT"}},
+		{name: "another users table", config: []string{"users people"}, code: 2, says: []string{"there is no table people"}},
+		{name: "no poll", config: []string{"poll off"}, says: []string{"`poll off`"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			database := newDatabase(t)
+			execute(t, database, c.commands...)
+			t.Cleanup(func() { execute(t, "postgres", `drop role if exists reader`) })
+			t.Setenv("READER_URL", "postgres://reader@"+server.Address()+"/"+database+"?sslmode=disable")
+			for name, value := range c.setenv {
+				t.Setenv(name, value)
+			}
+			file := filepath.Join(t.TempDir(), "Caddyfile")
+			directives := append([]string{"stale_session {"}, c.config...)
+			if err := os.WriteFile(file, []byte(caddytest.Site(append(directives, "}", "respond ok")...)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			args := []string{"doctor", "--config", file, "--adapter", "caddyfile"}
+			if c.input != "" {
+				args = append(args, "--token", "-")
+			}
+			cmd := exec.Command(caddy, append([]string{"stale-session"}, args...)...)
+			cmd.Stdin = strings.NewReader(c.input)
+			text, err := cmd.Output()
+			if code := cmd.ProcessState.ExitCode(); code != c.code {
+				t.Errorf("exit code %d, want %d: %v", code, c.code, err)
+			}
+			var found []struct{ Level, Text, Remedy string }
+			if err := json.Unmarshal(text, &found); err != nil {
+				t.Fatalf("%v: %s", err, text)
+			}
+			for _, says := range c.says {
+				if !strings.Contains(string(text), says) {
+					t.Errorf("it does not say %q: %s", says, text)
+				}
+			}
+			for _, secret := range []string{"hunter2", value} {
+				if strings.Contains(string(text), secret) {
+					t.Errorf("it says %q", secret)
+				}
+			}
+		})
+	}
+}
+
+func TestTheDoctorOpensTheSignInPage(t *testing.T) {
+	caddy := program(t)
+	newDatabase(t)
+	base := caddytest.Start(t, caddytest.Site(`redir /circle /circle2`, `redir /circle2 /circle`, `redir /forward /page`, `respond /page ok`, `respond 404`))
+	for path, c := range map[string]struct {
+		code int
+		says string
+	}{
+		"/page":    {0, "the sign-in page opens"},
+		"/forward": {0, "the sign-in page opens"},
+		"/circle":  {2, "circles"},
+		"/nothing": {2, "404"},
+	} {
+		out, code := command(t, caddy, "", "doctor", "--sign-in", base+path)
+		if code != c.code || !strings.Contains(out, c.says) {
+			t.Errorf("%s: exit code %d, want %d: %s", path, code, c.code, out)
+		}
+	}
+}
