@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
@@ -34,6 +35,7 @@ func (p *Reporter) Checked(r *http.Request, check *verdict.Check, where string) 
 	if replacer, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		replacer.Map((*placeholders)(check).replace)
 	}
+	logAccess(r, check.Judgement)
 	switch {
 	case check.Held:
 		p.detections.report(r, check.Judgement, where+", held by the brake")
@@ -43,6 +45,22 @@ func (p *Reporter) Checked(r *http.Request, check *verdict.Check, where string) 
 		p.detections.report(r, *check.Dissent, "beside another session")
 	}
 	p.doubt(check.Session)
+}
+
+// logAccess adds the verdict to the line of the access log, where there is one.
+func logAccess(r *http.Request, j verdict.Judgement) {
+	server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	if !ok || server.Logs == nil {
+		return
+	}
+	extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields)
+	if !ok {
+		return
+	}
+	extra.Set(zap.String("stale_session", string(j.Verdict)))
+	if j.Reason != "" {
+		extra.Set(zap.String("stale_session_reason", string(j.Reason)))
+	}
 }
 
 // Dropped reports a stale session that was taken out of a response.
