@@ -73,6 +73,12 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //		listen_database <dsn>
 //		brake           <percentage> [<duration>]
 //		rescue          on|off
+//		cleanup {
+//			every     <duration>
+//			database  <dsn>
+//			sessions  <table>
+//			dry_run
+//		}
 //		timeout         <duration>
 //	}
 //
@@ -136,6 +142,9 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return h.Brake.unmarshal(d)
 		case "rescue":
 			return text(d, &h.Rescue)
+		case "cleanup":
+			h.SessionCleanup = new(Cleanup)
+			return h.SessionCleanup.unmarshal(d)
 		case "timeout":
 			return duration(d, &h.Timeout)
 		}
@@ -203,6 +212,26 @@ func (c *Cache) unmarshal(d *caddyfile.Dispenser) error {
 			return nil
 		}
 		return d.Errf("unrecognized option %q of cache", option)
+	})
+}
+
+func (c *Cleanup) unmarshal(d *caddyfile.Dispenser) error {
+	if err := nothing(d); err != nil {
+		return err
+	}
+	return options(d, d.Nesting(), func(option string) error {
+		switch option {
+		case "every":
+			return duration(d, &c.Every)
+		case "database":
+			return text(d, &c.Database)
+		case "sessions":
+			return text(d, &c.Sessions)
+		case "dry_run":
+			c.DryRun = true
+			return nothing(d)
+		}
+		return d.Errf("unrecognized option %q of cleanup", option)
 	})
 }
 

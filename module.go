@@ -176,6 +176,10 @@ type Handler struct {
 	// to a stale session if it is one by now. `off` does not. Default: on.
 	Rescue string `json:"rescue,omitempty"`
 
+	// Removes expired and orphaned rows of a table of sessions on a schedule.
+	// Default: none are removed.
+	SessionCleanup *Cleanup `json:"cleanup,omitempty"`
+
 	// How long a request waits for the database, at most. Default: 500ms.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
@@ -239,6 +243,30 @@ type Brake struct {
 	Window caddy.Duration `json:"window,omitempty"`
 }
 
+// Cleanup removes rows of a table of sessions, as apps have it with
+// `strategy: "database"`: those that expired more than an hour ago, and those
+// whose user is gone. One node of a fleet does it at a time, 500 rows a
+// statement. The first run after a start only counts and logs. Orphans are left
+// when they are more than half of all rows.
+type Cleanup struct {
+	// How often, at least 1m. Runs begin at multiples of it since 1970, in UTC.
+	// Default: 1h.
+	Every caddy.Duration `json:"every,omitempty"`
+
+	// The address of the database, for a role that may SELECT and DELETE in the
+	// table of sessions, and SELECT in that of users. Default: the handler's
+	// Database.
+	Database string `json:"database,omitempty"`
+
+	// The table of sessions, with its schema if it needs one. Default: found in
+	// the database, for the schemas of Prisma, the Auth.js adapters and Better
+	// Auth.
+	Sessions string `json:"sessions,omitempty"`
+
+	// Only count and log, at every run. Default: false.
+	DryRun bool `json:"dry_run,omitempty"`
+}
+
 // What Handler.Poll, Handler.Rescue and others can be.
 const off = "off"
 
@@ -291,6 +319,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	var err error
 	if h.validator, err = h.newValidator(ctx, env); err != nil {
 		return err
+	}
+	if err := h.startCleanup(); err != nil {
+		return fmt.Errorf("cleanup: %w", err)
 	}
 	detections := telemetry.Detections{Logger: ctx.Logger(), Context: ctx, Mode: h.mode}
 	if app, err := ctx.AppIfConfigured("events"); err == nil {

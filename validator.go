@@ -20,6 +20,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/admin"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/cleanup"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/command"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
@@ -243,6 +244,7 @@ var (
 	readers     = shared.NewPool[*session.Reader]()
 	directories = shared.NewPool[*directory.Postgres]()
 	keySets     = shared.NewPool[*session.JWKS]()
+	cleanups    = shared.NewPool[*cleanup.Job]()
 	revoked     = shared.NewPool[*revocation.List]()
 )
 
@@ -355,6 +357,41 @@ func (h *Handler) acquireDirectory(config directory.Config) (*directory.Postgres
 		}
 		return postgres, func() error { postgres.Close(); return nil }, nil
 	})
+}
+
+// startCleanup starts the cleanup of sessions, if one is configured.
+func (h *Handler) startCleanup() error {
+	c := h.SessionCleanup
+	if c == nil {
+		return nil
+	}
+	if c.Every != 0 && time.Duration(c.Every) < time.Minute {
+		return fmt.Errorf("every is %s; it must be 1m or more", time.Duration(c.Every))
+	}
+	users, err := h.directoryConfig()
+	if err != nil {
+		return err
+	}
+	if c.Database != "" {
+		users.DSN = fill("database", c.Database)
+	}
+	dsn, err := users.DSN()
+	if err != nil {
+		return err
+	}
+	config := cleanup.Config{
+		Directory: users, Every: cmp.Or(time.Duration(c.Every), time.Hour), Sessions: c.Sessions, DryRun: c.DryRun,
+		Logger:  func() *zap.Logger { return caddy.Log().Named("http.handlers.stale_session.cleanup") },
+		Removed: telemetry.CleanedUp,
+	}
+	_, err = acquire(h, cleanups, []any{dsn, config}, func() (*cleanup.Job, func() error, error) {
+		job, err := cleanup.Start(config)
+		if err != nil {
+			return nil, nil, err
+		}
+		return job, job.Close, nil
+	})
+	return err
 }
 
 // site is what the admin API sees of the handler.

@@ -101,6 +101,8 @@ func TestConfigurationsThatDoNotLoad(t *testing.T) {
 		"brake that is none":          {"brake half", "", `the share of brake is "half"; it can be a percentage above 0, such as 50%`},
 		"brake of nothing":            {"brake 0%", "", `the share of brake is "0%"`},
 		"brake of too much":           {"brake 101%", "", `the share of brake is "101%"`},
+		"cleanup too often":           {"cleanup {\n\t\tevery 1s\n\t}", "", "cleanup: every is 1s; it must be 1m or more"},
+		"cleanup of another kind":     {"cleanup {\n\t\tdatabase mysql://root:hunter2@db/shop\n\t}", "", "cleanup: the database address cannot be read"},
 		"rescue":                      {"rescue perhaps", "", `rescue is "perhaps"; it can be one of ["" "on" "off"]`},
 		"jwks of another scheme":      {"jwks ftp://id.example/jwks.json", "", "https://"},
 	} {
@@ -161,6 +163,7 @@ func TestTheExamplesAreRight(t *testing.T) {
 	environment(t, "postgres://u:hunter2@127.0.0.1:1/d")
 	t.Setenv("SHOP_DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/shop")
 	t.Setenv("SHOP_AUTH_SECRET", secret)
+	t.Setenv("CLEANUP_DATABASE_URL", "postgres://c:hunter2@127.0.0.1:1/d")
 	examples := map[string]string{}
 	text, err := os.ReadFile("../../Caddyfile.example")
 	if err != nil {

@@ -30,6 +30,8 @@ var (
 		"Answers of the app with a 5xx status to sessions that were found live, rescued ones included."))
 	signIns = prometheus.NewCounter(counter("sign_ins_total",
 		"Sign-ins: sessions of users who exist that the app has set on its callback route."))
+	cleaned = prometheus.NewCounterVec(counter("sessions_removed_total",
+		"Rows that were removed from a table of sessions, by kind: expired or orphaned."), []string{"kind"})
 	lookupSeconds = prometheus.NewHistogram(histogram("lookup_duration_seconds",
 		"How long the statements took that look accounts up.", prometheus.ExponentialBuckets(0.00025, 2, 14)))
 	lookupSubjects = prometheus.NewHistogram(histogram("lookup_subjects",
@@ -76,7 +78,7 @@ func Register(registry *prometheus.Registry) error {
 	}
 	var already prometheus.AlreadyRegisteredError
 	for _, metric := range []prometheus.Collector{
-		checks, responses, rescues, upstreamErrors, signIns, lookupSeconds, lookupSubjects, lookupErrors, buildInfo, collector{},
+		checks, responses, rescues, upstreamErrors, signIns, cleaned, lookupSeconds, lookupSubjects, lookupErrors, buildInfo, collector{},
 	} {
 		if err := registry.Register(metric); err != nil && !errors.As(err, &already) {
 			return err
@@ -115,6 +117,12 @@ func UpstreamFailed() { upstreamErrors.Inc() }
 
 // SignedIn counts a sign-in.
 func SignedIn() { signIns.Inc() }
+
+// CleanedUp counts rows that were removed from a table of sessions.
+func CleanedUp(expired, orphaned int64) {
+	cleaned.WithLabelValues("expired").Add(float64(expired))
+	cleaned.WithLabelValues("orphaned").Add(float64(orphaned))
+}
 
 // Directories observes directories.
 type Directories struct{}

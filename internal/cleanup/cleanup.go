@@ -1,0 +1,194 @@
+// Package cleanup removes expired and orphaned rows of a table of sessions, as
+// apps have it that keep sessions in the database.
+package cleanup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"go.uber.org/zap"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
+)
+
+const (
+	// grace is how long an expired row stays: clocks differ.
+	grace = time.Hour
+	// batch is how many rows a statement removes at most, so that none locks
+	// many for long.
+	batch = 500
+	// maxShare of all rows may be orphans. With more, the users table is not
+	// what it seems to be.
+	maxShare = 0.5
+	// minRows is how many rows there must be for their share to mean anything.
+	minRows = 20
+	// hold is how long a run takes at least: nodes of a fleet whose clocks
+	// differ by less do not both run.
+	hold = 5 * time.Second
+	// timeout bounds a run.
+	timeout = 10 * time.Minute
+)
+
+// Config says what is cleaned up, and when.
+type Config struct {
+	// Directory is where the users are, and the sessions beside them.
+	Directory directory.Config
+	// Every is how often; runs begin at multiples of it since 1970, so that
+	// the nodes of a fleet begin together, and one of them wins.
+	Every time.Duration
+	// Sessions is the table of sessions, with its schema if it needs one;
+	// empty to have it found.
+	Sessions string
+	// DryRun only counts, at every run. The first one always does.
+	DryRun bool
+	// Logger returns the logger to use.
+	Logger func() *zap.Logger `json:"-"`
+	// Removed is told how many rows a run has removed; nil for nobody.
+	Removed func(expired, orphaned int64) `json:"-"`
+}
+
+// Job is a cleanup that runs until it is closed.
+type Job struct {
+	config Config
+	users  *directory.Postgres
+	stop   context.CancelFunc
+	ended  sync.WaitGroup
+	counts bool // the next run only counts
+}
+
+// Start starts a job. It does not connect.
+func Start(config Config) (*Job, error) {
+	config.Directory.Poll = -1
+	users, err := directory.Open(config.Directory)
+	if err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	j := &Job{config: config, users: users, stop: stop, counts: true}
+	j.ended.Go(func() { j.work(ctx) })
+	return j, nil
+}
+
+// Close ends the job.
+func (j *Job) Close() error {
+	j.stop()
+	j.ended.Wait()
+	j.users.Close()
+	return nil
+}
+
+func (j *Job) work(ctx context.Context) {
+	for {
+		timer := time.NewTimer(time.Until(time.Now().Truncate(j.config.Every).Add(j.config.Every)))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+		if err := j.run(ctx); err != nil && ctx.Err() == nil {
+			j.config.Logger().Error("sessions are not cleaned up", zap.Error(err))
+		}
+	}
+}
+
+// lockName is what the nodes of a fleet agree on by.
+const lockName = "caddy-stale-session cleanup"
+
+// run cleans up once, unless another node does. The lock is held by a
+// transaction of its own, which works through poolers too.
+func (j *Job) run(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	began := time.Now()
+	locker, err := j.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer locker.Close(context.WithoutCancel(ctx))
+	tx, err := locker.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // gives the lock back
+	var ours bool
+	if err := tx.QueryRow(ctx, "select pg_try_advisory_xact_lock(hashtextextended($1, 0))", lockName).Scan(&ours); err != nil || !ours {
+		return err
+	}
+	worker, err := j.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer worker.Close(context.WithoutCancel(ctx))
+	if err := j.clean(ctx, worker); err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(hold - time.Since(began)):
+	}
+	return nil
+}
+
+func (j *Job) connect(ctx context.Context) (*pgx.Conn, error) {
+	config, err := j.users.WriterConfig()
+	if err != nil {
+		return nil, err
+	}
+	return pgx.ConnectConfig(ctx, config)
+}
+
+// clean counts the rows that can go, and removes them.
+func (j *Job) clean(ctx context.Context, conn *pgx.Conn) error {
+	s, err := j.find(ctx, conn)
+	if err != nil {
+		return err
+	}
+	var all, expired, orphaned int64
+	var people bool
+	if err := conn.QueryRow(ctx, s.countSQL()).Scan(&all, &expired, &orphaned, &people); err != nil {
+		return fmt.Errorf("counting the rows of %s: %w", s.table, err)
+	}
+	fields := []zap.Field{zap.String("table", s.table), zap.Int64("rows", all), zap.Int64("expired", expired), zap.Int64("orphaned", orphaned)}
+	if orphaned > 0 && (!people || all >= minRows && float64(orphaned) > maxShare*float64(all)) {
+		j.config.Logger().Warn("most sessions seem to be of users who are gone, so these are left: is it the right users table, and can the role see all of its rows?", fields...)
+		orphaned = 0
+	}
+	if j.counts || j.config.DryRun {
+		j.counts = false
+		j.config.Logger().Info("sessions that would be cleaned up", fields...)
+		return nil
+	}
+	removed, err := remove(ctx, conn, s.removeSQL(s.expired()), expired)
+	if err == nil && orphaned > 0 {
+		orphaned, err = remove(ctx, conn, s.removeSQL(s.orphaned()), orphaned)
+	}
+	if j.config.Removed != nil {
+		j.config.Removed(removed, orphaned)
+	}
+	j.config.Logger().Info("sessions are cleaned up", zap.String("table", s.table), zap.Int64("expired", removed), zap.Int64("orphaned", orphaned))
+	return err
+}
+
+// remove runs a statement until it removes nothing, or has removed twice what
+// was counted before: then it races with something.
+func remove(ctx context.Context, conn *pgx.Conn, sql string, counted int64) (int64, error) {
+	var removed int64
+	for removed <= 2*counted+batch {
+		tag, err := conn.Exec(ctx, sql)
+		if err != nil {
+			return removed, fmt.Errorf("removing rows: %w", err)
+		}
+		if removed += tag.RowsAffected(); tag.RowsAffected() < batch {
+			break
+		}
+	}
+	return removed, nil
+}
+
+// errQuery is what cannot be joined.
+var errQuery = errors.New("`query` names no users table: name one as `users`")

@@ -1,0 +1,280 @@
+package cleanup
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/pgtest"
+)
+
+var server *pgtest.Server
+
+func TestMain(m *testing.M) {
+	os.Exit(pgtest.Main(func(s *pgtest.Server) int {
+		server = s
+		return m.Run()
+	}))
+}
+
+// database makes a database, and returns its address.
+func database(t *testing.T, commands ...string) string {
+	t.Helper()
+	name, err := server.NewDatabase(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Exec(t.Context(), name, commands...); err != nil {
+		t.Fatal(err)
+	}
+	return server.DSN(name)
+}
+
+// start starts a job that does not run by itself.
+func start(t *testing.T, dsn string, config Config) (*Job, *observer.ObservedLogs) {
+	t.Helper()
+	core, logs := observer.New(zapcore.InfoLevel)
+	logger := zap.New(core)
+	config.Directory = directory.Config{DSN: func() (string, error) { return dsn, nil }, Logger: func() *zap.Logger { return logger }}
+	config.Every, config.Logger = 1000*time.Hour, config.Directory.Logger
+	j, err := Start(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := j.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return j, logs
+}
+
+// clean runs a job on a connection.
+func clean(t *testing.T, j *Job) error {
+	t.Helper()
+	conn, err := j.connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	return j.clean(t.Context(), conn)
+}
+
+// left returns the ids of the sessions that are left.
+func left(t *testing.T, dsn, table string) string {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	rows, err := conn.Query(t.Context(), "select id::text from "+table+" order by 1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(ids, " ")
+}
+
+// schemas are tables as Prisma, the pg adapter of Auth.js and Better Auth make
+// them. %s is a time.
+var schemas = map[string]struct{ users, table, sessions, row, person string }{
+	"Prisma": {
+		`create table "User" (id text primary key)`, `"Session"`,
+		`create table "Session" (id text primary key, "sessionToken" text unique, "userId" text not null, expires timestamp(3) not null)`,
+		`insert into "Session" values ('%[1]s', '%[1]s', '%[2]s', (now() at time zone 'utc') + interval '%[3]s')`,
+		`insert into "User" values ('%s')`,
+	},
+	"the pg adapter": {
+		`create table users (id serial primary key)`, "sessions",
+		`create table sessions (id serial primary key, "userId" integer not null, expires timestamptz not null, "sessionToken" varchar not null)`,
+		`insert into sessions values (%[1]s, %[2]s, now() + interval '%[3]s', '%[1]s')`,
+		`insert into users values (%s)`,
+	},
+	"Better Auth, other types": {
+		`create table "user" (id uuid primary key)`, "session",
+		`create table session (id text primary key, "userId" text not null, "expiresAt" timestamp not null)`,
+		`insert into session values ('%[1]s', '00000000-0000-0000-0000-00000000000%[2]s', (now() at time zone 'utc') + interval '%[3]s')`,
+		`insert into "user" values ('00000000-0000-0000-0000-00000000000%s')`,
+	},
+}
+
+func TestExpiredAndOrphanedSessionsAreRemoved(t *testing.T) {
+	for name, s := range schemas {
+		for _, zone := range []string{"UTC", "America/New_York"} {
+			t.Run(name+", "+zone, func(t *testing.T) {
+				dsn := database(t, s.users, s.sessions, fmt.Sprintf(s.person, "1"),
+					fmt.Sprintf(s.row, "1", "1", "1 day"),       // stays
+					fmt.Sprintf(s.row, "2", "1", "-30 minutes"), // stays: within the grace
+					fmt.Sprintf(s.row, "3", "1", "-2 hours"),    // expired
+					fmt.Sprintf(s.row, "4", "2", "1 day"),       // orphaned
+					fmt.Sprintf(s.row, "5", "2", "-1 year"),     // both
+				) + "&timezone=" + zone
+				var expired, orphaned int64
+				j, logs := start(t, dsn, Config{Removed: func(e, o int64) { expired, orphaned = e, o }})
+				if err := clean(t, j); err != nil {
+					t.Fatal(err)
+				}
+				if got := left(t, dsn, s.table); got != "1 2 3 4 5" {
+					t.Errorf("after the first run, which counts: %s", got)
+				}
+				entry := logs.FilterMessage("sessions that would be cleaned up").All()
+				if len(entry) != 1 || entry[0].ContextMap()["expired"] != int64(2) || entry[0].ContextMap()["orphaned"] != int64(1) {
+					t.Errorf("it counts %v", entry)
+				}
+				if err := clean(t, j); err != nil {
+					t.Fatal(err)
+				}
+				if got := left(t, dsn, s.table); got != "1 2" {
+					t.Errorf("after the second run: %s", got)
+				}
+				if expired != 2 || orphaned != 1 {
+					t.Errorf("%d expired and %d orphaned ones are counted", expired, orphaned)
+				}
+			})
+		}
+	}
+}
+
+func TestSessionsAreLeftWhenTheUsersTableIsNotWhatItSeems(t *testing.T) {
+	s := schemas["Prisma"]
+	many := `insert into "Session" select g::text, g::text, 'u' || g, (now() at time zone 'utc') + interval '1 day' from generate_series(1, 40) g`
+	for name, c := range map[string]struct {
+		people string
+		warns  bool
+	}{
+		"no users at all":         {`select`, true},
+		"most users are gone":     {`insert into "User" select 'u' || g from generate_series(1, 10) g`, true},
+		"fewer than half of them": {`insert into "User" select 'u' || g from generate_series(1, 30) g`, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dsn := database(t, s.users, s.sessions, many, c.people)
+			j, logs := start(t, dsn, Config{})
+			for range 2 {
+				if err := clean(t, j); err != nil {
+					t.Fatal(err)
+				}
+			}
+			rows := len(strings.Fields(left(t, dsn, s.table)))
+			warned := slices.ContainsFunc(logs.All(), func(e observer.LoggedEntry) bool { return e.Level == zapcore.WarnLevel })
+			if warned != c.warns || (rows == 40) != c.warns {
+				t.Errorf("%d rows are left, warned: %t", rows, warned)
+			}
+		})
+	}
+}
+
+func TestManyRowsGoInBatches(t *testing.T) {
+	s := schemas["Prisma"]
+	dsn := database(t, s.users, s.sessions, `insert into "User" values ('1')`,
+		`insert into "Session" select g::text, g::text, '1', (now() at time zone 'utc') - interval '1 day' from generate_series(1, 1700) g`)
+	j, _ := start(t, dsn, Config{})
+	for range 2 {
+		if err := clean(t, j); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := left(t, dsn, s.table); got != "" {
+		t.Errorf("left: %s", got)
+	}
+}
+
+func TestADryRunOnlyCounts(t *testing.T) {
+	s := schemas["Prisma"]
+	dsn := database(t, s.users, s.sessions, fmt.Sprintf(s.person, "1"), fmt.Sprintf(s.row, "1", "1", "-1 year"))
+	j, _ := start(t, dsn, Config{DryRun: true})
+	for range 3 {
+		if err := clean(t, j); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := left(t, dsn, s.table); got != "1" {
+		t.Errorf("left: %q", got)
+	}
+}
+
+func TestOneNodeCleansUp(t *testing.T) {
+	s := schemas["Prisma"]
+	dsn := database(t, s.users, s.sessions, fmt.Sprintf(s.person, "1"), fmt.Sprintf(s.row, "1", "1", "-1 year"))
+	one, _ := start(t, dsn, Config{})
+	other, logs := start(t, dsn, Config{})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- one.run(ctx) }() // holds the lock for a while
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	for deadline, held := time.Now().Add(time.Minute), false; !held; {
+		if err := conn.QueryRow(t.Context(), "select exists (select from pg_locks where locktype = 'advisory' and granted)").Scan(&held); err != nil {
+			t.Fatal(err)
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("nobody takes the lock")
+		}
+	}
+	if err := other.run(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if logs.Len() > 0 {
+		t.Errorf("the other node has done something: %v", logs.All())
+	}
+	cancel()
+	if err := <-done; err != nil && ctx.Err() == nil {
+		t.Error(err)
+	}
+}
+
+func TestTablesThatAreNone(t *testing.T) {
+	users := `create table "User" (id text primary key)`
+	for name, c := range map[string]struct {
+		commands []string
+		sessions string
+		says     string
+	}{
+		"none":           {[]string{users}, "", "no table of sessions was found"},
+		"two":            {[]string{users, schemas["Prisma"].sessions, schemas["the pg adapter"].sessions}, "", "could be the table of sessions"},
+		"one of two":     {[]string{users, schemas["Prisma"].sessions, schemas["the pg adapter"].sessions}, "Session", ""},
+		"another schema": {[]string{users, `create schema app`, strings.Replace(schemas["Prisma"].sessions, `"Session"`, `app."Session"`, 1)}, "app.Session", ""},
+		"another table":  {[]string{users}, "User", "User is no table of sessions"},
+		"no users":       {[]string{schemas["Prisma"].sessions}, "", "no users table"},
+		"partitions":     {[]string{users, `create table "Session" (id text, "userId" text, expires timestamptz) partition by list (id)`}, "", "no table of sessions"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			j, _ := start(t, database(t, c.commands...), Config{Sessions: c.sessions})
+			err := clean(t, j)
+			if (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
+				t.Errorf("%v does not say %q", err, c.says)
+			}
+		})
+	}
+}
+
+func TestAJobEndsWithItsHandler(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	j, err := Start(Config{
+		Directory: directory.Config{DSN: func() (string, error) { return server.DSN("postgres"), nil }, Logger: zap.NewNop},
+		Every:     time.Hour, Logger: zap.NewNop,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Close(); err != nil {
+		t.Error(err)
+	}
+}

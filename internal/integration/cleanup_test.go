@@ -1,0 +1,26 @@
+package integration
+
+import (
+	"testing"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+)
+
+// TestACleanupEndsWithItsConfiguration has no run: these are once a minute at
+// most. internal/cleanup tests them.
+func TestACleanupEndsWithItsConfiguration(t *testing.T) {
+	database := newDatabase(t)
+	log, options := caddytest.NewLog(t)
+	site := caddytest.Site("stale_session {", "	cleanup {", "		every 1m", "	}", "}", "respond ok")
+	base := caddytest.Start(t, options+site[len(caddytest.Options):])
+	if status := ask(t, base, session(t, "live")); status != 200 {
+		t.Errorf("status %d: %s", status, log.Text(t))
+	}
+	if n := len(backends(t, database)); n == 0 {
+		t.Error("nobody is connected")
+	}
+	if err := caddytest.Load(caddytest.Site("respond ok")); err != nil {
+		t.Fatal(err)
+	}
+	caddytest.Eventually(t, "all connections are closed", func() bool { return len(backends(t, database)) == 0 })
+}
