@@ -90,6 +90,9 @@ func NewLog(t testing.TB) (*Log, string) {
 	return l, strings.Replace(Options, "{\n", "{\n\tlog {\n\t\toutput file "+l.file+"\n\t\tlevel DEBUG\n\t}\n", 1)
 }
 
+// File returns its path.
+func (l *Log) File() string { return l.file }
+
 // Text returns what was logged so far.
 func (l *Log) Text(t testing.TB) string {
 	t.Helper()
