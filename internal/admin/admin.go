@@ -69,36 +69,47 @@ func Register(running func() []Site) {
 //
 // Where handlers look users up in several databases, revoke and restore need
 // {"database": …} too, as status names it.
-type API struct{}
+type API struct{ context caddy.Context }
 
 // CaddyModule returns the Caddy module information.
 func (API) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "admin.api.stale_session", New: func() caddy.Module { return new(API) }}
 }
 
+// Provision implements caddy.Provisioner.
+func (a *API) Provision(ctx caddy.Context) error {
+	a.context = ctx
+	return nil
+}
+
 // Routes implements caddy.AdminRouter.
-func (API) Routes() []caddy.AdminRoute {
-	return []caddy.AdminRoute{{Pattern: base, Handler: caddy.AdminHandlerFunc(serve)}}
+func (a *API) Routes() []caddy.AdminRoute {
+	return []caddy.AdminRoute{{Pattern: base, Handler: caddy.AdminHandlerFunc(a.serve)}}
 }
 
 // operation is what a path does.
 type operation struct {
 	method string
-	serve  func(w http.ResponseWriter, r *http.Request) error
+	serve  func(a *API, w http.ResponseWriter, r *http.Request) error
 }
 
 var operations = map[string]operation{
-	StatusPath:            {http.MethodGet, status},
-	EventsPath:            {http.MethodGet, events},
-	FlushPath:             {http.MethodPost, flush},
-	RevokePath:            {http.MethodPost, revoke},
-	RestorePath:           {http.MethodPost, restore},
-	CheckPath:             {http.MethodPost, check},
-	base + "openapi.json": {http.MethodGet, openAPI},
+	StatusPath:            {http.MethodGet, plain(status)},
+	EventsPath:            {http.MethodGet, (*API).events},
+	FlushPath:             {http.MethodPost, plain(flush)},
+	RevokePath:            {http.MethodPost, plain(revoke)},
+	RestorePath:           {http.MethodPost, plain(restore)},
+	CheckPath:             {http.MethodPost, plain(check)},
+	base + "openapi.json": {http.MethodGet, plain(openAPI)},
+}
+
+// plain is an operation that needs nothing of the API.
+func plain(serve func(http.ResponseWriter, *http.Request) error) func(*API, http.ResponseWriter, *http.Request) error {
+	return func(_ *API, w http.ResponseWriter, r *http.Request) error { return serve(w, r) }
 }
 
 // serve finds the operation of a request.
-func serve(w http.ResponseWriter, r *http.Request) error {
+func (a *API) serve(w http.ResponseWriter, r *http.Request) error {
 	o, known := operations[r.URL.Path]
 	switch {
 	case !known:
@@ -108,7 +119,7 @@ func serve(w http.ResponseWriter, r *http.Request) error {
 		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: fmt.Errorf("%s takes %s", r.URL.Path, o.method)}
 	}
 	w.Header().Set("Cache-Control", "no-store")
-	return o.serve(w, r)
+	return o.serve(a, w, r)
 }
 
 // answer writes JSON.
@@ -217,4 +228,7 @@ func change(w http.ResponseWriter, r *http.Request, event string, do func(*revoc
 }
 
 // Interface guards
-var _ caddy.AdminRouter = API{}
+var (
+	_ caddy.AdminRouter = (*API)(nil)
+	_ caddy.Provisioner = (*API)(nil)
+)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/telemetry"
@@ -17,7 +16,7 @@ const heartbeat = 15 * time.Second
 // events streams what happens, as server-sent events (HTML, section 9.2):
 // first what has happened lately. A browser that connects again gets what it
 // has missed.
-func events(w http.ResponseWriter, r *http.Request) error {
+func (a *API) events(w http.ResponseWriter, r *http.Request) error {
 	after, _ := strconv.ParseUint(r.Header.Get("Last-Event-ID"), 10, 64) // 0 for all
 	past, next, stop := telemetry.Follow(after)
 	defer stop()
@@ -38,13 +37,12 @@ func events(w http.ResponseWriter, r *http.Request) error {
 	}
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
-	ending := endings.of(r)
 	for {
 		var err error
 		select {
 		case <-r.Context().Done():
 			return nil
-		case <-ending: // after a reload another server answers
+		case <-a.context.Done(): // after a reload another server answers
 			return nil
 		case event := <-next:
 			err = send(w, event)
@@ -63,34 +61,4 @@ func send(w http.ResponseWriter, event telemetry.Event) error {
 		_, err = fmt.Fprintf(w, "id: %d\nevent: %s\ndata: %s\n\n", event.ID, event.Name, text)
 	}
 	return err
-}
-
-// endings tell of servers that shut down: a stream that went on would keep one
-// from ending.
-var endings = serverEndings{known: make(map[*http.Server]chan struct{})}
-
-type serverEndings struct {
-	mu    sync.Mutex
-	known map[*http.Server]chan struct{}
-}
-
-// of returns a channel that is closed when the server of a request shuts down.
-func (e *serverEndings) of(r *http.Request) <-chan struct{} {
-	server, ok := r.Context().Value(http.ServerContextKey).(*http.Server)
-	if !ok {
-		return nil
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.known[server] == nil {
-		ending := make(chan struct{})
-		e.known[server] = ending
-		server.RegisterOnShutdown(func() {
-			e.mu.Lock()
-			defer e.mu.Unlock()
-			delete(e.known, server)
-			close(ending)
-		})
-	}
-	return e.known[server]
 }
