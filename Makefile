@@ -1,5 +1,5 @@
-# Every target needs Go alone; `test` and `demo` also need a Postgres server,
-# which they find or fetch by themselves.
+# Every target needs Go; `test` and `demo` also a Postgres server, which they
+# find or fetch by themselves, and `test` Node 20.9 with npm, and Chromium.
 
 CADDY_VERSION := v2.11.9
 MODULE_PATH   := github.com/seed-4adef13c/caddy-stale-session
@@ -9,8 +9,13 @@ FUZZTIME      ?= 20s
 export GOFLAGS := $(GOFLAGS) -tags=$(TAGS)
 
 .PHONY: test
-test: lint xcaddy ## all tests: formatting, lint, an xcaddy build, unit and integration tests with the race detector
-	go test -race -count=1 -timeout 20m ./...
+test: lint xcaddy ## all tests: formatting, lint, an xcaddy build, unit and integration tests with the race detector, a real app in a browser
+	go test -race -count=1 -timeout 20m $$(go list ./... | grep -v '/e2e$$')
+	go test -count=1 -timeout 20m -v ./e2e
+
+.PHONY: e2e
+e2e: xcaddy ## the tests in a browser alone; MODULE=off leaves the module out, which they have to notice
+	MODULE=$(MODULE) go test -count=1 -timeout 20m -v ./e2e
 
 .PHONY: build
 build: ## Caddy with the module, as bin/caddy

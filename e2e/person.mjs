@@ -1,0 +1,117 @@
+// What people do in a browser, and what they see.
+
+import assert from "node:assert/strict";
+import path from "node:path";
+import { artifacts } from "./stack.mjs";
+
+export const sessionRequired = "Please sign in to access this page.";
+
+const picture = { name: "picture.png", mimeType: "image/png", buffer: Buffer.from("a picture") };
+
+/** A page of a new browser, in which a person has signed in and is at /admin. */
+export async function signedIn(test, stack, email) {
+	const page = await stack.visit(test);
+	await page.goto("/admin");
+	await signIn(page, email);
+	await sees(page, "Admin");
+	return page;
+}
+
+export async function signIn(page, email) {
+	await sees(page, "Sign in");
+	await page.getByLabel("E-mail").fill(email);
+	await page.getByLabel("Password").fill("password");
+	await click(page.getByRole("button", { name: "Sign in", exact: true }));
+	await page.waitForURL((url) => url.pathname !== "/auth/signin");
+}
+
+/** Waits until a page shows a heading. */
+export async function sees(page, heading) {
+	try {
+		await page.getByRole("heading", { name: heading, exact: true }).waitFor();
+	} catch {
+		const seen = await page.locator("h1, h2").allInnerTexts();
+		assert.fail(`expected the page "${heading}", saw "${seen}" at ${page.url()}`);
+	}
+}
+
+/** Waits until an element shows a text. */
+export async function shows(locator, text) {
+	try {
+		await locator.filter({ hasText: text }).waitFor();
+	} catch {
+		assert.equal((await locator.allInnerTexts()).join(), text);
+	}
+}
+
+/** Sees the sign-in page that says why. */
+export async function isAskedToSignIn(page) {
+	await sees(page, "Sign in");
+	await shows(page.getByRole("main").getByRole("alert"), sessionRequired);
+}
+
+// A button that React has not taken over yet is one of a plain HTML form.
+export async function click(locator) {
+	await locator.page().waitForFunction((element) => Object.keys(element).some((key) => key.startsWith("__reactProps$")), await locator.elementHandle());
+	await locator.click();
+}
+
+export async function upload(page) {
+	await page.getByLabel("File").setInputFiles(picture);
+	await click(page.getByRole("button", { name: "Upload" }));
+}
+
+export async function saveNote(page, note) {
+	await page.getByLabel("Note").fill(note);
+	await click(page.getByRole("button", { name: "Save note" }));
+}
+
+export async function saveTitle(page, title) {
+	await page.getByLabel("Title").fill(title);
+	await click(page.getByRole("button", { name: "Save title", exact: true }));
+}
+
+export async function saveTitleByFetch(page, title) {
+	await page.getByLabel("Title").fill(title);
+	await click(page.getByRole("button", { name: "Save title by fetch" }));
+}
+
+/** Uses everything that /admin has, which works. */
+export async function useEverything(page) {
+	await upload(page);
+	await shows(page.getByTestId("upload-result"), "Saved picture.png");
+	await saveNote(page, "remember the milk");
+	await shows(page.getByRole("listitem").first(), "remember the milk");
+	await saveTitleByFetch(page, "By fetch");
+	await shows(page.getByTestId("customization-result"), "Saved By fetch");
+	await saveTitle(page, "By form");
+	await shows(page.getByRole("status"), "Title saved.");
+	assert.equal(await statusOf(page, "/api/admin/stats"), 200);
+	await click(page.getByRole("link", { name: "Settings" }));
+	await sees(page, "Settings");
+	await click(page.getByRole("link", { name: "Admin" }));
+	await sees(page, "Admin");
+}
+
+/** The status that a page's own fetch gets. */
+export function statusOf(page, path, options) {
+	return page.evaluate(async ([path, options]) => (await fetch(path, options)).status, [path, options]);
+}
+
+/** The pages that a browser loads in full from now on, redirects included. */
+export function pageLoads(page) {
+	const loads = [];
+	page.on("response", (response) => {
+		if (response.request().isNavigationRequest()) loads.push(`${response.status()} ${new URL(response.url()).pathname}`);
+	});
+	return loads;
+}
+
+/** The response to the next request that a page sends to a path. */
+export function responseTo(page, method, path) {
+	return page.waitForResponse((response) => response.request().method() === method && new URL(response.url()).pathname === path);
+}
+
+export function screenshot(page, name) {
+	return page.screenshot({ path: path.join(artifacts, `${name}.png`) });
+}
