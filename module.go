@@ -5,6 +5,7 @@ package stalesession
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -17,10 +18,15 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/seed-4adef13c/caddy-stale-session/directories"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/admin"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/answer"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/cleanup"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/command"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/logout"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/provision"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/scope"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/telemetry"
@@ -28,10 +34,10 @@ import (
 )
 
 func init() {
-	caddy.RegisterModule(Handler{})
-	command.Register(configured)
-	admin.Register(sites)
-	telemetry.Observe(directories.All, readers.All)
+	caddy.RegisterModule(new(Handler))
+	command.Register(describe)
+	admin.Register(provision.Recorded)
+	telemetry.Observe(provision.Directories, provision.Readers, provision.Lists)
 }
 
 // Handler ends stale sessions: sessions whose user was deleted, disabled or
@@ -61,6 +67,12 @@ type Handler struct {
 	// whatever is selected.
 	GuardedRaw caddyhttp.RawMatcherSets `json:"guarded,omitempty" caddy:"namespace=http.matchers"`
 
+	// Where users are looked up, the first to be asked first: one that has an
+	// account answers, and only the last can say that there is none. Default:
+	// the Postgres that Database, Users, Query, Poll, ListenDatabase and Brake
+	// describe, which stand in the module `postgres` otherwise.
+	DirectoriesRaw []json.RawMessage `json:"directories,omitempty" caddy:"namespace=http.handlers.stale_session.directories inline_key=directory"`
+
 	// The Postgres to look users up in, as a connection URL or a keyword/value
 	// string; Prisma's URL parameters are understood. Use a placeholder
 	// ({env.NAME} or {file./path}), so that the password is not part of the
@@ -69,7 +81,7 @@ type Handler struct {
 
 	// The users table and its columns. Default: found in the database, for the
 	// schemas of the Auth.js adapters, Prisma and Better Auth.
-	Users *Users `json:"users,omitempty"`
+	Users *directories.Users `json:"users,omitempty"`
 
 	// A query that takes the place of the users table. It has one parameter, a
 	// text[] of subjects, and returns a row for each that exists: the column
@@ -169,7 +181,7 @@ type Handler struct {
 
 	// Ends no session while more users than this are found gone at once.
 	// Default: no such limit.
-	Brake *Brake `json:"brake,omitempty"`
+	Brake *directories.Brake `json:"brake,omitempty"`
 
 	// What is done when the app answers a session that was found live with a
 	// 5xx status: `on` looks the user up again, past the cache, and answers as
@@ -178,44 +190,32 @@ type Handler struct {
 
 	// Removes expired and orphaned rows of a table of sessions on a schedule.
 	// Default: none are removed.
-	SessionCleanup *Cleanup `json:"cleanup,omitempty"`
+	SessionCleanup *cleanup.Cleanup `json:"cleanup,omitempty"`
 
-	// How long a request waits for the database, at most. Default: 500ms.
+	// Where sessions that were ended by hand, or by an identity provider, are
+	// kept, so that all nodes of a fleet know of them. Default: the users'
+	// Postgres, when `caddy stale-session install` was run for it, else Caddy's
+	// storage.
+	Revocations *revocation.Revocations `json:"revocations,omitempty"`
+
+	// Lets an OpenID provider end sessions. Default: it cannot.
+	BackchannelLogout *logout.BackchannelConfig `json:"backchannel_logout,omitempty"`
+
+	// Lets others end sessions by signed messages. Default: they cannot.
+	LogoutWebhook *logout.WebhookConfig `json:"logout_webhook,omitempty"`
+
+	// How long a request waits for a lookup, at most, in a chain for that of each
+	// directory. Default: 500ms.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
-	mode      string
-	rules     scope.Rules
-	validator *validator
-	responder *answer.Responder
-	reporter  *telemetry.Reporter
-	held      []func() error
-}
-
-// Users names the users table and its columns. A column that is not named is
-// used when it has a well-known name and type. Names are exact: upper and lower
-// case differ.
-type Users struct {
-	// The table, with its schema if it needs one: `User`, `auth.users`,
-	// `"my.schema"."User"`. Default: found in the database.
-	Table string `json:"table,omitempty"`
-
-	// The column that holds the subject. Default: id.
-	ID string `json:"id,omitempty"`
-
-	// The column that holds the time of creation. A token issued before it,
-	// by more than a minute, is stale: its subject was an earlier row's.
-	CreatedAt string `json:"created_at,omitempty"`
-
-	// The column that holds the time before which no session of the user is
-	// valid: a password change, a ban, a sign-out everywhere.
-	ValidAfter string `json:"valid_after,omitempty"`
-
-	// The columns that disable the user: a boolean that is true, a time that
-	// has come, or an integer other than 0.
-	Disabled []string `json:"disabled,omitempty"`
-
-	// Claims that have to equal columns: claim path to column name.
-	Match map[string]string `json:"match,omitempty"`
+	mode        string
+	directories provision.Modules
+	logouts     logout.Endpoints
+	rules       scope.Rules
+	validator   *validator
+	responder   *answer.Responder
+	reporter    *telemetry.Reporter
+	held        provision.Held
 }
 
 // Cache says how accounts are cached.
@@ -229,52 +229,8 @@ type Cache struct {
 	Size int `json:"size,omitempty"`
 }
 
-// Brake keeps sessions from being ended by a mistake: another database, an
-// empty table, row-level security, a restored snapshot. While it is on, stale
-// sessions are logged and counted, and pass. It is taken off when the users
-// are back, and when the users table was recreated or emptied, which is a
-// reset. It is on from the start until the first user was found.
-type Brake struct {
-	// The share of the users seen in Window that can be gone at once, as a
-	// percentage such as `50%`. It takes ten users to count.
-	Share string `json:"share,omitempty"`
-
-	// How far back users count as seen. Default: 1m.
-	Window caddy.Duration `json:"window,omitempty"`
-}
-
-// Cleanup removes rows of a table of sessions, as apps have it with
-// `strategy: "database"`: those that expired more than an hour ago, and those
-// whose user is gone. One node of a fleet does it at a time, 500 rows a
-// statement. The first run after a start only counts and logs. Orphans are left
-// when they are more than half of all rows.
-type Cleanup struct {
-	// How often, at least 1m. Runs begin at multiples of it since 1970, in UTC.
-	// Default: 1h.
-	Every caddy.Duration `json:"every,omitempty"`
-
-	// The address of the database, for a role that may SELECT and DELETE in the
-	// table of sessions, and SELECT in that of users. Default: the handler's
-	// Database.
-	Database string `json:"database,omitempty"`
-
-	// The table of sessions, with its schema if it needs one. Default: found in
-	// the database, for the schemas of Prisma, the Auth.js adapters and Better
-	// Auth.
-	Sessions string `json:"sessions,omitempty"`
-
-	// Only count and log, at every run. Default: false.
-	DryRun bool `json:"dry_run,omitempty"`
-}
-
 // What Handler.Poll, Handler.Rescue and others can be.
 const off = "off"
-
-// Bounds of Handler.Poll.
-const (
-	minPoll = 10 * time.Millisecond
-	maxPoll = 10 * time.Second
-)
 
 // What Handler.Mode can be.
 const (
@@ -290,7 +246,7 @@ const (
 )
 
 // CaddyModule returns the Caddy module information.
-func (Handler) CaddyModule() caddy.ModuleInfo {
+func (*Handler) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
 		ID:  "http.handlers.stale_session",
 		New: func() caddy.Module { return new(Handler) },
@@ -302,6 +258,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	env := environment.New()
 	h.mode = cmp.Or(env.Optional(cmp.Or(h.Mode, "{env.STALE_SESSION_MODE}")), modeEnforce)
 	if h.mode == modeOff {
+		h.held.Keep(admin.Enlist(admin.Site{Mode: h.mode}))
 		return nil
 	}
 	if h.GuardedRaw != nil {
@@ -320,16 +277,26 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.validator, err = h.newValidator(ctx, env); err != nil {
 		return err
 	}
-	if err := h.startCleanup(); err != nil {
-		return fmt.Errorf("cleanup: %w", err)
+	if err := h.held.Cleanup(h.SessionCleanup, h.directories, h.accounts()); err != nil {
+		return err
+	}
+	if err := h.held.Record(); err != nil {
+		return err
+	}
+	h.logouts, err = h.held.Logouts(env, provision.Logouts{
+		Backchannel: h.BackchannelLogout, Webhook: h.LogoutWebhook,
+		Issuer: h.Issuer, Audience: h.Audience, JWKS: h.JWKS, Revoke: h.validator.revoked.Revoke,
+	})
+	if err != nil {
+		return err
 	}
 	detections := telemetry.Detections{Logger: ctx.Logger(), Context: ctx, Mode: h.mode}
 	if app, err := ctx.AppIfConfigured("events"); err == nil {
 		detections.Events = app.(*caddyevents.App)
 	}
 	h.reporter = telemetry.NewReporter(detections, cmp.Or(h.Subject, session.DefaultSubject))
-	h.held = append(h.held, func() error { h.reporter.Close(); return nil })
-	h.enlist()
+	h.held.Keep(h.reporter.Close)
+	h.held.Keep(admin.Enlist(admin.Site{Mode: h.mode, Directory: h.validator.directory, Revoked: h.validator.revoked, Explain: h.validator.explain}))
 	return telemetry.Register(ctx.GetMetricsRegistry())
 }
 
@@ -389,20 +356,18 @@ func (h *Handler) Validate() error {
 	return nil
 }
 
-// Cleanup gives back what Provision acquired.
-func (h *Handler) Cleanup() error {
-	var failures []error
-	for _, release := range h.held {
-		failures = append(failures, release())
-	}
-	h.held = nil
-	return errors.Join(failures...)
-}
+// Cleanup gives back what Provision has taken.
+func (h *Handler) Cleanup() error { return h.held.Release() }
 
 // ServeHTTP checks the session of a request on its way to the app.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	if h.mode == modeOff {
 		return next.ServeHTTP(w, r)
+	}
+	if endpoint := h.logouts.At(r.URL.Path); endpoint != nil {
+		revoked, err := endpoint.Serve(w, r)
+		h.reporter.Ended(endpoint.Path, revoked, err)
+		return nil
 	}
 	route, err := h.rules.Of(r)
 	switch {

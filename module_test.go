@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -242,7 +243,7 @@ func TestTheAnswerFitsTheAsker(t *testing.T) {
 		"respond json to a page":    {"json", "GET", "/admin", browser(gone), 401, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			base := caddytest.Start(t, caddytest.Site("@guarded path /admin* /api/*\n\tstale_session @guarded {\n\t\tsign_in /auth/signin\n\t\trespond "+c.respond+"\n\t}", app.Proxy()))
+			base := caddytest.Start(t, caddytest.Site("@guarded path /admin* /api/*\n\tstale_session @guarded {\n\t\tsign_in /auth/signin\n\t\ttimeout 30s\n\t\trespond "+c.respond+"\n\t}", app.Proxy()))
 			response := caddytest.Do(t, c.method, base+c.path, c.header)
 			if response.StatusCode != c.status || response.Header.Get("Location") != c.location || response.Header.Get("X-Action-Redirect") != c.action {
 				t.Errorf("status %d, location %q, action %q", response.StatusCode, response.Header.Get("Location"), response.Header.Get("X-Action-Redirect"))
@@ -745,6 +746,8 @@ func TestADetectionIsAnEvent(t *testing.T) {
 	base := caddytest.Start(t, site)
 	caddytest.Do(t, http.MethodGet, base+"/admin", api(v4Name+"="+token(t, "live")))
 	caddytest.Do(t, http.MethodGet, base+"/admin?x", api(v4Name+"="+token(t, "gone")))
+	// Its handlers run beside the request.
+	caddytest.Eventually(t, "there is an event", func() bool { return len(recorded) > 0 })
 	if len(recorded) != 1 {
 		t.Fatalf("%d events, want 1", len(recorded))
 	}
@@ -753,6 +756,29 @@ func TestADetectionIsAnEvent(t *testing.T) {
 		if event[field] != want {
 			t.Errorf("%s is %v, want %v", field, event[field], want)
 		}
+	}
+}
+
+// Caddy asks a handler for its module when an event of it is emitted, which a
+// reload can overtake: to copy the handler for that would race with its cleanup.
+func TestAnEventCopiesNoHandlerThatIsCleanedUp(t *testing.T) {
+	tried := 0
+	for _, id := range caddy.Modules() {
+		if !strings.Contains(id, "stale_session") {
+			continue
+		}
+		info, err := caddy.GetModule(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		value := reflect.ValueOf(info.New()).Elem()
+		if _, copied := value.Interface().(caddy.Module); copied {
+			t.Errorf("%s: CaddyModule has a copy as its receiver", id)
+		}
+		tried++
+	}
+	if tried < 5 {
+		t.Errorf("%d modules, want the handlers, the admin API and the directories", tried)
 	}
 }
 

@@ -8,10 +8,15 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/coder/websocket"
 )
 
 // appBody is what the app answers every request with. load.lua knows it too.
 const appBody = "app\n"
+
+// eventEvery is how often the app sends an event.
+const eventEvery = 100 * time.Millisecond
 
 // serveApp is the app behind Caddy. It prints its address, and serves until
 // ctx is done.
@@ -22,13 +27,51 @@ func serveApp(ctx context.Context) error {
 		return err
 	}
 	fmt.Println(listener.Addr())
-	server := &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		_, _ = io.WriteString(w, appBody) // the client is gone, if anything
-	})}
+	})
+	mux.HandleFunc("/admin/events", sendEvents)
+	mux.HandleFunc("/admin/socket", echo)
+	mux.HandleFunc("/admin/upload", func(w http.ResponseWriter, r *http.Request) {
+		n, err := io.Copy(io.Discard, r.Body)
+		_, _ = fmt.Fprint(w, n, " ", err)
+	})
+	server := &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: mux}
 	context.AfterFunc(ctx, func() { _ = server.Close() }) // nobody waits for its answers any more
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
+}
+
+// sendEvents sends server-sent events until the client has gone.
+func sendEvents(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/event-stream")
+	for i := 0; ; i++ {
+		if _, err := fmt.Fprintf(w, "data: %d\n\n", i); err != nil || http.NewResponseController(w).Flush() != nil {
+			return
+		}
+		select {
+		case <-r.Context().Done():
+			return
+		case <-time.After(eventEvery):
+		}
+	}
+}
+
+// echo is a WebSocket that says what it is told.
+func echo(w http.ResponseWriter, r *http.Request) {
+	conn, err := websocket.Accept(w, r, nil)
+	if err != nil {
+		return
+	}
+	defer func() { _ = conn.CloseNow() }()
+	for {
+		kind, message, err := conn.Read(r.Context())
+		if err != nil || conn.Write(r.Context(), kind, message) != nil {
+			return
+		}
+	}
 }

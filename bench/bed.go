@@ -28,6 +28,10 @@ type bed struct {
 	postmaster int // its process
 	v4         sessions
 	processes  []*process
+	perSession int // bytes of the heap, with very many sessions
+	// far is the address of the database in another place, once it is needed.
+	far    string
+	endFar func()
 }
 
 // start starts the database and the app, and makes the sessions.
@@ -40,7 +44,11 @@ func (b *bed) start(ctx context.Context) error {
 		return err
 	}
 	fmt.Println("Postgres with a users table, and sessions …")
-	if b.postgres, err = newDatabase(ctx, max(people, b.options.Sessions)); err != nil {
+	var settings []string
+	if b.options.fleet {
+		settings = append(settings, "shared_preload_libraries=pg_stat_statements")
+	}
+	if b.postgres, err = newDatabase(ctx, max(people, b.options.Sessions), settings...); err != nil {
 		return err
 	}
 	if b.postmaster, err = b.findPostmaster(ctx); err != nil {
@@ -56,7 +64,7 @@ func (b *bed) start(ctx context.Context) error {
 // needed is how many sessions the groups need that are asked for.
 func (b *bed) needed() int {
 	n := few
-	if b.options.measures("cold") {
+	if b.options.measures("cold") || b.options.measures("away") {
 		n = max(n, b.coldSessions())
 	}
 	if b.options.measures("notice") {
@@ -182,6 +190,9 @@ func (b *bed) stop(after int) {
 // close ends everything and removes what it has written.
 func (b *bed) close() error {
 	b.stop(0)
+	if b.endFar != nil {
+		b.endFar()
+	}
 	var err error
 	if b.postgres != nil {
 		err = b.postgres.Close()

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -143,18 +144,18 @@ func TestTheTableHoldsMediansAndIsPairedByRounds(t *testing.T) {
 	}
 	rounds := [][]sample{{at(100, 100), at(50, 110)}, {at(300, 200), at(75, 240)}, {at(200, 100), at(80, 130)}}
 	names := []string{"plain", "with"}
-	const plain = "| plain | 200 | 100.0 |  | 5.0 | 1.00 | 2.50 | 50 |  |  |\n"
-	const with = "| with | 75 | 130.0 | 30.0 [10.0, 40.0] | 5.0 | 1.00 | 2.50 | 50 | 1.200 [1.100, 1.300] | 0.400 [0.250, 0.500] |\n"
-	if got := table(names, rounds, 0); !strings.HasSuffix(got, plain+with) {
+	const plain = "| plain | 200 | 100.0 |  | 5.0 | 1.00 | 2.50 | 50 |  |  |  |\n"
+	const with = "| with | 75 | 130.0 | 30.0 [10.0, 40.0] | 5.0 | 1.00 | 2.50 | 50 | 1.200 [1.100, 1.300] | 1.00 [1.00, 1.00] | 0.400 [0.250, 0.500] |\n"
+	if got := table(names, rounds, []int{0, 1}); !strings.HasSuffix(got, plain+with) {
 		t.Errorf("compared with the first:\n%s", got)
 	}
-	if got := table(names, rounds, 1); strings.Contains(got, "| plain") || !strings.Contains(got, "| with | 75 | 130.0 |  |") {
+	if got := table(names, rounds, []int{1}); strings.Contains(got, "| plain") || !strings.Contains(got, "| with | 75 | 130.0 |  |") {
 		t.Errorf("compared with the second:\n%s", got)
 	}
 	for _, round := range rounds {
 		round[0].collections = 0.0012
 	}
-	if got := table(names, rounds, 0); !strings.Contains(got, "|  |  | 120.0 |\n") || !strings.Contains(got, "0.500] | 0.0 |\n") {
+	if got := table(names, rounds, []int{0, 1}); !strings.Contains(got, "|  |  |  | 120.0 |\n") || !strings.Contains(got, "0.500] | 0.0 |\n") {
 		t.Errorf("with collections:\n%s", got)
 	}
 }
@@ -162,20 +163,82 @@ func TestTheTableHoldsMediansAndIsPairedByRounds(t *testing.T) {
 func TestThePageHoldsTheGroups(t *testing.T) {
 	page, err := report{
 		Date: "2026-01-02", Versions: versions{Caddy: "v2.11.9", Go: "1.26", Postgres: "15", Wrk: "4.1", Cores: 2},
-		Options: options{Rounds: 3, Seconds: 4, Connections: 16}, People: people, Few: few,
-		Groups:     map[string]result{"hot": {Tables: []string{"| hot |\n"}, Hits: 7000, Lookups: lookups{Statements: 40, Subjects: 1000}}},
+		Connections: 16, People: people, Few: few,
+		Groups:     map[string]result{"hot": {Rounds: 3, Seconds: 4, Tables: []string{"| hot |\n"}, Hits: 7000, Lookups: lookups{Statements: 40, Subjects: 1000}}},
 		Benchmarks: []benchmark{{"Read/v4", 6900.4, 592, 13}},
 	}.render()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"2026-01-02", "Caddy v2.11.9", "3 rounds of 4 s with 16 connections", "| hot |\n",
+		"2026-01-02", "Caddy v2.11.9", "with 16 connections", "3 rounds of 4 s", "| hot |\n",
 		"7000 requests on the guarded route led to 40 lookups of 1000 subjects", "| Read/v4 | 6900 | 592 | 13 |\n",
 	} {
 		if !strings.Contains(string(page), want) {
 			t.Errorf("%q is not in\n%s", want, page)
 		}
+	}
+}
+
+func TestWhatOthersAddIsComparedWithABound(t *testing.T) {
+	at := func(micros ...int) (round []sample) {
+		for _, n := range micros {
+			round = append(round, sample{cpu: time.Duration(n) * time.Microsecond})
+		}
+		return round
+	}
+	names := []string{"plain", "theirs", "weighted", "ours"}
+	for want, rounds := range map[string][][]sample{
+		"theirs adds 200.0 µs, `stale_session` 1.0 µs [-2.0, 4.0] at equal collection: 25 times as much at least.": {
+			at(100, 300, 90, 91), at(100, 200, 90, 88), at(100, 400, 90, 94),
+		},
+		"theirs adds 150.0 µs, `stale_session` -2.0 µs [-4.0, 0.0] at equal collection: nothing that could be told apart from none.": {
+			at(100, 300, 90, 90), at(100, 200, 90, 86),
+		},
+	} {
+		if got := addition(names, rounds, [2]int{1, 0}, [2]int{3, 2}); got != want {
+			t.Errorf("%s\nwant %s", got, want)
+		}
+	}
+}
+
+func TestWhatIsMeasuredIsKeptBesideTheRest(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "measured")
+	for _, name := range groupNames() {
+		r, err := readReport(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if missing := r.missing(); !slices.Contains(missing, name) {
+			t.Errorf("%s is not among the missing %q", name, missing)
+		}
+		switch name {
+		case "go":
+			r.Benchmarks = []benchmark{{"Read/v4", 1, 2, 3}}
+		case "batching":
+			r.Batching = new(result)
+		case "writers":
+			r.Writers = "table"
+		case "notice":
+			r.Noticing = new(noticing)
+		case "memory":
+			r.Memory = new(memory)
+		default:
+			r.Groups[name] = result{Rounds: 7, Tables: []string{name}}
+		}
+		if err := r.keep(file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := readReport(file)
+	if err != nil || len(r.missing()) > 0 || r.Groups["hot"].Rounds != 7 || r.Groups["hot"].Tables[0] != "hot" {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if err := os.WriteFile(file, []byte("no JSON"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readReport(file); err == nil {
+		t.Error("no error of a file that holds something else")
 	}
 }
 

@@ -11,6 +11,21 @@ const strict = "on_error deny\n\t\trequire_session"
 
 // startCold starts what has seen no session yet.
 func (b *bed) startCold(ctx context.Context) ([]target, error) {
+	return b.startUnseen(ctx, b.postgres.DSN("postgres"))
+}
+
+// startAway starts the same before a database in another place.
+func (b *bed) startAway(ctx context.Context) ([]target, error) {
+	if b.far == "" {
+		var err error
+		if b.far, b.endFar, err = relay(ctx, b.postgres.Address(), away); err != nil {
+			return nil, err
+		}
+	}
+	return b.startUnseen(ctx, "postgres://postgres@"+b.far+"/postgres?sslmode=disable")
+}
+
+func (b *bed) startUnseen(ctx context.Context, dsn string) ([]target, error) {
 	var all []target
 	for _, c := range []struct {
 		target
@@ -20,7 +35,7 @@ func (b *bed) startCold(ctx context.Context) ([]target, error) {
 		{target{name: "one query a request", checks: true}, "bench_query"},
 		{target{name: "`stale_session`, sessions never seen", checks: true}, guarded + " {\n\t\t" + strict + "\n\t}"},
 	} {
-		base, caddy, err := b.startCaddy(ctx, c.directives)
+		base, caddy, err := b.startCaddy(ctx, c.directives, "DATABASE_URL="+dsn)
 		if err != nil {
 			return nil, err
 		}

@@ -16,7 +16,7 @@ type benchmark struct {
 
 // goBenchmarks runs the Go benchmarks of the request's way through the module.
 func goBenchmarks(ctx context.Context) ([]benchmark, error) {
-	out, err := runProgram(ctx, "", "go", "test", "-tags=nobadger,nomysql,nopgx", "-run=^$", "-bench=^Benchmark(Read|Lookup|Verdict|HotPath)$",
+	out, err := runProgram(ctx, "", "go", "test", "-tags=nobadger,nomysql,nopgx", "-run=^$", "-bench=^Benchmark(Open|Read|Lookup|Verdict|HotPath)$",
 		"-benchmem", "./internal/session", "./internal/directory", "./bench")
 	if err != nil {
 		return nil, err

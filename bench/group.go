@@ -12,27 +12,36 @@ type group struct {
 	// anew tells that each round starts its targets anew, and asks with
 	// sessions that they have not seen.
 	anew bool
-	// bases are the targets that the others are compared with, in a table each.
-	bases []int
+	// tables are the targets of each table. The others in it are compared with
+	// its first.
+	tables [][]int
+	// others are what could stand in the module's place, each with what it is
+	// compared with, and ours is the module: what they add is compared.
+	others [][2]int
+	ours   [2]int
 	// connections are how many ask at a time, if others than the option says.
 	connections int
 }
 
 // groups are all groups, in the order in which they are measured.
 var groups = []group{
-	{name: "hot", start: (*bed).startHot, bases: []int{0, 3}},
-	{name: "cold", start: (*bed).startCold, anew: true, bases: []int{0, 1}, connections: coldConnections},
-	{name: "many", start: (*bed).startMany, bases: []int{0, 1}},
-	{name: "forward", start: (*bed).startForward, bases: []int{0, 4}},
-	{name: "next", start: (*bed).startNext, bases: []int{0}},
+	{name: "hot", start: (*bed).startHot, tables: [][]int{{0, 1, 2, 3, 4, 5}, {3, 4, 5}}},
+	{name: "cold", start: (*bed).startCold, anew: true, tables: [][]int{{0, 1, 2}, {1, 2}}, connections: coldConnections},
+	{name: "away", start: (*bed).startAway, anew: true, tables: [][]int{{0, 1, 2}, {1, 2}}, connections: coldConnections},
+	{name: "many", start: (*bed).startMany, tables: [][]int{{0, 1, 2, 3}, {1, 2, 3}}},
+	{name: "forward", start: (*bed).startForward, tables: [][]int{{0, 1, 2, 3, 4, 5}, {4, 5}}, others: [][2]int{{1, 0}, {2, 0}, {3, 0}}, ours: [2]int{5, 4}},
+	{name: "next", start: (*bed).startNext, tables: [][]int{{0, 1}, {2, 3, 4}, {3, 4}}, others: [][2]int{{1, 0}}, ours: [2]int{4, 3}},
 }
 
+// parts are what is measured apart from the groups.
+var parts = []string{"go", "attack", "batching", "writers", "notice", "memory"}
+
 func groupNames() []string {
-	names := make([]string, len(groups))
-	for i, g := range groups {
-		names[i] = g.name
+	var names []string
+	for _, g := range groups {
+		names = append(names, g.name)
 	}
-	return append(names, "batching", "writers", "notice")
+	return append(names, parts...)
 }
 
 // target is a URL that is measured, and the processes that answer it.
@@ -67,14 +76,24 @@ func (b *bed) startHot(ctx context.Context) ([]target, error) {
 		t.hits, t.checks = false, false
 		all = append(all, t)
 	}
-	module, err := b.startWeighed(ctx, "`stale_session`, guarded route", guarded, known)
+	weighted, module, err := b.startModule(ctx, plain)
 	if err != nil {
 		return nil, err
 	}
 	other := module
-	other.name, other.url, other.hits, other.checks = "`stale_session`, other route", strings.TrimSuffix(module.url, "/admin")+"/page", false, false
-	weighted, err := b.startBallasted(ctx, plain, module)
-	return append(all, weighted, module, other), err
+	module.name += ", guarded route"
+	other.name, other.url, other.hits, other.checks = other.name+", other route", strings.TrimSuffix(module.url, "/admin")+"/page", false, false
+	return append(all, weighted, module, other), nil
+}
+
+// startModule starts the module with nothing configured but the guarded routes,
+// and a plain Caddy that collects garbage as seldom as it.
+func (b *bed) startModule(ctx context.Context, plain target) (weighted, module target, err error) {
+	if module, err = b.startWeighed(ctx, "`stale_session`", guarded, plain.sessions); err != nil {
+		return weighted, module, err
+	}
+	weighted, err = b.startBallasted(ctx, plain, module)
+	return weighted, module, err
 }
 
 // loggedDSN is the address of the database for a role whose statements the

@@ -110,7 +110,7 @@ func BenchmarkHotPath(b *testing.B) {
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			w := &answerless{header: http.Header{}}
-			prepared := caddyhttp.PrepareRequest(httptest.NewRequestWithContext(context.Background(), http.MethodGet, c.path, http.NoBody), caddy.NewReplacer(), w, nil)
+			prepared := caddyhttp.PrepareRequest(httptest.NewRequestWithContext(context.Background(), http.MethodGet, c.path, http.NoBody), caddy.NewReplacer(), w, new(caddyhttp.Server))
 			var replacer *caddy.Replacer
 			// A request has a replacer of its own, with a source of Caddy's.
 			request := func() *http.Request {

@@ -25,7 +25,9 @@ type options struct {
 	Rounds, Seconds, Connections, Sessions int
 	only                                   []string
 	soak                                   time.Duration
-	caddy, out                             string
+	crowd                                  int
+	fleet                                  bool
+	caddy, out, kept                       string
 }
 
 // measures tells whether a group is measured.
@@ -41,7 +43,7 @@ func main() {
 	flag.IntVar(&o.Seconds, "seconds", 3, "how long each measurement takes")
 	flag.IntVar(&o.Connections, "connections", 16, "how many connections ask at a time")
 	flag.IntVar(&o.Sessions, "sessions", 1_000_000, "how many sessions the group many has")
-	flag.Func("only", "measure these groups alone, and write no file: a comma-separated list of "+strings.Join(groupNames(), ", "), func(list string) error {
+	flag.Func("only", "measure these groups alone: a comma-separated list of "+strings.Join(groupNames(), ", "), func(list string) error {
 		o.only = strings.Split(list, ",")
 		for _, name := range o.only {
 			if !slices.Contains(groupNames(), name) {
@@ -50,9 +52,12 @@ func main() {
 		}
 		return nil
 	})
-	flag.DurationVar(&o.soak, "soak", 0, "instead of measuring, put a load on Caddy for that long, with users who come and go, reloads and killed connections, and check each verdict")
+	flag.DurationVar(&o.soak, "soak", 0, "instead of measuring, put a load on Caddy for that long, an hour at most, in every version of HTTP, with streams and uploads, users who come and go, reloads and killed connections, and check each verdict")
+	flag.IntVar(&o.crowd, "crowd", 10_000, "how many connections a soak opens at a time before it begins; so many files have to be allowed to be open")
+	flag.BoolVar(&o.fleet, "fleet", false, "instead of measuring the rest, measure fleets of 1, 2 and 4 Caddys before as many users as -sessions says, and print the tables of docs/scaling.md")
 	flag.StringVar(&o.caddy, "caddy", "bin/caddy-bench", "the Caddy to measure, built from bench/caddy")
-	flag.StringVar(&o.out, "out", "docs/performance.md", "the file to write")
+	flag.StringVar(&o.out, "out", "docs/performance.md", "the file to write, once all groups are measured")
+	flag.StringVar(&o.kept, "keep", "", "a file to keep in what is measured, beside what it holds of other groups: so they can be measured one after the other")
 	upstream := flag.Bool("upstream", false, "be the app behind Caddy (for the bench's own use)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -64,9 +69,17 @@ func main() {
 		err = errors.New("-rounds, -seconds, -connections and -sessions are at least 1")
 	case o.soak > 0:
 		o.only = []string{"soak"}
+		o.soak = min(o.soak, time.Hour)
 		b := &bed{options: o}
 		if err = b.start(ctx); err == nil {
 			err = b.soak(ctx, o.soak)
+		}
+		err = errors.Join(err, b.close())
+	case o.fleet:
+		o.only = []string{"fleet"}
+		b := &bed{options: o}
+		if err = b.start(ctx); err == nil {
+			err = b.measureFleet(ctx)
 		}
 		err = errors.Join(err, b.close())
 	default:
@@ -92,19 +105,32 @@ func run(ctx context.Context, o options) error {
 			return err
 		}
 	}
-	r := report{Options: o, Date: time.Now().UTC().Format(time.DateOnly), People: people, Few: few, ColdConnections: coldConnections, Groups: map[string]result{}}
-	if o.only == nil {
+	r, err := readReport(o.kept)
+	if err != nil {
+		return err
+	}
+	r.Date, r.People, r.Few, r.ColdConnections, r.Sessions, r.Connections = time.Now().UTC().Format(time.DateOnly), people, few, coldConnections, o.Sessions, o.Connections
+	if o.measures("go") {
 		fmt.Println("Go benchmarks …")
-		var err error
 		if r.Benchmarks, err = goBenchmarks(ctx); err != nil {
 			return err
 		}
 	}
+	if o.measures("memory") {
+		fmt.Println("Memory that is touched at random …")
+		found, err := measureMemory(ctx)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("\n%+v\n", found)
+		r.Memory = &found
+	}
 	b := &bed{options: o}
-	if err := errors.Join(b.measureAll(ctx, &r), b.close()); err != nil {
+	if err := errors.Join(b.measureAll(ctx, &r), b.close(), r.keep(o.kept)); err != nil {
 		return err
 	}
-	if o.only != nil {
+	if missing := r.missing(); len(missing) > 0 {
+		fmt.Printf("%s is not written: %s were not measured\n", o.out, strings.Join(missing, ", "))
 		return nil
 	}
 	text, err := r.render()
@@ -136,12 +162,21 @@ func (b *bed) measureAll(ctx context.Context, r *report) error {
 		fmt.Println("\n" + found.String())
 		r.Groups[g.name] = found
 	}
+	if b.options.measures("attack") {
+		fmt.Println("Bad requests …")
+		if r.Attack, err = b.measureAttack(ctx); err != nil {
+			return fmt.Errorf("attack: %w", err)
+		}
+		fmt.Println("\n" + r.Attack)
+	}
 	if b.options.measures("batching") {
 		fmt.Println("Lookups that are joined …")
-		if r.Batching, err = b.measureBatching(ctx); err != nil {
+		table, err := b.measureBatching(ctx)
+		if err != nil {
 			return fmt.Errorf("batching: %w", err)
 		}
-		fmt.Println("\n" + r.Batching)
+		fmt.Println("\n" + table)
+		r.Batching = &result{Rounds: b.options.Rounds, Seconds: b.options.Seconds, Tables: []string{table}}
 	}
 	if b.options.measures("writers") {
 		fmt.Println("What triggers cost writers …")

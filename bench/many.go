@@ -5,18 +5,39 @@ import (
 	"fmt"
 )
 
-// startMany starts what knows very many sessions.
+// memoryLimit is the GOMEMLIMIT of one of the targets with very many sessions,
+// for a million of them, in MiB.
+const memoryLimit = 300
+
+// startMany starts what knows very many sessions: as it comes, and with a bound
+// of its memory.
 func (b *bed) startMany(ctx context.Context) ([]target, error) {
 	all := b.v4.part(0, b.options.Sessions)
 	plain, err := b.startWeighed(ctx, "plain `reverse_proxy`", "", all)
 	if err != nil {
 		return nil, err
 	}
-	fmt.Println("Asking for each session once …")
-	module, err := b.startWeighed(ctx, "`stale_session`", fmt.Sprintf("%s {\n\t\tcache {\n\t\t\tttl 1h\n\t\t\tsize %d\n\t\t}\n\t\t%s\n\t}", guarded, b.options.Sessions*6/5, strict), all)
+	fmt.Println("Asking for each session once, twice …")
+	directives := fmt.Sprintf("%s {\n\t\tcache {\n\t\t\tttl 1h\n\t\t\tsize %d\n\t\t}\n\t\t%s\n\t}", guarded, b.options.Sessions, strict)
+	module, err := b.startWeighed(ctx, "`stale_session`", directives, all)
 	if err != nil {
 		return nil, err
 	}
+	limit := fmt.Sprintf("%dMiB", max(64, memoryLimit*b.options.Sessions/1_000_000))
+	bounded, err := b.startWeighed(ctx, "`stale_session`, `GOMEMLIMIT="+limit+"`", directives, all, "GOMEMLIMIT="+limit)
+	if err != nil {
+		return nil, err
+	}
+	small, err := plain.heap(ctx)
+	if err != nil {
+		return nil, err
+	}
+	large, err := module.heap(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b.perSession = (large.Live - small.Live) / b.options.Sessions
+	fmt.Printf("The heap is %d bytes larger for each session.\n", b.perSession)
 	weighted, err := b.startBallasted(ctx, plain, module)
-	return []target{plain, weighted, module}, err
+	return []target{plain, weighted, module, bounded}, err
 }

@@ -22,9 +22,12 @@ type sample struct {
 
 // result is what was found about a group.
 type result struct {
-	Tables  []string
-	Lookups lookups // while targets were measured that know all of their sessions
-	Hits    int     // requests to these
+	Rounds, Seconds int
+	Tables          []string
+	Additions       []string // what others add, compared with what the module adds
+	PerSession      int      // bytes of the heap for each session, as far as that is measured
+	Lookups         lookups  // while targets were measured that know all of their sessions
+	Hits            int      // requests to these
 }
 
 // String is a text for the terminal.
@@ -32,6 +35,9 @@ func (r result) String() string {
 	text := ""
 	for _, table := range r.Tables {
 		text += table + "\n"
+	}
+	for _, addition := range r.Additions {
+		text += addition + "\n"
 	}
 	if r.Hits > 0 {
 		text += fmt.Sprintf("%d requests led to %d lookups of %d subjects.\n", r.Hits, r.Lookups.Statements, r.Lookups.Subjects)
@@ -48,7 +54,7 @@ func (b *bed) measure(ctx context.Context, g group) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	var found result
+	found := result{Rounds: b.options.Rounds, Seconds: b.options.Seconds}
 	var targets []target
 	rounds := make([][]sample, b.options.Rounds)
 	for round := range rounds {
@@ -92,9 +98,13 @@ func (b *bed) measure(ctx context.Context, g group) (result, error) {
 	for i, t := range targets {
 		names[i] = t.name
 	}
-	for _, base := range g.bases {
-		found.Tables = append(found.Tables, table(names, rounds, base))
+	for _, shown := range g.tables {
+		found.Tables = append(found.Tables, table(names, rounds, shown))
 	}
+	for _, other := range g.others {
+		found.Additions = append(found.Additions, addition(names, rounds, other, g.ours))
+	}
+	found.PerSession = b.perSession
 	return found, nil
 }
 

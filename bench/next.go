@@ -32,5 +32,10 @@ func (b *bed) startNext(ctx context.Context) ([]target, error) {
 	without, with := known, known
 	without.name, without.url = "Next.js, a route without the check", "http://"+address+"/open"
 	with.name, with.url, with.checks = "Next.js, the check in its middleware", "http://"+address+"/admin", true
-	return []target{without, with}, nil
+	plain, err := b.startWeighed(ctx, "plain `reverse_proxy`", "", known.sessions)
+	if err != nil {
+		return nil, err
+	}
+	weighted, module, err := b.startModule(ctx, plain)
+	return []target{without, with, plain, weighted, module}, err
 }

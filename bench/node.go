@@ -67,11 +67,7 @@ func (b *bed) startForward(ctx context.Context) ([]target, error) {
 		}
 		all = append(all, t)
 	}
-	module, err := b.startWeighed(ctx, "`stale_session`", guarded, v4)
-	if err != nil {
-		return nil, err
-	}
-	weighted, err := b.startBallasted(ctx, plain, module)
+	weighted, module, err := b.startModule(ctx, plain)
 	return append(all, weighted, module), err
 }
 

@@ -32,9 +32,9 @@ func subject(n int) string { return fmt.Sprintf("%s%019d", subjectPrefix, n) }
 
 // newDatabase starts a server with a users table as Prisma makes it, with
 // people in it, and a role whose statements are logged.
-func newDatabase(ctx context.Context, people int) (*pgtest.Server, error) {
+func newDatabase(ctx context.Context, people int, settings ...string) (*pgtest.Server, error) {
 	// Autovacuum writes too, and would look like a change at a time of its own.
-	server, err := pgtest.Start(ctx, "shared_buffers=256MB", "max_wal_size=4GB", "autovacuum=off")
+	server, err := pgtest.Start(ctx, append(settings, "shared_buffers=256MB", "max_wal_size=4GB", "autovacuum=off")...)
 	if err != nil {
 		return nil, err
 	}

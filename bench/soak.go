@@ -21,16 +21,43 @@ import (
 
 // What a soak does at a time.
 const (
-	soakUsers   = 2000
-	soakReload  = 10 * time.Second
-	soakKill    = 7 * time.Second
-	soakMeasure = 15 * time.Second
+	soakUsers    = 2000
+	soakReload   = 10 * time.Second
+	soakKill     = 7 * time.Second
+	soakMeasures = 40
 	// soakBound is how long after a change a verdict may still be that of
 	// before: a poll, and what a busy machine needs. While the watch is away,
 	// accounts are used for as long as soakBlind.
 	soakBound = poll + 2*time.Second
 	soakBlind = 5*time.Second + soakBound
 )
+
+// soakConfig is a Caddyfile.
+const soakConfig = `{
+	admin %s
+	persist_config off
+	auto_https disable_redirects
+	skip_install_trust
+	grace_period 5s
+	log {
+		level ERROR
+	}
+}
+http://%s, https://%s {
+	tls internal
+	header X-Reload 0
+	bench_memory %s
+	%s {
+		on_error deny
+	}
+	reverse_proxy %s {
+		stream_close_delay 5s
+		transport http {
+			keepalive 2s
+		}
+	}
+}
+`
 
 // soaked is a user, as the database has it.
 type soaked struct {
@@ -66,17 +93,46 @@ func (b *bed) soak(ctx context.Context, d time.Duration) error {
 	if err := s.start(ctx); err != nil {
 		return err
 	}
+	if err := s.crowd(ctx, b.options.crowd); err != nil {
+		return err
+	}
 	work, ctx := errgroup.WithContext(ctx)
-	for range 8 {
-		work.Go(func() error { return s.ask(ctx) })
+	clients := s.protocols()
+	for _, c := range clients {
+		for range 3 {
+			work.Go(func() error { return s.ask(ctx, c) })
+		}
+	}
+	gone, err := sessionV4(subject(gone))
+	if err != nil {
+		return err
+	}
+	for _, c := range clients {
+		for _, kind := range []struct {
+			what *atomic.Int64
+			do   func(context.Context, *client, string) (int, error)
+		}{{&s.streams.events, events}, {&s.streams.uploads, upload}, {&s.streams.sockets, socket}} {
+			if kind.what == &s.streams.sockets && c != clients["HTTP/1.1"] {
+				continue // the client knows no other version
+			}
+			work.Go(func() error { return s.stream(ctx, c, s.users[1].session, true, kind.what, kind.do) })
+			work.Go(func() error { return s.stream(ctx, c, gone, false, kind.what, kind.do) })
+		}
 	}
 	for lane := range 2 {
 		work.Go(func() error { return s.change(ctx, lane) })
 	}
 	work.Go(func() error { return s.every(ctx, soakReload, s.reload) })
 	work.Go(func() error { return s.every(ctx, soakKill, s.kill) })
-	work.Go(func() error { return s.every(ctx, soakMeasure, s.measure) })
-	err := work.Wait()
+	work.Go(func() error { return s.every(ctx, d/soakMeasures, s.measure) })
+	err = work.Wait()
+	fmt.Println(s.streams.String())
+	for version, c := range clients {
+		fmt.Printf("%s: %d requests\n", version, c.asked.Load())
+		if c.asked.Load() == 0 {
+			err = errors.Join(err, fmt.Errorf("there was no answer by %s", version))
+		}
+	}
 	fmt.Printf("%d requests, %d changes, %d reloads, %d connections of the watch killed, %d connections broken, %d sessions not judged in time: %d live ones ended, %d stale ones admitted\n",
 		s.requests.Load(), s.changes.Load(), s.reloads.Load(), s.kills.Load(), s.broken.Load(), s.unknown.Load(), s.ended.Load(), s.admitted.Load())
 	if err == nil && s.ended.Load()+s.admitted.Load() > 0 {
@@ -90,9 +146,11 @@ type soaking struct {
 	bed           *bed
 	users         []soaked
 	caddy         *process
-	url, admin    string
+	url, secure   string // of the site, by HTTP/1.1 and by HTTP/2 and 3
+	admin         string
 	config        string
 	heaps, counts []int // live memory and goroutines, in order
+	streams       streamed
 
 	requests, changes, reloads, kills, killed, broken, unknown, ended, admitted atomic.Int64
 }
@@ -106,11 +164,14 @@ func (s *soaking) start(ctx context.Context) error {
 	if s.admin, err = freeAddress(ctx); err != nil {
 		return err
 	}
-	s.url = "http://" + address + "/admin"
+	secure, err := freeAddress(ctx)
+	if err != nil {
+		return err
+	}
+	s.url, s.secure = "http://"+address, "https://"+secure
 	// After a reload Caddy keeps idle connections of the old proxy to the app,
 	// two goroutines each, for two minutes by default.
-	s.config = fmt.Sprintf("{\n\tadmin %s\n\tpersist_config off\n\tauto_https off\n\tskip_install_trust\n\tgrace_period 5s\n\tlog {\n\t\tlevel ERROR\n\t}\n}\nhttp://%s {\n\theader X-Reload 0\n\tbench_memory %s\n\t%s\n\treverse_proxy %s {\n\t\ttransport http {\n\t\t\tkeepalive 2s\n\t\t}\n\t}\n}\n",
-		s.admin, address, collectAt, guarded+" {\n\t\ton_error deny\n\t}", s.bed.app)
+	s.config = fmt.Sprintf(soakConfig, s.admin, address, secure, collectAt, guarded, s.bed.app)
 	file, err := s.bed.write("soak.Caddyfile", s.config)
 	if err != nil {
 		return err
@@ -136,17 +197,18 @@ func (s *soaking) every(ctx context.Context, d time.Duration, do func(context.Co
 }
 
 // ask asks for users at random, and checks the answers.
-func (s *soaking) ask(ctx context.Context) error {
+func (s *soaking) ask(ctx context.Context, c *client) error {
 	for ctx.Err() == nil {
 		u := &s.users[rand.IntN(len(s.users))]
 		before, since, busy := u.state()
 		began := time.Now()
-		status, _, err := ask(ctx, s.url, u.session)
+		status, err := c.ask(ctx, u.session)
 		if err != nil { // a reload breaks some
 			s.broken.Add(1)
 			continue
 		}
 		s.requests.Add(1)
+		c.asked.Add(1)
 		after, same, changing := u.state()
 		bound := soakBound
 		killed := time.Unix(0, s.killed.Load())
@@ -238,7 +300,7 @@ var goroutines = regexp.MustCompile(`goroutine profile: total (\d+)`)
 
 // measure takes down the memory and the goroutines of Caddy.
 func (s *soaking) measure(ctx context.Context) error {
-	h, err := target{url: s.url, collects: true}.heap(ctx)
+	h, err := target{url: s.url + "/admin", collects: true}.heap(ctx)
 	if err != nil {
 		return err
 	}

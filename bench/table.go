@@ -8,22 +8,22 @@ import (
 	"time"
 )
 
-// table shows the samples of targets, by round and target, as a table in
-// Markdown: medians over the rounds. Targets from the base on are compared with
-// it, round by round.
-func table(names []string, rounds [][]sample, base int) string {
+// table shows the samples of some targets, by round and target, as a table in
+// Markdown: medians over the rounds. They are compared with the first of them,
+// round by round.
+func table(names []string, rounds [][]sample, targets []int) string {
 	var b strings.Builder
-	titles := []string{"target", "requests/s", "CPU µs", "added CPU µs", "Postgres µs", "p50 ms", "p99 ms", "MiB", "CPU ÷ first", "requests/s ÷ first"}
+	titles := []string{"target", "requests/s", "CPU µs", "added CPU µs", "Postgres µs", "p50 ms", "p99 ms", "MiB", "CPU ÷ first", "p99 ÷ first", "requests/s ÷ first"}
 	counted := slices.ContainsFunc(rounds[0], func(s sample) bool { return s.collections > 0 })
 	if counted {
 		titles = append(titles, "collections/100,000")
 	}
 	b.WriteString("| " + strings.Join(titles, " | ") + " |\n" + strings.Repeat("|---", len(titles)) + "|\n")
-	for n := base; n < len(names); n++ {
+	for _, n := range targets {
 		over := func(value func(s, base sample) float64) []float64 {
 			values := make([]float64, len(rounds))
 			for i, round := range rounds {
-				values[i] = value(round[n], round[base])
+				values[i] = value(round[n], round[targets[0]])
 			}
 			return values
 		}
@@ -31,7 +31,7 @@ func table(names []string, rounds [][]sample, base int) string {
 			return fmt.Sprintf("%.*f", digits, median(over(value)))
 		}
 		compared := func(value func(s, base sample) float64, digits int) string {
-			if n == base {
+			if n == targets[0] {
 				return ""
 			}
 			values := over(value)
@@ -48,6 +48,7 @@ func table(names []string, rounds [][]sample, base int) string {
 			number(func(s, _ sample) float64 { return in(time.Millisecond, s.p99) }, 2),
 			number(func(s, _ sample) float64 { return float64(s.resident) / (1 << 20) }, 0),
 			compared(func(s, base sample) float64 { return float64(s.cpu) / float64(base.cpu) }, 3),
+			compared(func(s, base sample) float64 { return float64(s.p99) / float64(base.p99) }, 2),
 			compared(func(s, base sample) float64 { return s.rate / base.rate }, 3),
 		}
 		if counted {
@@ -56,6 +57,27 @@ func table(names []string, rounds [][]sample, base int) string {
 		b.WriteString("| " + strings.Join(columns, " | ") + " |\n")
 	}
 	return b.String()
+}
+
+// addition says how much more CPU another target adds than the module does.
+// What the module adds is so little that it can come out as nothing, so there is
+// a bound: the least that the other adds, over the most that the module does.
+func addition(names []string, rounds [][]sample, other, ours [2]int) string {
+	added := func(pair [2]int) (middle, low, high float64) {
+		values := make([]float64, len(rounds))
+		for i, round := range rounds {
+			values[i] = in(time.Microsecond, round[pair[0]].cpu-round[pair[1]].cpu)
+		}
+		low, high = interval(values)
+		return median(values), low, high
+	}
+	theirs, least, _ := added(other)
+	own, low, most := added(ours)
+	text := fmt.Sprintf("%s adds %.1f µs, `stale_session` %.1f µs [%.1f, %.1f] at equal collection: ", names[other[0]], theirs, own, low, most)
+	if most <= 0 {
+		return text + "nothing that could be told apart from none."
+	}
+	return text + fmt.Sprintf("%.0f times as much at least.", least/most)
 }
 
 // in returns how many units a duration is.

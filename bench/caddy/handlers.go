@@ -24,10 +24,10 @@ type handler interface {
 
 // register registers a handler, and a directive of the same name that stands
 // where stale_session does.
-func register(name string, make func() handler) {
-	caddy.RegisterModule(make())
+func register(name string, create func() handler) {
+	caddy.RegisterModule(create())
 	httpcaddyfile.RegisterHandlerDirective(name, func(httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
-		return make(), nil
+		return create(), nil
 	})
 	httpcaddyfile.RegisterDirectiveOrder(name, httpcaddyfile.Before, "basic_auth")
 }

@@ -1,5 +1,5 @@
-// Package admin is the module's part of Caddy's admin endpoint: what somebody
-// on call looks at, and does.
+// Package admin is the module's part of Caddy's admin endpoint, and the
+// dashboard, which a site can have too: what somebody on call looks at, and does.
 package admin
 
 import (
@@ -10,6 +10,8 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -25,7 +27,6 @@ const base = "/stale_session/"
 // The paths of the API.
 const (
 	StatusPath  = base + "status"
-	EventsPath  = base + "events"
 	FlushPath   = base + "flush"
 	RevokePath  = base + "revoke"
 	RestorePath = base + "restore"
@@ -40,45 +41,78 @@ type Site struct {
 	// Mode is enforce, observe or off.
 	Mode string
 	// Directory is where its users are looked up; nil with mode off.
-	Directory *directory.Postgres
+	Directory directory.Directory
 	// Revoked are the sessions that were ended by hand; nil with mode off.
 	Revoked *revocation.List
 	// Explain judges a session past every cache.
 	Explain func(context.Context, Question) Reasoning
 }
 
-// sites returns the handlers of this process.
-var sites func() []Site
+var (
+	// inUse are the handlers of this process.
+	inUse struct {
+		sync.Mutex
+		sites []*Site
+	}
+	// history returns what was counted lately, nil when there is no handler.
+	history func() *telemetry.History
+)
 
-// Register registers the API. Running returns the handlers in use.
-func Register(running func() []Site) {
-	sites = running
-	caddy.RegisterModule(API{})
+// Register registers the API. Recorded returns what was counted lately.
+func Register(recorded func() *telemetry.History) {
+	history = recorded
+	caddy.RegisterModule(new(API))
+}
+
+// Enlist makes a handler known until it leaves.
+func Enlist(site Site) (leave func()) {
+	inUse.Lock()
+	defer inUse.Unlock()
+	enlisted := &site
+	inUse.sites = append(inUse.sites, enlisted)
+	return func() {
+		inUse.Lock()
+		defer inUse.Unlock()
+		inUse.sites = slices.DeleteFunc(inUse.sites, func(other *Site) bool { return other == enlisted })
+	}
+}
+
+// sites returns the handlers in use.
+func sites() []Site {
+	inUse.Lock()
+	defer inUse.Unlock()
+	all := make([]Site, len(inUse.sites))
+	for i, site := range inUse.sites {
+		all[i] = *site
+	}
+	return all
 }
 
 // API is the module's part of Caddy's admin endpoint. It answers in JSON, and
 // never with a token, a secret or a password:
 //
-//	GET  /stale_session/status    handlers, databases and counters
-//	GET  /stale_session/events    what was detected and what has happened, as server-sent events
-//	POST /stale_session/flush     forgets all cached accounts, so that each is looked up again
-//	POST /stale_session/revoke    {"subject": …} ends the sessions that a user has until now
-//	POST /stale_session/restore   {"subject": …} takes that back
-//	POST /stale_session/check     {"subject": …} or {"token": …} or {"cookies": …}: what would be judged, and why
+//	GET  /stale_session/           the dashboard
+//	GET  /stale_session/status     handlers, databases and counters
+//	GET  /stale_session/history    what was counted in the last hour
+//	GET  /stale_session/events     what was detected and what has happened, as server-sent events; with ?status=2s the status too, so often
+//	POST /stale_session/flush      forgets all cached accounts, so that each is looked up again
+//	POST /stale_session/revoke     {"subject": …} ends the sessions that a user has until now
+//	POST /stale_session/restore    {"subject": …} takes that back
+//	POST /stale_session/check      {"subject": …} or {"token": …} or {"cookies": …}: what would be judged, and why
 //	GET  /stale_session/openapi.json
 //
 // Where handlers look users up in several databases, revoke and restore need
 // {"database": …} too, as status names it.
-type API struct{ context caddy.Context }
+type API struct{ panel Panel }
 
 // CaddyModule returns the Caddy module information.
-func (API) CaddyModule() caddy.ModuleInfo {
+func (*API) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "admin.api.stale_session", New: func() caddy.Module { return new(API) }}
 }
 
 // Provision implements caddy.Provisioner.
 func (a *API) Provision(ctx caddy.Context) error {
-	a.context = ctx
+	a.panel = Panel{Actions: true, Ended: ctx.Done()} // after a reload another server answers
 	return nil
 }
 
@@ -87,44 +121,18 @@ func (a *API) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{{Pattern: base, Handler: caddy.AdminHandlerFunc(a.serve)}}
 }
 
-// operation is what a path does.
-type operation struct {
-	method string
-	serve  func(a *API, w http.ResponseWriter, r *http.Request) error
-}
-
-var operations = map[string]operation{
-	StatusPath:            {http.MethodGet, plain(status)},
-	EventsPath:            {http.MethodGet, (*API).events},
-	FlushPath:             {http.MethodPost, plain(flush)},
-	RevokePath:            {http.MethodPost, plain(revoke)},
-	RestorePath:           {http.MethodPost, plain(restore)},
-	CheckPath:             {http.MethodPost, plain(check)},
-	base + "openapi.json": {http.MethodGet, plain(openAPI)},
-}
-
-// plain is an operation that needs nothing of the API.
-func plain(serve func(http.ResponseWriter, *http.Request) error) func(*API, http.ResponseWriter, *http.Request) error {
-	return func(_ *API, w http.ResponseWriter, r *http.Request) error { return serve(w, r) }
-}
-
-// serve finds the operation of a request.
 func (a *API) serve(w http.ResponseWriter, r *http.Request) error {
-	o, known := operations[r.URL.Path]
-	switch {
-	case !known:
-		return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: fmt.Errorf("there is no %s", r.URL.Path)}
-	case r.Method != o.method && (o.method != http.MethodGet || r.Method != http.MethodHead):
-		w.Header().Set("Allow", o.method)
-		return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: fmt.Errorf("%s takes %s", r.URL.Path, o.method)}
-	}
-	w.Header().Set("Cache-Control", "no-store")
-	return o.serve(a, w, r)
+	return a.panel.serve(w, r, strings.TrimPrefix(r.URL.Path, base))
 }
 
 // answer writes JSON.
 func answer(w http.ResponseWriter, value any) error {
+	return answerWith(w, http.StatusOK, value)
+}
+
+func answerWith(w http.ResponseWriter, status int, value any) error {
 	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
 	return json.NewEncoder(w).Encode(value)
 }
 
@@ -147,9 +155,9 @@ type Flushed struct {
 	Accounts int64 `json:"accounts"`
 }
 
-func flush(w http.ResponseWriter, _ *http.Request) error {
+func (*Panel) flush(w http.ResponseWriter, _ *http.Request) error {
 	var flushed Flushed
-	for _, d := range distinct(func(s Site) *directory.Postgres { return s.Directory }) {
+	for _, d := range distinct(func(s Site) directory.Directory { return s.Directory }) {
 		flushed.Accounts += d.Flush()
 	}
 	telemetry.Happened("flushed", map[string]any{"accounts": flushed.Accounts})
@@ -177,51 +185,70 @@ type Subject struct {
 	Database string `json:"database,omitempty"`
 }
 
-// list returns the revocations that a request is about.
-func (s Subject) list() (*revocation.List, error) {
+// lists returns the revocations that a request is about: those of the users of
+// one database, of which handlers with other options have a list of their own.
+func (s Subject) lists() ([]*revocation.List, error) {
 	var found []*revocation.List
 	var names []string
 	for _, site := range sites() {
-		if site.Directory == nil || slices.Contains(names, site.Directory.String()) || s.Database != "" && s.Database != site.Directory.String() {
+		if site.Directory == nil || s.Database != "" && s.Database != site.Directory.String() {
 			continue
 		}
-		names, found = append(names, site.Directory.String()), append(found, site.Revoked)
+		if name := site.Directory.String(); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+		if !slices.Contains(found, site.Revoked) {
+			found = append(found, site.Revoked)
+		}
 	}
 	switch {
 	case s.Subject == "":
 		return nil, refuse(http.StatusBadRequest, errors.New("the subject is missing"))
-	case len(found) == 0:
+	case len(names) == 0:
 		return nil, refuse(http.StatusNotFound, errors.New("no stale_session handler looks users up in such a database"))
-	case len(found) > 1:
+	case len(names) > 1:
 		return nil, refuse(http.StatusConflict, fmt.Errorf("users are looked up in several databases: give `database`, one of %q", names))
 	}
-	return found[0], nil
+	return found, nil
 }
 
-func revoke(w http.ResponseWriter, r *http.Request) error {
+func (*Panel) revoke(w http.ResponseWriter, r *http.Request) error {
 	return change(w, r, "revoked", func(l *revocation.List, subject string) error {
-		return l.Revoke(r.Context(), subject, time.Now())
+		return l.Revoke(r.Context(), revocation.Revocation{Subject: subject, At: time.Now()})
 	})
 }
 
-func restore(w http.ResponseWriter, r *http.Request) error {
+func (*Panel) restore(w http.ResponseWriter, r *http.Request) error {
 	return change(w, r, "restored", func(l *revocation.List, subject string) error {
-		return l.Restore(r.Context(), subject)
+		return l.Restore(r.Context(), subject, time.Now())
 	})
 }
 
-// change changes the revocation of a subject.
+// change changes the revocation of a subject, wherever that makes a difference.
 func change(w http.ResponseWriter, r *http.Request, event string, do func(*revocation.List, string) error) error {
 	var s Subject
 	if err := read(r, &s); err != nil {
 		return err
 	}
-	list, err := s.list()
+	lists, err := s.lists()
 	if err != nil {
 		return err
 	}
-	if err := do(list, s.Subject); err != nil {
-		return refuse(http.StatusUnprocessableEntity, err)
+	var failures []error
+	none := 0
+	for _, list := range lists {
+		err := do(list, s.Subject)
+		if errors.Is(err, revocation.ErrNone) {
+			none++
+		} else if err != nil {
+			failures = append(failures, err)
+		}
+	}
+	if none == len(lists) {
+		failures = []error{revocation.ErrNone}
+	}
+	if len(failures) > 0 {
+		return refuse(http.StatusUnprocessableEntity, errors.Join(failures...))
 	}
 	telemetry.Happened(event, map[string]any{"subject": s.Subject})
 	return answer(w, s)

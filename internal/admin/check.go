@@ -62,7 +62,7 @@ type Checked struct {
 	Handlers []Reasoning `json:"handlers"`
 }
 
-func check(w http.ResponseWriter, r *http.Request) error {
+func (*Panel) check(w http.ResponseWriter, r *http.Request) error {
 	var q Question
 	if err := read(r, &q); err != nil {
 		return err
@@ -79,7 +79,9 @@ func check(w http.ResponseWriter, r *http.Request) error {
 	checked := Checked{Handlers: []Reasoning{}}
 	for _, site := range sites() {
 		if site.Directory != nil {
-			checked.Handlers = append(checked.Handlers, site.Explain(r.Context(), q))
+			reasoning := site.Explain(r.Context(), q)
+			reasoning.Mode = site.Mode
+			checked.Handlers = append(checked.Handlers, reasoning)
 		}
 	}
 	return answer(w, checked)

@@ -9,7 +9,7 @@ import (
 var description []byte
 
 // openAPI describes the API (OpenAPI 3.1).
-func openAPI(w http.ResponseWriter, _ *http.Request) error {
+func (*Panel) openAPI(w http.ResponseWriter, _ *http.Request) error {
 	w.Header().Set("Content-Type", "application/json")
 	_, err := w.Write(description)
 	return err

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/cache"
@@ -16,20 +17,29 @@ type Status struct {
 	Version string `json:"version"`
 	// Time is when this was true.
 	Time time.Time `json:"time"`
+	// Started is when this process was started, from when counters count.
+	Started time.Time `json:"started"`
 	// Handlers are the stale_session handlers of the configuration.
 	Handlers []HandlerStatus `json:"handlers"`
 	// Databases are those that users are looked up in.
 	Databases []DatabaseStatus `json:"databases"`
+	// Tokens is the cache of what tokens say, of all handlers.
+	Tokens cache.Stats `json:"tokens"`
 	// Counters are the totals of the metrics with the same names.
 	Counters telemetry.Totals `json:"counters"`
+	// Latest is the last sample of the history.
+	Latest *telemetry.Sample `json:"latest,omitempty"`
+	// Actions tells whether one can flush, revoke and restore where this was
+	// asked.
+	Actions bool `json:"actions"`
 }
 
 // HandlerStatus is the state of a handler.
 type HandlerStatus struct {
-	// Mode is enforce or observe.
+	// Mode is enforce, observe or off.
 	Mode string `json:"mode"`
-	// Database names one of Status.Databases.
-	Database string `json:"database"`
+	// Database names one of Status.Databases; empty with mode off.
+	Database string `json:"database,omitempty"`
 }
 
 // DatabaseStatus is the state of a directory.
@@ -49,10 +59,16 @@ type DatabaseStatus struct {
 	Watched  bool `json:"watched"`
 	Notified bool `json:"notified"`
 	Braking  bool `json:"braking"`
+	// Broken tells that the circuit breaker is open: nobody waits for the
+	// database, and the last that is known counts.
+	Broken bool `json:"broken"`
 	// Resets, Rechecked and Notifications count.
 	Resets        uint64 `json:"resets"`
 	Rechecked     uint64 `json:"rechecked"`
 	Notifications uint64 `json:"notifications"`
+	// ResetAt is when the users table was last recreated, emptied, rewritten or
+	// restored, since Caddy has watched it.
+	ResetAt *time.Time `json:"reset_at,omitempty"`
 	// Connections and Busy are those for lookups.
 	Connections int32 `json:"connections"`
 	Busy        int32 `json:"busy"`
@@ -61,40 +77,74 @@ type DatabaseStatus struct {
 	// Revoked are sessions that were ended by hand, the latest first, 100 at
 	// most.
 	Revoked []revocation.Revocation `json:"revoked"`
+	// Unshared tells that what other nodes revoke is not heard of, or that they
+	// do not know yet of all that was revoked here.
+	Unshared bool `json:"unshared"`
 }
+
+// started is when this process was started, about.
+var started = time.Now().UTC()
 
 // maxRevoked bounds DatabaseStatus.Revoked.
 const maxRevoked = 100
 
-func status(w http.ResponseWriter, _ *http.Request) error {
-	return answer(w, statusNow())
+func (p *Panel) status(w http.ResponseWriter, _ *http.Request) error {
+	return answer(w, p.statusNow())
 }
 
-func statusNow() Status {
+// history answers with what was counted in the last hour.
+func (*Panel) history(w http.ResponseWriter, _ *http.Request) error {
+	samples := []telemetry.Sample{}
+	if h := history(); h != nil {
+		samples = append(samples, h.Samples()...)
+	}
+	return answer(w, History{samples})
+}
+
+// History is what was counted in the last hour.
+type History struct {
+	// Samples are some seconds each, in their order.
+	Samples []telemetry.Sample `json:"samples"`
+}
+
+func (p *Panel) statusNow() Status {
 	s := Status{
-		Version: telemetry.Version(), Time: time.Now().UTC(), Counters: telemetry.Count(),
-		Handlers: []HandlerStatus{}, Databases: []DatabaseStatus{},
+		Version: telemetry.Version(), Time: time.Now().UTC(), Started: started, Counters: telemetry.Count(),
+		Handlers: []HandlerStatus{}, Databases: []DatabaseStatus{}, Actions: p.Actions,
 	}
-	revoked := make(map[*directory.Postgres]*revocation.List)
+	if h := history(); h != nil {
+		s.Latest = h.Last()
+	}
+	s.Tokens = telemetry.Tokens()
+	revoked := make(map[directory.Directory][]*revocation.List)
 	for _, site := range sites() {
+		if site.Directory == nil {
+			s.Handlers = append(s.Handlers, HandlerStatus{Mode: site.Mode})
+			continue
+		}
 		s.Handlers = append(s.Handlers, HandlerStatus{site.Mode, site.Directory.String()})
-		revoked[site.Directory] = site.Revoked
+		if !slices.Contains(revoked[site.Directory], site.Revoked) {
+			revoked[site.Directory] = append(revoked[site.Directory], site.Revoked)
+		}
 	}
-	for _, d := range distinct(func(s Site) *directory.Postgres { return s.Directory }) {
+	for _, d := range distinct(func(s Site) directory.Directory { return s.Directory }) {
 		s.Databases = append(s.Databases, statusOf(d, revoked[d]))
 	}
 	return s
 }
 
-func statusOf(d *directory.Postgres, revoked *revocation.List) DatabaseStatus {
+func statusOf(d directory.Directory, lists []*revocation.List) DatabaseStatus {
 	stats := d.Stats()
-	all := revoked.All()
+	all := revocation.AllOf(lists)
 	s := DatabaseStatus{
 		Name: d.String(), Health: "ok", Error: stats.Failure, Users: stats.Users,
-		Watched: stats.Watching, Notified: stats.Notified, Braking: stats.Braking,
+		Watched: stats.Watching, Notified: stats.Notified, Braking: stats.Braking, Broken: stats.Broken,
 		Resets: stats.Epochs, Rechecked: stats.Rechecked, Notifications: stats.Notifications,
 		Connections: stats.Connections, Busy: stats.Busy, Accounts: stats.Accounts,
-		Revoked: all[:min(len(all), maxRevoked)],
+		Revoked: all[:min(len(all), maxRevoked)], Unshared: slices.ContainsFunc(lists, (*revocation.List).Lost),
+	}
+	if !stats.ResetAt.IsZero() {
+		s.ResetAt = &stats.ResetAt
 	}
 	switch {
 	case stats.Failure != "":

@@ -90,6 +90,10 @@ func readSignIn(address string) (*url.URL, error) {
 // names.
 func (a *Responder) Stale(w http.ResponseWriter, r *http.Request, names []string) error {
 	a.Clear(w.Header(), r, names, nil)
+	// No cache may keep what depends on a session, even where no cookie is
+	// cleared.
+	w.Header().Set("Cache-Control", "no-store")
+	vary(w.Header(), "Cookie")
 	switch a.Kind(r) {
 	case ErrorRoute:
 		return caddyhttp.Error(http.StatusUnauthorized, errors.New("stale session"))

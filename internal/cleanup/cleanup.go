@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"go.uber.org/zap"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
@@ -26,6 +27,8 @@ const (
 	maxShare = 0.5
 	// minRows is how many rows there must be for their share to mean anything.
 	minRows = 20
+	// maxWait is how long a statement waits for rows that somebody has locked.
+	maxWait = 2 * time.Second
 	// hold is how long a run takes at least: nodes of a fleet whose clocks
 	// differ by less do not both run.
 	hold = 5 * time.Second
@@ -58,6 +61,7 @@ type Job struct {
 	stop   context.CancelFunc
 	ended  sync.WaitGroup
 	counts bool // the next run only counts
+	wait   time.Duration
 }
 
 // Start starts a job. It does not connect.
@@ -68,7 +72,7 @@ func Start(config Config) (*Job, error) {
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	j := &Job{config: config, users: users, stop: stop, counts: true}
+	j := &Job{config: config, users: users, stop: stop, counts: true, wait: maxWait}
 	j.ended.Go(func() { j.work(ctx) })
 	return j, nil
 }
@@ -97,10 +101,10 @@ func (j *Job) work(ctx context.Context) {
 }
 
 // lockName is what the nodes of a fleet agree on by.
-const lockName = "caddy-stale-session cleanup"
+const lockName = "caddy-stale-session cleanup of "
 
-// run cleans up once, unless another node does. The lock is held by a
-// transaction of its own, which works through poolers too.
+// run cleans up once, unless another node does so with the same table. The lock
+// is held by a transaction of its own, which works through poolers too.
 func (j *Job) run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -110,13 +114,17 @@ func (j *Job) run(ctx context.Context) error {
 		return err
 	}
 	defer locker.Close(context.WithoutCancel(ctx))
+	s, err := j.find(ctx, locker)
+	if err != nil {
+		return err
+	}
 	tx, err := locker.Begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // gives the lock back
 	var ours bool
-	if err := tx.QueryRow(ctx, "select pg_try_advisory_xact_lock(hashtextextended($1, 0))", lockName).Scan(&ours); err != nil || !ours {
+	if err := tx.QueryRow(ctx, "select pg_try_advisory_xact_lock(hashtextextended($1, 0))", lockName+s.table).Scan(&ours); err != nil || !ours {
 		return err
 	}
 	worker, err := j.connect(ctx)
@@ -124,7 +132,7 @@ func (j *Job) run(ctx context.Context) error {
 		return err
 	}
 	defer worker.Close(context.WithoutCancel(ctx))
-	if err := j.clean(ctx, worker); err != nil {
+	if err := j.clean(ctx, worker, s); err != nil {
 		return err
 	}
 	select {
@@ -143,11 +151,7 @@ func (j *Job) connect(ctx context.Context) (*pgx.Conn, error) {
 }
 
 // clean counts the rows that can go, and removes them.
-func (j *Job) clean(ctx context.Context, conn *pgx.Conn) error {
-	s, err := j.find(ctx, conn)
-	if err != nil {
-		return err
-	}
+func (j *Job) clean(ctx context.Context, conn *pgx.Conn, s sessions) error {
 	var all, expired, orphaned int64
 	var people bool
 	if err := conn.QueryRow(ctx, s.countSQL()).Scan(&all, &expired, &orphaned, &people); err != nil {
@@ -163,9 +167,9 @@ func (j *Job) clean(ctx context.Context, conn *pgx.Conn) error {
 		j.config.Logger().Info("sessions that would be cleaned up", fields...)
 		return nil
 	}
-	removed, err := remove(ctx, conn, s.removeSQL(s.expired()), expired)
+	removed, err := j.remove(ctx, conn, s.removeSQL(s.expired()), expired)
 	if err == nil && orphaned > 0 {
-		orphaned, err = remove(ctx, conn, s.removeSQL(s.orphaned()), orphaned)
+		orphaned, err = j.remove(ctx, conn, s.removeSQL(s.orphaned()), orphaned)
 	}
 	if j.config.Removed != nil {
 		j.config.Removed(removed, orphaned)
@@ -176,19 +180,34 @@ func (j *Job) clean(ctx context.Context, conn *pgx.Conn) error {
 
 // remove runs a statement until it removes nothing, or has removed twice what
 // was counted before: then it races with something.
-func remove(ctx context.Context, conn *pgx.Conn, sql string, counted int64) (int64, error) {
+func (j *Job) remove(ctx context.Context, conn *pgx.Conn, sql string, counted int64) (int64, error) {
 	var removed int64
 	for removed <= 2*counted+batch {
-		tag, err := conn.Exec(ctx, sql)
-		if err != nil {
+		var some int64
+		err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, fmt.Sprintf("set local lock_timeout to %d", j.wait.Milliseconds())); err != nil {
+				return err
+			}
+			tag, err := tx.Exec(ctx, sql)
+			some = tag.RowsAffected()
+			return err
+		})
+		var pg *pgconn.PgError
+		switch {
+		case errors.As(err, &pg) && pg.Code == lockNotAvailable: // the next run does it
+			return removed, nil
+		case err != nil:
 			return removed, fmt.Errorf("removing rows: %w", err)
 		}
-		if removed += tag.RowsAffected(); tag.RowsAffected() < batch {
+		if removed += some; some < batch {
 			break
 		}
 	}
 	return removed, nil
 }
+
+// lockNotAvailable is the SQLSTATE of a lock that was waited for in vain.
+const lockNotAvailable = "55P03"
 
 // errQuery is what cannot be joined.
 var errQuery = errors.New("`query` names no users table: name one as `users`")

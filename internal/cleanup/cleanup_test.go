@@ -68,7 +68,11 @@ func clean(t *testing.T, j *Job) error {
 		t.Fatal(err)
 	}
 	defer conn.Close(context.Background())
-	return j.clean(t.Context(), conn)
+	s, err := j.find(t.Context(), conn)
+	if err != nil {
+		return err
+	}
+	return j.clean(t.Context(), conn, s)
 }
 
 // left returns the ids of the sessions that are left.
@@ -231,12 +235,98 @@ func TestOneNodeCleansUp(t *testing.T) {
 	if err := other.run(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if logs.Len() > 0 {
-		t.Errorf("the other node has done something: %v", logs.All())
+	if done := logs.FilterMessageSnippet("cleaned up").All(); len(done) > 0 {
+		t.Errorf("the other node has done something: %v", done)
 	}
 	cancel()
 	if err := <-done; err != nil && ctx.Err() == nil {
 		t.Error(err)
+	}
+}
+
+// TestTwoTablesOfADatabaseAreBothCleanedUp at the same time, as two sites do
+// that share a database.
+func TestTwoTablesOfADatabaseAreBothCleanedUp(t *testing.T) {
+	dsn := database(t, schemas["Prisma"].users, schemas["Prisma"].sessions, schemas["the pg adapter"].sessions, `insert into "User" values ('1')`)
+	for _, table := range []string{"Session", "sessions"} {
+		j, logs := start(t, dsn, Config{Sessions: table})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- j.run(ctx) }()
+		for deadline := time.Now().Add(time.Minute); logs.FilterMessage("sessions that would be cleaned up").Len() == 0; {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s is not looked at: %v", table, logs.All())
+			}
+			time.Sleep(5 * time.Millisecond) // between two polls
+		}
+		defer func() { // it holds its lock until then
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}()
+	}
+}
+
+func TestASessionThatIsRenewedMeanwhileStays(t *testing.T) {
+	s := schemas["Prisma"]
+	dsn := database(t, s.users, s.sessions, fmt.Sprintf(s.person, "1"), fmt.Sprintf(s.row, "1", "1", "-2 hours"), fmt.Sprintf(s.row, "2", "1", "-2 hours"))
+	j, _ := start(t, dsn, Config{})
+	if err := clean(t, j); err != nil { // which counts
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name    string
+		commits bool
+		left    string
+	}{
+		{"somebody holds the row for long", false, "1 2"},
+		{"and somebody else renews it", true, "1"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if j.wait = 100 * time.Millisecond; c.commits {
+				j.wait = time.Minute
+			}
+			conn, err := pgx.Connect(t.Context(), dsn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close(context.Background())
+			tx, err := conn.Begin(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := tx.Exec(t.Context(), `update "Session" set expires = expires + interval '1 day' where id = '1'`); err != nil {
+				t.Fatal(err)
+			}
+			done := make(chan error, 1)
+			go func() { done <- clean(t, j) }()
+			if c.commits {
+				watcher, err := pgx.Connect(t.Context(), dsn)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer watcher.Close(context.Background())
+				for deadline, waits := time.Now().Add(time.Minute), false; !waits; {
+					if err := watcher.QueryRow(t.Context(), "select exists (select from pg_locks where not granted)").Scan(&waits); err != nil {
+						t.Fatal(err)
+					}
+					if time.Now().After(deadline) {
+						t.Fatal("the cleanup does not wait for the row")
+					}
+				}
+				if err := tx.Commit(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+			_ = tx.Rollback(t.Context()) // if it was not committed
+			if got := left(t, dsn, s.table); got != c.left {
+				t.Errorf("left: %s, want %s", got, c.left)
+			}
+		})
 	}
 }
 

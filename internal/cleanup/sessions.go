@@ -100,9 +100,10 @@ func (s sessions) countSQL() string {
 		s.expired(), s.orphaned(), s.users, s.table)
 }
 
-// removeSQL removes some rows of a condition. Rows that somebody has locked
-// are left for the next run.
+// removeSQL removes some rows of a condition. It is there twice: a row that is
+// renewed meanwhile has to fulfil it once more before it goes. To lock the rows
+// first would need the right to change them.
 func (s sessions) removeSQL(condition string) string {
-	return fmt.Sprintf(`delete from %[1]s where ctid = any (array(select s.ctid from %[1]s s where %[2]s limit %[3]d for update skip locked))`,
+	return fmt.Sprintf(`delete from %[1]s s where ctid = any (array(select s.ctid from %[1]s s where %[2]s limit %[3]d)) and %[2]s`,
 		s.table, condition, batch)
 }

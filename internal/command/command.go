@@ -2,7 +2,11 @@
 package command
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
+	"maps"
+	"slices"
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
@@ -15,16 +19,21 @@ import (
 
 // Site is a stale_session handler of a configuration.
 type Site struct {
-	// Directory says where its users are looked up.
-	Directory directory.Config
+	// Directory says where its users are looked up in Postgres; nil when they
+	// are not.
+	Directory *directory.Config
 	// Reader returns what reads its session cookies.
 	Reader func() (*session.Reader, error)
+	// Examine tries what it needs besides Postgres, and changes nothing; nil for
+	// nothing.
+	Examine func(ctx context.Context) []directory.Finding
+	// SignIn returns the URL of its sign-in page, empty when it is not known.
+	SignIn func() (string, error)
 }
 
-// Register registers the command. Configured returns the handlers of a
-// configuration in JSON.
-func Register(configured func(config []byte) ([]Site, error)) {
-	c := commands{configured}
+// Register registers the command. Describe reads the JSON of a handler.
+func Register(describe func(handler []byte) (Site, error)) {
+	c := commands{describe}
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "stale-session",
 		Usage: "<status|check|flush|revoke|restore|install|uninstall|post-seed|doctor>",
@@ -44,7 +53,7 @@ On a terminal the output is for people, elsewhere it is JSON.`,
 
 // commands are the subcommands that read a configuration.
 type commands struct {
-	configured func(config []byte) ([]Site, error)
+	describe func(handler []byte) (Site, error)
 }
 
 // load returns the handlers of a configuration file.
@@ -58,9 +67,51 @@ func (c commands) load(file, adapter string) ([]Site, error) {
 		err = errors.New("the configuration has no stale_session handler")
 	}
 	for i := range sites {
-		sites[i].Directory.Logger, sites[i].Directory.Observer = zap.NewNop, nil
+		if d := sites[i].Directory; d != nil {
+			d.Logger, d.Observer = zap.NewNop, nil
+		}
 	}
 	return sites, err
+}
+
+// configured returns the handlers of a configuration in JSON, wherever in it
+// they stand.
+func (c commands) configured(config []byte) ([]Site, error) {
+	var tree any
+	if err := json.Unmarshal(config, &tree); err != nil {
+		return nil, err
+	}
+	var found []Site
+	var walk func(node any) error
+	walk = func(node any) error {
+		switch node := node.(type) {
+		case []any:
+			for _, inner := range node {
+				if err := walk(inner); err != nil {
+					return err
+				}
+			}
+		case map[string]any:
+			if node["handler"] != "stale_session" {
+				for _, key := range slices.Sorted(maps.Keys(node)) {
+					if err := walk(node[key]); err != nil {
+						return err
+					}
+				}
+				return nil
+			}
+			text, err := json.Marshal(node)
+			if err != nil {
+				return err
+			}
+			site, err := c.describe(text)
+			found = append(found, site)
+			return err
+		}
+		return nil
+	}
+	err := walk(tree)
+	return found, err
 }
 
 // exits runs a subcommand whose exit code says more than whether it failed.

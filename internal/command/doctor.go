@@ -2,7 +2,7 @@ package command
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"net/http"
 	"slices"
 	"time"
@@ -28,15 +28,18 @@ func (c commands) doctor() *cobra.Command {
 		Long: `
 Tries what the stale_session handlers of a configuration need, and says what to
 do about each mistake: the address of the database, the rights of the role, the
-users table, the index of its ids, triggers and notifications, the secret.
-Without --config it is that of a bare stale_session.
+users table, the index of its ids, triggers and notifications, Redis where it
+is used, the secret. Without --config it is that of a bare stale_session.
 
 Run it with the environment that Caddy has. It changes nothing.
 
 With --token it tells whether that value of a session cookie can be read, and if
 not, which of secret, cookie name, algorithm and time is wrong; "-" reads it from
-standard input. With --sign-in it opens the sign-in page, and tells whether that
-answers, and does not send people in circles.
+standard input.
+
+It opens the sign-in page as somebody without a session, below AUTH_URL or
+NEXTAUTH_URL or where --sign-in says, and tells whether that answers, and does
+not send people in circles.
 
 The exit code is 2 when something keeps the module from doing its work.`,
 		Args: cobra.NoArgs,
@@ -53,6 +56,9 @@ The exit code is 2 when something keeps the module from doing its work.`,
 			var found []directory.Finding
 			for _, site := range sites {
 				found = append(found, examine(ctx, site, token)...)
+				if signIn == "" {
+					found = append(found, examineSignIn(ctx, site))
+				}
 			}
 			if signIn != "" {
 				found = append(found, openSignIn(ctx, signIn))
@@ -75,7 +81,7 @@ The exit code is 2 when something keeps the module from doing its work.`,
 	cmd.Flags().StringVarP(&config, "config", "c", "", "The Caddy configuration to look at")
 	cmd.Flags().StringVarP(&adapter, "adapter", "a", "", "The adapter of the configuration")
 	cmd.Flags().StringVar(&token, "token", "", "The value of a session cookie that works in the app; - reads it from standard input")
-	cmd.Flags().StringVar(&signIn, "sign-in", "", "The URL of the sign-in page, as people open it")
+	cmd.Flags().StringVar(&signIn, "sign-in", "", "The URL of the sign-in page, as people open it (default: `sign_in` below AUTH_URL or NEXTAUTH_URL)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "Print JSON, on a terminal too")
 	return cmd
 }
@@ -86,7 +92,7 @@ func (c commands) sites(file, adapter string) ([]Site, error) {
 		return c.load(file, adapter)
 	}
 	return []Site{{
-		Directory: directory.Config{
+		Directory: &directory.Config{
 			DSN:    func() (string, error) { return environment.New().Fill("database", "{env.DATABASE_URL}") },
 			Logger: zap.NewNop,
 		},
@@ -97,13 +103,20 @@ func (c commands) sites(file, adapter string) ([]Site, error) {
 			}
 			return session.New(session.Config{Secrets: secrets})
 		},
+		SignIn: func() (string, error) { return environment.New().SignInURL("") },
 	}}, nil
 }
 
 // examine looks at what a handler needs.
 func examine(ctx context.Context, site Site, token string) []directory.Finding {
 	found := examineReader(site, token)
-	users, err := directory.Open(site.Directory)
+	if site.Examine != nil {
+		found = append(found, site.Examine(ctx)...)
+	}
+	if site.Directory == nil {
+		return found
+	}
+	users, err := directory.Open(*site.Directory)
 	if err != nil {
 		return append(found, directory.Finding{Level: directory.Bad, Text: "the database is not configured", Remedy: err.Error()})
 	}
@@ -126,30 +139,54 @@ func examineReader(site Site, token string) []directory.Finding {
 	return []directory.Finding{{Level: directory.Good, Text: "the token can be read, and names a user"}}
 }
 
+// examineSignIn opens the sign-in page of a handler.
+func examineSignIn(ctx context.Context, site Site) directory.Finding {
+	page, err := site.SignIn()
+	switch {
+	case err != nil:
+		return directory.Finding{Level: directory.Bad, Text: "the sign-in page is not configured", Remedy: err.Error()}
+	case page == "":
+		return directory.Finding{Level: directory.Note, Text: "the sign-in page was not opened: neither AUTH_URL nor NEXTAUTH_URL is set", Remedy: "give its URL with --sign-in"}
+	}
+	return openSignIn(ctx, page)
+}
+
+// circles is the error of a page that sends people where they were.
+type circles struct{ to string }
+
+func (c circles) Error() string { return "it sends people in circles, to " + c.to + " again" }
+
 // openSignIn opens the sign-in page as somebody without a session.
-func openSignIn(ctx context.Context, url string) directory.Finding {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+func openSignIn(ctx context.Context, page string) directory.Finding {
+	bad := func(text, remedy string) directory.Finding {
+		return directory.Finding{Level: directory.Bad, Text: "the sign-in page " + text, Remedy: remedy}
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, page, http.NoBody)
 	if err != nil {
-		return directory.Finding{Level: directory.Bad, Text: "the sign-in page cannot be opened", Remedy: err.Error()}
+		return bad("has no URL that can be opened", err.Error())
 	}
 	request.Header.Set("Accept", "text/html")
-	var way []string
+	way := []string{page}
 	client := http.Client{Timeout: 20 * time.Second, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
-		if slices.Contains(way, r.URL.String()) || len(way) == maxRedirects {
-			return fmt.Errorf("it sends people in circles, to %s again", r.URL.Redacted())
+		if slices.Contains(way, r.URL.String()) || len(way) > maxRedirects {
+			return circles{r.URL.Redacted()}
 		}
 		way = append(way, r.URL.String())
 		return nil
 	}}
 	response, err := client.Do(request)
-	if err != nil {
-		return directory.Finding{Level: directory.Bad, Text: "the sign-in page does not open", Remedy: err.Error()}
+	var round circles
+	switch {
+	case errors.As(err, &round):
+		return bad("cannot be opened: "+round.Error(), "let it be opened without a session: look at the app's middleware, and at redirects in the Caddyfile; or name another page with `sign_in`")
+	case err != nil:
+		return bad("does not open: "+err.Error(), "start the app; or name the page where people sign in with `sign_in`, and its address with AUTH_URL or --sign-in")
 	}
 	defer response.Body.Close()
 	if response.StatusCode >= http.StatusBadRequest {
-		return directory.Finding{Level: directory.Bad, Text: "the sign-in page answers " + response.Status, Remedy: "name the page where people sign in with `sign_in`"}
+		return bad("answers "+response.Status, "name the page where people sign in with `sign_in`")
 	}
-	return directory.Finding{Level: directory.Good, Text: "the sign-in page opens"}
+	return directory.Finding{Level: directory.Good, Text: "the sign-in page opens, at " + response.Request.URL.Redacted()}
 }
 
 // once leaves out what several handlers have in common.

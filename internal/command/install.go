@@ -3,6 +3,7 @@ package command
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os/signal"
@@ -13,11 +14,13 @@ import (
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 )
 
 // flags are those of install and uninstall.
 type flags struct {
 	database, config, adapter, users string
+	grant                            []string
 	print                            bool
 }
 
@@ -35,8 +38,8 @@ func (f *flags) add(cmd *cobra.Command) {
 func (c commands) install() *cobra.Command {
 	var f flags
 	cmd := &cobra.Command{
-		Use:   "install [--database <dsn> [--users <table>] | --config <path> [--adapter <name>]] [--print]",
-		Short: "Installs triggers that notify changes of users",
+		Use:   "install [--database <dsn> [--users <table>] | --config <path> [--adapter <name>]] [--grant <role>] [--print]",
+		Short: "Installs triggers that notify changes of users, and a table of revocations",
 		Long: `
 Installs three triggers on the users table, and the function that they call in
 a schema of its own, "stale_session". They notify the channel "stale_session"
@@ -45,6 +48,10 @@ verdict depends on (the id, and the configured or well-known created_at,
 valid_after, disabled and match columns) is changed. Run it again after the
 table was dropped and created anew, and after the configuration has changed;
 running it twice does no harm.
+
+The schema also gets the table "revocations", through which all nodes of a fleet
+share the sessions that were ended by hand or by an identity provider. The role
+that Caddy connects as needs --grant, unless it is the owner.
 
 Without --config the columns are those that the handler finds by itself.
 
@@ -67,11 +74,13 @@ to arrive: see listen_database.`,
 				if err != nil {
 					return err
 				}
-				return run(ctx, out, d, sql, f.print, "Changes of users are notified now")
+				sql += revocation.InstallSQL(f.grant...)
+				return run(ctx, out, d, sql, f.print, "Changes of users are notified now, and revocations are shared")
 			})
 		},
 	}
 	f.add(cmd)
+	cmd.Flags().StringSliceVar(&f.grant, "grant", nil, "Roles that may share revocations, such as the one that Caddy connects as (default: the owner alone)")
 	return cmd
 }
 
@@ -86,7 +95,7 @@ the database that install was run for. It needs the role that has installed
 them.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.each(cmd, f, func(ctx context.Context, out io.Writer, d *directory.Postgres) error {
-				return run(ctx, out, d, directory.UninstallSQL, f.print, "Nothing is left of the triggers")
+				return run(ctx, out, d, directory.UninstallSQL, f.print, "Nothing is left of the triggers and the table of revocations")
 			})
 		},
 	}
@@ -162,9 +171,14 @@ func (c commands) configs(f flags) ([]directory.Config, error) {
 		}}, nil
 	}
 	sites, err := c.load(f.config, f.adapter)
-	configs := make([]directory.Config, len(sites))
-	for i, site := range sites {
-		configs[i] = site.Directory
+	var configs []directory.Config
+	for _, site := range sites {
+		if site.Directory != nil {
+			configs = append(configs, *site.Directory)
+		}
+	}
+	if err == nil && len(configs) == 0 {
+		err = errors.New("the handlers of the configuration do not look users up in Postgres")
 	}
 	return configs, err
 }

@@ -28,8 +28,8 @@ func status() *cobra.Command {
 		Short: "Shows the state of the handlers, their databases and counters",
 		Long: `
 Shows what the running Caddy knows. The exit code is 0 when all is well, and 2
-when a database is away or unwatched, or no session is ended because too many
-would be.`,
+when a database is away or unwatched, no session is ended because too many would
+be, or what other nodes revoke is not heard of.`,
 		Args: cobra.NoArgs,
 		RunE: exits(func(cmd *cobra.Command, _ []string) (int, error) {
 			var s admin.Status
@@ -37,7 +37,7 @@ would be.`,
 				return 0, err
 			}
 			code := 0
-			if slices.ContainsFunc(s.Databases, func(d admin.DatabaseStatus) bool { return d.Health != "ok" || d.Braking }) {
+			if slices.ContainsFunc(s.Databases, func(d admin.DatabaseStatus) bool { return d.Health != "ok" || d.Braking || d.Unshared }) {
 				code = codeBad
 			}
 			p := newPrinter(cmd, asJSON)
@@ -56,7 +56,7 @@ would be.`,
 func writeStatus(p *printer, s admin.Status) {
 	p.line("stale_session %s, %d handlers", s.Version, len(s.Handlers))
 	for _, h := range s.Handlers {
-		p.line("  %s, %s", h.Mode, h.Database)
+		p.line("  %s", strings.TrimSuffix(h.Mode+", "+h.Database, ", "))
 	}
 	for _, d := range s.Databases {
 		p.line("")
@@ -71,9 +71,12 @@ func writeStatus(p *printer, s admin.Status) {
 		if d.Braking {
 			p.row("brake", p.bad("on: no session is ended, because too many would be"))
 		}
-		p.row("resets", fmt.Sprint(d.Resets))
+		p.row("resets", fmt.Sprint(d.Resets)+map[bool]string{true: ", the last at " + moment(d.ResetAt)}[d.ResetAt != nil])
 		p.row("accounts", fmt.Sprintf("%d known; %d found, %d looked up, %d evicted", d.Accounts.Entries, d.Accounts.Hits, d.Accounts.Misses, d.Accounts.Evictions))
 		p.row("revoked", fmt.Sprint(len(d.Revoked)))
+		if d.Unshared {
+			p.row("", p.bad("not all of it is known to all nodes: the store that they share is away, or takes no writes; the log says why"))
+		}
 	}
 	c := s.Counters
 	p.line("")
@@ -95,7 +98,7 @@ func check() *cobra.Command {
 	var q admin.Question
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "check (--subject <id> | --token <value> | --cookies <field>) [--address <interface> | --config <path> [--adapter <name>]] [--json]",
+		Use:   "check (--subject <id> | --token <value> | --cookie <field>) [--address <interface> | --config <path> [--adapter <name>]] [--json]",
 		Short: "Shows how a session would be judged, and why",
 		Long: `
 Asks the running Caddy how it would judge the sessions of a user id, the value
@@ -133,10 +136,10 @@ neither (no session of the app, expired, or the database cannot be asked).`,
 	e.add(cmd)
 	cmd.Flags().StringVar(&q.Subject, "subject", "", "A user id")
 	cmd.Flags().StringVar(&q.Token, "token", "", "The value of a session cookie; - reads it from standard input")
-	cmd.Flags().StringVar(&q.Cookies, "cookies", "", "The Cookie field of a request; - reads it from standard input")
+	cmd.Flags().StringVar(&q.Cookies, "cookie", "", "The Cookie field of a request; - reads it from standard input")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "Print JSON, on a terminal too")
-	cmd.MarkFlagsOneRequired("subject", "token", "cookies")
-	cmd.MarkFlagsMutuallyExclusive("subject", "token", "cookies")
+	cmd.MarkFlagsOneRequired("subject", "token", "cookie")
+	cmd.MarkFlagsMutuallyExclusive("subject", "token", "cookie")
 	return cmd
 }
 
@@ -225,7 +228,8 @@ func revoking() *cobra.Command {
 		Long: `
 Ends the sessions that a user has until now, at their next request. Who signs in
 later is not concerned: to keep somebody out, disable the user in the database.
-It is kept in Caddy's storage, and survives reloads and restarts.`,
+It survives reloads and restarts, and reaches all nodes of a fleet that share
+their revocations. An error that says so tells that it holds on this node only.`,
 	})
 }
 

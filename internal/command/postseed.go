@@ -33,9 +33,13 @@ the change is noticed as well, within the poll interval.`,
 					"fails with foreign-key violations: start Caddy, or sign out and in again.\n", err)
 				return err
 			}
-			_, err := fmt.Fprintf(out, "Caddy has forgotten %d users, and looks each up again.\n\n"+
+			forgotten := fmt.Sprintf("Caddy has forgotten %d users", flushed.Accounts)
+			if flushed.Accounts == 0 {
+				forgotten = "Caddy knew of no users, or has noticed the seed by itself"
+			}
+			_, err := fmt.Fprintf(out, "%s, and looks each up again.\n\n"+
 				"Browsers that were signed in as users who are gone are sent to the sign-in page\n"+
-				"at their next request. Sign in there with a user of the new seed.\n", flushed.Accounts)
+				"at their next request. Sign in there with a user of the new seed.\n", forgotten)
 			return err
 		},
 	}

@@ -1,10 +1,8 @@
 package directory
 
 import (
-	"context"
 	"slices"
 	"sync"
-	"time"
 )
 
 // Bounds of lookups.
@@ -23,6 +21,7 @@ type call struct {
 	subject string
 	asked   instant // when its query began, 0 while it waits
 	tries   int
+	sure    bool // a standby's answer is not enough, if there is a primary
 	done    chan struct{}
 	account *Account
 	err     error
@@ -43,17 +42,22 @@ type batch struct {
 }
 
 // join returns the lookup of a subject to wait for. One whose query began
-// before a time is not good enough.
+// before a time is not good enough, nor is then a standby's answer.
 func (b *batch) join(subject string, after instant) (*call, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if c := b.open[subject]; c != nil && (c.asked == 0 || c.asked >= after) {
+	switch c := b.open[subject]; {
+	case c == nil:
+	case c.asked == 0:
+		c.sure = c.sure || after != 0
+		return c, nil
+	case c.asked >= after && (c.sure || after == 0):
 		return c, nil
 	}
 	if len(b.waiting) >= maxWaiting {
 		return nil, &Error{Class: Busy, text: "too many lookups are under way"}
 	}
-	c := &call{subject: subject, done: make(chan struct{})}
+	c := &call{subject: subject, sure: after != 0, done: make(chan struct{})}
 	b.add(c)
 	return c, nil
 }
@@ -122,43 +126,5 @@ func (b *batch) close(calls []*call) {
 		if b.open[c.subject] == c {
 			delete(b.open, c.subject)
 		}
-	}
-}
-
-// serve looks the subjects of some calls up, and answers those who wait.
-func (p *Postgres) serve(calls []*call) {
-	subjects := make([]string, len(calls))
-	for i, c := range calls {
-		subjects[i] = c.subject
-	}
-	ctx, cancel := context.WithTimeout(p.running, queryTimeout)
-	defer cancel()
-	began := time.Now()
-	found, err := p.breaker.Execute(func() ([]finding, error) {
-		found, err := p.find(ctx, subjects)
-		return found, classify(err)
-	})
-	// From here on a lookup begins anew: what it must know of may have come
-	// after this query.
-	p.batch.close(calls)
-	err = brokenOr(err)
-	if p.config.Observer != nil && err != errBroken { //nolint:errorlint // it is never wrapped
-		p.config.Observer.Asked(len(calls), time.Since(began), err)
-	}
-	switch err {
-	case nil:
-		p.journal.succeeded()
-	case errBroken: //nolint:errorlint // it is never wrapped
-	default:
-		p.journal.failed(err)
-	}
-	for i, c := range calls {
-		if c.err = err; err == nil {
-			c.account = found[i].account
-			if !p.keep(found[i]) && p.batch.again(c) {
-				continue
-			}
-		}
-		close(c.done)
 	}
 }

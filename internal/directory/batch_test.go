@@ -1,14 +1,20 @@
 package directory
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/pgtest"
 )
 
 func TestLookupsThatWaitShareAStatement(t *testing.T) {
@@ -172,17 +178,25 @@ func TestAnAccountInUseIsRefreshedBeforeItsTimeIsOver(t *testing.T) {
 	}
 }
 
-func TestWhileTheDatabaseIsAwayNobodyWaitsAndItIsTriedInTheBackground(t *testing.T) {
+// stopped is a directory whose server was stopped after a lookup, and what the
+// directory logs.
+func stopped(t *testing.T) (*pgtest.Server, *Postgres, *observer.ObservedLogs) {
+	t.Helper()
 	s := ownServer(t)
 	if err := s.Exec(t.Context(), "postgres", oneUser); err != nil {
 		t.Fatal(err)
 	}
-	p, _ := open(t, s.DSN("postgres"), Config{Poll: -1})
+	p, lines := open(t, s.DSN("postgres"), Config{Poll: -1})
 	lookup(t, p, "live")
 	if err := s.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	within(t, "it is known to be away", func() bool { return failure(t, p, "unheard of") == errBroken })
+	return s, p, lines
+}
+
+func TestWhileTheDatabaseIsAwayNobodyWaitsAndItIsTriedInTheBackground(t *testing.T) {
+	s, p, _ := stopped(t)
+	within(t, "it is known to be away", func() bool { return failure(t, p, "unheard of") == p.errAway })
 	if err := s.Restart(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -191,4 +205,42 @@ func TestWhileTheDatabaseIsAwayNobodyWaitsAndItIsTriedInTheBackground(t *testing
 	if account, source, err := ask(p, "unheard of", time.Time{}); err != nil || source != FromDatabase || account.Exists {
 		t.Errorf("%+v, %s, %v", account, source, err)
 	}
+}
+
+func TestAfterOneFailureTheDatabaseIsKnownToBeBackWithoutARequest(t *testing.T) {
+	s, p, lines := stopped(t)
+	failure(t, p, "unheard of")
+	if stats := p.Stats(); stats.Failure == "" || stats.Broken {
+		t.Errorf("one request has failed, and the state is %+v", stats)
+	}
+	if err := s.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "it is known to be back", func() bool { return p.Stats().Failure == "" })
+	if n := lines.FilterMessageSnippet("can be looked up again").Len(); n != 1 {
+		t.Errorf("that was logged %d times", n)
+	}
+}
+
+// BenchmarkUnknown looks subjects up that were not asked for before, by 64 at a
+// time.
+func BenchmarkUnknown(b *testing.B) {
+	const users = 500_000
+	name := database(b, `create table "User" (id text primary key, name text, email text unique, "createdAt" timestamp(3) not null default current_timestamp)`,
+		`insert into "User" (id, email) select 'clx0a1b2c0000qwer' || lpad(g::text, 8, '0'), g::text from generate_series(1, 500000) g`, `vacuum analyze "User"`)
+	p, _ := open(b, server.DSN(name), Config{Size: 10_000})
+	var next atomic.Int64
+	lookup(b, p, "nobody") // connects
+	b.ResetTimer()
+	b.SetParallelism(64 / runtime.GOMAXPROCS(0))
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		var account Account
+		for pb.Next() {
+			subject := fmt.Sprintf("clx0a1b2c0000qwer%08d", next.Add(1)%users+1)
+			if _, err := p.Lookup(context.Background(), Query{Subject: []byte(subject), Now: time.Now()}, &account); err != nil || !account.Exists {
+				b.Fatal(subject, err)
+			}
+		}
+	})
 }

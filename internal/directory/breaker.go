@@ -2,75 +2,90 @@ package directory
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/sony/gobreaker/v2"
 )
 
-// breakAfter failures in a row nobody waits for the database any more, and it
-// is tried once every breakFor.
+// breakAfter failures in a row nobody waits for the place any more. From the
+// first one on it is tried every breakFor, until it answers.
 const (
 	breakAfter = 3
 	breakFor   = time.Second
 )
 
-func (p *Postgres) newBreaker() *gobreaker.CircuitBreaker[[]finding] {
-	return gobreaker.NewCircuitBreaker[[]finding](gobreaker.Settings{
+func newBreaker(at place) *gobreaker.CircuitBreaker[struct{}] {
+	return gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
 		Timeout:      breakFor,
 		ReadyToTrip:  func(counts gobreaker.Counts) bool { return counts.ConsecutiveFailures >= breakAfter },
-		IsSuccessful: func(err error) bool { return !down(err) },
-		OnStateChange: func(_ string, _, to gobreaker.State) {
-			if to == gobreaker.StateOpen && p.probing.CompareAndSwap(false, true) {
-				p.background(p.probe)
-			}
-		},
+		IsSuccessful: func(err error) bool { return err == nil || !at.down(err) },
 	})
 }
 
-// probe tries the database until it answers, so that no request has to.
-func (p *Postgres) probe() {
-	defer p.probing.Store(false)
-	for p.breaker.State() != gobreaker.StateClosed {
-		if !p.pause(breakFor) {
-			return
-		}
-		_, err := p.breaker.Execute(func() ([]finding, error) {
-			ctx, cancel := context.WithTimeout(p.running, queryTimeout)
-			defer cancel()
-			return nil, classify(p.try(ctx))
-		})
-		if err == nil {
-			p.journal.succeeded()
-		} else if err = brokenOr(err); err != errBroken { //nolint:errorlint // it is never wrapped
-			p.journal.failed(err)
-		}
-	}
-}
+// away tells whether nobody waits for the place.
+func (b *backend) away() bool { return b.breaker.State() != gobreaker.StateClosed }
 
-// try asks the users table for nobody, which shows all the same whether it can
-// be asked: whether it is there, and not locked.
-func (p *Postgres) try(ctx context.Context) error {
-	conn, err := p.pool.Acquire(ctx)
-	if err != nil {
-		return err
+// guarded asks the place, for no longer than a query may take. While the
+// breaker is open the answer is errAway, at once.
+func (b *backend) guarded(ask func(context.Context) error) error {
+	_, err := b.breaker.Execute(func() (struct{}, error) { return struct{}{}, b.bounded(ask) })
+	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
+		return b.errAway
 	}
-	defer conn.Release()
-	s, err := p.ready(ctx, conn.Conn(), statementAge)
-	if err != nil {
-		return err
-	}
-	_, err = conn.Exec(ctx, s.sql, []string{})
 	return err
 }
 
-// pause waits, and returns false when the directory is closed meanwhile.
-func (p *Postgres) pause(d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-p.running.Done():
-		return false
+// bounded asks the place, for no longer than a query may take.
+func (b *backend) bounded(ask func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(b.running, queryTimeout)
+	defer cancel()
+	return ask(ctx)
+}
+
+// note notes how asking the place went.
+func (b *backend) note(err error) {
+	switch err {
+	case nil:
+		b.journal.succeeded()
+	case error(b.errAway): //nolint:errorlint // it is never wrapped
+	default:
+		b.failed(err)
+	}
+}
+
+// failed notes that the place could not be asked, and has it tried until it
+// answers. A failure that is of one subject alone is for the journal only: that
+// the place answers says nothing of it.
+func (b *backend) failed(err error) {
+	b.journal.failed(err)
+	if !b.probing.Load() {
+		b.background(b.probe)
+	}
+}
+
+// failing tells whether nobody waits for the place, or the last word of it was
+// a failure.
+func (b *backend) failing() bool { return b.away() || b.journal.lasts.Load() }
+
+// probe tries the place until it answers, so that no request has to, and so
+// that it is known to be back when there is none. There is one at a time.
+func (b *backend) probe() {
+	for b.failing() && b.probing.CompareAndSwap(false, true) { // again: it may have failed just before probing was unset
+		for wait := breakFor; b.failing(); {
+			if !b.pause(wait) {
+				return // closed: probing stays set, so that none begins
+			}
+			wait = breakFor
+			switch b.breaker.State() {
+			case gobreaker.StateOpen: // requests have opened it a moment ago
+				wait = breakFor / 10
+			case gobreaker.StateHalfOpen:
+				b.note(b.guarded(b.place.try))
+			case gobreaker.StateClosed: // that is for requests to open
+				b.note(b.bounded(b.place.try))
+			}
+		}
+		b.probing.Store(false)
 	}
 }

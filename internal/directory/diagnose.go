@@ -3,6 +3,7 @@ package directory
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -45,7 +46,32 @@ func (p *Postgres) Diagnose(ctx context.Context) []Finding {
 	if s == nil {
 		return found
 	}
-	return append(append(found, diagnoseRole(ctx, conn.Conn(), s)...), p.diagnoseWatch(ctx, conn.Conn(), s)...)
+	found = append(append(found, diagnoseRole(ctx, conn.Conn(), s)...), diagnoseRevocations(ctx, conn.Conn())...)
+	return append(found, p.diagnoseWatch(ctx, conn.Conn(), s)...)
+}
+
+// revocationsSQL tells whether the role may use the table of revocations; no
+// row when there is none. It does not name the table, which would be an error
+// without the right to its schema.
+const revocationsSQL = `select has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select') and has_table_privilege(c.oid, 'insert')
+  and has_table_privilege(c.oid, 'update') and has_table_privilege(c.oid, 'delete'), current_user
+from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = 'stale_session' and c.relname = 'revocations'`
+
+// diagnoseRevocations looks at what the role may do with the revocations that
+// nodes share.
+func diagnoseRevocations(ctx context.Context, conn *pgx.Conn) []Finding {
+	var may bool
+	var role string
+	err := conn.QueryRow(ctx, revocationsSQL).Scan(&may, &role)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil
+	case err != nil:
+		return []Finding{{Bad, "the table of revocations cannot be looked at", classify(err).Error()}}
+	case !may: // which `revocations` in Redis does not need
+		return []Finding{{Note, "the role may not use the table stale_session.revocations: unless `revocations` is in Redis, what one node revokes no other one knows", "caddy stale-session install --grant " + role + ", with the address of the owner"}}
+	}
+	return []Finding{{Good, "nodes share revocations through the table stale_session.revocations", ""}}
 }
 
 // diagnoseTable looks at the server and the users table.

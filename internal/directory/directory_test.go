@@ -408,7 +408,8 @@ func TestTheIndexOnTheIDIsUsedWhateverItsType(t *testing.T) {
 			if c.kind == "uuid" {
 				subject = "c4ca4238-a0b9-2382-0dcc-509a6f75849b"
 			}
-			rows, err := conn.Query(t.Context(), "explain "+p.statement.Load().sql, []string{subject})
+			// For so many the planner would rather read the whole table.
+			rows, err := conn.Query(t.Context(), "explain "+p.statement.Load().sql, slices.Repeat([]string{subject}, maxRecheck))
 			if err != nil {
 				t.Fatal(err)
 			}

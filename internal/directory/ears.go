@@ -27,8 +27,11 @@ const (
 type notification struct {
 	// IDs are the users that were deleted or changed; none for all.
 	IDs []string `json:"ids"`
-	// Echo is what the directory itself has sent.
-	Echo string `json:"echo"`
+	// Echo is what a directory itself has sent, in a transaction.
+	Echo        string `json:"echo"`
+	Transaction string `json:"transaction"`
+	// Beside tells that something else was changed, see Postgres.Follow.
+	Beside bool `json:"beside"`
 }
 
 // hearing tells what notifications are worth.
@@ -54,6 +57,7 @@ type ears struct {
 	echo      string      // that was sent and has not come back
 	sent      time.Time   // when
 	by        chan string // the transaction that has sent it
+	others    []string    // those of the last echoes that were heard
 	arrive    bool        // the last echo came back
 
 	hearing atomic.Int32
@@ -64,7 +68,7 @@ func (e *ears) of(w *watch) { e.w, e.every = w, echoEvery }
 
 // open begins to listen.
 func (e *ears) open(conn *pgx.Conn) error {
-	e.listening, e.arrive, e.echo, e.sent, e.by = false, false, "", time.Time{}, nil
+	e.listening, e.arrive, e.echo, e.sent, e.by, e.others = false, false, "", time.Time{}, nil, nil
 	e.hearing.Store(int32(deaf))
 	err := e.w.ask(func(ctx context.Context) error {
 		_, err := conn.Exec(ctx, "listen "+channel)
@@ -89,6 +93,9 @@ func (e *ears) listen(conn *pgx.Conn, until time.Time) error {
 		if err := conn.PgConn().WaitForNotification(ctx); err != nil && (ctx.Err() == nil || conn.IsClosed()) {
 			return err
 		}
+		if err := e.w.tell(conn); err != nil {
+			return err
+		}
 	}
 	return e.w.p.running.Err()
 }
@@ -106,7 +113,13 @@ func (e *ears) hear(_ *pgconn.PgConn, n *pgconn.Notification) {
 		if told.Echo == e.echo {
 			e.echo, e.arrive = "", true
 			e.conclude()
+		} else if e.others = append(e.others, told.Transaction); len(e.others) > maxOthers {
+			e.others = e.others[1:]
 		}
+		return
+	}
+	if told.Beside {
+		e.w.beside = true
 		return
 	}
 	e.heard.Add(1)
@@ -137,26 +150,41 @@ func (e *ears) try() {
 	}
 	by := make(chan string, 1)
 	e.echo, e.sent, e.by = rand.Text(), now, by
-	payload, _ := json.Marshal(notification{Echo: e.echo}) // a text is always JSON
+	echo := e.echo
 	e.w.p.background(func() {
 		ctx, cancel := context.WithTimeout(e.w.p.running, queryTimeout)
 		defer cancel()
 		var transaction string
 		// If it fails, no echo comes back.
-		_ = e.w.p.pool.QueryRow(ctx, "select pg_current_xact_id()::text from pg_notify($1, $2)", channel, string(payload)).Scan(&transaction)
+		_ = e.w.p.pool.QueryRow(ctx, echoSQL, channel, echo).Scan(&transaction)
 		by <- transaction
 	})
 }
 
-// explains tells whether the gate has changed by nothing but the transaction
-// that has sent the last echo.
+// echoSQL sends an echo, and returns the transaction that does.
+const echoSQL = `select pg_current_xact_id()::text
+from pg_notify($1, json_build_object('echo', $2::text, 'transaction', pg_current_xact_id()::text)::text)`
+
+// maxOthers is how many echoes of others are remembered.
+const maxOthers = 16
+
+// explains tells whether the gate has changed by nothing but the transactions
+// that have sent echoes: the last one of this directory, and those of others,
+// in other instances of Caddy before the same server.
 func (e *ears) explains(before, after string) bool {
-	if e.by == nil {
-		return false
+	transactions := e.others
+	if e.by != nil {
+		transactions = append(transactions, <-e.by) // which comes within queryTimeout
 	}
-	transaction := <-e.by // which comes within queryTimeout
-	e.by = nil
-	return transaction != "" && after == withTransaction(before, transaction)
+	e.by, e.others = nil, nil
+	for range transactions { // in whatever order they come
+		for _, transaction := range transactions {
+			if next := withTransaction(before, transaction); next != "" {
+				before = next
+			}
+		}
+	}
+	return before == after
 }
 
 // withTransaction is the gate of a primary once a transaction is done, and

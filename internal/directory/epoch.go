@@ -3,6 +3,7 @@ package directory
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -44,6 +45,7 @@ func (w *watch) readEpoch(conn *pgx.Conn) error {
 	}
 	if w.epoch != "" {
 		w.epochs.Add(1)
+		w.resetAt.Store(time.Now().UnixNano())
 		w.p.statement.Store(nil) // the columns may be others
 		w.p.brake.release()
 		w.p.log().Info("the users table was recreated, emptied, rewritten or restored; the accounts in use are looked up again")

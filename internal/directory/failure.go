@@ -2,6 +2,7 @@ package directory
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -33,6 +34,9 @@ const (
 	Other Class = "other"
 )
 
+// Classes are all of them.
+var Classes = []Class{Down, Slow, Refused, Schema, Rights, Standby, Busy, Other}
+
 // Error is a failure to look an account up. It says what to do, and never
 // holds a subject or a password.
 type Error struct {
@@ -51,13 +55,6 @@ func (e *Error) Error() string {
 	return e.text + " (SQLSTATE " + e.Code + ")"
 }
 
-// down tells whether an error is one of the database being away, for which
-// asking again at once is no use.
-func down(err error) bool {
-	var e *Error
-	return errors.As(err, &e) && (e.Class == Down || e.Class == Slow || e.Class == Refused || e.Class == Busy)
-}
-
 // states tells the class of a SQLSTATE, or of its first two characters, and
 // what to do.
 var states = map[string]struct {
@@ -74,6 +71,7 @@ var states = map[string]struct {
 	"57014": {Slow, "the database did not answer in time"},
 	"55P03": {Slow, "the users table is locked, by a migration perhaps"},
 	"40":    {Slow, "the database broke the query off: a replica that caught up, perhaps"},
+	"28000": {Refused, "the database does not let the user in: there is no such user, or no rule in pg_hba.conf for it from here (some only let it in with TLS: sslmode=require in the address)"},
 	"28":    {Refused, "the database does not accept the user or its password: check `database`"},
 	"3D000": {Refused, "the database does not exist, or is being recreated"},
 	"42501": {Rights, "the role may not read the users table: GRANT USAGE ON its schema and SELECT ON the table or its columns"},
@@ -99,21 +97,28 @@ func classify(err error) error {
 		}
 		return &Error{Class: Other, Code: pg.Code, text: "the database answered with an error"}
 	}
-	var network net.Error
-	var connect *pgconn.ConnectError
+	var (
+		network     net.Error
+		connect     *pgconn.ConnectError
+		certificate *tls.CertificateVerificationError
+	)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return &Error{Class: Slow, text: "the database did not answer in time"}
 	case errors.As(err, &network) && network.Timeout():
 		return &Error{Class: Slow, text: "the database did not answer in time"}
+	case errors.As(err, &certificate):
+		return &Error{Class: Down, text: "the certificate of the database server is not trusted: name its authority by sslrootcert=FILE in the address, and the host that the certificate is for"}
+	case strings.Contains(err.Error(), "server refused TLS connection"): // pgconn has no name for it
+		return &Error{Class: Down, text: "the database server has no TLS: sslmode=disable in the address does without"}
 	case errors.As(err, &connect):
-		return &Error{Class: Down, text: fmt.Sprintf("no connection to the database at %s", place(connect.Config))}
+		return &Error{Class: Down, text: fmt.Sprintf("no connection to the database at %s", hostOf(connect.Config))}
 	}
 	return &Error{Class: Down, text: "the connection to the database failed"}
 }
 
-// place names a server without a user, a password or options.
-func place(config *pgconn.Config) string {
+// hostOf names a server without a user, a password or options.
+func hostOf(config *pgconn.Config) string {
 	if config == nil {
 		return "an unknown place"
 	}

@@ -65,7 +65,7 @@ func TestTheServerIsDownAtFirst(t *testing.T) {
 			t.Errorf("%q: class %s", subject, e.Class)
 		}
 	}
-	within(t, "the breaker opens", func() bool { return failure(t, p, "live") == errBroken })
+	within(t, "the breaker opens", func() bool { return failure(t, p, "live") == p.errAway })
 	if err := s.Restart(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -409,7 +409,7 @@ func TestAStandbyProvesNoAbsence(t *testing.T) {
 
 func TestWhatAStandbyDoesNotKnowIsConfirmedOnThePrimary(t *testing.T) {
 	primary := ownServer(t, "wal_level=replica", "max_wal_senders=4")
-	if err := primary.Exec(t.Context(), "postgres", oneUser); err != nil {
+	if err := primary.Exec(t.Context(), "postgres", oneUser, `alter table users add banned boolean not null default true`); err != nil {
 		t.Fatal(err)
 	}
 	standby, err := primary.Standby(t.Context())
@@ -418,6 +418,7 @@ func TestWhatAStandbyDoesNotKnowIsConfirmedOnThePrimary(t *testing.T) {
 	}
 	t.Cleanup(func() { standby.Close() })
 	p, _ := open(t, "postgres://postgres@"+standby.Address()+","+primary.Address()+"/postgres?sslmode=disable", Config{Poll: quickly})
+	p.config.TTL = time.Nanosecond // nothing is remembered
 	if !lookup(t, p, "live").Exists {
 		t.Error("the user was not found")
 	}
@@ -432,6 +433,16 @@ func TestWhatAStandbyDoesNotKnowIsConfirmedOnThePrimary(t *testing.T) {
 	}
 	if !lookup(t, p, "fresh").Exists {
 		t.Error("a user whom only the primary knows was not found")
+	}
+	// What the standby still says of somebody is no proof against a new session.
+	if err := primary.Exec(t.Context(), "postgres", `update users set banned = false`); err != nil {
+		t.Fatal(err)
+	}
+	if account := lookup(t, p, "live"); !account.Disabled || !account.AsOf.IsZero() {
+		t.Errorf("as the standby knows him: %+v", account)
+	}
+	if account, source, err := ask(p, "live", time.Now()); err != nil || source != FromDatabase || account.Disabled || account.standby {
+		t.Errorf("as the primary does: %+v, %s, %v", account, source, err)
 	}
 	if account := lookup(t, p, "gone"); account.Exists || account.standby {
 		t.Errorf("a user whom nobody knows: %+v", account)

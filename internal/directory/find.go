@@ -9,31 +9,17 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/sony/gobreaker/v2"
 )
 
-// finding is what was found of a subject.
-type finding struct {
-	key        []byte // the canonical subject
-	generation uint64
-	account    *Account
-}
-
-// keep keeps a finding in the cache. It returns false when the account was
-// dropped meanwhile, so that it has to be looked up again.
-func (p *Postgres) keep(f finding) bool {
-	if f.account.Exists {
-		p.journal.found.Store(true)
-	} else if !plausible(f.key) {
-		return true
+// find implements place: once more on another connection when the first one
+// turns out to be broken, because after a restart of the server all idle ones
+// are.
+func (p *Postgres) find(ctx context.Context, calls []*call) ([]finding, error) {
+	subjects, sure := make([]string, len(calls)), make([]bool, len(calls))
+	for i, c := range calls {
+		subjects[i], sure[i] = c.subject, c.sure
 	}
-	return p.accounts.keep(f.key, f.generation, p.now(), f.account)
-}
-
-// find looks subjects up, once more on another connection when the first one
-// turns out to be broken: after a restart of the server all idle ones are.
-func (p *Postgres) find(ctx context.Context, subjects []string) ([]finding, error) {
-	found, err := p.findOnce(ctx, subjects)
+	found, err := p.findOnce(ctx, subjects, sure)
 	switch {
 	case err == nil:
 		return found, nil
@@ -44,12 +30,37 @@ func (p *Postgres) find(ctx context.Context, subjects []string) ([]finding, erro
 	case classOf(err) == Schema:
 		p.statement.Store(nil)
 	default:
-		return nil, err
+		return nil, classify(err)
 	}
-	return p.findOnce(ctx, subjects)
+	found, err = p.findOnce(ctx, subjects, sure)
+	return found, classify(err)
 }
 
-func (p *Postgres) findOnce(ctx context.Context, subjects []string) ([]finding, error) {
+// try implements place. It asks the users table for nobody, which shows all the
+// same whether it can be asked: whether it is there, and not locked.
+func (p *Postgres) try(ctx context.Context) error {
+	conn, err := p.pool.Acquire(ctx)
+	if err != nil {
+		return classify(err)
+	}
+	defer conn.Release()
+	s, err := p.ready(ctx, conn.Conn(), statementAge)
+	if err != nil {
+		return classify(err)
+	}
+	_, err = conn.Exec(ctx, s.sql, []string{})
+	return classify(err)
+}
+
+// down implements place. What else the server answers, it answers at once.
+func (p *Postgres) down(err error) bool {
+	class := classOf(err)
+	return class == Down || class == Slow || class == Refused || class == Busy
+}
+
+// findOnce looks subjects up. Sure tells of which a standby's answer is not
+// enough.
+func (p *Postgres) findOnce(ctx context.Context, subjects []string, sure []bool) ([]finding, error) {
 	conn, err := p.pool.Acquire(ctx)
 	if err != nil {
 		return nil, err
@@ -59,7 +70,7 @@ func (p *Postgres) findOnce(ctx context.Context, subjects []string) ([]finding, 
 	if err != nil {
 		return nil, err
 	}
-	if err := p.confirm(ctx, conn.Conn(), found); err != nil {
+	if err := p.confirm(ctx, conn.Conn(), found, sure); err != nil {
 		return nil, err
 	}
 	p.brake.check(ctx, conn.Conn(), found)
@@ -68,22 +79,26 @@ func (p *Postgres) findOnce(ctx context.Context, subjects []string) ([]finding, 
 
 // confirm asks once more for those who were not found, on a primary server if
 // there is one: a session must not end by what one query saw in the middle of
-// a change, or on a standby that lags behind.
-func (p *Postgres) confirm(ctx context.Context, conn *pgx.Conn, found []finding) error {
-	var absent []int
+// a change, or on a standby that lags behind. There it asks for those too of
+// whom a standby's answer is not enough.
+func (p *Postgres) confirm(ctx context.Context, conn *pgx.Conn, found []finding, sure []bool) error {
+	var doubtful []int
 	var subjects []string
+	absent := false
 	for i, f := range found {
-		if !f.account.Exists && plausible(f.key) {
-			absent = append(absent, i)
+		gone := !f.account.Exists && plausible(f.key)
+		if gone || sure[i] && f.account.standby && p.primary != nil {
+			absent = absent || gone
+			doubtful = append(doubtful, i)
 			subjects = append(subjects, string(f.key))
 		}
 	}
-	if len(absent) == 0 {
+	if len(doubtful) == 0 {
 		return nil
 	}
 	var again []finding
 	var err error
-	if found[absent[0]].account.standby {
+	if found[doubtful[0]].account.standby {
 		again, err = p.confirmOfStandby(ctx, conn, subjects)
 	} else {
 		again, err = p.findOn(ctx, conn, subjects)
@@ -91,10 +106,12 @@ func (p *Postgres) confirm(ctx context.Context, conn *pgx.Conn, found []finding)
 	if err != nil {
 		return err
 	}
-	for i, at := range absent {
+	for i, at := range doubtful {
 		found[at] = again[i]
 	}
-	p.doubt(ctx, conn)
+	if absent {
+		p.doubt(ctx, conn)
+	}
 	return nil
 }
 
@@ -103,6 +120,10 @@ func (p *Postgres) confirm(ctx context.Context, conn *pgx.Conn, found []finding)
 func (p *Postgres) confirmOfStandby(ctx context.Context, conn *pgx.Conn, subjects []string) ([]finding, error) {
 	if p.primary != nil {
 		found, err := p.findOnPrimary(ctx, subjects)
+		if err != nil && broken(err) { // after a restart of the primary
+			p.primary.Reset()
+			found, err = p.findOnPrimary(ctx, subjects)
+		}
 		if err == nil {
 			return found, nil
 		}
@@ -139,84 +160,87 @@ func (p *Postgres) findOnPrimary(ctx context.Context, subjects []string) ([]find
 
 // findOn looks subjects up on a connection.
 func (p *Postgres) findOn(ctx context.Context, conn *pgx.Conn, subjects []string) ([]finding, error) {
-	s, err := p.readyFor(ctx, conn, subjects)
-	if err != nil {
-		return nil, err
-	}
-	now := p.now()
-	asked, watched := p.instant(now), p.watch.follows(conn)
-	found := make([]finding, len(subjects))
-	var ask []string
-	var at []int
-	for i, subject := range subjects {
-		key, possible := s.id.canonical([]byte(subject))
-		if !possible {
-			key = []byte(subject)
-		}
-		found[i] = finding{key, p.accounts.generation(key), &Account{AsOf: now}}
-		if possible {
-			ask = append(ask, string(key))
-			at = append(at, i)
-		}
-	}
-	answered, err := s.query(ctx, conn, ask)
-	if err != nil {
-		return nil, err
-	}
-	for i, account := range answered {
-		account.AsOf = now
-		found[at[i]].account = account
-	}
-	for _, f := range found {
-		f.account.asked, f.account.watched = asked, watched
-	}
-	return found, nil
-}
-
-// query asks for subjects that are possible ids. One that the database refuses
-// all the same, because a query of the user's casts it, has no row.
-func (s *statement) query(ctx context.Context, conn *pgx.Conn, subjects []string) ([]*Account, error) {
-	if len(subjects) == 0 {
-		return nil, nil
-	}
-	rows, err := conn.Query(ctx, s.sql, subjects)
-	if err != nil {
-		return nil, err
-	}
-	accounts, err := s.scan(rows, len(subjects))
-	var pg *pgconn.PgError
-	switch {
-	case err == nil:
-		return accounts, nil
-	case !errors.As(err, &pg) || !slices.Contains([]string{"22P02", "22003", "22021"}, pg.Code):
-		return nil, err
-	case len(subjects) == 1:
-		return []*Account{{}}, nil
-	}
-	half := len(subjects) / 2
-	first, err := s.query(ctx, conn, subjects[:half])
-	if err != nil {
-		return nil, err
-	}
-	second, err := s.query(ctx, conn, subjects[half:])
-	return append(first, second...), err
-}
-
-// readyFor returns the statement. Before a subject is held to be impossible
-// the catalogue is asked again: a migration may have changed the type of the
-// id.
-func (p *Postgres) readyFor(ctx context.Context, conn *pgx.Conn, subjects []string) (*statement, error) {
 	s, err := p.ready(ctx, conn, statementAge)
 	if err != nil {
 		return nil, err
 	}
-	if slices.ContainsFunc(subjects, func(subject string) bool {
-		_, possible := s.id.canonical([]byte(subject))
-		return !possible && plausible([]byte(subject))
-	}) {
-		return p.ready(ctx, conn, 0)
+	found, ask, doubtful := p.prepare(s, subjects)
+	if doubtful { // a migration may have changed the type of the id
+		if s, err = p.ready(ctx, conn, 0); err != nil {
+			return nil, err
+		}
+		found, ask, _ = p.prepare(s, subjects)
 	}
-	return s, nil
+	now := p.now()
+	asked, watched := p.instant(now), p.watch.follows(conn)
+	for i := range found {
+		found[i].generation = p.accounts.generation(found[i].key)
+	}
+	accounts := make([]Account, len(ask))
+	if err := s.query(ctx, conn, ask, accounts); err != nil {
+		return nil, err
+	}
+	for i := range found {
+		if f := &found[i]; f.possible {
+			f.account, accounts = &accounts[0], accounts[1:]
+		} else {
+			f.account = new(Account)
+		}
+		a := found[i].account
+		a.asked, a.watched = asked, watched
+		if !a.standby || p.primary == nil { // else the primary tells, when it matters
+			a.AsOf = now
+		}
+	}
+	return found, nil
+}
+
+// prepare makes subjects canonical, and tells which of them to ask for. It is
+// doubtful when one is no id of the type that the column had.
+func (p *Postgres) prepare(s *statement, subjects []string) (found []finding, ask []string, doubtful bool) {
+	found, ask = make([]finding, len(subjects)), make([]string, 0, len(subjects))
+	for i, subject := range subjects {
+		f := finding{key: []byte(subject)}
+		canonical, possible := s.id.canonical(f.key)
+		switch {
+		case !possible:
+			doubtful = doubtful || plausible(f.key)
+		case string(canonical) == subject:
+			ask = append(ask, subject)
+		default:
+			f.key = canonical
+			ask = append(ask, string(canonical))
+		}
+		f.possible = possible
+		found[i] = f
+	}
+	return found, ask, doubtful
+}
+
+// query fills the accounts of subjects in that are possible ids. One that the
+// database refuses all the same, because a query of the user's casts it, has no
+// row.
+func (s *statement) query(ctx context.Context, conn *pgx.Conn, subjects []string, accounts []Account) error {
+	if len(subjects) == 0 {
+		return nil
+	}
+	rows := conn.PgConn().ExecParams(ctx, s.sql, [][]byte{textArray(subjects)}, nil, binaryFormat, binaryFormat)
+	err := s.scan(conn.TypeMap(), rows, accounts)
+	var pg *pgconn.PgError
+	switch {
+	case err == nil:
+		return nil
+	case !errors.As(err, &pg) || !slices.Contains([]string{"22P02", "22003", "22021"}, pg.Code):
+		return err
+	case len(subjects) == 1:
+		accounts[0] = Account{}
+		return nil
+	}
+	half := len(subjects) / 2
+	if err := s.query(ctx, conn, subjects[:half], accounts[:half]); err != nil {
+		return err
+	}
+	return s.query(ctx, conn, subjects[half:], accounts[half:])
 }
 
 // ready returns the statement, and looks into the catalogue for it when there
@@ -249,14 +273,6 @@ func classOf(err error) Class {
 		return e.Class
 	}
 	return Other
-}
-
-// brokenOr is errBroken for an error of the breaker's own.
-func brokenOr(err error) error {
-	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
-		return errBroken
-	}
-	return err
 }
 
 // newPrimary returns the pool that finds the primary among several hosts; nil

@@ -31,8 +31,8 @@ const (
 )
 
 // happened tells the observer, if there is one.
-func (p *Postgres) happened(event Event, details map[string]any) {
-	if p.config.Observer != nil {
-		p.config.Observer.Happened(event, p.String(), details)
+func (b *backend) happened(event Event, details map[string]any) {
+	if b.config.Observer != nil {
+		b.config.Observer.Happened(event, b.place.String(), details)
 	}
 }

@@ -7,7 +7,8 @@ import (
 )
 
 // instant is a time on the clock of the process, in nanoseconds since the
-// directory was opened. It does not jump when somebody sets the clock.
+// directory was opened, to the microsecond. It does not jump when somebody sets
+// the clock.
 type instant int64
 
 // record is what the cache holds of an account beside what is exported.
@@ -17,39 +18,46 @@ type record struct {
 	watched bool    // the server that the watch is connected to has answered
 	window  uint32  // in which it was used last, see recent
 	encoded []byte  // what the columns are parts of
-	scratch [96]byte
+	scratch [64]byte
 	columns [2][]byte
 }
 
-// Flags of an encoded account.
+// Flags of an encoded account. Those of times tell that there is one.
 const (
 	flagExists = 1 << iota
 	flagDisabled
 	flagStandby
 	flagWatched
+	flagCreatedAt
+	flagValidAfter
+	flagAsOf // another time than that at which its lookup began
 )
 
 // noTime stands for the zero time.
 const noTime = math.MinInt64
 
-// encode writes an account without a pointer in it: flags, times, the window,
-// and the columns, each after its length plus one, 0 for a NULL.
-func (a *Account) encode() []byte {
-	var flags byte
-	for flag, set := range map[byte]bool{flagExists: a.Exists, flagDisabled: a.Disabled, flagStandby: a.standby, flagWatched: a.watched} {
-		if set {
-			flags |= flag
-		}
-	}
-	b := append(make([]byte, 0, 64), flags)
+// askedBytes are enough for the microseconds of thousands of years.
+const askedBytes = 7
+
+// appendTo appends an account without a pointer in it: flags, the window, when
+// it was asked for, the times that there are, and the columns, each after its
+// length plus one, 0 for a NULL. What changes while an account is known keeps
+// its length, so that it is written over in its place. Opened is when the
+// directory's clock began.
+func (a *Account) appendTo(b []byte, opened time.Time) []byte {
+	flags := flagIf(a.Exists, flagExists) | flagIf(a.Disabled, flagDisabled) | flagIf(a.standby, flagStandby) | flagIf(a.watched, flagWatched) |
+		flagIf(!a.CreatedAt.IsZero(), flagCreatedAt) | flagIf(!a.ValidAfter.IsZero(), flagValidAfter) | flagIf(!a.asOfBegan(opened), flagAsOf)
+	b = append(b, flags)
 	b = binary.LittleEndian.AppendUint32(b, a.window)
-	b = binary.LittleEndian.AppendUint64(b, uint64(a.asked)) //nolint:gosec // read back as it was
-	for _, t := range [...]time.Time{a.AsOf, a.CreatedAt, a.ValidAfter} {
-		micros := int64(noTime)
-		if !t.IsZero() {
-			micros = t.UnixMicro()
-		}
-		b = binary.LittleEndian.AppendUint64(b, uint64(micros)) //nolint:gosec // read back as it was
+	b = binary.LittleEndian.AppendUint64(b, uint64(a.asked/instant(time.Microsecond)))[:len(b)+askedBytes] //nolint:gosec // read back as it was
+	if flags&flagCreatedAt != 0 {
+		b = appendTime(b, a.CreatedAt)
+	}
+	if flags&flagValidAfter != 0 {
+		b = appendTime(b, a.ValidAfter)
+	}
+	if flags&flagAsOf != 0 {
+		b = appendTime(b, a.AsOf)
 	}
 	for _, column := range a.Columns {
 		if column == nil {
@@ -61,19 +69,58 @@ func (a *Account) encode() []byte {
 	return b
 }
 
+// began is when the lookup of an account began.
+func (a *Account) began(opened time.Time) time.Time { return opened.Add(time.Duration(a.asked)) }
+
+// asOfBegan tells whether AsOf is when the lookup began, by the wall clock too.
+func (a *Account) asOfBegan(opened time.Time) bool {
+	after := a.AsOf.Round(0).Sub(a.began(opened).Round(0))
+	return 0 <= after && after < time.Microsecond
+}
+
+func flagIf(set bool, flag byte) byte {
+	if set {
+		return flag
+	}
+	return 0
+}
+
+// appendTime appends a time in microseconds since 1970.
+func appendTime(b []byte, t time.Time) []byte {
+	micros := int64(noTime)
+	if !t.IsZero() {
+		micros = t.UnixMicro()
+	}
+	return binary.LittleEndian.AppendUint64(b, uint64(micros)) //nolint:gosec // read back as it was
+}
+
+// cutTime reads the time at the beginning of b.
+func cutTime(b []byte) (t time.Time, rest []byte) {
+	if micros := int64(binary.LittleEndian.Uint64(b)); micros != noTime { //nolint:gosec // as it was written
+		t = time.UnixMicro(micros)
+	}
+	return t, b[8:]
+}
+
 // decode reads a.encoded back, of which the columns become parts.
-func (a *Account) decode() {
+func (a *Account) decode(opened time.Time) {
 	flags, b := a.encoded[0], a.encoded[1:]
 	a.Exists, a.Disabled = flags&flagExists != 0, flags&flagDisabled != 0
 	a.standby, a.watched = flags&flagStandby != 0, flags&flagWatched != 0
 	a.window, b = binary.LittleEndian.Uint32(b), b[4:]
-	a.asked, b = instant(binary.LittleEndian.Uint64(b)), b[8:] //nolint:gosec // as it was written
-	for _, t := range [...]*time.Time{&a.AsOf, &a.CreatedAt, &a.ValidAfter} {
-		*t = time.Time{}
-		if micros := int64(binary.LittleEndian.Uint64(b)); micros != noTime { //nolint:gosec // as it was written
-			*t = time.UnixMicro(micros)
-		}
-		b = b[8:]
+	var asked [8]byte
+	copy(asked[8-askedBytes:], b)
+	a.asked = instant(binary.LittleEndian.Uint64(asked[:])) >> (64 - 8*askedBytes) * instant(time.Microsecond) //nolint:gosec // as it was written
+	b = b[askedBytes:]
+	a.CreatedAt, a.ValidAfter, a.AsOf = time.Time{}, time.Time{}, a.began(opened)
+	if flags&flagCreatedAt != 0 {
+		a.CreatedAt, b = cutTime(b)
+	}
+	if flags&flagValidAfter != 0 {
+		a.ValidAfter, b = cutTime(b)
+	}
+	if flags&flagAsOf != 0 {
+		a.AsOf, b = cutTime(b)
 	}
 	a.Columns = a.columns[:0]
 	for len(b) > 0 {

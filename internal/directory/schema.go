@@ -63,12 +63,12 @@ func (p *Postgres) discover(ctx context.Context, conn *pgx.Conn) (*statement, er
 	if err != nil {
 		return nil, err
 	}
-	from = source{from: t.String(), table: t.String(), columns: found.columns}
+	from = source{from: t.String(), table: t.String(), columns: found.columns, indexed: slices.Contains(found.indexed, users.ID)}
 	made, err := newStatement(from, found.complete(users))
 	if err != nil {
 		return nil, err
 	}
-	if made.scans = !slices.Contains(found.indexed, users.ID); made.scans {
+	if made.scans = !from.indexed; made.scans {
 		p.log().Warn("the id column of the users table has no index: each lookup reads the whole table; add one")
 	}
 	return made, nil

@@ -1,8 +1,9 @@
 package directory
 
 import (
+	"time"
+
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/sony/gobreaker/v2"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/cache"
 )
@@ -33,22 +34,33 @@ type Stats struct {
 	// changed, Epochs how often the users table was recreated or emptied,
 	// Notifications those that have arrived.
 	Rechecked, Epochs, Notifications uint64
+	// ResetAt is when the last of the epochs began, zero for never.
+	ResetAt time.Time
+}
+
+// stats returns the figures that all directories have.
+func (b *backend) stats() Stats {
+	s := Stats{Accounts: b.accounts.cache.Stats(), Broken: b.away(), Blind: b.journal.blind.Load()}
+	s.Failure, s.Users = b.journal.state()
+	return s
 }
 
 // Stats returns the figures of the directory since it was opened.
 func (p *Postgres) Stats() Stats {
-	s := Stats{Accounts: p.accounts.cache.Stats(), Broken: p.breaker.State() != gobreaker.StateClosed, Braking: p.Braking()}
+	s := p.stats()
+	s.Braking = p.Braking()
 	for _, pool := range []*pgxpool.Pool{p.pool, p.primary} {
 		if pool != nil {
 			s.Connections, s.Busy = s.Connections+pool.Stat().TotalConns(), s.Busy+pool.Stat().AcquiredConns()
 		}
 	}
-	s.Failure, s.Users = p.journal.state()
 	if w := p.watch; w != nil {
-		s.Blind = p.journal.blind.Load()
 		s.Watching = w.connected(p.instant(p.now()))
 		s.Notified = hearing(w.ears.hearing.Load()) == told
 		s.Rechecked, s.Epochs, s.Notifications = w.rechecked.Load(), w.epochs.Load(), w.ears.heard.Load()
+		if at := w.resetAt.Load(); at != 0 {
+			s.ResetAt = time.Unix(0, at).UTC()
+		}
 	}
 	return s
 }

@@ -9,9 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
-
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // install installs the triggers for the users of a directory.
@@ -264,4 +263,63 @@ func FuzzNotification(f *testing.F) {
 
 func notificationOf(payload string) *pgconn.Notification {
 	return &pgconn.Notification{Channel: channel, Payload: payload}
+}
+
+func TestEchoesAreNoChangeToAnybody(t *testing.T) {
+	for _, c := range []struct {
+		name          string
+		before, after string
+		own           string
+		others        []string
+		explained     bool
+	}{
+		{"its own", "primary 100:100: s", "primary 101:101: s", "100", nil, true},
+		{"another's", "primary 100:100: s", "primary 101:101: s", "", []string{"100"}, true},
+		{"several in any order", "primary 100:100: s", "primary 103:103: s", "101", []string{"102", "100"}, true},
+		{"an earlier one of another", "primary 100:100: s", "primary 101:101: s", "100", []string{"98"}, true},
+		{"and a change", "primary 100:100: s", "primary 102:102: s", "100", []string{"98"}, false},
+		{"a change alone", "primary 100:100: s", "primary 101:101: s", "", nil, false},
+		{"a change, after an echo that was seen", "primary 101:101: s", "primary 102:102: s", "", []string{"100"}, false},
+		{"another server", "primary 100:100: s", "primary 101:101: z", "100", nil, false},
+		{"nonsense", "primary 100:100: s", "primary 101:101: s", "", []string{"", "x", "101"}, false},
+	} {
+		e := ears{others: c.others}
+		if c.own != "" {
+			e.by = make(chan string, 1)
+			e.by <- c.own
+		}
+		if explained := e.explains(c.before, c.after); explained != c.explained {
+			t.Errorf("%s: explained: %t", c.name, explained)
+		}
+		if e.by != nil || e.others != nil {
+			t.Errorf("%s: it is remembered", c.name)
+		}
+	}
+}
+
+func TestAnEchoTellsOthersItsTransaction(t *testing.T) {
+	name := database(t, oneUser)
+	conn, err := pgx.Connect(t.Context(), server.DSN(name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if _, err := conn.Exec(t.Context(), "listen "+channel); err != nil {
+		t.Fatal(err)
+	}
+	watched(t, server.DSN(name), Config{})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	heard, err := conn.WaitForNotification(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told notification
+	if err := json.Unmarshal([]byte(heard.Payload), &told); err != nil {
+		t.Fatal(err)
+	}
+	var status *string
+	if err := conn.QueryRow(t.Context(), "select pg_xact_status($1::text::xid8)", told.Transaction).Scan(&status); err != nil || status == nil || *status != "committed" {
+		t.Errorf("%s: transaction %q: %v", heard.Payload, told.Transaction, err)
+	}
 }

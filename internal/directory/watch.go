@@ -14,15 +14,9 @@ const (
 	// unwatchedTTL is how long an account is used while nobody watches the
 	// database for changes.
 	unwatchedTTL = instant(5 * time.Second)
-	// Accounts are looked up again a tenth of the time at most, over a while,
-	// and this long at a time.
-	maxDuty  = 10
-	maxBurst = time.Second
 	// maxBehind is how long after a change an account in use may still wait to
 	// be looked up again. Then its request waits instead.
 	maxBehind = instant(10 * time.Second)
-	// maxRecheck is how many accounts a statement of the watch asks for.
-	maxRecheck = maxBatch
 	// How long the watch waits before it connects again.
 	minRetry = 100 * time.Millisecond
 	maxRetry = 5 * time.Second
@@ -53,12 +47,14 @@ type watch struct {
 	epoch   string
 	moved   bool    // the accounts in use are to be listed
 	movedAt instant // since when
-	todo    []string
+	todo    subjectList
+	beside  bool          // those who follow are to be told
 	credit  time.Duration // how long it may look accounts up
 	counted time.Time     // when credit was
 	ears    ears
 
 	rechecked, epochs atomic.Uint64
+	resetAt           atomic.Int64 // when the epoch has changed last
 }
 
 // newWatch returns the watch of a directory.
@@ -89,9 +85,11 @@ func (w *watch) connected(now instant) bool {
 }
 
 // holds tells whether an account is known to be what it was.
-func (w *watch) holds(a *Account) bool {
-	return a.watched && int64(a.asked) >= w.quiet.Load()
-}
+func (w *watch) holds(a *Account) bool { return a.watched && w.unchanged(a) }
+
+// unchanged tells whether nothing was changed on the watched server since an
+// account was looked up.
+func (w *watch) unchanged(a *Account) bool { return int64(a.asked) >= w.quiet.Load() }
 
 // follows tells whether a connection leads to the server that is watched.
 func (w *watch) follows(conn *pgx.Conn) bool {
@@ -141,7 +139,8 @@ func (w *watch) follow() error {
 	// A new connection may lead to another server, and knows nothing of what
 	// was changed before. LISTEN goes before the gate, so that nothing is lost
 	// in between.
-	w.gate, w.todo = "", nil
+	w.gate, w.todo = "", subjectList{}
+	w.p.followers.refresh()
 	if err := w.ears.open(conn); err != nil {
 		return err
 	}
@@ -153,6 +152,9 @@ func (w *watch) follow() error {
 			next = now
 		}
 		if err := w.poll(conn); err != nil {
+			return err
+		}
+		if err := w.tell(conn); err != nil {
 			return err
 		}
 		if err := w.recheck(conn); err != nil {
@@ -183,20 +185,6 @@ func (w *watch) ask(query func(ctx context.Context) error) error {
 	return query(ctx)
 }
 
-// counting runs what looks accounts up, and counts the time that it takes.
-func (w *watch) counting(work func() error) error {
-	began := time.Now()
-	err := work()
-	w.credit -= time.Since(began)
-	return err
-}
-
-// earn adds to the time that accounts may be looked up for.
-func (w *watch) earn(now time.Time) {
-	w.credit = min(w.credit+now.Sub(w.counted)/maxDuty, maxBurst)
-	w.counted = now
-}
-
 // gateSQL changes with every commit. On a standby a snapshot does not, but
 // what it has replayed does.
 const gateSQL = `select case when pg_is_in_recovery() then 'standby ' || coalesce(pg_last_wal_replay_lsn()::text, '')
@@ -214,10 +202,11 @@ func (w *watch) poll(conn *pgx.Conn) error {
 		w.gate = gate
 	}
 	if gate != w.gate {
-		// What is looked up from now on is not older than the gate.
-		w.quiet.Store(int64(now))
-		w.gate = gate
+		// What is looked up from now on is not older than the gate. What is in
+		// use is behind before anybody can see that it does not hold.
 		w.move(now)
+		w.quiet.Store(int64(now))
+		w.gate, w.beside = gate, true
 		if err := w.readEpoch(conn); err != nil {
 			return err
 		}
@@ -235,85 +224,4 @@ func (w *watch) move(now instant) {
 		w.moved, w.movedAt = true, now
 	}
 	w.behind.CompareAndSwap(0, int64(w.movedAt))
-}
-
-// recheck looks the accounts in use up again that may have changed, for as
-// long as it may.
-func (w *watch) recheck(conn *pgx.Conn) error {
-	w.earn(time.Now())
-	for w.credit > 0 {
-		if len(w.todo) == 0 {
-			if !w.moved {
-				w.behind.Store(0)
-				return nil
-			}
-			w.moved = false
-			w.behind.Store(int64(w.movedAt))
-			w.todo = w.recent.list(windowOf(w.p.instant(w.p.now())))
-		}
-		subjects := w.next()
-		if len(subjects) == 0 {
-			continue
-		}
-		if err := w.recheckSome(conn, subjects); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// next takes some subjects that are to be looked up from the list.
-func (w *watch) next() []string {
-	var subjects []string
-	now := w.p.now()
-	for len(w.todo) > 0 && len(subjects) < maxRecheck {
-		subject := w.todo[0]
-		w.todo = w.todo[1:]
-		var known Account
-		if w.p.accounts.get([]byte(subject), now, &known) && !w.holds(&known) {
-			subjects = append(subjects, subject)
-		}
-	}
-	return subjects
-}
-
-// recheckSome looks subjects up. One that is not found is dropped: its next
-// request looks it up once more before its session ends.
-func (w *watch) recheckSome(conn *pgx.Conn, subjects []string) error {
-	var found []finding
-	err := w.counting(func() error {
-		return w.ask(func(ctx context.Context) error {
-			var err error
-			if found, err = w.p.findOn(ctx, conn, subjects); err == nil {
-				w.p.brake.check(ctx, conn, found)
-			}
-			return err
-		})
-	})
-	switch {
-	case err == nil:
-	case broken(err) && classOf(err) == Down:
-		return err
-	default: // nothing is known: the accounts stay what they were
-		if classOf(err) == Schema {
-			w.p.statement.Store(nil)
-		}
-		w.move(w.p.instant(w.p.now()))
-		w.todo = nil
-		w.p.journal.failed(classify(err))
-		if conn.IsClosed() {
-			return err
-		}
-		w.credit = min(w.credit, 0)
-		return nil
-	}
-	w.rechecked.Add(uint64(len(found)))
-	for _, f := range found {
-		if f.account.Exists {
-			w.p.keep(f)
-		} else {
-			w.p.accounts.drop(f.key)
-		}
-	}
-	return nil
 }

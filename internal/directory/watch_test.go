@@ -143,6 +143,29 @@ func TestAnAccountThatIsNotInUseIsLookedUpAtItsNextRequest(t *testing.T) {
 	}
 }
 
+// A user who came into use just as a change was noticed was not among those who
+// were looked up again: it must not count as if it had been.
+func TestAnAccountThatCameIntoUseTooLateToBeListedIsLookedUp(t *testing.T) {
+	name := database(t, `create table users (id text primary key); insert into users values ('ada')`)
+	p := watched(t, server.DSN(name), Config{})
+	within(t, "ada is in use and holds", func() bool {
+		var known Account
+		lookup(t, p, "ada")
+		return p.accounts.get([]byte("ada"), p.now(), &known) && known.window != 0 && p.watch.holds(&known) && p.watch.behind.Load() == 0
+	})
+	var known Account
+	p.accounts.get([]byte("ada"), p.now(), &known)
+	now := p.instant(p.now())
+	p.watch.quiet.Store(int64(now)) // as if something was changed, and all who were listed are looked up again
+	if p.fresh(&known, now) {
+		t.Error("it is used without asking, for as long as accounts last")
+	}
+	p.watch.behind.Store(int64(now)) // they are still being looked up
+	if !p.fresh(&known, now) {
+		t.Error("its request has to wait although it is about to be looked up")
+	}
+}
+
 func TestTheWatchDoesNotWorkMoreThanItMay(t *testing.T) {
 	name := database(t, oneUser)
 	p, _ := open(t, server.DSN(name), Config{Poll: quickly})
@@ -270,36 +293,40 @@ func TestNoDeletedUserStaysKnown(t *testing.T) {
 }
 
 func TestADroppedAccountIsNotBroughtBack(t *testing.T) {
-	c := newAccounts(100, time.Hour)
+	c := newAccounts(100, time.Now(), time.Hour)
 	key, now := []byte("ada"), time.Now()
 	var a Account
-	asked := instant(9)
-	for name, drop := range map[string]func(){"alone": func() { c.drop(key) }, "with all": func() { c.dropAll(asked + 1) }} {
+	const tick = instant(time.Microsecond)
+	asked := 9 * tick
+	for name, drop := range map[string]func(){"alone": func() { c.drop(key) }, "with all": func() { c.dropAll(asked + tick) }} {
 		generation := c.generation(key)
 		drop()
 		if c.keep(key, generation, now, &Account{Exists: true, record: record{asked: asked}}) || c.get(key, now, &a) {
 			t.Errorf("dropped %s it was brought back", name)
 		}
-		asked += 2
+		asked += 2 * tick
 		if !c.keep(key, c.generation(key), now, &Account{Exists: true, record: record{asked: asked}}) || !c.get(key, now, &a) {
 			t.Errorf("dropped %s it cannot be kept again", name)
 		}
 	}
-	if c.keep(key, c.generation(key), now, &Account{record: record{asked: 8}}); !c.get(key, now, &a) || !a.Exists {
+	if c.keep(key, c.generation(key), now, &Account{record: record{asked: 8 * tick}}); !c.get(key, now, &a) || !a.Exists {
 		t.Error("an earlier lookup has overwritten a later one")
 	}
 }
 
 func TestAnAccountIsReadAsItWasWritten(t *testing.T) {
 	at := time.Date(2026, 5, 1, 12, 0, 0, 500_000_000, time.UTC)
+	opened := at.Add(-time.Hour)
 	for name, a := range map[string]Account{
-		"none":     {},
-		"all":      {Exists: true, Disabled: true, CreatedAt: at, ValidAfter: at.Add(1), AsOf: at.Add(time.Hour), Columns: [][]byte{[]byte("a@b.c"), nil, {}}, record: record{asked: 7, window: 8, standby: true, watched: true}},
-		"long ago": {Exists: true, CreatedAt: time.Date(1, 1, 2, 0, 0, 0, 0, time.UTC), record: record{asked: -1}},
+		"none":        {},
+		"all":         {Exists: true, Disabled: true, CreatedAt: at, ValidAfter: at.Add(1), AsOf: at.Add(time.Hour), Columns: [][]byte{[]byte("a@b.c"), nil, {}}, record: record{asked: 7000, window: 8, standby: true, watched: true}},
+		"the usual":   {Exists: true, CreatedAt: at, AsOf: opened.Add(time.Minute), record: record{asked: instant(time.Minute)}},
+		"of a future": {Exists: true, AsOf: opened.AddDate(250, 0, 0), record: record{asked: instant(opened.AddDate(250, 0, 0).Sub(opened))}},
+		"long ago":    {Exists: true, CreatedAt: time.Date(1, 1, 2, 0, 0, 0, 0, time.UTC), record: record{asked: -2000}},
 	} {
 		var got Account
-		got.encoded = a.encode()
-		got.decode()
+		got.encoded = a.appendTo(nil, opened)
+		got.decode(opened)
 		if got.Exists != a.Exists || got.Disabled != a.Disabled || !got.CreatedAt.Equal(a.CreatedAt.Truncate(time.Microsecond)) ||
 			!got.ValidAfter.Equal(a.ValidAfter.Truncate(time.Microsecond)) || !got.AsOf.Equal(a.AsOf) ||
 			got.asked != a.asked || got.window != a.window || got.standby != a.standby || got.watched != a.watched {
@@ -322,7 +349,7 @@ func TestWindowsOfRecentUse(t *testing.T) {
 		{1, "a", true, "[a]"},
 		{1, "b", true, "[a b]"},
 		{1, "c", false, "[a b]"},
-		{2, "c", true, "[a b c]"},
+		{2, "c", true, "[c a b]"},
 		{3, "", false, "[c]"},
 		{4, "d", true, "[d]"},
 		{9, "e", true, "[e]"},
@@ -333,8 +360,13 @@ func TestWindowsOfRecentUse(t *testing.T) {
 				t.Errorf("%s in %d was listed: %t", c.add, c.window, added)
 			}
 		}
-		if got := fmt.Sprint(r.list(c.window)); got != c.want {
-			t.Errorf("in %d: %s, want %s", c.window, got, c.want)
+		list := r.list(c.window)
+		left, all := list.count, []string{}
+		for subject := list.next(); subject != nil; subject = list.next() {
+			all = append(all, string(subject))
+		}
+		if got := fmt.Sprint(all); got != c.want || left != len(all) {
+			t.Errorf("in %d: %s, want %s, and %d", c.window, got, c.want, left)
 		}
 	}
 }
@@ -352,4 +384,36 @@ func TestTheGateThatATransactionLeaves(t *testing.T) {
 			t.Errorf("after %s, %q is %q, want %q", c.transaction, c.gate, got, c.want)
 		}
 	}
+}
+
+// BenchmarkRecheck looks 10,000 accounts in use up again, as after a change.
+func BenchmarkRecheck(b *testing.B) {
+	const inUse = 10_000
+	name := database(b, `create table "User" (id text primary key, name text, email text unique, "createdAt" timestamp(3) not null default current_timestamp)`,
+		`insert into "User" (id, email) select 'clx0a1b2c0000qwer' || lpad(g::text, 8, '0'), g::text from generate_series(1, 100000) g`, `vacuum analyze "User"`)
+	p, _ := open(b, server.DSN(name), Config{})
+	w := p.watch
+	conn, err := w.connect()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if err := w.poll(conn); err != nil {
+		b.Fatal(err)
+	}
+	for i := range inUse {
+		subject := fmt.Sprintf("clx0a1b2c0000qwer%08d", i+1)
+		p.accounts.set([]byte(subject), p.now(), &Account{Exists: true, record: record{window: 1}})
+		w.recent.add(1, []byte(subject))
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		before := w.rechecked.Load()
+		w.quiet.Store(int64(p.instant(p.now())))
+		w.todo, w.credit, w.moved = w.recent.list(1), time.Hour, false
+		if err := w.recheck(conn); err != nil || w.rechecked.Load() != before+inUse {
+			b.Fatalf("%d looked up again, %v", w.rechecked.Load()-before, err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/inUse, "ns/account")
 }

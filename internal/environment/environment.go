@@ -3,6 +3,7 @@
 package environment
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -80,20 +81,49 @@ func (e Environment) Secrets() ([]string, error) {
 // (Auth.js v5) or of NEXTAUTH_URL (NextAuth v4) when it has one, else
 // /api/auth, as next-auth 4.24 and 5.0 have it.
 func (e Environment) AuthPath() string {
-	for _, name := range []string{"{env.AUTH_URL}", "{env.NEXTAUTH_URL}"} {
-		text := e.Optional(name)
-		if text == "" {
-			continue
+	if u := e.authURL(); u != nil {
+		if path := strings.TrimRight(u.Path, "/"); path != "" {
+			return path
 		}
-		if !strings.Contains(text, "://") {
-			text = "https://" + text
-		}
-		if u, err := url.Parse(text); err == nil {
-			if path := strings.TrimRight(u.Path, "/"); path != "" {
-				return path
-			}
-		}
-		break
 	}
 	return defaultAuthPath
+}
+
+// SignInURL returns where the sign-in page is opened: what sign_in says, below
+// the address of AUTH_URL or NEXTAUTH_URL unless it is a whole URL; empty when
+// that is not known.
+func (e Environment) SignInURL(signIn string) (string, error) {
+	page, err := e.Fill("sign_in", cmp.Or(signIn, e.AuthPath()+"/signin"))
+	if err != nil {
+		return "", err
+	}
+	to, err := url.Parse(page)
+	if err != nil || to.IsAbs() {
+		return page, err
+	}
+	if u := e.authURL(); u != nil && u.Host != "" {
+		return u.Scheme + "://" + u.Host + page, nil
+	}
+	return "", nil
+}
+
+// authURL returns AUTH_URL, else NEXTAUTH_URL; nil for none.
+func (e Environment) authURL() *url.URL {
+	text := cmp.Or(e.Optional("{env.AUTH_URL}"), e.Optional("{env.NEXTAUTH_URL}"))
+	if text == "" {
+		return nil
+	}
+	if !strings.Contains(text, "://") {
+		text = "https://" + text
+	}
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil
+	}
+	return u
+}
+
+// Later returns a function that fills an option in, anew each time.
+func Later(name, value string) func() (string, error) {
+	return func() (string, error) { return New().Fill(name, value) }
 }

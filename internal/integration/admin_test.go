@@ -16,6 +16,7 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/redistest"
 )
 
 // operator asks the admin endpoint of a Caddy that stores its files for itself.
@@ -110,6 +111,45 @@ func TestRevokingEndsTheSessionsOfAUser(t *testing.T) {
 		t.Fatal(text)
 	}
 	must("restored", before, 200)
+}
+
+// Handlers of the same users can have different options of revocations.
+func TestRevokingConcernsEveryHandlerOfTheUsers(t *testing.T) {
+	newDatabase(t)
+	redis, err := redistest.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = redis.Close() })
+	t.Setenv("REDIS_URL", redis.URL())
+	o, app := newOperator(t), caddytest.NewApp(t).Proxy()
+	base := caddytest.Start(t, o.config(
+		"handle /api/* {", "	stale_session", app, "}",
+		"handle {", "	stale_session {", "		revocations {", "			redis {env.REDIS_URL}", "		}", "	}", app, "}"))
+	cookie := tokenOf(t, "live", time.Minute)
+	must := func(what string, status int) {
+		t.Helper()
+		for _, path := range []string{"/api", ""} {
+			if got := ask(t, base+path+"/x", cookie); got != status {
+				t.Errorf("%s: %s/… gets %d, want %d", what, path, got, status)
+			}
+		}
+	}
+	must("at first", 200)
+	if text := o.do("POST", "revoke", object{"subject": "live"}, nil); !strings.Contains(text, `"live"`) {
+		t.Fatal(text)
+	}
+	must("revoked", 401)
+	if text := o.do("GET", "status", nil, nil); strings.Count(text, `{"subject":"live"`) != 1 {
+		t.Errorf("the status: %s", text)
+	}
+	if text := o.do("POST", "restore", object{"subject": "live"}, nil); !strings.Contains(text, `"live"`) {
+		t.Fatal(text)
+	}
+	must("restored", 200)
+	if text := o.do("POST", "restore", object{"subject": "live"}, nil); strings.Count(text, "none of its sessions are revoked") != 1 {
+		t.Errorf("restored twice: %s", text)
+	}
 }
 
 func TestTheAdminAPIRefusesWhatCannotBe(t *testing.T) {

@@ -74,37 +74,53 @@ func TestConfigurationsThatDoNotLoad(t *testing.T) {
 		unset   string
 		says    string
 	}{
-		"mode":                        {"mode maybe", "", `mode is "maybe"; it can be one of ["enforce" "observe" "off"]`},
-		"scrub":                       {"scrub some", "", `scrub is "some"`},
-		"on_error":                    {"on_error panic", "", `on_error is "panic"`},
-		"respond":                     {"respond html", "", `respond is "html"`},
-		"sign_in elsewhere":           {"sign_in //evil.example", "", `sign_in is "//evil.example"`},
-		"sign_in without a slash":     {"sign_in login", "", `sign_in is "login"`},
-		"clear_path":                  {"clear_path clear", "", `clear_path is "clear"`},
-		"cookie":                      {`cookie "a b"`, "", `cookie name "a b"`},
-		"cookie_domain":               {`cookie_domain "a b"`, "", "cookie_domain"},
-		"secret that is empty":        {"secret {env.NOT_SET}", "", "secrets: evaluated placeholder {env.NOT_SET} is empty"},
-		"no secret":                   {"", "NEXTAUTH_SECRET", "set AUTH_SECRET or NEXTAUTH_SECRET"},
-		"no database":                 {"", "DATABASE_URL", "set DATABASE_URL"},
-		"a database of another kind":  {"database mysql://root:hunter2@db/shop", "", "the database address cannot be read"},
-		"a proxy of Prisma's":         {"database prisma://accelerate.example/?api_key=hunter2", "", "give the direct postgres:// address"},
-		"a name of a table":           {"users a.b.c", "", "a.b.c is no name of a table"},
-		"users and query":             {"users \"User\"\n\t\tquery \"select 1\"", "", "both a users table and a query"},
-		"key_file that is not":        {"key_file /nowhere/keys.pem", "", "key_file: open /nowhere/keys.pem"},
-		"key_file with a secret":      {"key_file testdata/adapt/bare.caddyfiletest", "", "no public key in it"},
-		"jwks that is not":            {"jwks /nowhere/jwks.json", "", "jwks: open /nowhere/jwks.json"},
-		"poll that is none":           {"poll soon", "", `poll is "soon"; it can be a time from 10ms to 10s, or off`},
-		"poll too often":              {"poll 1ms", "", `poll is "1ms"`},
-		"poll too seldom":             {"poll 1m", "", `poll is "1m"`},
-		"listen_database that is not": {"listen_database mysql://root:hunter2@db/shop", "", "listen_database: the database address cannot be read"},
-		"listen_database not set":     {"listen_database {env.NOT_SET}", "", "listen_database: evaluated placeholder {env.NOT_SET} is empty"},
-		"brake that is none":          {"brake half", "", `the share of brake is "half"; it can be a percentage above 0, such as 50%`},
-		"brake of nothing":            {"brake 0%", "", `the share of brake is "0%"`},
-		"brake of too much":           {"brake 101%", "", `the share of brake is "101%"`},
-		"cleanup too often":           {"cleanup {\n\t\tevery 1s\n\t}", "", "cleanup: every is 1s; it must be 1m or more"},
-		"cleanup of another kind":     {"cleanup {\n\t\tdatabase mysql://root:hunter2@db/shop\n\t}", "", "cleanup: the database address cannot be read"},
-		"rescue":                      {"rescue perhaps", "", `rescue is "perhaps"; it can be one of ["" "on" "off"]`},
-		"jwks of another scheme":      {"jwks ftp://id.example/jwks.json", "", "https://"},
+		"mode":                         {"mode maybe", "", `mode is "maybe"; it can be one of ["enforce" "observe" "off"]`},
+		"scrub":                        {"scrub some", "", `scrub is "some"`},
+		"on_error":                     {"on_error panic", "", `on_error is "panic"`},
+		"respond":                      {"respond html", "", `respond is "html"`},
+		"sign_in elsewhere":            {"sign_in //evil.example", "", `sign_in is "//evil.example"`},
+		"sign_in without a slash":      {"sign_in login", "", `sign_in is "login"`},
+		"clear_path":                   {"clear_path clear", "", `clear_path is "clear"`},
+		"cookie":                       {`cookie "a b"`, "", `cookie name "a b"`},
+		"cookie_domain":                {`cookie_domain "a b"`, "", "cookie_domain"},
+		"secret that is empty":         {"secret {env.NOT_SET}", "", "secrets: evaluated placeholder {env.NOT_SET} is empty"},
+		"no secret":                    {"", "NEXTAUTH_SECRET", "set AUTH_SECRET or NEXTAUTH_SECRET"},
+		"no database":                  {"", "DATABASE_URL", "set DATABASE_URL"},
+		"a database of another kind":   {"database mysql://root:hunter2@db/shop", "", "the database address cannot be read"},
+		"a proxy of Prisma's":          {"database prisma://accelerate.example/?api_key=hunter2", "", "give the direct postgres:// address"},
+		"a name of a table":            {"users a.b.c", "", "a.b.c is no name of a table"},
+		"users and query":              {"users \"User\"\n\t\tquery \"select 1\"", "", "both a users table and a query"},
+		"key_file that is not":         {"key_file /nowhere/keys.pem", "", "key_file: open /nowhere/keys.pem"},
+		"key_file with a secret":       {"key_file testdata/adapt/bare.caddyfiletest", "", "no public key in it"},
+		"jwks that is not":             {"jwks /nowhere/jwks.json", "", "jwks: open /nowhere/jwks.json"},
+		"poll that is none":            {"poll soon", "", `poll is "soon"; it can be a time from 10ms to 10s, or off`},
+		"poll too often":               {"poll 1ms", "", `poll is "1ms"`},
+		"poll too seldom":              {"poll 1m", "", `poll is "1m"`},
+		"listen_database that is not":  {"listen_database mysql://root:hunter2@db/shop", "", "listen_database: the database address cannot be read"},
+		"listen_database not set":      {"listen_database {env.NOT_SET}", "", "listen_database: evaluated placeholder {env.NOT_SET} is empty"},
+		"brake that is none":           {"brake half", "", `the share of brake is "half"; it can be a percentage above 0, such as 50%`},
+		"brake of nothing":             {"brake 0%", "", `the share of brake is "0%"`},
+		"brake of too much":            {"brake 101%", "", `the share of brake is "101%"`},
+		"cleanup too often":            {"cleanup {\n\t\tevery 1s\n\t}", "", "cleanup: every is 1s; it must be 1m or more"},
+		"cleanup of another kind":      {"cleanup {\n\t\tdatabase mysql://root:hunter2@db/shop\n\t}", "", "cleanup: the database address cannot be read"},
+		"rescue":                       {"rescue perhaps", "", `rescue is "perhaps"; it can be one of ["" "on" "off"]`},
+		"directory beside database":    {"database postgres://u@127.0.0.1:1/d\n\t\tdirectory redis", "", "stand in the block of `directory postgres`"},
+		"directory redis, no address":  {"directory redis", "", "set REDIS_URL"},
+		"directory redis, bad key":     {"directory redis {\n\t\t\turl redis://:hunter2@127.0.0.1:1\n\t\t\tkey users\n\t\t}", "", `key is "users"; it must have {subject} in it`},
+		"directory redis, bad url":     {"directory redis {\n\t\t\turl http://:hunter2@127.0.0.1:1\n\t\t}", "", "the address of Redis must be"},
+		"claims that only one matches": {"directory redis {\n\t\t\turl redis://127.0.0.1:1\n\t\t\tmatch email email\n\t\t}\n\t\tdirectory postgres", "", "all have to match the same"},
+		"revocations, bad url":         {"revocations {\n\t\t\tredis http://:hunter2@127.0.0.1:1\n\t\t}", "", "revocations: the address of Redis must be"},
+		"backchannel_logout, alone":    {"backchannel_logout {\n\t\t\tpath /logout\n\t\t}", "", "backchannel_logout needs issuer, audience and jwks"},
+		"backchannel_logout, ends":     {"backchannel_logout {\n\t\t\tends all\n\t\t}", "", `ends of backchannel_logout is "all"; it can be session or user`},
+		"backchannel_logout, bad jwks": {"backchannel_logout {\n\t\t\tissuer https://id.example\n\t\t\taudience app\n\t\t\tjwks /nowhere/jwks.json\n\t\t}", "", "jwks: open /nowhere/jwks.json"},
+		"logout_webhook, no secret":    {"logout_webhook {\n\t\t\tpath /logout\n\t\t}", "", "logout_webhook: the secret is missing"},
+		"logout_webhook, short secret": {"logout_webhook {\n\t\t\tsecret hunter2\n\t\t}", "", "logout_webhook: a secret has fewer than 24 bytes"},
+		"logout_webhook, bad path":     {"logout_webhook {\n\t\t\tsecret whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n\t\t\tpath logout\n\t\t}", "", `the path "logout" does not begin with a slash`},
+		"revocations, bad life":        {"revocations {\n\t\tlife soon\n\t}", "", `"soon" is no length of time above 0`},
+		"directory redis, bad match":   {"directory redis {\n\t\t\tmatch email\n\t\t}", "", "wrong argument count"},
+		"directory redis, bad flag":    {"directory redis {\n\t\t\tno_eviction yes\n\t\t}", "", "wrong argument count"},
+		"directory that is not":        {"directory ldap", "", "ldap"},
+		"jwks of another scheme":       {"jwks ftp://id.example/jwks.json", "", "https://"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			environment(t, "postgres://u:hunter2@127.0.0.1:1/d")
@@ -161,9 +177,14 @@ func TestModeOffNeedsNothingElseToBeRight(t *testing.T) {
 // TestTheExamplesAreRight loads every Caddyfile that users are shown.
 func TestTheExamplesAreRight(t *testing.T) {
 	environment(t, "postgres://u:hunter2@127.0.0.1:1/d")
+	if err := os.Unsetenv("STALE_SESSION_MODE"); err != nil { // environment has it set back
+		t.Fatal(err)
+	}
 	t.Setenv("SHOP_DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/shop")
 	t.Setenv("SHOP_AUTH_SECRET", secret)
 	t.Setenv("CLEANUP_DATABASE_URL", "postgres://c:hunter2@127.0.0.1:1/d")
+	t.Setenv("REDIS_URL", "redis://:hunter2@127.0.0.1:1")
+	t.Setenv("LOGOUT_WEBHOOK_SECRET", "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")
 	examples := map[string]string{}
 	text, err := os.ReadFile("../../Caddyfile.example")
 	if err != nil {
@@ -216,11 +237,11 @@ func TestTheExamplesAreRight(t *testing.T) {
 // is whole, one that begins with a directive or an option belongs into a site.
 func whole(example string) string {
 	switch first := strings.Fields(example)[0]; first {
-	case "localhost", "example.com", "#", "(guarded)":
+	case "localhost", "example.com", "http://localhost:2020", "#", "(guarded)", "{":
 		return example
-	case "handle", "handle_errors":
+	case "handle", "handle_errors", "reverse_proxy":
 		return "example.com {\n" + example + "\n}"
-	case "route":
+	case "route", "stale_session":
 		return "example.com {\n@guarded path /admin*\n" + example + "\n}"
 	case "sign_in", "database": // alternatives
 		lines := strings.Split(strings.TrimSpace(example), "\n")
@@ -237,5 +258,64 @@ func TestTheModuleIsRegistered(t *testing.T) {
 	}
 	if _, ok := module.New().(caddyhttp.MiddlewareHandler); !ok {
 		t.Error("it is no handler")
+	}
+}
+
+// TestEveryOptionIsShown holds the syntax that the directive's comment gives
+// against what users read: each option is in the configuration's page and in
+// the example, and the table of the page has no others.
+func TestEveryOptionIsShown(t *testing.T) {
+	read := func(file string) string {
+		text, err := os.ReadFile(filepath.Join("../..", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	page, example := read("docs/configuration.md"), read("Caddyfile.example")
+	outer := map[string]bool{}
+	var options [][]string
+	for file, begins := range map[string]string{
+		"caddyfile.go": `stale_session \[<matcher>\]`, "directories/redis.go": "directory redis", "internal/admin/module.go": `stale_session_dashboard \[<matcher>\]`,
+	} {
+		syntax := regexp.MustCompile(`(?s)//\t` + begins + ` \{\n(.*?)//\t\}\n`).FindStringSubmatch(read(file))
+		if syntax == nil {
+			t.Fatalf("the comment of %s shows no syntax", file)
+		}
+		lines := regexp.MustCompile(`(?m)^//\t(\t+)([a-z_]+)`).FindAllStringSubmatch(syntax[1], -1)
+		if file == "caddyfile.go" {
+			for _, line := range lines {
+				outer[line[2]] = outer[line[2]] || line[1] == "\t"
+			}
+		}
+		options = append(options, lines...)
+	}
+	for _, line := range options {
+		option := line[2]
+		if !regexp.MustCompile("`" + option + "`|(?m)^\\s+" + option + "( |$)").MatchString(page) {
+			t.Errorf("docs/configuration.md does not show %s", option)
+		}
+		if !regexp.MustCompile(`(?m)^\s+(# *\t*)?` + option + `( |$)`).MatchString(example) {
+			t.Errorf("Caddyfile.example does not show %s", option)
+		}
+	}
+	rows := regexp.MustCompile("(?m)^\\| (`.*?`) \\|").FindAllStringSubmatch(page[strings.Index(page, "## Options"):strings.Index(page, "### database")], -1)
+	shown := 0
+	for _, row := range rows {
+		for _, option := range strings.Split(row[1], ", ") {
+			shown++
+			if !outer[strings.Trim(option, "`")] {
+				t.Errorf("docs/configuration.md has %s, which is no option", option)
+			}
+		}
+	}
+	count := 0
+	for _, is := range outer {
+		if is {
+			count++
+		}
+	}
+	if shown != count {
+		t.Errorf("the table of docs/configuration.md has %d options of %d", shown, count)
 	}
 }

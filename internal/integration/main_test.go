@@ -21,6 +21,14 @@ const (
 var server *pgtest.Server
 
 func TestMain(m *testing.M) {
+	if config := os.Getenv(nodeConfig); config != "" {
+		runNode(config)
+		return
+	}
+	if arguments := os.Getenv(nodeCommand); arguments != "" {
+		runCommand(arguments)
+		return
+	}
 	os.Exit(pgtest.Main(func(s *pgtest.Server) int {
 		server = s
 		return m.Run()

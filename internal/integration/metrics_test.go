@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/prometheus/client_golang/prometheus/testutil"
-	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
@@ -161,18 +159,54 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 	}
 }
 
-// TestMetricsKeepTheConventions is what promtool checks.
-func TestMetricsKeepTheConventions(t *testing.T) {
+// resets are those of all databases.
+func resets(figures map[string]float64) float64 {
+	var all float64
+	for key, value := range figures {
+		if strings.HasPrefix(key, "epochs_total ") {
+			all += value
+		}
+	}
+	return all
+}
+
+// TestAReloadTakesNothingFromTheCounters closes a cache and a directory with
+// the configuration that needs them.
+func TestAReloadTakesNothingFromTheCounters(t *testing.T) {
 	newDatabase(t)
-	base := caddytest.Start(t, caddytest.Site("stale_session", "respond ok"))
-	_, _ = ask(t, base, session(t, "live")), ask(t, base, session(t, "deleted"))
-	context := caddy.ActiveContext()
-	problems, err := testutil.GatherAndLint(context.GetMetricsRegistry())
-	if err != nil {
+	site := func(ttl string) string {
+		return caddytest.Site("stale_session {", "	cache {", "		ttl "+ttl, "		size "+ttl[:2]+"000", "	}", "}", caddytest.NewApp(t).Proxy())
+	}
+	base := caddytest.Start(t, site("20m"))
+	for range 5 {
+		_ = ask(t, base, session(t, "live"))
+		_ = ask(t, base, tokenOf(t, "live", time.Hour))
+	}
+	before := figures(t)
+	if before["cache_hits_total accounts"] == 0 {
+		t.Fatalf("nothing is counted: %v", before)
+	}
+	if err := caddytest.Load(site("30m")); err != nil {
 		t.Fatal(err)
 	}
-	problems = slices.DeleteFunc(problems, func(p promlint.Problem) bool { return !strings.HasPrefix(p.Metric, "caddy_stale_session_") })
-	if len(problems) > 0 {
-		t.Errorf("%+v", problems)
+	for key, value := range figures(t) {
+		if value < before[key] {
+			t.Errorf("%s goes back from %v to %v", key, before[key], value)
+		}
+	}
+}
+
+// TestWhatCanHappenIsThereFromTheStart makes an alert see the first of its kind.
+func TestWhatCanHappenIsThereFromTheStart(t *testing.T) {
+	newDatabase(t)
+	caddytest.Start(t, caddytest.Site("stale_session", "respond ok"))
+	there := figures(t)
+	for _, key := range []string{"checks_total user_not_found database stale", "checks_total   unknown", "responses_total unavailable", "responses_total redirect", "rescues_total", "sign_ins_total"} {
+		if _, known := there[key]; !known {
+			t.Errorf("there is no %s: %v", key, there)
+		}
+	}
+	if resets(there) != 0 || !slices.ContainsFunc(slices.Collect(maps.Keys(there)), func(key string) bool { return strings.HasPrefix(key, "epochs_total ") }) {
+		t.Errorf("no resets of 0: %v", there)
 	}
 }

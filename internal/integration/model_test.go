@@ -47,6 +47,8 @@ type model struct {
 	clock    time.Time // when the next account is created: always in the past
 	sessions []modelSession
 	away     bool
+	standby  *pgtest.Server // that lookups go to; nil for none
+	lags     bool
 	copies   []map[int]person // that can be restored
 }
 
@@ -66,10 +68,23 @@ func (m *model) exec(commands ...string) {
 }
 
 // signIn makes a session of whoever has an id now. It was issued two minutes
-// after the account was created, and five before the next one.
+// after the account was created, and five before the next one; with a standby
+// just now, because of earlier times that does prove what it says.
 func (m *model) signIn(id int) {
 	who := m.rows[id]
-	token, err := mint.V4(secret, map[string]any{"sub": fmt.Sprint(id), "iat": who.created.Add(2 * time.Minute).Unix(), "email": who.email(), "jti": rand.Int()})
+	at := who.created.Add(2 * time.Minute)
+	if m.standby != nil {
+		at = time.Now()
+	}
+	m.issue(who, at)
+}
+
+// renew makes a session anew, as the app itself does without a look at the
+// database: with everything that it says, as of now.
+func (m *model) renew(s modelSession) { m.issue(s.person, time.Now()) }
+
+func (m *model) issue(who person, at time.Time) {
+	token, err := mint.V4(secret, map[string]any{"sub": fmt.Sprint(who.id), "iat": at.Unix(), "email": who.email(), "jti": rand.Int()})
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -79,7 +94,7 @@ func (m *model) signIn(id int) {
 // step changes something at random, and says what.
 func (m *model) step(id int) string {
 	_, exists := m.rows[id]
-	switch n := rand.IntN(12); {
+	switch n := rand.IntN(15); {
 	case m.away:
 		m.away = false
 		if err := m.pg.Restart(m.t.Context()); err != nil {
@@ -126,6 +141,16 @@ func (m *model) step(id int) string {
 	case n == 11 && exists && !m.banned[id]:
 		m.signIn(id)
 		return fmt.Sprintf("%d signs in once more", id)
+	case n == 12:
+		s := m.sessions[rand.IntN(len(m.sessions))]
+		m.renew(s)
+		return fmt.Sprintf("a session of %d is renewed", s.person.id)
+	case n > 12 && m.standby != nil:
+		m.lags = !m.lags
+		if err := m.standby.Exec(m.t.Context(), "postgres", map[bool]string{true: `select pg_wal_replay_pause()`, false: `select pg_wal_replay_resume()`}[m.lags]); err != nil {
+			m.t.Fatal(err)
+		}
+		return fmt.Sprintf("the standby lags: %t", m.lags)
 	}
 	return ""
 }
@@ -135,12 +160,13 @@ func (m *model) step(id int) string {
 // cached for an hour: what ends a session has to be noticed.
 func TestRandomHistories(t *testing.T) {
 	for _, triggers := range []bool{false, true} {
-		t.Run(fmt.Sprintf("triggers %t", triggers), func(t *testing.T) { randomHistory(t, triggers) })
+		t.Run(fmt.Sprintf("triggers %t", triggers), func(t *testing.T) { randomHistory(t, triggers, false) })
 	}
+	t.Run("a standby before the primary", func(t *testing.T) { randomHistory(t, false, true) })
 }
 
-func randomHistory(t *testing.T, triggers bool) {
-	pg, err := pgtest.Start(t.Context())
+func randomHistory(t *testing.T, triggers, behind bool) {
+	pg, err := pgtest.Start(t.Context(), "wal_level=replica", "max_wal_senders=4")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +183,16 @@ func randomHistory(t *testing.T, triggers bool) {
 	m.signIn(steady.id)
 	steadyCookie := m.sessions[0].cookie
 
-	environment(t, pg.DSN("postgres"))
+	dsn := pg.DSN("postgres")
+	if behind {
+		m.exec(`alter system set wal_retrieve_retry_interval = '100ms'`) // the standby's, too
+		if m.standby, err = pg.Standby(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = m.standby.Close() })
+		dsn = "postgres://postgres@" + m.standby.Address() + "," + pg.Address() + "/postgres?sslmode=disable"
+	}
+	environment(t, dsn)
 	t.Setenv("STALE_TEST_PORT", freePort(t))
 	app := caddytest.NewApp(t)
 	reloads := 0
@@ -217,11 +252,11 @@ func (m *model) settle(base string, history []string) {
 	}
 	for _, s := range m.sessions {
 		live := m.live(s)
-		if m.away {
-			// Nothing can be found out: neither is a live session ended, nor is
-			// it said that a stale one has to be.
+		if m.away || m.lags {
+			// Not everything can be found out: neither is a live session ended,
+			// nor is it said that a stale one has to be.
 			if status := answered(m.t, base, s.cookie); live && status != http.StatusOK && status != 0 {
-				m.t.Errorf("%d, live: status %d while the database was away, after %q", s.person.id, status, last(history))
+				m.t.Errorf("%d, live: status %d while the database was away or behind, after %q", s.person.id, status, last(history))
 			}
 			continue
 		}

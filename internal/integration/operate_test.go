@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/redistest"
 )
 
 // command runs `caddy stale-session`, and returns what it prints and its exit
@@ -47,12 +48,12 @@ func TestTheCommandOperatesARunningCaddy(t *testing.T) {
 		{"check of a user", "", []string{"check", "--subject", "live"}, 0, `"verdict": "live"`},
 		{"check of nobody", "", []string{"check", "--subject", "deleted"}, 2, `"reason": "user_not_found"`},
 		{"check of a token", value, []string{"check", "--token", "-"}, 0, `"subject": "live"`},
-		{"check of cookies", "a=b; " + old, []string{"check", "--cookies", "-"}, 0, `"verdict": "live"`},
-		{"check of no session", "", []string{"check", "--cookies", "a=b"}, 3, `"verdict": "anonymous"`},
+		{"check of cookies", "a=b; " + old, []string{"check", "--cookie", "-"}, 0, `"verdict": "live"`},
+		{"check of no session", "", []string{"check", "--cookie", "a=b"}, 3, `"verdict": "anonymous"`},
 		{"check of nothing", "", []string{"check"}, 1, "at least one of the flags"},
 		{"flush", "", []string{"flush"}, 0, `"accounts": 2`},
 		{"revoke", "", []string{"revoke", "live"}, 0, `"subject": "live"`},
-		{"check of a revoked session", old, []string{"check", "--cookies", "-"}, 2, `"reason": "token_revoked"`},
+		{"check of a revoked session", old, []string{"check", "--cookie", "-"}, 2, `"reason": "token_revoked"`},
 		{"revoke in another database", "", []string{"revoke", "live", "--database", "x"}, 1, "no stale_session handler"},
 		{"restore", "", []string{"restore", "live"}, 0, `"subject": "live"`},
 		{"restore again", "", []string{"restore", "live"}, 1, "none of its sessions"},
@@ -140,10 +141,58 @@ func TestTheDoctorTellsWhatToChange(t *testing.T) {
 	}
 }
 
+func TestTheDoctorTriesRedis(t *testing.T) {
+	caddy := program(t)
+	newDatabase(t)
+	const users, shared = "~user:* +get +hgetall +info +ping +hello +client", "~stale_session:revoked:* +get +set +scan +ping +hello +client"
+	redis, err := redistest.Start(t.Context(),
+		"user caddy on >hunter2 resetchannels -@all "+users+" "+shared,
+		"user reader on >hunter2 resetchannels -@all "+users)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = redis.Close() })
+	for name, c := range map[string]struct {
+		user, password, address, policy string
+		code                            int
+		says                            []string
+	}{
+		"all is well":       {"caddy", "hunter2", redis.Address(), "noeviction", 0, []string{"users can be looked up in redis at", "nodes can share revocations through redis at"}},
+		"another password":  {"caddy", "hunter3", redis.Address(), "noeviction", 2, []string{"users cannot be looked up in redis at", "nodes cannot share revocations through redis at", "does not accept the user or its password"}},
+		"no right to write": {"reader", "hunter2", redis.Address(), "noeviction", 2, []string{"users can be looked up in redis at", "nodes cannot share revocations", "may not do that"}},
+		"nobody there":      {"caddy", "hunter2", "127.0.0.1:1", "noeviction", 2, []string{"users cannot be looked up", "no connection to Redis"}},
+		"it evicts":         {"caddy", "hunter2", redis.Address(), "allkeys-lru", 2, []string{"users cannot be looked up", "set it to noeviction", "nodes can share revocations"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if answer, err := redis.Do(t.Context(), "CONFIG", "SET", "maxmemory", "100mb", "maxmemory-policy", c.policy); err != nil || answer != "+OK\r\n" {
+				t.Fatal(answer, err)
+			}
+			t.Setenv("REDIS_URL", "redis://"+c.user+":"+c.password+"@"+c.address)
+			file := filepath.Join(t.TempDir(), "Caddyfile")
+			text := caddytest.Site("stale_session {", "	directory redis", "	directory postgres", "	revocations {", "		redis {env.REDIS_URL}", "	}", "}")
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			out, code := command(t, caddy, "", "doctor", "--config", file, "--adapter", "caddyfile")
+			if code != c.code {
+				t.Errorf("exit code %d, want %d", code, c.code)
+			}
+			for _, says := range c.says {
+				if !strings.Contains(out, says) {
+					t.Errorf("it does not say %q: %s", says, out)
+				}
+			}
+			if strings.Contains(out, "hunter") {
+				t.Errorf("it says the password: %s", out)
+			}
+		})
+	}
+}
+
 func TestTheDoctorOpensTheSignInPage(t *testing.T) {
 	caddy := program(t)
 	newDatabase(t)
-	base := caddytest.Start(t, caddytest.Site(`redir /circle /circle2`, `redir /circle2 /circle`, `redir /forward /page`, `respond /page ok`, `respond 404`))
+	base := caddytest.Start(t, caddytest.Site(`redir /itself /itself`, `redir /circle /circle2`, `redir /circle2 /circle`, `redir /forward /page`, `respond /page ok`, `respond 404`))
 	for path, c := range map[string]struct {
 		code int
 		says string
@@ -151,11 +200,33 @@ func TestTheDoctorOpensTheSignInPage(t *testing.T) {
 		"/page":    {0, "the sign-in page opens"},
 		"/forward": {0, "the sign-in page opens"},
 		"/circle":  {2, "circles"},
+		"/itself":  {2, "circles"},
 		"/nothing": {2, "404"},
 	} {
-		out, code := command(t, caddy, "", "doctor", "--sign-in", base+path)
-		if code != c.code || !strings.Contains(out, c.says) {
-			t.Errorf("%s: exit code %d, want %d: %s", path, code, c.code, out)
+		file := filepath.Join(t.TempDir(), "Caddyfile")
+		if err := os.WriteFile(file, []byte(caddytest.Site("stale_session {", "	sign_in "+path, "}")), 0o600); err != nil {
+			t.Fatal(err)
 		}
+		for _, way := range []struct {
+			name, authURL string
+			args          []string
+		}{
+			{"by --sign-in", "", []string{"--sign-in", base + path}},
+			{"below AUTH_URL", base + "/api/auth", []string{"--config", file, "--adapter", "caddyfile"}},
+		} {
+			t.Setenv("AUTH_URL", way.authURL)
+			out, code := command(t, caddy, "", append([]string{"doctor"}, way.args...)...)
+			if code != c.code || !strings.Contains(out, c.says) {
+				t.Errorf("%s, %s: exit code %d, want %d: %s", path, way.name, code, c.code, out)
+			}
+		}
+	}
+	t.Setenv("AUTH_URL", "http://127.0.0.1:1")
+	if out, code := command(t, caddy, "", "doctor"); code != 2 || !strings.Contains(out, "start the app") {
+		t.Errorf("nobody there: exit code %d: %s", code, out)
+	}
+	t.Setenv("AUTH_URL", "")
+	if out, code := command(t, caddy, "", "doctor"); code != 0 || !strings.Contains(out, "give its URL with --sign-in") {
+		t.Errorf("no address: exit code %d: %s", code, out)
 	}
 }

@@ -24,6 +24,7 @@ const (
 	slow        // each piece of an answer comes late
 	hole        // nothing comes any more, on old connections and new ones
 	reset       // connections are reset in the middle of an answer
+	wrong       // something else answers
 )
 
 // proxy stands between Caddy and a database.
@@ -111,6 +112,9 @@ func (p *proxy) serve(client net.Conn) {
 			time.Sleep(100 * time.Millisecond) // the fault itself
 		case hole:
 			_, _ = io.Copy(io.Discard, server)
+			return
+		case wrong:
+			_, _ = io.WriteString(client, "HTTP/1.1 400 Bad Request\r\n\r\n")
 			return
 		case reset:
 			_, _ = client.Write(buffer[:n/2])

@@ -64,6 +64,15 @@ func TestNoSecretGetsOut(t *testing.T) {
 	caddytest.Do(t, http.MethodGet, base+"/up", http.Header{"Cookie": {cookieName + "=garbage"}})
 	shown["the metrics"] = caddytest.Do(t, http.MethodGet, base+"/metrics", nil).Text
 	shown["the admin API"] = admin(t, socket, "/config/")
+	o := &operator{t: t, address: "unix/" + socket}
+	shown["the status"] = o.do("GET", "status", nil, nil)
+	shown["the events"] = strings.Join(past(t, o), "")
+	for _, token := range tokens {
+		shown["the check of a token"] += o.do("POST", "check", object{"token": token}, nil)
+		shown["the check of cookies"] += o.do("POST", "check", object{"cookies": cookieName + "=" + token}, nil)
+	}
+	shown["the check of a subject"] = o.do("POST", "check", object{"subject": "live"}, nil)
+	shown["the refusal of a check"] = o.do("POST", "check", object{"token": tokens[0], "cookies": tokens[1]}, nil)
 	shown["the log"] = log.Text(t)
 
 	if !strings.Contains(shown["the metrics"], `caddy_stale_session_checks_total{reason="user_not_found"`) {
@@ -72,6 +81,11 @@ func TestNoSecretGetsOut(t *testing.T) {
 	for _, text := range []string{"stale session detected", "cannot be looked up", `"handler":"stale_session"`} {
 		if !strings.Contains(shown["the log"]+shown["the admin API"], text) {
 			t.Errorf("neither the log nor the admin API has %q: %.300s", text, shown["the admin API"])
+		}
+	}
+	for where, text := range map[string]string{"the status": `"health":"away"`, "the events": `"database_unreachable"`, "the check of a token": `"live"`} {
+		if !strings.Contains(shown[where], text) {
+			t.Errorf("%s lacks %s: %s", where, text, shown[where])
 		}
 	}
 	if strings.Contains(shown["the metrics"], "gone") {

@@ -304,3 +304,33 @@ func Main(run func(*Server) int) int {
 	}
 	return code
 }
+
+// Pause stops all of the server's processes, as a machine that hangs does.
+// Connections stay open, and nothing answers. Resume lets them go on.
+func (s *Server) Pause(ctx context.Context) (resume func() error, err error) {
+	conn, err := pgx.Connect(ctx, s.DSN("postgres"))
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close(ctx)
+	rows, err := conn.Query(ctx, "select pid from pg_stat_activity where pid <> pg_backend_pid()")
+	if err != nil {
+		return nil, err
+	}
+	pids, err := pgx.CollectRows(rows, pgx.RowTo[int])
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	pids = append([]int{s.process.Process.Pid}, pids...) // the first, so that it starts no more
+	s.mu.Unlock()
+	signal := func(what syscall.Signal) error {
+		for _, pid := range pids {
+			if err := syscall.Kill(pid, what); err != nil && !errors.Is(err, syscall.ESRCH) {
+				return err
+			}
+		}
+		return nil
+	}
+	return func() error { return signal(syscall.SIGCONT) }, signal(syscall.SIGSTOP)
+}

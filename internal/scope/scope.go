@@ -54,20 +54,23 @@ type Rules struct {
 // an answer would keep people from signing in. They are known by the path that
 // the client asked for as well as by the one that a rewrite made of it.
 //
+// A path that apps may read otherwise than the matchers do counts in all of its
+// readings: nobody gets past the guard by writing it oddly.
+//
 // An error is one of a matcher.
 func (r Rules) Of(req *http.Request) (Scope, error) {
-	asked := req.URL.Path
+	asked := req.URL
 	if original, ok := req.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && original.URL != nil {
-		asked = original.URL.Path
+		asked = original.URL
 	}
-	if r.ClearPath != "" && (req.URL.Path == r.ClearPath || asked == r.ClearPath) {
+	if r.ClearPath != "" && (req.URL.Path == r.ClearPath || asked.Path == r.ClearPath) {
 		return Clearing, nil
 	}
-	if r.SignsIn(req.URL.Path) || r.SignsIn(asked) {
-		if r.Scrub == ScrubOff {
-			return Passed, nil
-		}
-		return Scrubbed, nil
+	if odd(req.URL) || asked != req.URL && odd(asked) {
+		return r.ofOdd(req, asked)
+	}
+	if r.SignsIn(req.URL.Path) || r.SignsIn(asked.Path) {
+		return r.signingIn(), nil
 	}
 	guarded, err := r.Guarded.AnyMatchWithError(req)
 	switch {
@@ -81,19 +84,28 @@ func (r Rules) Of(req *http.Request) (Scope, error) {
 	return Passed, nil
 }
 
-// SignsIn tells whether a path is the sign-in page or one of the auth routes.
+// signingIn is the scope of the sign-in page and the auth routes.
+func (r Rules) signingIn() Scope {
+	if r.Scrub == ScrubOff {
+		return Passed
+	}
+	return Scrubbed
+}
+
+// SignsIn tells whether a path is the sign-in page or one of the auth routes,
+// in any case, as Caddy matches paths and some apps route them.
 func (r Rules) SignsIn(path string) bool {
-	if strings.TrimSuffix(path, "/") == strings.TrimSuffix(r.SignInPath, "/") {
+	if strings.EqualFold(strings.TrimSuffix(path, "/"), strings.TrimSuffix(r.SignInPath, "/")) {
 		return true
 	}
-	rest, ok := strings.CutPrefix(path, r.AuthPath)
-	return ok && (rest == "" || rest[0] == '/')
+	n := len(r.AuthPath)
+	return len(path) >= n && strings.EqualFold(path[:n], r.AuthPath) && (len(path) == n || path[n] == '/')
 }
 
 // SigningIn tells whether a request is one by which somebody signs in, so that
 // a session in its response is a new one.
 func (r Rules) SigningIn(req *http.Request) bool {
-	return strings.HasPrefix(req.URL.Path, r.AuthPath+"/callback/")
+	return !odd(req.URL) && strings.HasPrefix(req.URL.Path, r.AuthPath+"/callback/")
 }
 
 // String names the scope in log lines.

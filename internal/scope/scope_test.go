@@ -4,11 +4,85 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"path"
+	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
+
+// readPath sets the path of a URL, as a request line has it.
+func readPath(u *url.URL, text string) error {
+	read, err := url.ParseRequestURI(text)
+	if err == nil {
+		u.Path, u.RawPath, u.Opaque = read.Path, read.RawPath, read.Opaque
+	}
+	return err
+}
+
+// TestNoWayToWriteAPathLeadsPastTheGuard has paths that some app takes for one
+// below /admin or /api/admin.
+func TestNoWayToWriteAPathLeadsPastTheGuard(t *testing.T) {
+	guard := caddyhttp.MatchPath{"/admin*", "/api/admin*"}
+	if err := guard.Provision(caddy.Context{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, scrub := range []string{"", ScrubOff, ScrubAll} {
+		rules := Rules{
+			Guarded: caddyhttp.MatcherSets{{guard}}, AuthPath: "/api/auth", SignInPath: "/auth/signin",
+			ClearPath: "/api/auth/clear-session", Scrub: scrub,
+		}
+		for _, text := range []string{
+			"/admin", "/%61dmin", "/ADMIN", "//admin", "///admin", "/./admin", "/x/../admin", "/x/%2e%2e/admin", "/x/.%2E/admin", "/admin;x", "/;x/admin",
+			"/admin/", "/admin%00", "/admin%20", "/admin.rsc", "/admin%3fx", "/admin%23x",
+			"/admin/../x", "/admin/%2e%2e/x", "/admin/x/../../../y", "/admin/x%2f..%2f..%2f..%2fy", "/admin/x%5c..%5c..%5c..%5cy", "/admin/..;/x",
+			"/x/../admin/a%2f..%2f..%2fy", "/x%2f..%2fadmin", "/x%5c..%5cadmin", "/%5cadmin", `/x\..\admin`, `/\admin`,
+			"//host/admin", "//host:80/admin", "//user@host/admin", "http://host/admin", "http:////host/admin",
+			"x:http://host/admin", "http:http://host/admin", "mailto:admin",
+			"/%2561dmin", "/%252561dmin", "/x%252f..%252fadmin", "/x/%252e%252e/admin",
+			"/api/auth/../admin", "/api/auth/%2e%2e/admin", "/api/auth/..%2fadmin", "/api/auth/callback/x/../../../admin/y", "/auth/signin/../../admin",
+			"/api/admin/x/../../auth/session", "/api/admin/..%2fauth/session",
+		} {
+			r := httptest.NewRequest(http.MethodGet, "http://app.test/", nil)
+			if err := readPath(r.URL, text); err != nil {
+				t.Fatal(err)
+			}
+			r = r.WithContext(context.WithValue(r.Context(), caddy.ReplacerCtxKey, caddy.NewReplacer()))
+			if got, err := rules.Of(r); err != nil || got != Guarded {
+				t.Errorf("scrub %q: %s is %s, error %v", scrub, text, got, err)
+			}
+			if odd(r.URL) && rules.SigningIn(r) {
+				t.Errorf("%s signs in", text)
+			}
+		}
+	}
+}
+
+func FuzzReadings(f *testing.F) {
+	for _, text := range []string{"/a/../b", "/a%2f..%2fb", "//h/a", "/%2561", `/a\b;c/d`, "/.", "/%", "/;", "//"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		var u url.URL
+		if readPath(&u, text) != nil || u.Opaque != "" || u.Path == "" || u.Path[0] != '/' {
+			return
+		}
+		all := readings(&u)
+		if all[0] != u.Path || len(all) > 37 {
+			t.Errorf("%q: %d readings, the first %q", text, len(all), all[0])
+		}
+		for _, reading := range all[1:] {
+			if reading == "" || reading[0] != '/' || path.Clean(reading) != reading {
+				t.Errorf("%q can be read as %q", text, reading)
+			}
+		}
+		if cleaned := path.Clean(u.Path); !odd(&u) && cleaned != strings.TrimSuffix(u.Path, "/") && u.Path != "/" {
+			t.Errorf("%q is not odd, but becomes %q", u.Path, cleaned)
+		}
+	})
+}
 
 func TestOf(t *testing.T) {
 	guard := caddyhttp.MatchPath{"/admin*", "/api/*"}
@@ -21,6 +95,7 @@ func TestOf(t *testing.T) {
 		scrub string
 		slash bool   // the sign-in page is configured with a slash at its end
 		all   bool   // guard every route
+		none  bool   // guard no route of these
 		asked string // before a rewrite; empty for none
 		path  string
 		want  Scope
@@ -46,7 +121,18 @@ func TestOf(t *testing.T) {
 		"a rewrite away from the sign-in page":           {asked: "/auth/signin", path: "/admin/login", want: Scrubbed},
 		"a rewrite to a guarded page":                    {asked: "/dashboard", path: "/admin", want: Guarded},
 		"a rewrite of a guarded page to a public one":    {asked: "/admin", path: "/public", want: Passed},
-		"dots that lead out of the auth routes":          {path: "/api/auth/../admin", want: Scrubbed},
+		"dots that lead out of the auth routes":          {path: "/api/auth/../admin", want: Guarded},
+		"the same with scrub off":                        {scrub: ScrubOff, path: "/api/auth/../admin", want: Guarded},
+		"dots that stay within the auth routes":          {path: "/api/auth/x/../session", want: Scrubbed},
+		"dots that lead to the auth routes":              {path: "/x/../api/auth/session", want: Guarded},
+		"the auth routes in other case":                  {path: "/API/Auth/session", want: Scrubbed},
+		"the sign-in page in other case":                 {path: "/auth/SignIn", want: Scrubbed},
+		"two slashes before the auth routes":             {none: true, path: "//api/auth/session", want: Scrubbed},
+		"a host before the auth routes":                  {none: true, path: "//x/api/auth/session", want: Scrubbed},
+		"dots and a public page":                         {path: "/x/../y", want: Passed},
+		"a hidden file":                                  {path: "/.well-known/x", want: Passed},
+		"a semicolon":                                    {path: "/x;y", want: Passed},
+		"an encoded slash":                               {path: "/files/a%2Fb", want: Passed},
 		"dots that lead from elsewhere to a guarded one": {path: "/x/../admin", want: Guarded},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -57,11 +143,16 @@ func TestOf(t *testing.T) {
 			if c.all {
 				rules.Guarded = nil
 			}
+			if c.none {
+				rules.Guarded = caddyhttp.MatcherSets{{caddyhttp.MatchPath{"/nowhere"}}}
+			}
 			if c.slash {
 				rules.SignInPath += "/"
 			}
 			r := httptest.NewRequest(http.MethodGet, "http://app.test/", nil)
-			r.URL.Path = c.path
+			if err := readPath(r.URL, c.path); err != nil {
+				t.Fatal(err)
+			}
 			if c.asked != "" {
 				original := http.Request{URL: httptest.NewRequest(http.MethodGet, "http://app.test"+c.asked, nil).URL}
 				r = r.WithContext(context.WithValue(r.Context(), caddyhttp.OriginalRequestCtxKey, original))

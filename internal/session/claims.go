@@ -27,6 +27,6 @@ type Claims struct {
 	Match [][]byte
 
 	encoded []byte // what the texts are parts of
-	scratch [96]byte
+	scratch [80]byte
 	match   [2][]byte
 }

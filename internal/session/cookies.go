@@ -8,9 +8,10 @@ import (
 	"time"
 )
 
-// cookie is a session cookie: its name, and its value decoded.
+// cookie is a session cookie: its name, its value decoded, and both as they
+// came.
 type cookie struct {
-	name, value string
+	name, value, pair string
 }
 
 // trim takes off what readers of cookies do: npm's cookie 0.4.1, which Next.js
@@ -57,7 +58,7 @@ func (rd *Reader) jar(jar []cookie, lines []string) []cookie {
 			pair, line, more = strings.Cut(line, ";")
 			name, value := rd.pair(pair)
 			if name != "" {
-				jar = append(jar, cookie{name, decodeValue(value)})
+				jar = append(jar, cookie{name, decodeValue(value), pair})
 			}
 		}
 	}
@@ -84,9 +85,9 @@ func (rd *Reader) setJar(jar []cookie, lines []string, now time.Time) []cookie {
 		switch {
 		case name == "":
 		case deletes(attributes, now):
-			jar = append(jar, cookie{name, ""})
+			jar = append(jar, cookie{name, "", name + "="})
 		default:
-			jar = append(jar, cookie{name, decodeValue(value)})
+			jar = append(jar, cookie{name, decodeValue(value), pair})
 		}
 	}
 	return jar
@@ -130,8 +131,8 @@ func decodeValue(raw string) string {
 // appendNames appends the distinct names of a jar, in their order.
 func appendNames(distinct []string, jar []cookie) []string {
 	for _, c := range jar {
-		if !slices.Contains(distinct, c.name) {
-			distinct = append(distinct, c.name)
+		if name := trim(c.name); !slices.Contains(distinct, name) {
+			distinct = append(distinct, name)
 		}
 	}
 	return distinct

@@ -10,8 +10,12 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/cache"
 )
 
-// defaultCacheBytes bounds the memory of decoded tokens, in bytes.
-const defaultCacheBytes = 12 << 20
+// TokenBytes is the room of what a token says, with a subject as long as a UUID
+// and without claims to match. Some of it is for what does not spread evenly.
+const TokenBytes = 100
+
+// defaultCacheBytes bounds the memory of decoded tokens, in bytes: of 100,000.
+const defaultCacheBytes = 100_000 * TokenBytes
 
 // longest is how long a token is remembered that does not expire sooner.
 const longest = 365 * 24 * time.Hour
@@ -69,5 +73,6 @@ func (d *decoded) keep(key digest, now time.Time, c *Claims) {
 	if !c.ExpiresAt.IsZero() {
 		left = min(left, c.ExpiresAt.Sub(now)+clockTolerance)
 	}
-	d.cache.Set(key[:], c.encode(), now, left)
+	var room [128]byte
+	d.cache.Set(key[:], c.appendTo(room[:0]), now, left)
 }

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"fmt"
 	"net/http"
 	"strconv"
 	"testing"
@@ -79,5 +80,71 @@ func TestWhatIsRememberedIsBounded(t *testing.T) {
 	}
 	if d.cache.Stats().Evictions == 0 {
 		t.Error("none was given up")
+	}
+}
+
+func TestClaimsAreReadAsTheyWereWritten(t *testing.T) {
+	second := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	for name, c := range map[string]Claims{
+		"none":              {},
+		"the usual":         {Subject: []byte("ada"), IssuedAt: second, MintedAt: second, ExpiresAt: second.Add(time.Hour)},
+		"a sign-in before":  {Subject: []byte("ada"), IssuedAt: second, MintedAt: second.Add(time.Hour)},
+		"no iat":            {Subject: []byte("ada"), IssuedAt: second},
+		"nothing but iat":   {MintedAt: second},
+		"fractions":         {Subject: []byte("ada"), IssuedAt: second, MintedAt: second.Add(time.Millisecond), ExpiresAt: second},
+		"before 1970":       {IssuedAt: time.Unix(-1, 0), MintedAt: time.Unix(-1, 0)},
+		"beyond 32 bits":    {Subject: []byte("ada"), ExpiresAt: time.Unix(1<<32, 0)},
+		"the last second":   {Subject: []byte("ada"), ExpiresAt: time.Unix(1<<32-1, 0)},
+		"the start of 1970": {Subject: []byte("ada"), IssuedAt: time.Unix(0, 0), MintedAt: time.Unix(0, 0)},
+		"matched claims":    {Subject: []byte("ada"), Match: [][]byte{[]byte("a@b.c"), nil, {}}},
+		"a long subject":    {Subject: make([]byte, 255), MintedAt: second},
+	} {
+		var got Claims
+		got.encoded = c.appendTo(nil)
+		got.decode()
+		if !got.IssuedAt.Equal(c.IssuedAt) || !got.MintedAt.Equal(c.MintedAt) || !got.ExpiresAt.Equal(c.ExpiresAt) ||
+			got.IssuedAt.IsZero() != c.IssuedAt.IsZero() || string(got.Subject) != string(c.Subject) ||
+			fmt.Sprintf("%q", got.Match) != fmt.Sprintf("%q", append([][]byte{}, c.Match...)) {
+			t.Errorf("%s: %+v", name, &got)
+		}
+	}
+}
+
+// Somebody who sends as many tokens of nobody's as he likes drives out none.
+func TestTokensThatCannotBeReadDriveOutNone(t *testing.T) {
+	rd := newReader(t, Config{CacheBytes: 1}) // the least that there is
+	good := make([]http.Header, 100)
+	for i := range good {
+		good[i] = http.Header{"Cookie": {v4Name + "=" + v4(t, "user"+strconv.Itoa(i))}}
+		read(rd, good[i])
+	}
+	token := v4(t, "ada")
+	for i := range 20_000 {
+		number := strconv.Itoa(10_000_000 + i)
+		read(rd, http.Header{"Cookie": {v4Name + "=" + token[:len(token)-8] + number}, "Authorization": {"Bearer a." + number + ".c"}})
+	}
+	before := rd.Stats()
+	for i := range good {
+		if s := read(rd, good[i]); len(s.Tokens) != 1 || string(s.Tokens[0].Claims.Subject) != "user"+strconv.Itoa(i) {
+			t.Fatalf("read %+v", s)
+		}
+	}
+	if after := rd.Stats(); after.Hits-before.Hits != int64(len(good)) || after.Evictions != 0 || after.Entries != int64(len(good)) {
+		t.Errorf("before %+v, after %+v", before, after)
+	}
+}
+
+func TestATokenIsNotHeldLongerThanItLasts(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	d := newDecoded(1)
+	key := d.digest("name", "token")
+	d.keep(key, now, &Claims{Subject: []byte("ada"), ExpiresAt: now.Add(time.Minute)})
+	for _, c := range []struct {
+		after time.Duration
+		held  bool
+	}{{time.Minute, true}, {time.Minute + clockTolerance - time.Second, true}, {time.Minute + clockTolerance + 2*time.Second, false}} {
+		if _, held := d.cache.Get(key[:], nil, now.Add(c.after)); held != c.held {
+			t.Errorf("after %s it is held: %t", c.after, held)
+		}
 	}
 }

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"github.com/go-jose/go-jose/v4"
 )
 
 // Diagnose tells what is wrong with a token that is the value of a session
@@ -41,7 +39,7 @@ func (rd *Reader) diagnoseEncrypted(segment string) string {
 	switch {
 	case err != nil:
 		return "its header is none that NextAuth v4 or Auth.js v5 makes: the app encrypts its tokens in a way of its own, which cannot be read"
-	case header["alg"] != string(jose.DIRECT) || header["enc"] != string(jose.A256GCM) && header["enc"] != string(jose.A256CBC_HS512):
+	case header["alg"] != direct || header["enc"] != a256GCM && header["enc"] != a256CBCHS512:
 		return fmt.Sprintf("it is encrypted with %q and %q; NextAuth v4 and Auth.js v5 use \"dir\" with A256GCM or A256CBC-HS512", header["alg"], header["enc"])
 	}
 	id, named := header["kid"]

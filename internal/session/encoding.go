@@ -6,20 +6,53 @@ import (
 	"time"
 )
 
+// Flags of encoded claims.
+const (
+	flagMintedAt = 1 << iota
+	flagExpiresAt
+	flagIssuedAt // another time than MintedAt, or none
+	flagPrecise  // times are in microseconds, as they are not in seconds of 32 bits
+)
+
 // noTime stands for the zero time.
 const noTime = math.MinInt64
 
-// encode writes claims without a pointer in them: three times in microseconds
-// since 1970, then the subject and the matched claims, each after its length
-// plus one. A length of 0 is a claim that is not there.
-func (c *Claims) encode() []byte {
-	b := make([]byte, 0, 64)
-	for _, t := range [...]time.Time{c.IssuedAt, c.MintedAt, c.ExpiresAt} {
-		micros := int64(noTime)
-		if !t.IsZero() {
-			micros = t.UnixMicro()
+// appendTo appends claims without a pointer in them: flags, the times that there
+// are, then the subject and the matched claims, each after its length plus one.
+// A length of 0 is a claim that is not there.
+func (c *Claims) appendTo(b []byte) []byte {
+	var flags byte
+	var times [3]time.Time
+	n := 0
+	for _, t := range [...]struct {
+		flag  byte
+		time  time.Time
+		there bool
+	}{
+		{flagMintedAt, c.MintedAt, !c.MintedAt.IsZero()},
+		{flagExpiresAt, c.ExpiresAt, !c.ExpiresAt.IsZero()},
+		{flagIssuedAt, c.IssuedAt, !c.IssuedAt.Equal(c.MintedAt)},
+	} {
+		if !t.there {
+			continue
 		}
-		b = binary.LittleEndian.AppendUint64(b, uint64(micros)) //nolint:gosec // read back as it was
+		flags |= t.flag
+		times[n] = t.time
+		n++
+		if seconds := t.time.Unix(); seconds < 0 || seconds > math.MaxUint32 || t.time.Nanosecond() != 0 {
+			flags |= flagPrecise
+		}
+	}
+	b = append(b, flags)
+	for _, t := range times[:n] {
+		switch {
+		case flags&flagPrecise == 0:
+			b = binary.LittleEndian.AppendUint32(b, uint32(t.Unix())) //nolint:gosec // it fits
+		case t.IsZero():
+			b = binary.LittleEndian.AppendUint64(b, 1<<63) // noTime
+		default:
+			b = binary.LittleEndian.AppendUint64(b, uint64(t.UnixMicro()))
+		}
 	}
 	b = appendText(b, c.Subject)
 	for _, text := range c.Match {
@@ -37,13 +70,12 @@ func appendText(b, text []byte) []byte {
 
 // decode reads c.encoded back, of which the texts become parts.
 func (c *Claims) decode() {
-	b := c.encoded
-	for _, t := range [...]*time.Time{&c.IssuedAt, &c.MintedAt, &c.ExpiresAt} {
-		*t = time.Time{}
-		if micros := int64(binary.LittleEndian.Uint64(b)); micros != noTime { //nolint:gosec // as it was written
-			*t = time.UnixMicro(micros)
-		}
-		b = b[8:]
+	flags, b := c.encoded[0], c.encoded[1:]
+	c.MintedAt, b = cutTime(b, flags, flagMintedAt)
+	c.ExpiresAt, b = cutTime(b, flags, flagExpiresAt)
+	c.IssuedAt, b = cutTime(b, flags, flagIssuedAt)
+	if flags&flagIssuedAt == 0 {
+		c.IssuedAt = c.MintedAt
 	}
 	c.Subject, b = cutText(b)
 	c.Match = c.match[:0]
@@ -52,6 +84,20 @@ func (c *Claims) decode() {
 		text, b = cutText(b)
 		c.Match = append(c.Match, text)
 	}
+}
+
+// cutTime reads the time of a flag at the beginning of b, if there is one.
+func cutTime(b []byte, flags, flag byte) (t time.Time, rest []byte) {
+	switch {
+	case flags&flag == 0:
+		return time.Time{}, b
+	case flags&flagPrecise == 0:
+		return time.Unix(int64(binary.LittleEndian.Uint32(b)), 0), b[4:]
+	}
+	if micros := int64(binary.LittleEndian.Uint64(b)); micros != noTime { //nolint:gosec // as it was written
+		t = time.UnixMicro(micros)
+	}
+	return t, b[8:]
 }
 
 func cutText(b []byte) (text, rest []byte) {

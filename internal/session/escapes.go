@@ -2,16 +2,25 @@ package session
 
 import (
 	"encoding/base64"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
 
 // decodeURIComponent is ECMAScript's, for a text of Latin-1 characters as Node
-// makes them from a header. Where that throws, cookie readers keep the text as
-// it is, and so does this.
+// makes them from a header. Where that throws, most cookie readers keep the
+// text as it is, and so does this.
 func decodeURIComponent(text string) string {
+	if decoded, ok := decodeStrictly(text); ok {
+		return decoded
+	}
+	return text
+}
+
+// decodeStrictly is decodeURIComponent, not ok where that throws.
+func decodeStrictly(text string) (string, bool) {
 	if !strings.Contains(text, "%") {
-		return text
+		return text, true
 	}
 	decoded := make([]byte, 0, len(text))
 	for i := 0; i < len(text); {
@@ -22,12 +31,12 @@ func decodeURIComponent(text string) string {
 		}
 		character, size := escaped(text[i:])
 		if size == 0 {
-			return text
+			return "", false
 		}
 		decoded = append(decoded, character...)
 		i += size
 	}
-	return string(decoded)
+	return string(decoded), true
 }
 
 // escaped decodes the escapes of one UTF-8 character at the beginning of text,
@@ -69,14 +78,19 @@ func escapedByte(text string) (byte, bool) {
 	return byte(high*16 + low), high < 16 && low < 16
 }
 
-// canonical turns a base64url text into the one form of what it encodes. Node
-// reads base64 leniently (Buffer.from, which jose 4 uses): characters that are
-// none of the alphabet are passed over, + and / stand for - and _, and nothing
-// counts after a "=" or in an incomplete group. So a token that somebody has
-// sprinkled with such characters is still a session to the app.
-func canonical(text string) string {
-	if _, err := base64.RawURLEncoding.Strict().DecodeString(text); err == nil {
-		return text
+// strict takes nothing but the one form of what a text encodes.
+var strict = base64.RawURLEncoding.Strict()
+
+// appendBase64 appends what a base64url text encodes. Node reads base64
+// leniently (Buffer.from, which jose 4 uses): characters that are none of the
+// alphabet are passed over, + and / stand for - and _, and nothing counts after
+// a "=" or in an incomplete group. So a token that somebody has sprinkled with
+// such characters is still a session to the app.
+func appendBase64(decoded []byte, text string) (all []byte, ok bool) {
+	at := len(decoded)
+	decoded = slices.Grow(decoded, strict.DecodedLen(len(text)))
+	if n, err := strict.Decode(decoded[at:cap(decoded)], []byte(text)); err == nil {
+		return decoded[:at+n], true
 	}
 	text, _, _ = strings.Cut(text, "=")
 	text = strings.Map(func(c rune) rune {
@@ -93,9 +107,6 @@ func canonical(text string) string {
 	if len(text)%4 == 1 {
 		text = text[:len(text)-1]
 	}
-	decoded, err := base64.RawURLEncoding.DecodeString(text)
-	if err != nil {
-		return text
-	}
-	return base64.RawURLEncoding.EncodeToString(decoded)
+	n, err := base64.RawURLEncoding.Decode(decoded[at:cap(decoded)], []byte(text))
+	return decoded[:at+n], err == nil
 }

@@ -22,6 +22,12 @@ type joseHeader map[string]string
 // strings, without doubles, whose names are all among those allowed. So crit,
 // zip, embedded keys and key URLs are refused unread.
 func readHeader(segment string, allowed ...string) (joseHeader, error) {
+	return readHeaderOf("at+jwt", segment, allowed...)
+}
+
+// readHeaderOf is readHeader for tokens whose typ, where they have one, may be
+// a certain one besides JWT.
+func readHeaderOf(typ, segment string, allowed ...string) (joseHeader, error) {
 	if len(segment) > maxHeader {
 		return nil, errHeader
 	}
@@ -57,7 +63,7 @@ func readHeader(segment string, allowed ...string) (joseHeader, error) {
 		return nil, errHeader
 	}
 	for _, name := range []string{"typ", "cty"} {
-		if kind, ok := header[name]; ok && !strings.EqualFold(kind, "JWT") && (name == "cty" || !strings.EqualFold(kind, "at+jwt")) {
+		if kind, ok := header[name]; ok && !strings.EqualFold(kind, "JWT") && (name == "cty" || !strings.EqualFold(kind, typ)) {
 			return nil, errHeader
 		}
 	}

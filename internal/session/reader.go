@@ -64,7 +64,7 @@ type Config struct {
 	Match []string
 	// MaxTokenBytes bounds the session cookies of a request. Default: 64 KiB.
 	MaxTokenBytes int
-	// CacheBytes bounds the memory of what tokens say. Default: 12 MiB.
+	// CacheBytes bounds the memory of what tokens say. Default: 10 MB.
 	CacheBytes int
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time `json:"-"`
@@ -265,14 +265,16 @@ func graver(a, b Failure) Failure {
 // bearer reads the token of an Authorization field, as getToken of next-auth
 // and @auth/core does, whatever case the scheme is in.
 func (rd *Reader) bearer(field string, now time.Time, c *Claims) bool {
-	parts := strings.Fields(field)
-	if len(parts) < 2 || !strings.EqualFold(parts[0], "Bearer") || len(parts[1]) > rd.config.MaxTokenBytes {
-		return false
+	for _, parts := range [][]string{strings.Split(field, " "), strings.Fields(field)} {
+		if len(parts) < 2 || !strings.EqualFold(parts[0], "Bearer") || len(parts[1]) > rd.config.MaxTokenBytes {
+			continue
+		}
+		text := decodeURIComponent(parts[1])
+		if slices.ContainsFunc(rd.config.CookieNames, func(base string) bool { return rd.decode(base, text, now, c) == "" }) {
+			return true
+		}
 	}
-	text := decodeURIComponent(parts[1])
-	return slices.ContainsFunc(rd.config.CookieNames, func(base string) bool {
-		return rd.decode(base, text, now, c) == ""
-	})
+	return false
 }
 
 // decode reads a token that stands under the base name of a cookie into c, or

@@ -13,16 +13,19 @@ type reading struct {
 }
 
 // appendReadings appends the ways in which apps read the cookies of a base
-// name. Of
-// doubled names some take the first (next-auth 4.24 in the pages router,
+// name. Of doubled names some take the first (next-auth 4.24 in the pages router,
 // @auth/core), some the last (next-auth 4.24 in the app router). All join
 // every cookie whose name begins with the base name; an app's own code takes
 // the exact name alone.
 func appendReadings(all []reading, group []cookie, base string) []reading {
-	switch len(group) {
-	case 0:
+	plain := !slices.ContainsFunc(group, cookie.isOdd)
+	if !plain && slices.ContainsFunc(group, cookie.isNone) {
+		group = slices.DeleteFunc(slices.Clone(group), cookie.isNone)
+	}
+	switch {
+	case len(group) == 0:
 		return all
-	case 1:
+	case len(group) == 1 && plain:
 		return append(all, reading{group[0].value, nil})
 	}
 	first := distinct(group, false)
@@ -30,7 +33,13 @@ func appendReadings(all []reading, group []cookie, base string) []reading {
 	if len(first) != len(group) {
 		jars = append(jars, distinct(group, true))
 	}
+	if !plain {
+		jars = append(jars, asCookie7HasIt(group, base), asNextHasIt(group, base))
+	}
 	for _, jar := range jars {
+		if len(jar) == 0 {
+			continue
+		}
 		all = append(all, joined(jar, false))
 		if slices.ContainsFunc(jar, func(c cookie) bool { return c.value == "" || strings.HasSuffix(c.name, ".") }) {
 			all = append(all, joined(jar, true))
@@ -40,6 +49,50 @@ func appendReadings(all []reading, group []cookie, base string) []reading {
 		}
 	}
 	return all
+}
+
+// isOdd tells whether readers of cookies may differ about the value.
+func (c cookie) isOdd() bool {
+	return len(strings.TrimLeft(c.pair, " ")) != len(c.name)+len("=")+len(c.value) || strings.Contains(c.pair, "%")
+}
+
+// isNone tells whether there is a name alone, which most readers of cookies
+// pass over: of doubled names the next one is the first to them.
+func (c cookie) isNone() bool { return !strings.Contains(c.pair, "=") }
+
+// asCookie7HasIt returns the cookies of a group as npm's cookie 0.7 and
+// @auth/core parse them: only spaces and tabs are blanks, quotes come off in
+// pairs, and of doubled names the first counts.
+func asCookie7HasIt(group []cookie, base string) []cookie {
+	var jar []cookie
+	for _, c := range group {
+		name, value, _ := strings.Cut(c.pair, "=")
+		if name = strings.Trim(name, " \t"); !strings.HasPrefix(name, base) {
+			continue
+		}
+		value = strings.Trim(value, " \t")
+		if len(value) > 1 && value[0] == '"' && value[len(value)-1] == '"' {
+			value = value[1 : len(value)-1]
+		}
+		jar = append(jar, cookie{name, decodeURIComponent(value), c.pair})
+	}
+	return distinct(jar, false)
+}
+
+// asNextHasIt returns the cookies of a group as the app router of Next.js
+// parses them (parseCookie of @edge-runtime/cookies 6): names are as they came,
+// quotes stay, what cannot be decoded is left out, and of doubled names the last
+// counts. Blanks around values stay there too, which no decoder heeds.
+func asNextHasIt(group []cookie, base string) []cookie {
+	var jar []cookie
+	for _, c := range group {
+		name, value, _ := strings.Cut(strings.TrimLeft(c.pair, " "), "=")
+		value, ok := decodeStrictly(trim(value))
+		if ok && strings.HasPrefix(name, base) {
+			jar = append(jar, cookie{name, value, c.pair})
+		}
+	}
+	return distinct(jar, true)
 }
 
 // distinct returns the cookies of a group with one of each name: the first, or
@@ -67,7 +120,7 @@ func joined(jar []cookie, v5 bool) reading {
 		jar = slices.DeleteFunc(slices.Clone(jar), func(c cookie) bool { return c.value == "" })
 	}
 	if len(jar) == 1 {
-		return reading{jar[0].value, []string{jar[0].name}}
+		return reading{jar[0].value, appendNames(nil, jar)}
 	}
 	number := func(name string) float64 {
 		if v5 && strings.HasSuffix(name, ".") {

@@ -20,6 +20,7 @@ type signed struct {
 	secrets []jwt.VerificationKey
 	public  map[string][]jwt.VerificationKey // by algorithm
 	jwks    *JWKS
+	typ     string // of tokens, besides JWT
 	parser  *jwt.Parser
 }
 
@@ -30,7 +31,7 @@ var hmacAlgorithms = []string{"HS256", "HS384", "HS512"}
 
 // newSigned sorts the keys by what they can verify.
 func newSigned(secrets []string, keys []crypto.PublicKey, jwks *JWKS) (signed, error) {
-	s := signed{public: make(map[string][]jwt.VerificationKey), jwks: jwks}
+	s := signed{public: make(map[string][]jwt.VerificationKey), jwks: jwks, typ: "at+jwt"}
 	var accepted []string
 	for _, secret := range secrets {
 		s.secrets = append(s.secrets, []byte(secret))
@@ -82,7 +83,7 @@ func (s signed) verify(text string) (map[string]any, Failure) {
 	if len(parts) != 3 {
 		return nil, Undecodable
 	}
-	header, err := readHeader(parts[0], "alg", "kid", "typ", "cty", "x5t", "x5t#S256")
+	header, err := readHeaderOf(s.typ, parts[0], "alg", "kid", "typ", "cty", "x5t", "x5t#S256")
 	if err != nil {
 		return nil, Undecodable
 	}
@@ -90,7 +91,11 @@ func (s signed) verify(text string) (map[string]any, Failure) {
 	if err != nil || tooDeep(payload) { // the parser reads it before it verifies
 		return nil, Undecodable
 	}
-	parts[2] = canonical(parts[2])
+	signature, ok := appendBase64(nil, parts[2])
+	if !ok {
+		return nil, Undecodable
+	}
+	parts[2] = base64.RawURLEncoding.EncodeToString(signature)
 	claims := jwt.MapClaims{}
 	_, err = s.parser.ParseWithClaims(strings.Join(parts, "."), claims, func(token *jwt.Token) (any, error) {
 		return s.keys(token.Method.Alg(), header)

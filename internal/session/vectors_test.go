@@ -9,8 +9,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/go-jose/go-jose/v4"
 )
 
 // vectors are tokens made by the real libraries; testdata/generate makes them.
@@ -186,7 +184,7 @@ func TestDerivedKeysAndThumbprints(t *testing.T) {
 		}
 		found := false
 		for _, key := range candidates {
-			if k.Enc != "" && key.enc != jose.ContentEncryption(k.Enc) {
+			if k.Enc != "" && key.enc != k.Enc {
 				continue
 			}
 			found = true
@@ -209,7 +207,7 @@ func TestCookiesAreJoinedAsTheRealSessionStoreDoes(t *testing.T) {
 			var group []cookie
 			for _, pair := range c.Jar {
 				if strings.HasPrefix(pair[0], c.CookieName) {
-					group = append(group, cookie{pair[0], pair[1]})
+					group = append(group, cookie{pair[0], pair[1], pair[0] + "=" + pair[1]})
 				}
 			}
 			got := ""

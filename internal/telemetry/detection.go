@@ -52,6 +52,7 @@ func (d Detections) report(r *http.Request, j verdict.Judgement, where string) {
 		"host":      r.Host,
 		"uri":       r.URL.EscapedPath(),
 		"client_ip": ip,
+		"source":    string(j.Source),
 		"where":     where,
 		"mode":      d.Mode,
 	}

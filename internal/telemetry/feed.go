@@ -17,7 +17,7 @@ const (
 
 // Event is something that has happened.
 type Event struct {
-	// ID counts the events of this process, from 1.
+	// ID is higher than that of every event before, also of an earlier process.
 	ID uint64 `json:"id"`
 	// Time is when it has happened.
 	Time time.Time `json:"time"`
@@ -32,7 +32,7 @@ type Event struct {
 var feed struct {
 	sync.Mutex
 	last      uint64
-	events    []Event // the latest, in order
+	events    []Event // the latest, in order, of which the last that are kept count
 	followers map[chan Event]bool
 }
 
@@ -43,7 +43,7 @@ func Follow(after uint64) (past []Event, next <-chan Event, stop func()) {
 	c := make(chan Event, behind)
 	feed.Lock()
 	defer feed.Unlock()
-	for _, event := range feed.events {
+	for _, event := range feed.events[max(0, len(feed.events)-kept):] {
 		if event.ID > after {
 			past = append(past, event)
 		}
@@ -63,10 +63,11 @@ func Follow(after uint64) (past []Event, next <-chan Event, stop func()) {
 func publish(name string, details map[string]any) {
 	feed.Lock()
 	defer feed.Unlock()
-	feed.last++
+	// From the clock, so that who comes back after a restart misses nothing.
+	feed.last = max(feed.last+1, uint64(max(time.Now().UnixMilli(), 0)))
 	event := Event{ID: feed.last, Time: time.Now().UTC(), Name: name, Details: details}
-	if len(feed.events) == kept {
-		feed.events = append(feed.events[:0:0], feed.events[1:]...)
+	if len(feed.events) == 2*kept {
+		feed.events = append(feed.events[:0], feed.events[kept:]...)
 	}
 	feed.events = append(feed.events, event)
 	for follower := range feed.followers {

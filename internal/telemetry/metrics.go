@@ -87,6 +87,32 @@ func Register(registry *prometheus.Registry) error {
 	return nil
 }
 
+// What can happen is there from the start, with 0: else the first of its kind,
+// which a reset brings by the hundred, would be no increase.
+func init() {
+	count := func(v verdict.Verdict, r verdict.Reason, sources ...directory.Source) {
+		for _, source := range sources {
+			checks.WithLabelValues(string(v), string(r), string(source))
+		}
+	}
+	known := []directory.Source{directory.FromCache, directory.FromDatabase, directory.FromFallback}
+	count(verdict.Live, "", known...)
+	for _, reason := range []verdict.Reason{verdict.UserNotFound, verdict.UserDisabled, verdict.TokenPredatesAccount, verdict.ClaimMismatch} {
+		count(verdict.Stale, reason, known...)
+	}
+	count(verdict.Stale, verdict.TokenRevoked, append(known, directory.FromRevocation)...)
+	for _, v := range []verdict.Verdict{verdict.Anonymous, verdict.Invalid, verdict.Unknown} {
+		count(v, "", "")
+	}
+	for _, kind := range []Response{"redirect", "json", "error", Scrub, Drop, Clear, Unavailable} {
+		responses.WithLabelValues(string(kind))
+	}
+	for _, class := range directory.Classes {
+		lookupErrors.WithLabelValues(string(class), "")
+	}
+	CleanedUp(0, 0)
+}
+
 // liveFromCache is what nearly all requests count.
 var liveFromCache = checks.WithLabelValues(string(verdict.Live), "", string(directory.FromCache))
 

@@ -8,6 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
+	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/verdict"
 )
@@ -75,6 +76,19 @@ func (p *Reporter) Rescued(r *http.Request, j verdict.Judgement) {
 	count(j)
 	rescues.Inc()
 	p.detections.report(r, j, "rescued")
+}
+
+// Ended reports what a message has ended that came to a path, or why it was not
+// taken.
+func (p *Reporter) Ended(path string, revoked revocation.Revocation, err error) {
+	switch {
+	case err != nil:
+		p.detections.Logger.Warn("a message that sessions have ended was not taken", zap.String("path", path), zap.Error(err))
+	case !revoked.At.IsZero():
+		p.detections.Logger.Info("sessions were ended from outside", zap.String("path", path),
+			zap.String("subject", revoked.Subject), zap.String("session", revoked.Session), zap.String("token", revoked.Token))
+		Happened("revoked", map[string]any{"subject": revoked.Subject, "session": revoked.Session, "token": revoked.Token})
+	}
 }
 
 // placeholders are what a check says, for those who ask for it.

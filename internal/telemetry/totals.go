@@ -16,9 +16,11 @@ type Totals struct {
 	Responses map[string]float64 `json:"responses"`
 	// LookupErrors are by class.
 	LookupErrors map[string]float64 `json:"lookup_errors"`
-	// LookupSeconds are how long Lookups statements took.
-	LookupSeconds float64 `json:"lookup_seconds"`
-	Lookups       float64 `json:"lookups"`
+	// LookupSeconds are how long Lookups statements took, which have looked up
+	// LookupSubjects accounts.
+	LookupSeconds  float64 `json:"lookup_seconds"`
+	Lookups        float64 `json:"lookups"`
+	LookupSubjects float64 `json:"lookup_subjects"`
 	// The others are the metrics of their names.
 	Rescues        float64 `json:"rescues"`
 	UpstreamErrors float64 `json:"upstream_errors"`
@@ -48,6 +50,7 @@ func Count() Totals {
 	each(lookupSeconds, func(_ map[string]string, m *dto.Metric) {
 		t.LookupSeconds, t.Lookups = m.GetHistogram().GetSampleSum(), float64(m.GetHistogram().GetSampleCount())
 	})
+	each(lookupSubjects, func(_ map[string]string, m *dto.Metric) { t.LookupSubjects = m.GetHistogram().GetSampleSum() })
 	for metric, total := range map[prometheus.Collector]*float64{rescues: &t.Rescues, upstreamErrors: &t.UpstreamErrors, signIns: &t.SignIns} {
 		each(metric, func(_ map[string]string, m *dto.Metric) { *total = m.GetCounter().GetValue() })
 	}

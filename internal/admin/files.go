@@ -1,0 +1,63 @@
+package admin
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"io/fs"
+	"net/http"
+	"path"
+	"time"
+)
+
+//go:embed dashboard
+var dashboard embed.FS
+
+// file is a file of the dashboard.
+type file struct {
+	content []byte
+	kind    string // its media type
+	etag    string
+}
+
+// files are those of the dashboard by their names. Its page has none.
+var files = readFiles()
+
+func readFiles() map[string]file {
+	all := make(map[string]file)
+	err := fs.WalkDir(dashboard, "dashboard", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := dashboard.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		digest := sha256.Sum256(content)
+		f := file{content: content, kind: kinds[path.Ext(name)], etag: `"` + hex.EncodeToString(digest[:8]) + `"`}
+		if name = path.Base(name); name == "index.html" {
+			name = ""
+		}
+		all[name] = f
+		return nil
+	})
+	if err != nil {
+		panic(err) // they are in the program
+	}
+	return all
+}
+
+// kinds are the media types of the files, which the system may not know.
+var kinds = map[string]string{
+	".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8",
+	".txt": "text/plain; charset=utf-8",
+}
+
+func (f file) serve(_ *Panel, w http.ResponseWriter, r *http.Request) error {
+	w.Header().Set("Content-Type", f.kind)
+	w.Header().Set("Cache-Control", "no-cache") // but ask whether it has changed
+	w.Header().Set("ETag", f.etag)
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(f.content))
+	return nil
+}

@@ -1,0 +1,58 @@
+package command
+
+import (
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// named describes a handler by its option sign_in.
+func named(text []byte) (Site, error) {
+	var handler struct {
+		SignIn string `json:"sign_in"`
+	}
+	if err := json.Unmarshal(text, &handler); err != nil {
+		return Site{}, err
+	}
+	if handler.SignIn == "bad" {
+		return Site{}, errors.New("sign_in is bad")
+	}
+	return Site{SignIn: func() (string, error) { return handler.SignIn, nil }}, nil
+}
+
+func TestHandlersOfAConfiguration(t *testing.T) {
+	for name, c := range map[string]struct {
+		config string
+		found  []string
+		fails  string
+	}{
+		"none":                  {`{"apps":{"http":{"servers":{"a":{"routes":[{"handle":[{"handler":"static_response"}]}]}}}}}`, nil, ""},
+		"nothing at all":        {`null`, nil, ""},
+		"one":                   {`{"handle":[{"handler":"stale_session","sign_in":"/a"}]}`, []string{"/a"}, ""},
+		"in the order of sites": {`{"servers":{"b":[{"handler":"stale_session","sign_in":"/b"}],"a":[{"handler":"stale_session","sign_in":"/a"}]}}`, []string{"/a", "/b"}, ""},
+		"within a subroute":     {`[{"handler":"subroute","routes":[{"handle":[{"handler":"vars"},{"handler":"stale_session","sign_in":"/deep"}]}]}]`, []string{"/deep"}, ""},
+		"in an error route":     {`{"errors":{"routes":[{"handle":[{"handler":"stale_session","sign_in":"/e"}]}]}}`, []string{"/e"}, ""},
+		"one that is wrong":     {`[{"handler":"stale_session","sign_in":"bad"}]`, []string{""}, "sign_in is bad"},
+		"no JSON":               {`stale_session`, nil, "invalid character"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sites, err := commands{named}.configured([]byte(c.config))
+			if (err == nil) != (c.fails == "") || err != nil && !strings.Contains(err.Error(), c.fails) {
+				t.Fatalf("error %v, want %q", err, c.fails)
+			}
+			var found []string
+			for _, site := range sites {
+				signIn := ""
+				if site.SignIn != nil {
+					signIn, _ = site.SignIn()
+				}
+				found = append(found, signIn)
+			}
+			if !slices.Equal(found, c.found) {
+				t.Errorf("found %q, want %q", found, c.found)
+			}
+		})
+	}
+}

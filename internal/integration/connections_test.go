@@ -1,0 +1,93 @@
+package integration
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+)
+
+// TestTenThousandConnections opens so many that each holds one, half of live
+// sessions and half of stale ones, and asks on all of them twice. No verdict is
+// wrong, and when they are closed nothing is left.
+func TestTenThousandConnections(t *testing.T) {
+	want := 10_000
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	const each = 2 // files: the client's end and Caddy's
+	if most := int(limit.Cur)/each - 500; most < want {
+		t.Logf("%d files can be open: %d connections instead of %d", limit.Cur, most, want)
+		want = most
+	}
+	newDatabase(t)
+	base := caddytest.Start(t, caddytest.Site("stale_session", `respond "app"`))
+	address := strings.TrimPrefix(base, "http://")
+	requests := []string{
+		fmt.Sprintf("GET /admin HTTP/1.1\r\nHost: app.test\r\nCookie: %s\r\n\r\n", session(t, "live")),
+		fmt.Sprintf("GET /admin HTTP/1.1\r\nHost: app.test\r\nCookie: %s\r\n\r\n", session(t, "gone")),
+	}
+	statuses := []int{http.StatusOK, http.StatusUnauthorized}
+	ask(t, base, session(t, "live"))
+	before := runtime.NumGoroutine()
+
+	connections := make([]net.Conn, want)
+	var wrong, failed atomic.Int64
+	askAll := func() {
+		var all sync.WaitGroup
+		const lanes = 64
+		for lane := range lanes {
+			all.Go(func() {
+				for i := lane; i < want; i += lanes {
+					if connections[i] == nil {
+						conn, err := net.Dial("tcp", address)
+						if err != nil {
+							failed.Add(1)
+							continue
+						}
+						connections[i] = conn
+					}
+					fmt.Fprint(connections[i], requests[i%2])
+					response, err := http.ReadResponse(bufio.NewReader(connections[i]), nil)
+					if err != nil {
+						failed.Add(1)
+						continue
+					}
+					if _, err := response.Body.Read(make([]byte, 1024)); err != nil && response.ContentLength > 1024 {
+						failed.Add(1)
+					}
+					response.Body.Close()
+					if response.StatusCode != statuses[i%2] {
+						wrong.Add(1)
+					}
+				}
+			})
+		}
+		all.Wait()
+	}
+	askAll()
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	held := runtime.NumGoroutine()
+	askAll()
+	for _, conn := range connections {
+		if conn != nil {
+			conn.Close()
+		}
+	}
+	t.Logf("%d connections, %d requests, %d wrong verdicts, %d failed; %d goroutines and %.0f MiB while they were open",
+		want, 2*want, wrong.Load(), failed.Load(), held, float64(memory.HeapInuse)/(1<<20))
+	if wrong.Load()+failed.Load() > 0 || held < want {
+		t.Error("it did not go well")
+	}
+	caddytest.Eventually(t, "nothing is left of them", func() bool { return runtime.NumGoroutine() <= before+20 })
+}

@@ -1,0 +1,184 @@
+package integration
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+)
+
+func init() { caddy.RegisterModule(collector{}) }
+
+// collector is a handler of Caddy's events that keeps them.
+type collector struct{}
+
+var collected struct {
+	sync.Mutex
+	events []caddy.Event
+	gate   chan struct{} // that Handle waits for, nil for nothing
+}
+
+func (collector) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "events.handlers.collect", New: func() caddy.Module { return new(collector) }}
+}
+
+func (*collector) UnmarshalCaddyfile(*caddyfile.Dispenser) error { return nil }
+
+func (*collector) Handle(_ context.Context, e caddy.Event) error {
+	collected.Lock()
+	gate := collected.gate
+	collected.events = append(collected.events, e)
+	collected.Unlock()
+	if gate != nil {
+		<-gate
+	}
+	return nil
+}
+
+// named returns the collected events of a name.
+func named(name string) []caddy.Event {
+	collected.Lock()
+	defer collected.Unlock()
+	var all []caddy.Event
+	for _, e := range collected.events {
+		if e.Name() == name {
+			all = append(all, e)
+		}
+	}
+	return all
+}
+
+// collecting is a configuration whose events are collected.
+func collecting(t *testing.T, o *operator, directives ...string) string {
+	t.Helper()
+	t.Cleanup(func() {
+		collected.Lock()
+		defer collected.Unlock()
+		collected.events = nil
+	})
+	var on strings.Builder
+	for _, name := range []string{"detected", "database_reset", "database_unreachable", "database_recovered", "revoked", "restored", "flushed"} {
+		on.WriteString("\t\ton stale_session." + name + " collect\n")
+	}
+	return strings.Replace(o.config(directives...), "{\n", "{\n\tevents {\n"+on.String()+"\t}\n", 1)
+}
+
+func TestWhatHappensGoesToCaddysEvents(t *testing.T) {
+	database := newDatabase(t)
+	o := newOperator(t)
+	base := caddytest.Start(t, collecting(t, o, "stale_session {", "	poll 20ms", "}", caddytest.NewApp(t).Proxy()))
+	comes := func(name string) map[string]any {
+		t.Helper()
+		caddytest.Eventually(t, name+" comes", func() bool { return len(named("stale_session."+name)) > 0 })
+		e := named("stale_session." + name)[0]
+		if origin := string(e.Origin().CaddyModule().ID); origin != "http.handlers.stale_session" {
+			t.Errorf("the origin of %s is %s", name, origin)
+		}
+		return e.Data
+	}
+	_ = ask(t, base+"/admin?token=secret", session(t, "deleted"))
+	got := comes("detected")
+	for field, value := range map[string]string{
+		"reason": "user_not_found", "subject": "deleted", "method": "GET", "uri": "/admin", "client_ip": "127.0.0.1",
+		"source": "database", "where": "guarded", "mode": "enforce",
+	} {
+		if got[field] != value {
+			t.Errorf("%s is %v, want %s", field, got[field], value)
+		}
+	}
+	_ = ask(t, base, session(t, "live"))
+	caddytest.Eventually(t, "the database is watched", func() bool { return strings.Contains(o.do("GET", "status", nil, nil), `"watched":true`) })
+	execute(t, database, `truncate "User"`)
+	if got := comes("database_reset"); !strings.Contains(got["database"].(string), database) {
+		t.Errorf("a reset: %v", got)
+	}
+	execute(t, database, `alter table "User" rename to "Other"`)
+	caddytest.Eventually(t, "the table is missed", func() bool {
+		_ = ask(t, base, session(t, "somebody"))
+		return len(named("stale_session.database_unreachable")) > 0
+	})
+	if got := comes("database_unreachable"); got["class"] != "schema" || got["error"] == "" {
+		t.Errorf("unreachable: %v", got)
+	}
+	execute(t, database, `alter table "Other" rename to "User"`)
+	caddytest.Eventually(t, "the table is back", func() bool {
+		_ = ask(t, base, session(t, "somebody"))
+		return len(named("stale_session.database_recovered")) > 0
+	})
+	comes("database_recovered")
+	o.do("POST", "revoke", object{"subject": "live"}, nil)
+	if got := comes("revoked"); got["subject"] != "live" {
+		t.Errorf("a revocation: %v", got)
+	}
+	o.do("POST", "restore", object{"subject": "live"}, nil)
+	comes("restored")
+	o.do("POST", "flush", nil, nil)
+	comes("flushed")
+}
+
+// TestEventsAreFewAndMakeNobodyWait has more detections than events may be, and
+// handlers that do not come to an end.
+func TestEventsAreFewAndMakeNobodyWait(t *testing.T) {
+	newDatabase(t)
+	o := newOperator(t)
+	base := caddytest.Start(t, collecting(t, o, "stale_session", caddytest.NewApp(t).Proxy()))
+	gate := make(chan struct{})
+	collected.Lock()
+	collected.gate = gate
+	collected.Unlock()
+	t.Cleanup(func() {
+		collected.Lock()
+		defer collected.Unlock()
+		collected.gate = nil
+		close(gate)
+	})
+	before, cookie := figures(t), session(t, "deleted")
+	const many = 400
+	for range many {
+		if status := ask(t, base, cookie); status != http.StatusUnauthorized {
+			t.Fatalf("status %d", status)
+		}
+	}
+	after := figures(t)
+	if n := after["responses_total json"] - before["responses_total json"]; n != many {
+		t.Errorf("%v are answered, want %d", n, many)
+	}
+	// A hundred at once, and no more than a hundred handlers that run.
+	if n := len(named("stale_session.detected")); n == 0 || n > 100 {
+		t.Errorf("%d events of %d detections", n, many)
+	}
+}
+
+// TestTheExamplesNotifierPostsToAWebhook runs the script that the example gives
+// to an event handler which runs programs.
+func TestTheExamplesNotifierPostsToAWebhook(t *testing.T) {
+	posted := make(chan string, 1)
+	webhook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		var body struct{ Text string }
+		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+			t.Error(err)
+		}
+		posted <- r.Method + " " + r.Header.Get("Content-Type") + " " + body.Text
+	}))
+	defer webhook.Close()
+	t.Setenv("WEBHOOK_URL", webhook.URL)
+	if out, err := exec.Command(monitoring+"notify.sh", "stale_session.detected", `user_not_found`, `"quoted" $(id) \`+"\nnext").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if got, want := <-posted, "POST application/json stale_session.detected: user_not_found \"quoted\" $(id) \\\nnext"; got != want {
+		t.Errorf("it posts %q, want %q", got, want)
+	}
+	webhook.Close()
+	if out, err := exec.Command(monitoring+"notify.sh", "stale_session.detected").CombinedOutput(); err == nil {
+		t.Errorf("it does not fail without a webhook: %s", out)
+	}
+}

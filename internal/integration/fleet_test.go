@@ -1,0 +1,290 @@
+package integration
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/redistest"
+)
+
+// nodeConfig is the variable that makes this program a Caddy of that
+// configuration.
+const nodeConfig = "STALE_SESSION_TEST_NODE"
+
+// runNode runs a Caddy, as a node of a fleet.
+func runNode(config string) {
+	os.Args = []string{"caddy", "run", "--config", config, "--adapter", "caddyfile"}
+	caddycmd.Main()
+}
+
+// node is a Caddy in a process of its own.
+type node struct {
+	base string
+	operator
+}
+
+// startNode starts a node before an app, with environment variables.
+func startNode(t *testing.T, app *caddytest.App, variables []string, directives ...string) *node {
+	t.Helper()
+	n := &node{operator: *newOperator(t)}
+	n.base = "http://127.0.0.1:" + freePort(t)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "Caddyfile")
+	text := strings.Replace(n.config(append(directives, app.Proxy())...), ":0 {", n.base+" {", 1)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), append(variables, nodeConfig+"="+file, "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(os.Interrupt)
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Logf("a node: %s", out.String())
+		}
+	})
+	caddytest.Eventually(t, "the node answers", func() bool {
+		response, err := caddytest.Client.Get(n.base)
+		if err != nil {
+			return false
+		}
+		return response.Body.Close() == nil
+	})
+	return n
+}
+
+// TestWhatOneNodeRevokesEveryNodeRefuses lets the nodes of a fleet revoke in
+// turns, and users be deleted, and asks every node. In the middle, a node is cut
+// off from what the nodes share.
+func TestWhatOneNodeRevokesEveryNodeRefuses(t *testing.T) {
+	const nodes, trials = 4, 24
+	redis, err := redistest.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = redis.Close() })
+	for name, share := range map[string]struct {
+		address  string // of what is shared, for the proxy
+		variable func(address, database string) string
+		options  []string
+	}{
+		"through Postgres": {server.Address(), func(address, database string) string {
+			return "DATABASE_URL=postgres://postgres@" + address + "/" + database + "?sslmode=disable"
+		}, nil},
+		"through Redis": {
+			redis.Address(), func(address, _ string) string { return "REDIS_URL=redis://" + address },
+			[]string{"	revocations {", "		redis {env.REDIS_URL}", "		name app", "	}"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			database := newDatabase(t)
+			execute(t, database, fmt.Sprintf(`insert into "User" select 'p' || g from generate_series(0, %d) g`, trials))
+			operate(t, "install")
+			app := caddytest.NewApp(t)
+			cut := newProxy(t, share.address)
+			fleet := make([]*node, nodes)
+			for i := range fleet {
+				address := share.address
+				if i == nodes-1 {
+					address = cut.address
+				}
+				fleet[i] = startNode(t, app, []string{share.variable(address, database)},
+					append(append([]string{"stale_session {"}, share.options...), "}")...)
+			}
+			for trial := range trials {
+				subject := fmt.Sprintf("p%d", trial)
+				session := tokenOf(t, subject, time.Minute)
+				for i, n := range fleet {
+					if status := ask(t, n.base, session); status != http.StatusOK {
+						t.Fatalf("node %d, before trial %d: status %d", i, trial, status)
+					}
+				}
+				switch trial {
+				case trials / 3:
+					cut.refuse()
+				case trials / 2:
+					cut.listen()
+				}
+				if trial%3 == 2 {
+					execute(t, database, fmt.Sprintf(`delete from "User" where id = '%s'`, subject))
+				} else if text := fleet[trial%(nodes-1)].do("POST", "revoke", object{"subject": subject}, nil); !strings.Contains(text, subject) {
+					t.Fatal(text)
+				}
+				for i, n := range fleet {
+					if i == nodes-1 && trial >= trials/3 && trial < trials/2 {
+						continue // asked below, once it is back
+					}
+					caddytest.Eventually(t, fmt.Sprintf("node %d refuses after trial %d", i, trial), func() bool { return ask(t, n.base, session) == http.StatusUnauthorized })
+				}
+			}
+			for trial := range trials {
+				session := tokenOf(t, fmt.Sprintf("p%d", trial), time.Minute)
+				for i, n := range fleet {
+					caddytest.Eventually(t, fmt.Sprintf("node %d refuses what trial %d ended", i, trial), func() bool { return ask(t, n.base, session) == http.StatusUnauthorized })
+				}
+			}
+			if status := ask(t, fleet[3].base, session(t, "live")); status != http.StatusOK {
+				t.Errorf("a live session: status %d", status)
+			}
+		})
+	}
+}
+
+// operate runs `caddy stale-session …` in a process of its own.
+func operate(t *testing.T, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	text, err := json.Marshal(append([]string{"caddy", "stale-session"}, args...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Env = append(os.Environ(), nodeCommand+"="+string(text))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return string(out)
+}
+
+// nodeCommand is the variable that makes this program a caddy with those
+// arguments.
+const nodeCommand = "STALE_SESSION_TEST_COMMAND"
+
+func runCommand(arguments string) {
+	if err := json.Unmarshal([]byte(arguments), &os.Args); err != nil {
+		panic(err)
+	}
+	caddycmd.Main()
+}
+
+func TestUsersInRedisBeforePostgres(t *testing.T) {
+	database := newDatabase(t)
+	execute(t, database, `insert into "User" values ('both')`)
+	redis, err := redistest.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = redis.Close() })
+	set := func(words ...string) {
+		t.Helper()
+		if answer, err := redis.Do(t.Context(), words...); err != nil || strings.HasPrefix(answer, "-") {
+			t.Fatal(answer, err)
+		}
+	}
+	set("SET", "user:cached", `{"id":"cached"}`)
+	set("SET", "user:both", `{"id":"both","banned":true}`)
+	t.Setenv("REDIS_URL", redis.URL())
+	o := newOperator(t)
+	config := o.config("stale_session {", "	directory redis {", "		disabled banned", "	}", "	directory postgres", "}", caddytest.NewApp(t).Proxy())
+	base := caddytest.Start(t, config)
+	must := func(what string, wants map[string]int) {
+		t.Helper()
+		for subject, want := range wants {
+			caddytest.Eventually(t, fmt.Sprintf("%s: %s gets %d", what, subject, want), func() bool { return ask(t, base, session(t, subject)) == want })
+		}
+	}
+	must("the first that has the user answers", map[string]int{"cached": 200, "both": 401, "live": 200, "nobody": 401})
+	var status struct {
+		Databases []struct{ Name, Health string }
+	}
+	o.do("GET", "status", nil, &status)
+	if len(status.Databases) != 1 || status.Databases[0].Name != "redis at "+redis.Address()+", then database "+database+" at "+server.Address() || status.Databases[0].Health != "ok" {
+		t.Errorf("the status: %+v", status)
+	}
+	set("DEL", "user:cached")
+	must("what is gone from the first is asked of the next", map[string]int{"cached": 401})
+
+	// It is Postgres that says who is there, when Redis cannot.
+	if err := redis.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	must("without Redis", map[string]int{"live": 200, "both": 200, "nobody": 401})
+
+	// Alone, Redis ends no session while it is away.
+	alone := o.config("stale_session {", "	directory redis", "}", caddytest.NewApp(t).Proxy())
+	if err := caddytest.Load(alone); err != nil {
+		t.Fatal(err)
+	}
+	base = caddytest.Address(t)
+	for range 10 {
+		if status := ask(t, base, session(t, "nobody")); status != http.StatusOK {
+			t.Fatalf("status %d", status)
+		}
+	}
+	if err := redis.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	set("SET", "user:cached", `{"id":"cached"}`)
+	must("Redis alone, and back", map[string]int{"cached": 200, "nobody": 401})
+}
+
+func TestAReloadChangesADirectoryBehindAnother(t *testing.T) {
+	execute(t, newDatabase(t), `alter table "User" add banned boolean, add gone boolean`, `insert into "User" values ('banned', true, false)`)
+	redis, err := redistest.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = redis.Close() })
+	t.Setenv("REDIS_URL", redis.URL())
+	app := caddytest.NewApp(t).Proxy()
+	for _, step := range []struct {
+		column string // which bans
+		status int
+	}{{"gone", http.StatusOK}, {"banned", http.StatusUnauthorized}} {
+		base := caddytest.Start(t, caddytest.Site("stale_session {", "	directory redis", "	directory postgres {", "		users {", "			disabled "+step.column, "		}", "	}", "}", app))
+		caddytest.Eventually(t, "the column "+step.column+" counts", func() bool { return ask(t, base, session(t, "banned")) == step.status })
+	}
+}
+
+func TestAReloadKeepsWhatRedisSaid(t *testing.T) {
+	environment(t, "")
+	redis, err := redistest.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = redis.Close() })
+	t.Setenv("REDIS_URL", redis.URL())
+	site := []string{"stale_session {", "	directory redis", "}", caddytest.NewApp(t).Proxy()}
+	base := caddytest.Start(t, caddytest.Site(site...))
+	if status := ask(t, base, session(t, "nobody")); status != http.StatusUnauthorized {
+		t.Fatalf("status %d", status)
+	}
+	clients := func() int {
+		text, err := redis.Do(t.Context(), "CLIENT", "LIST", "TYPE", "normal")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Count(text, "name=caddy-stale-session")
+	}
+	before := clients()
+	for range 3 {
+		base = caddytest.Start(t, caddytest.Site(append([]string{"header X-Reloaded yes"}, site...)...))
+	}
+	if status := ask(t, base, session(t, "other")); status != http.StatusUnauthorized {
+		t.Errorf("status %d", status)
+	}
+	if after := clients(); after != before || before == 0 {
+		t.Errorf("%d connections, before %d", after, before)
+	}
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	caddytest.Eventually(t, "its connections are closed", func() bool { return clients() == 0 })
+}

@@ -1,0 +1,143 @@
+package integration
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/mint"
+)
+
+// post posts a body with a header, and returns the status.
+func post(t *testing.T, url, body string, header http.Header) int {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header = header
+	response, err := caddytest.Client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	return response.StatusCode
+}
+
+// TestAnIdentityProviderEndsSessions logs people out at a provider and by a
+// webhook, on one site with tokens that hold the provider's sid and a jti.
+func TestAnIdentityProviderEndsSessions(t *testing.T) {
+	database := newDatabase(t)
+	execute(t, database, `alter table "User" add email text`, `update "User" set email = 'live@example.com'`, `insert into "User" values ('other', 'other@example.com')`)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fetched atomic.Int32
+	provider := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fetched.Add(1)
+		_ = json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "k1", Algorithm: "ES256"}}})
+	}))
+	t.Cleanup(provider.Close)
+	app := caddytest.NewApp(t)
+	t.Setenv("WEBHOOK_SECRET", "0123456789abcdef0123456789abcdef")
+	o := newOperator(t)
+	base := caddytest.Start(t, o.config("stale_session /admin* {",
+		"	users {", "		match email email", "	}",
+		"	backchannel_logout {", "		issuer "+provider.URL, "		audience app", "		jwks "+provider.URL+"/jwks", "	}",
+		"	logout_webhook {", "		secret {env.WEBHOOK_SECRET}", "	}", "}", app.Proxy()))
+	logout := func(id string, claims map[string]any, key *ecdsa.PrivateKey) int {
+		t.Helper()
+		all := jwt.MapClaims{
+			"iss": provider.URL, "aud": "app", "iat": time.Now().Unix(), "exp": time.Now().Add(time.Minute).Unix(), "jti": id,
+			"events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}},
+		}
+		for name, value := range claims {
+			all[name] = value
+		}
+		token := jwt.NewWithClaims(jwt.SigningMethodES256, all)
+		token.Header["kid"] = "k1"
+		text, err := token.SignedString(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return post(t, base+"/api/auth/backchannel-logout", url.Values{"logout_token": {text}}.Encode(), http.Header{"Content-Type": {"application/x-www-form-urlencoded"}})
+	}
+	webhook := func(id, body string) int {
+		t.Helper()
+		stamp := fmt.Sprint(time.Now().Unix())
+		mac := hmac.New(sha256.New, []byte("0123456789abcdef0123456789abcdef"))
+		fmt.Fprintf(mac, "%s.%s.%s", id, stamp, body)
+		return post(t, base+"/api/auth/logout-webhook", body, http.Header{
+			"Webhook-Id": {id}, "Webhook-Timestamp": {stamp}, "Webhook-Signature": {"v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))},
+		})
+	}
+	session := func(subject, sid, jti string) string {
+		t.Helper()
+		token, err := mint.V4(secret, map[string]any{"sub": subject, "sid": sid, "jti": jti, "email": subject + "@example.com", "iat": time.Now().Add(-time.Minute).Unix()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cookieName + "=" + token
+	}
+	first, second, third, other := session("live", "s1", "j1"), session("live", "s2", "j2"), session("live", "s3", "j3"), session("other", "s4", "j4")
+	must := func(what string, wants map[string]int) {
+		t.Helper()
+		for cookie, want := range wants {
+			if status := ask(t, base+"/admin", cookie); status != want {
+				t.Errorf("%s: status %d, want %d", what, status, want)
+			}
+		}
+	}
+	must("at first", map[string]int{first: 200, second: 200, third: 200, other: 200})
+	caddytest.Eventually(t, "the provider's keys are known", func() bool {
+		return logout("a"+fmt.Sprint(time.Now().UnixNano()), map[string]any{"sid": "s1", "sub": "ignored"}, key) == http.StatusOK
+	})
+	must("a session ended", map[string]int{first: 401, second: 200, third: 200, other: 200})
+	if status := webhook("w1", `{"token":"j2"}`); status != http.StatusOK {
+		t.Errorf("the webhook: status %d", status)
+	}
+	must("a token ended", map[string]int{second: 401, third: 200, other: 200})
+	if status := logout("b", map[string]any{"sub": "live"}, key); status != http.StatusOK {
+		t.Errorf("the user's logout: status %d", status)
+	}
+	must("a user ended", map[string]int{third: 401, other: 200})
+
+	forged, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 50 { // with a key that the provider does not have, at no fetch each
+		if status := logout("c", map[string]any{"sub": "other"}, forged); status != http.StatusBadRequest {
+			t.Fatalf("forged: status %d", status)
+		}
+	}
+	if status := webhook("w1", `{"subject":"other"}`); status != http.StatusBadRequest {
+		t.Errorf("an id that was used: status %d", status)
+	}
+	must("nobody else", map[string]int{other: 200})
+	if n := fetched.Load(); n > 3 {
+		t.Errorf("the keys were fetched %d times", n)
+	}
+	for _, r := range app.Seen() {
+		if r.URL.Path != "/admin" {
+			t.Errorf("the app was asked for %s", r.URL.Path)
+		}
+	}
+}

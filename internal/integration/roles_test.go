@@ -1,0 +1,60 @@
+package integration
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+)
+
+// TestTheRoleOfTheDocumentationIsEnough creates it with exactly that SQL, and
+// lets the module do all that it does.
+func TestTheRoleOfTheDocumentationIsEnough(t *testing.T) {
+	caddy := program(t)
+	for _, page := range []string{"../../docs/operations.md", "../../README.md"} {
+		t.Run(page, func(t *testing.T) {
+			sql := regexp.MustCompile("(?s)```sql\n(CREATE ROLE caddy_stale_session .*?)```").FindStringSubmatch(read(t, page))
+			if sql == nil {
+				t.Fatal("it has no SQL for the role")
+			}
+			database := newDatabase(t)
+			owner := os.Getenv("DATABASE_URL")
+			execute(t, database, `revoke all on schema public from public`, `revoke temporary on database `+database+` from public`,
+				`alter table "User" add column "createdAt" timestamptz default now(), add column email text, add column password text`, sql[1])
+			t.Cleanup(func() { execute(t, database, `drop owned by caddy_stale_session`, `drop role caddy_stale_session`) })
+			t.Setenv("DATABASE_URL", strings.Replace(owner, "postgres@", "caddy_stale_session@", 1))
+			o := newOperator(t)
+			base := caddytest.Start(t, o.config("stale_session {", "	poll 20ms", "}", caddytest.NewApp(t).Proxy()))
+			status := func(text string) func() bool {
+				return func() bool { return strings.Contains(o.do("GET", "status", nil, nil), text) }
+			}
+			live := tokenOf(t, "live", 0)
+			if got := ask(t, base, live); got != 200 {
+				t.Errorf("status %d", got)
+			}
+			if got := ask(t, base, session(t, "deleted")); got != 401 {
+				t.Errorf("status %d of a deleted user", got)
+			}
+			caddytest.Eventually(t, "the database is watched", status(`"watched":true`))
+			if out, code := command(t, caddy, "", "doctor"); code != 0 || strings.Contains(out, `"bad"`) || strings.Contains(out, "can write") {
+				t.Errorf("the doctor: %s", out)
+			}
+			run(t, caddy, "stale-session", "install", "--database", owner)
+			caddytest.Eventually(t, "the triggers are heard", status(`"notified":true`))
+			if out, code := command(t, caddy, "", "doctor"); code != 0 || !strings.Contains(out, "install --grant caddy_stale_session") {
+				t.Errorf("the doctor, without the right to revocations: %s", out)
+			}
+			run(t, caddy, "stale-session", "install", "--database", owner, "--grant", "caddy_stale_session")
+			if out, code := command(t, caddy, "", "doctor"); code != 0 || !strings.Contains(out, "nodes share revocations") {
+				t.Errorf("the doctor, with the right to revocations: %s", out)
+			}
+			execute(t, database, `delete from "User"`)
+			caddytest.Eventually(t, "a deletion is noticed", func() bool { return ask(t, base, live) == 401 })
+			execute(t, database, `truncate "User"`)
+			caddytest.Eventually(t, "a reset is noticed", status(`"reset_at"`))
+			run(t, caddy, "stale-session", "uninstall", "--database", owner)
+		})
+	}
+}

@@ -1,0 +1,86 @@
+package provision
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/certmagic"
+	"go.uber.org/zap"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/shared"
+)
+
+var revoked = shared.NewPool[*revocation.List]()
+
+// Lists returns the lists of ended sessions in use.
+func Lists() []*revocation.List { return revoked.All() }
+
+// Revoked takes the list of sessions that were ended, of the users of a
+// directory. Options may be nil.
+func (h *Held) Revoked(options *revocation.Revocations, storage certmagic.Storage, users directory.Directory) (*revocation.List, error) {
+	if options == nil {
+		options = new(revocation.Revocations)
+	}
+	if options.Life < 0 {
+		return nil, errors.New("life of revocations must not be negative")
+	}
+	name, life := options.Name, time.Duration(options.Life)
+	if name == "" {
+		name = users.String()
+	}
+	address := environment.Later("redis", options.Redis)
+	url := ""
+	if options.Redis != "" {
+		var err error
+		if url, err = address(); err != nil {
+			return nil, fmt.Errorf("revocations: %w", err)
+		}
+	}
+	distinct := []any{name, life, url, users.String(), fmt.Sprint(storage)}
+	list, err := take(h, revoked, distinct, func() (*revocation.List, func() error, error) {
+		config := revocation.Config{
+			Local: revocation.NewStorage(storage, name, life), Life: life,
+			Logger: func() *zap.Logger { return caddy.Log().Named("http.handlers.stale_session.revocations") },
+		}
+		closed := func() {}
+		if url != "" {
+			redis, err := revocation.OpenRedis(address, name, life)
+			if err != nil {
+				return nil, nil, fmt.Errorf("revocations: %w", err)
+			}
+			config.Shared, closed = redis, redis.Close
+		} else if watched(users) != nil {
+			config.Shared = revocation.NewPostgres(life)
+		}
+		list := revocation.Open(config)
+		return list, func() error { err := list.Close(); closed(); return err }, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	// Lists are shared by more handlers than directories are.
+	if postgres, ok := list.Shared().(*revocation.Postgres); ok {
+		h.Keep(postgres.Use(watched(users)))
+	}
+	return list, nil
+}
+
+// watched is the Postgres of a directory, nil when it has none.
+func watched(users directory.Directory) *directory.Postgres {
+	switch users := users.(type) {
+	case *directory.Postgres:
+		return users
+	case *directory.Chain:
+		for _, d := range users.Directories() {
+			if postgres := watched(d); postgres != nil {
+				return postgres
+			}
+		}
+	}
+	return nil
+}

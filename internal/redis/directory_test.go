@@ -1,0 +1,352 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/redistest"
+)
+
+func start(t *testing.T, settings ...string) *redistest.Server {
+	t.Helper()
+	s, err := redistest.Start(t.Context(), settings...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// do sends commands, one a line.
+func do(t *testing.T, s *redistest.Server, commands ...string) {
+	t.Helper()
+	for _, command := range commands {
+		var words []string
+		if name, rest, ok := strings.Cut(command, " "); ok && name == "SET" { // whose value may have spaces
+			key, value, _ := strings.Cut(rest, " ")
+			words = []string{name, key, value}
+		} else {
+			words = strings.Fields(command)
+		}
+		answer, err := s.Do(context.Background(), words...)
+		if err != nil || strings.HasPrefix(answer, "-") {
+			t.Fatalf("%s: %v %s", command, err, answer)
+		}
+	}
+}
+
+// open opens a directory as handlers do.
+func open(t *testing.T, url string, config Config) *directory.Cached {
+	t.Helper()
+	config.URL = func() (string, error) { return url, nil }
+	finder, err := NewDirectory(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := directory.OpenCached(finder, directory.Config{Logger: zap.NewNop, Timeout: 5 * time.Second}) // tests run on slow machines
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+// verdict is what is found of a subject: live, gone, disabled, or the class of
+// the failure.
+func verdict(t *testing.T, d directory.Directory, subject string) string {
+	t.Helper()
+	var account directory.Account
+	_, err := d.Lookup(context.Background(), directory.Query{Subject: []byte(subject), Now: time.Now()}, &account)
+	var failure *directory.Error
+	switch {
+	case errors.As(err, &failure):
+		return string(failure.Class)
+	case err != nil:
+		return err.Error()
+	case !account.Exists:
+		return "gone"
+	case account.Disabled:
+		return "disabled"
+	}
+	return "live"
+}
+
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !holds(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within a minute: %s", what)
+		}
+		time.Sleep(5 * time.Millisecond) // between two polls
+	}
+}
+
+func TestUsersOfTheUpstashAdapter(t *testing.T) {
+	s := start(t)
+	do(t, s, `SET user:1 {"name":"Ada","email":"ada@example.com","emailVerified":null,"id":"1"}`,
+		`SET user:email:ada@example.com "1"`, `SET user:session:t {"sessionToken":"t","userId":"1","id":"7"}`)
+	d := open(t, s.URL(), Config{})
+	for subject, want := range map[string]string{
+		"1": "live", "2": "gone", "": "gone",
+		"email:ada@example.com": "gone", // another key below the same prefix
+		"session:t":             "gone",
+	} {
+		if got := verdict(t, d, subject); got != want {
+			t.Errorf("%q is %s, want %s", subject, got, want)
+		}
+	}
+}
+
+// Something is there, and it may be the user.
+func TestAGarbledUserIsNotGone(t *testing.T) {
+	s := start(t)
+	d := open(t, s.URL(), Config{})
+	for name, value := range map[string]string{"cut off": `{"id":"1","na`, "no JSON": "\x00\xff", "a text": `"1"`, "null": "null", "nothing": ""} {
+		do(t, s, "SET user:1 "+value, "DEL user:2")
+		eventually(t, name+" is unknown", func() bool { return verdict(t, d, "1") == "schema" })
+		if got := verdict(t, d, "2"); got != "gone" {
+			t.Errorf("%s: another user is %s", name, got)
+		}
+	}
+	do(t, s, `SET user:1 {"id":"1"}`)
+	eventually(t, "it is mended", func() bool { return verdict(t, d, "1") == "live" })
+}
+
+func TestFieldsOfHashesAndOfJSON(t *testing.T) {
+	s := start(t)
+	soon, past := time.Now().Add(time.Hour).Format(time.RFC3339), time.Now().Add(-time.Hour).Format(time.RFC3339)
+	config := Config{Key: "app:{subject}:user", Disabled: []string{"banned", "deletedAt"}, CreatedAt: "made", ValidAfter: "since", Match: []string{"email"}}
+	for name, fields := range map[string]struct{ banned, deleted, made, want string }{
+		"plain":        {"", "", "", "live"},
+		"unbanned":     {"false", "", "", "live"},
+		"zero":         {"0", "", "", "live"},
+		"banned":       {"true", "", "", "disabled"},
+		"one":          {"1", "", "", "disabled"},
+		"deleted":      {"", past, "", "disabled"},
+		"deleted-soon": {"", soon, "", "live"},
+		"odd":          {"perhaps", "", "", "schema"},
+		"odd-time":     {"", "", "yesterday", "schema"},
+	} {
+		do(t, s, fmt.Sprintf(`SET app:json-%s:user {"banned":%q,"deletedAt":%q,"made":%q,"since":1700000000000,"email":"a"}`, name, fields.banned, fields.deleted, fields.made))
+		if _, err := s.Do(t.Context(), "HSET", "app:hash-"+name+":user", "banned", fields.banned, "deletedAt", fields.deleted, "made", fields.made, "since", "1700000000", "email", "a"); err != nil {
+			t.Fatal(err)
+		}
+		d := open(t, s.URL(), config)
+		for _, kind := range []string{"json-", "hash-", "json-"} { // each after the other
+			if got := verdict(t, d, kind+name); got != fields.want {
+				t.Errorf("%s%s is %s, want %s", kind, name, got, fields.want)
+			}
+		}
+		if fields.want != "live" {
+			continue
+		}
+		var account directory.Account
+		_, err := d.Lookup(t.Context(), directory.Query{Subject: []byte("hash-" + name), Now: time.Now()}, &account)
+		if err != nil || account.ValidAfter.Unix() != 1700000000 || len(account.Columns) != 1 || string(account.Columns[0]) != "a" {
+			t.Errorf("%s: %v %v %q", name, err, account.ValidAfter, account.Columns)
+		}
+	}
+	do(t, s, "RPUSH app:list:user x")
+	if got := verdict(t, open(t, s.URL(), config), "list"); got != "schema" {
+		t.Errorf("a list is %s", got)
+	}
+}
+
+func TestAChangeIsNoticedAtOnce(t *testing.T) {
+	s := start(t)
+	do(t, s, `SET user:1 {"id":"1"}`, `SET user:2 {"id":"2"}`)
+	d := open(t, s.URL(), Config{})
+	known := func(subject string) bool {
+		var account directory.Account
+		source, err := d.Lookup(context.Background(), directory.Query{Subject: []byte(subject), Now: time.Now()}, &account)
+		return err == nil && account.Exists && source == directory.FromCache
+	}
+	eventually(t, "it watches, and knows", func() bool { return known("1") && known("2") && d.Stats().Watching })
+	do(t, s, "DEL user:1")
+	eventually(t, "the deletion is noticed", func() bool { return verdict(t, d, "1") == "gone" })
+	if !known("2") {
+		t.Error("others were forgotten too")
+	}
+	do(t, s, `SET user:1 {"id":"1"}`)
+	eventually(t, "the new user is noticed", func() bool { return verdict(t, d, "1") == "live" })
+	do(t, s, "FLUSHALL")
+	eventually(t, "a flush is noticed", func() bool { return verdict(t, d, "1") == "gone" && verdict(t, d, "2") == "gone" })
+}
+
+// Every one of these is a Redis that does not have the user, and cannot know.
+func TestAbsenceThatProvesNothing(t *testing.T) {
+	master := start(t)
+	replica, err := master.Replica(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = replica.Close() })
+	locked := start(t, "user default on nopass ~* +@all -info")
+	for name, c := range map[string]struct {
+		server *redistest.Server
+		config Config
+		want   string
+	}{
+		"a replica":                                 {replica, Config{}, "standby"},
+		"a server that evicts":                      {start(t, "maxmemory 50mb", "maxmemory-policy allkeys-lru"), Config{}, "standby"},
+		"a server that does not tell":               {locked, Config{}, "rights"},
+		"a user without rights":                     {start(t, "user default on nopass ~other:* +@all"), Config{}, "rights"},
+		"a server that evicts what expires":         {start(t, "maxmemory 50mb", "maxmemory-policy volatile-lru"), Config{}, "gone"},
+		"a server that would evict, without limit":  {start(t, "maxmemory-policy allkeys-lru"), Config{}, "gone"},
+		"a server that evicts, by word of operator": {start(t, "maxmemory 50mb", "maxmemory-policy allkeys-lru"), Config{NoEviction: true}, "gone"},
+		"a master": {master, Config{}, "gone"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := verdict(t, open(t, c.server.URL(), c.config), "nobody"); got != c.want {
+				t.Errorf("absence is %s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+func TestAReplicaThatHasTheUserWillDo(t *testing.T) {
+	master := start(t)
+	do(t, master, `SET user:1 {"id":"1"}`)
+	replica, err := master.Replica(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = replica.Close() })
+	d := open(t, replica.URL(), Config{})
+	eventually(t, "it is replicated", func() bool { return verdict(t, d, "1") == "live" })
+}
+
+func TestNoSessionEndsWhileRedisIsAway(t *testing.T) {
+	s := start(t)
+	do(t, s, `SET user:1 {"id":"1"}`)
+	d := open(t, s.URL(), Config{})
+	if got := verdict(t, d, "1"); got != "live" {
+		t.Fatal(got)
+	}
+	// Once it hears of changes it looks everybody up again.
+	eventually(t, "it hears of changes, and knows the user", func() bool { return d.Stats().Watching && verdict(t, d, "1") == "live" })
+	t.Run("it hangs", func(t *testing.T) {
+		if err := s.Pause(); err != nil {
+			t.Fatal(err)
+		}
+		if got := verdict(t, d, "other"); got != "slow" && got != "down" {
+			t.Errorf("a user that is not known is %s", got)
+		}
+		if got := verdict(t, d, "1"); got != "live" {
+			t.Errorf("a user who was known is %s", got)
+		}
+		if err := s.Resume(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "it is back", func() bool { return verdict(t, d, "other") == "gone" && verdict(t, d, "1") == "live" })
+	})
+	t.Run("it was killed", func(t *testing.T) {
+		if err := s.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		for range 100 {
+			for _, subject := range []string{"1", "other", "third"} {
+				switch got := verdict(t, d, subject); {
+				case subject == "1" && got != "live", subject == "third" && got == "gone":
+					t.Fatalf("%s is %s", subject, got)
+				}
+			}
+		}
+		if err := s.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		do(t, s, `SET user:1 {"id":"1"}`)
+		eventually(t, "it is back", func() bool { return verdict(t, d, "1") == "live" && verdict(t, d, "other") == "gone" })
+		if !strings.HasPrefix(d.String(), "redis at 127.0.0.1:") {
+			t.Error(d.String())
+		}
+	})
+	t.Run("it is out of memory", func(t *testing.T) {
+		do(t, s, "CONFIG SET maxmemory 1", "CONFIG SET maxmemory-policy noeviction")
+		d := open(t, s.URL(), Config{})
+		// It can still be read, and evicts nothing.
+		if got := verdict(t, d, "1"); got != "live" {
+			t.Errorf("a user who is there is %s", got)
+		}
+		if got := verdict(t, d, "other"); got == "live" {
+			t.Errorf("a user who is not there is %s", got)
+		}
+	})
+}
+
+func TestAFailoverBySentinelEndsNoSession(t *testing.T) {
+	master := start(t)
+	do(t, master, `SET user:1 {"id":"1"}`)
+	replica, err := master.Replica(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = replica.Close() })
+	eventually(t, "it is replicated", func() bool {
+		text, err := replica.Do(t.Context(), "GET", "user:1")
+		return err == nil && strings.Contains(text, `"id":"1"`)
+	})
+	sentinel, err := master.Sentinel(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = sentinel.Close() })
+	eventually(t, "the Sentinel knows the replica", func() bool {
+		text, err := sentinel.Do(t.Context(), "SENTINEL", "REPLICAS", "users")
+		return err == nil && strings.Contains(text, strings.TrimPrefix(replica.Address(), "127.0.0.1:"))
+	})
+	d := open(t, sentinel.URL()+"?master_set=users", Config{})
+	if got := verdict(t, d, "1"); got != "live" {
+		t.Fatal(got)
+	}
+	if err := master.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the replica has taken over", func() bool {
+		if got := verdict(t, d, "1"); got == "gone" {
+			t.Fatal("a user who is there was found gone")
+		}
+		return verdict(t, d, "nobody") == "gone" // which only a master can tell
+	})
+	do(t, replica, "DEL user:1")
+	eventually(t, "changes of the new master are noticed", func() bool { return verdict(t, d, "1") == "gone" })
+}
+
+func TestAnACLUserWithLeastRights(t *testing.T) {
+	s := start(t, "user default off", "user reader on >s3cret ~user:* %R~user:* resetchannels -@all +get +hgetall +info +ping +hello +client")
+	d := open(t, "redis://reader:s3cret@"+s.Address(), Config{})
+	if got := verdict(t, d, "1"); got != "gone" {
+		t.Errorf("it is %s: %s", got, d.Stats().Failure)
+	}
+	wrong := open(t, "redis://reader:other@"+s.Address(), Config{})
+	if got := verdict(t, wrong, "1"); got != "refused" && got != "down" {
+		t.Errorf("with a wrong password it is %s", got)
+	}
+	for _, text := range []string{d.String(), wrong.String(), wrong.Stats().Failure} {
+		if strings.Contains(text, "s3cret") || strings.Contains(text, "reader") || strings.Contains(text, "other@") {
+			t.Errorf("the password or the user is in %q", text)
+		}
+	}
+}
+
+func TestConfigurationsThatCannotBeRight(t *testing.T) {
+	for _, c := range []struct{ url, key, wrong string }{
+		{"redis://x", "user:1", "must have {subject}"},
+		{"redis://x", "{subject}{subject}", "must have {subject}"},
+		{"http://user:s3cret@x", "", "must be redis://"},
+		{"redis://user:s3cret@x/%zz", "", "must be redis://"},
+	} {
+		_, err := NewDirectory(Config{Key: c.key, URL: func() (string, error) { return c.url, nil }})
+		if err == nil || !strings.Contains(err.Error(), c.wrong) || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%s %s: %v", c.url, c.key, err)
+		}
+	}
+}

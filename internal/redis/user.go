@@ -1,0 +1,151 @@
+package redis
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
+)
+
+// user is what a key holds.
+type user struct {
+	exists bool
+	// fields are those of the hash or of the JSON object: texts, numbers and
+	// booleans; nil when the key holds neither.
+	fields map[string]any
+}
+
+// userOf reads the answer to HGETALL or GET.
+func userOf(result rueidis.RedisResult, hash bool) (user, error) {
+	if hash {
+		texts, err := result.AsStrMap()
+		if err != nil || len(texts) == 0 {
+			return user{}, err
+		}
+		u := user{exists: true, fields: make(map[string]any, len(texts))}
+		for name, text := range texts {
+			u.fields[name] = text
+		}
+		return u, nil
+	}
+	text, err := result.AsBytes()
+	if rueidis.IsRedisNil(err) {
+		return user{}, nil
+	}
+	if err != nil {
+		return user{}, err
+	}
+	u := user{exists: true}
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	if decoder.Decode(&u.fields) != nil {
+		u.fields = nil
+	}
+	return u, nil
+}
+
+// found is what a user is, seen by the configuration.
+func (d *Directory) found(u user, subject string, now time.Time) directory.Found {
+	c := &d.config
+	if !u.exists || c.Key == DefaultKey && besideUsers(subject) {
+		return directory.Found{}
+	}
+	if u.fields == nil {
+		if c.Key == DefaultKey || len(c.Disabled)+len(c.Match) > 0 || c.CreatedAt+c.ValidAfter != "" {
+			return directory.Found{Failure: directory.NewError(directory.Schema, "a user in Redis is neither a hash nor a JSON object, so it has no fields")}
+		}
+		return directory.Found{Exists: true}
+	}
+	if id, ok := text(u.fields["id"]); ok && id != subject { // a key of something else
+		return directory.Found{}
+	}
+	f := directory.Found{Exists: true}
+	for _, time := range []struct {
+		field string
+		into  *time.Time
+	}{{c.CreatedAt, &f.CreatedAt}, {c.ValidAfter, &f.ValidAfter}} {
+		value, ok := text(u.fields[time.field])
+		if time.field == "" || !ok || value == "" {
+			continue
+		}
+		if *time.into, ok = moment(value); !ok {
+			return directory.Found{Failure: unreadable(time.field, "a time")}
+		}
+	}
+	for _, field := range c.Disabled {
+		value, _ := text(u.fields[field])
+		disabled, ok := holds(value, now)
+		if !ok {
+			return directory.Found{Failure: unreadable(field, "a boolean, an integer or a time")}
+		}
+		f.Disabled = f.Disabled || disabled
+	}
+	for _, field := range c.Match {
+		var value []byte
+		if text, ok := text(u.fields[field]); ok {
+			value = append([]byte{}, text...) // not nil, even when it is empty
+		}
+		f.Matched = append(f.Matched, value)
+	}
+	return f
+}
+
+// besideUsers tells whether the Upstash adapter keeps something else than a user
+// below DefaultKey.
+func besideUsers(subject string) bool {
+	return slices.ContainsFunc([]string{"account:", "email:", "session:", "token:"}, func(prefix string) bool { return strings.HasPrefix(subject, prefix) })
+}
+
+func unreadable(field, what string) error {
+	return directory.NewError(directory.Schema, "the field "+strconv.Quote(field)+" of a user in Redis is not "+what)
+}
+
+// text is a field as text. It is not ok for one that is absent, null, an object
+// or a list.
+func text(value any) (string, bool) {
+	switch v := value.(type) {
+	case string:
+		return v, true
+	case json.Number:
+		return v.String(), true
+	case bool:
+		return strconv.FormatBool(v), true
+	}
+	return "", false
+}
+
+// moment reads a time: RFC 3339, or seconds or milliseconds since 1970.
+func moment(text string) (time.Time, bool) {
+	if at, err := time.Parse(time.RFC3339, text); err == nil {
+		return at, true
+	}
+	seconds, err := strconv.ParseFloat(text, 64)
+	if err != nil || !(seconds >= 0 && seconds < 1e15) {
+		return time.Time{}, false
+	}
+	if seconds > 1e11 { // the year 5138, or 1973 in milliseconds
+		seconds /= 1000
+	}
+	return time.UnixMicro(int64(seconds * 1e6)), true
+}
+
+// holds tells whether a field disables a user.
+func holds(text string, now time.Time) (disabled, ok bool) {
+	switch strings.ToLower(text) {
+	case "", "false", "null", "no", "f":
+		return false, true
+	case "true", "yes", "t":
+		return true, true
+	}
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return n != 0, true
+	}
+	at, err := time.Parse(time.RFC3339, text)
+	return err == nil && !at.After(now), err == nil
+}

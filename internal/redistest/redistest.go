@@ -1,0 +1,255 @@
+// Package redistest runs real Redis servers of its own, with Sentinels, in a
+// cluster or with TLS where that is wanted, for tests and benchmarks.
+package redistest
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/selfsigned"
+)
+
+// Server is a running redis-server, or redis-sentinel.
+type Server struct {
+	program, dir string
+	port         int
+	config       []string
+	certificate  *selfsigned.Certificate // nil without TLS
+
+	mu      sync.Mutex
+	process *exec.Cmd
+	ended   chan struct{}
+}
+
+// program is the Redis, or the Valkey that STALE_SESSION_TEST_REDIS names.
+func program() string {
+	if named := os.Getenv("STALE_SESSION_TEST_REDIS"); named != "" {
+		return named
+	}
+	return "redis-server"
+}
+
+// Start starts a server that keeps nothing on disk, and waits until it answers.
+// Settings are lines of redis.conf, such as "maxmemory 10mb".
+func Start(ctx context.Context, settings ...string) (*Server, error) {
+	return start(ctx, append([]string{`save ""`, "appendonly no", "repl-diskless-sync-delay 0"}, settings...))
+}
+
+// Replica starts a server that follows this one.
+func (s *Server) Replica(ctx context.Context, settings ...string) (*Server, error) {
+	return Start(ctx, append(settings, fmt.Sprintf("replicaof 127.0.0.1 %d", s.port))...)
+}
+
+// Sentinel starts a Sentinel that watches this server by the name "users", and
+// lets one of its replicas take over within about a second.
+func (s *Server) Sentinel(ctx context.Context) (*Server, error) {
+	return start(ctx, []string{
+		"sentinel resolve-hostnames no",
+		fmt.Sprintf("sentinel monitor users 127.0.0.1 %d 1", s.port),
+		"sentinel down-after-milliseconds users 500",
+		"sentinel failover-timeout users 3000",
+	}, "--sentinel")
+}
+
+func start(ctx context.Context, config []string, flags ...string) (*Server, error) {
+	s, err := create(config)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.begin(ctx, "port", flags...); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// create returns a server that has not begun.
+func create(config []string) (*Server, error) {
+	path, err := exec.LookPath(program())
+	if err != nil {
+		return nil, fmt.Errorf("%w: install redis-server", err)
+	}
+	dir, err := os.MkdirTemp("", "redis")
+	return &Server{program: path, dir: dir, config: config}, err
+}
+
+// begin starts the server on a free port, which the named setting gives it.
+func (s *Server) begin(ctx context.Context, setting string, flags ...string) (err error) {
+	for range 5 { // another one may take the port meanwhile
+		if s.port, err = freePort(ctx); err != nil {
+			return err
+		}
+		lines := append([]string{"bind 127.0.0.1", "protected-mode no", "daemonize no", "dir " + s.dir, setting + " " + strconv.Itoa(s.port)}, s.config...)
+		if err = os.WriteFile(s.configFile(), []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+			return err
+		}
+		if err = s.launch(ctx, flags...); err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	return err
+}
+
+func (s *Server) configFile() string { return filepath.Join(s.dir, "redis.conf") }
+
+// launch starts the server's process and waits until it answers.
+func (s *Server) launch(ctx context.Context, flags ...string) error {
+	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	cmd := exec.Command(s.program, append([]string{s.configFile()}, flags...)...) //nolint:noctx // it outlives the context
+	cmd.SysProcAttr = attributes()
+	cmd.Stdout, cmd.Stderr = log, log
+	ended, started := make(chan struct{}), make(chan error)
+	go supervise(cmd, started, ended)
+	if err := <-started; err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.process, s.ended = cmd, ended
+	s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for {
+		if text, err := s.Do(ctx, "PING"); err == nil && !strings.HasPrefix(text, "-LOADING") {
+			return nil
+		}
+		select {
+		case <-ended:
+			text, _ := os.ReadFile(filepath.Join(s.dir, "log"))
+			return fmt.Errorf("the server ended at once: %s", bytes.TrimSpace(text))
+		case <-ctx.Done():
+			return errors.Join(errors.New("the server does not answer"), s.Kill())
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// Do sends one command, and returns the first 64 KiB of the answer as it is on
+// the wire.
+func (s *Server) Do(ctx context.Context, words ...string) (string, error) {
+	conn, err := s.dial(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	if deadline, ok := ctx.Deadline(); ok {
+		_ = conn.SetDeadline(deadline) // else it has none
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "*%d\r\n", len(words))
+	for _, word := range words {
+		fmt.Fprintf(&b, "$%d\r\n%s\r\n", len(word), word)
+	}
+	if _, err := conn.Write(b.Bytes()); err != nil {
+		return "", err
+	}
+	answer := make([]byte, 64<<10)
+	n, err := conn.Read(answer)
+	return string(answer[:n]), err
+}
+
+func (s *Server) dial(ctx context.Context) (net.Conn, error) {
+	if s.certificate == nil {
+		var dialer net.Dialer
+		return dialer.DialContext(ctx, "tcp", s.Address())
+	}
+	dialer := tls.Dialer{Config: &tls.Config{RootCAs: s.roots()}}
+	return dialer.DialContext(ctx, "tcp", s.Address())
+}
+
+// Address returns the host and port that the server listens on.
+func (s *Server) Address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
+
+// URL returns the server's address as a URL.
+func (s *Server) URL() string {
+	if s.certificate != nil {
+		return "rediss://" + s.Address()
+	}
+	return "redis://" + s.Address()
+}
+
+// Kill ends the server at once, as a crash does.
+func (s *Server) Kill() error {
+	s.mu.Lock()
+	process, ended := s.process, s.ended
+	s.process = nil
+	s.mu.Unlock()
+	if process == nil {
+		return nil
+	}
+	if err := process.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	<-ended
+	return nil
+}
+
+// Pause stops the server without ending it, as a machine does that hangs;
+// Resume lets it go on.
+func (s *Server) Pause() error { return s.signal(syscall.SIGSTOP) }
+
+// Resume lets a server go on that was paused.
+func (s *Server) Resume() error { return s.signal(syscall.SIGCONT) }
+
+func (s *Server) signal(signal syscall.Signal) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.process == nil {
+		return os.ErrProcessDone
+	}
+	return s.process.Process.Signal(signal)
+}
+
+// Restart starts the server again on the same port, empty.
+func (s *Server) Restart(ctx context.Context) error {
+	if err := s.Kill(); err != nil {
+		return err
+	}
+	return s.launch(ctx)
+}
+
+// Close ends the server and removes all that it has written.
+func (s *Server) Close() error { return errors.Join(s.Kill(), os.RemoveAll(s.dir)) }
+
+// freePort returns a port that nobody listens on, from below the range that
+// systems give to outgoing connections, so that none of these gets in the way.
+func freePort(ctx context.Context) (int, error) {
+	for range 100 {
+		port := 15000 + rand.IntN(16000)
+		var listen net.ListenConfig
+		listener, err := listen.Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err == nil {
+			return port, listener.Close()
+		}
+	}
+	return 0, errors.New("no free port was found")
+}
+
+// supervise starts a process and waits for its end. The thread that has started
+// it must live as long, where the process ends with it.
+func supervise(cmd *exec.Cmd, started chan<- error, ended chan<- struct{}) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	err := cmd.Start()
+	started <- err
+	if err == nil {
+		_ = cmd.Wait() // its end is what counts
+	}
+	close(ended)
+}

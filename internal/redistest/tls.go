@@ -1,0 +1,39 @@
+package redistest
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/selfsigned"
+)
+
+// StartTLS starts a server that speaks TLS alone, with a certificate that only
+// CAFile vouches for. Settings are lines of redis.conf.
+func StartTLS(ctx context.Context, settings ...string) (*Server, error) {
+	s, err := create(append([]string{`save ""`, "appendonly no", "port 0"}, settings...))
+	if err != nil {
+		return nil, err
+	}
+	s.certificate, err = selfsigned.Write(s.dir)
+	if err == nil {
+		s.config = append(s.config, "tls-auth-clients no",
+			"tls-cert-file "+s.certificate.File, "tls-key-file "+s.certificate.KeyFile, "tls-ca-cert-file "+s.certificate.File)
+		err = s.begin(ctx, "tls-port")
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// CAFile is the path of the certificate that vouches for a server with TLS, in
+// PEM.
+func (s *Server) CAFile() string { return s.certificate.File }
+
+// roots are who vouches for the server.
+func (s *Server) roots() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(s.certificate.Certificate)
+	return pool
+}
