@@ -33,10 +33,15 @@ async function flush() {
 	}
 }
 
+function dropped(accounts) {
+	if (accounts === 0) return "Caddy had no accounts cached, or has noticed the seed by itself";
+	return `Caddy dropped ${accounts} cached ${accounts === 1 ? "account" : "accounts"}`;
+}
+
 try {
 	const accounts = await flush();
 	console.log(`
-Caddy dropped ${accounts} cached ${accounts === 1 ? "account" : "accounts"}, and looks every user up again.
+${dropped(accounts)}, and looks every user up again.
 
 Next steps:
   - Use the app. A browser whose user is gone is sent to sign in on its next
