@@ -35,15 +35,7 @@ func TestBrowser(t *testing.T) {
 	chromium, caddy := requirements(ctx, t)
 	install(ctx, t, ".")
 	install(ctx, t, app)
-	server, err := pgtest.Start(ctx, "log_line_prefix=%m [%p] %d ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := server.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	server := postgres(ctx, t)
 	artifacts, err := filepath.Abs("artifacts")
 	if err != nil {
 		t.Fatal(err)
@@ -73,6 +65,46 @@ func TestBrowser(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestDashboard uses the dashboard in a browser.
+func TestDashboard(t *testing.T) {
+	if os.Getenv("MODULE") == "off" {
+		t.Skip("there is no dashboard without the module")
+	}
+	ctx := withinTest(t)
+	chromium, caddy := requirements(ctx, t)
+	install(ctx, t, ".")
+	server := postgres(ctx, t)
+	artifacts, err := filepath.Abs("artifacts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := command(ctx, t, ".", []string{
+		"TMPDIR=" + t.TempDir(),
+		"CHROMIUM=" + chromium,
+		"E2E_ARTIFACTS=" + artifacts,
+		"E2E_CADDY=" + caddy,
+		"E2E_POSTGRES=" + server.DSN("postgres"),
+	}, "node", "--test", "--test-reporter=spec", "dashboard/dashboard.test.mjs")
+	if count(t, out, "pass") == 0 || count(t, out, "skipped") > 0 || count(t, out, "todo") > 0 {
+		t.Error("not all tests were run")
+	}
+}
+
+// postgres starts a server until the end of the test.
+func postgres(ctx context.Context, t *testing.T) *pgtest.Server {
+	t.Helper()
+	server, err := pgtest.Start(ctx, "log_line_prefix=%m [%p] %d ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return server
 }
 
 // withinTest is a context that ends when the test is interrupted, and soon

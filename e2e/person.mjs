@@ -1,10 +1,10 @@
 // What people do in a browser, and what they see.
 
 import assert from "node:assert/strict";
-import path from "node:path";
-import { artifacts } from "./stack.mjs";
 
+export const ada = "ada@example.com";
 export const sessionRequired = "Please sign in to access this page.";
+export const staleSession = "Your session is no longer valid. Please sign in again.";
 
 const picture = { name: "picture.png", mimeType: "image/png", buffer: Buffer.from("a picture") };
 
@@ -19,10 +19,15 @@ export async function signedIn(test, stack, email) {
 
 export async function signIn(page, email) {
 	await sees(page, "Sign in");
+	await fillIn(page, email);
+	await page.waitForURL((url) => url.pathname !== "/auth/signin");
+}
+
+/** Fills in the sign-in page's form, and sends it. */
+export async function fillIn(page, email) {
 	await page.getByLabel("E-mail").fill(email);
 	await page.getByLabel("Password").fill("password");
 	await click(page.getByRole("button", { name: "Sign in", exact: true }));
-	await page.waitForURL((url) => url.pathname !== "/auth/signin");
 }
 
 /** Waits until a page shows a heading. */
@@ -107,11 +112,8 @@ export function pageLoads(page) {
 	return loads;
 }
 
-/** The response to the next request that a page sends to a path. */
-export function responseTo(page, method, path) {
-	return page.waitForResponse((response) => response.request().method() === method && new URL(response.url()).pathname === path);
-}
-
-export function screenshot(page, name) {
-	return page.screenshot({ path: path.join(artifacts, `${name}.png`) });
+/** The response to the next request that a page sends to a path, and not to one that is on its way. */
+export async function responseTo(page, method, path) {
+	const request = await page.waitForRequest((request) => request.method() === method && new URL(request.url()).pathname === path);
+	return request.response();
 }

@@ -30,7 +30,7 @@ async function staleAda(t) {
 	const stale = await sessionCookies(page.context());
 	await stack.reseed(page.context(), { SEED_ORDER: "reversed" });
 	assert.equal(await userOf(2), "alan@example.com");
-	return { page, stale, again: () => page.context().addCookies(stale) };
+	return { page, stale, again: () => stack.giveBack(page.context(), stale) };
 }
 
 test("Ada's session never acts as Alan, who has her id now", async (t) => {

@@ -1,40 +1,46 @@
 // The example app with Caddy before it, on the loopback and on ports and a
 // database of their own.
 
-import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
 import { mkdirSync, openSync, readFileSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import http from "node:http";
 import https from "node:https";
-import net from "node:net";
 import os from "node:os";
 import path from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import pg from "pg";
 import { chromium } from "playwright-core";
+import { databaseURL, query } from "./database.mjs";
+import { end, freePort, until } from "./processes.mjs";
 
 const app = fileURLToPath(new URL("../examples/nextjs", import.meta.url));
 
 export const variant = process.env.AUTH_VARIANT;
-export const artifacts = path.join(process.env.E2E_ARTIFACTS, variant);
+const artifacts = path.join(process.env.E2E_ARTIFACTS, variant);
 mkdirSync(artifacts, { recursive: true });
 
 // How soon a reseed has to be noticed: half a second is promised, the rest is
-// for a machine that is busy with other tests. It is less than what the
-// module's cache keeps an account without asking again, by far.
-const promised = 3000;
+// for a machine that is busy with other tests. It is less than the 30 seconds
+// for which the module's cache keeps an account without asking again.
+const promised = 10_000;
 
 // Enough for a page on a slow machine.
 const patience = 15_000;
+
+// How long pages ask for nothing once they have what they ask for by
+// themselves: the session, and what they prefetch.
+const settled = 500;
+
+// The app's own start script, without npm before it.
+const [, ...nextStart] = JSON.parse(readFileSync(path.join(app, "package.json"))).scripts.start.split(" ");
 
 /**
  * Starts everything. Options:
  *
  * - ids: "uuid" or "serial"
  * - module: whether the directive stands in the Caddyfile
+ * - guarded: the paths that it guards
  * - options: its options besides sign_in, as lines
  * - origin: scheme and host that browsers use
  * - environment: further variables of the app and of Caddy
@@ -53,6 +59,7 @@ export async function start(name, given = {}) {
 class Stack {
 	#ids;
 	#module;
+	#guarded;
 	#options;
 	#environment;
 	#name;
@@ -60,12 +67,20 @@ class Stack {
 	#directory;
 	#processes = [];
 	#browser;
-	#visitors = new Set();
+	#traffic = new WeakMap();
 
-	constructor(name, { ids = "uuid", module = process.env.MODULE !== "off", options = [], origin = "http://localhost", environment = {} }) {
+	constructor(name, {
+		ids = "uuid",
+		module = process.env.MODULE !== "off",
+		guarded = ["/admin*", "/api/admin*", "/api/site-customization*", "/api/upload*"],
+		options = [],
+		origin = "http://localhost",
+		environment = {},
+	}) {
 		this.#name = name;
 		this.#ids = ids;
 		this.#module = module;
+		this.#guarded = guarded;
 		this.#options = options;
 		this.#environment = environment;
 		this.origin = origin;
@@ -77,6 +92,7 @@ class Stack {
 		this.#port = site;
 		this.#directory = await mkdtemp(path.join(os.tmpdir(), "e2e-"));
 		this.address = `${this.origin}:${site}`;
+		this.admin = `localhost:${admin}`;
 		this.database = `${this.#name}_${variant}`.replaceAll("-", "_");
 		const { PATH, HOME, TMPDIR } = process.env;
 		this.#environment = {
@@ -91,15 +107,16 @@ class Stack {
 			AUTH_URL: this.address,
 			NEXTAUTH_URL: this.address,
 			APP_URL: this.address,
-			CADDY_ADMIN: `localhost:${admin}`,
+			CADDY_ADMIN: this.admin,
+			...(this.secure ? { CURL_CA_BUNDLE: path.join(this.#directory, "caddy/pki/authorities/local/root.crt") } : {}),
 			...this.#environment,
 		};
 
 		await query("postgres", `CREATE DATABASE "${this.database}"`);
 		await this.npm("db:seed");
-		this.#run("next", process.execPath, ["node_modules/next/dist/bin/next", "start", "-H", "127.0.0.1", "-p", String(next)]);
+		this.#run("next", process.execPath, ["node_modules/next/dist/bin/next", ...nextStart, "-H", "127.0.0.1", "-p", String(next)]);
 		const caddyfile = path.join(this.#directory, "Caddyfile");
-		await writeFile(caddyfile, this.#caddyfile(admin, next));
+		await writeFile(caddyfile, this.#caddyfile(next));
 		this.#run("caddy", process.env.E2E_CADDY, ["run", "--config", caddyfile, "--adapter", "caddyfile"]);
 		this.#browser = await chromium.launch({
 			executablePath: process.env.CHROMIUM,
@@ -108,16 +125,16 @@ class Stack {
 		await until(() => this.#status("/"), "the app to answer through Caddy", patience * 2);
 	}
 
-	#caddyfile(admin, next) {
+	#caddyfile(next) {
 		const directive = ["stale_session @guarded {", "\tsign_in /auth/signin", ...this.#options.map((line) => `\t${line}`), "}"];
 		const site = [
-			"@guarded path /admin* /api/admin* /api/site-customization* /api/upload*",
+			`@guarded path ${this.#guarded.join(" ")}`,
 			...(this.#module ? directive : []),
 			`reverse_proxy 127.0.0.1:${next}`,
-			...(this.origin.startsWith("https:") ? ["tls internal"] : []),
+			...(this.secure ? ["tls internal"] : []),
 		];
 		return `{
-	admin localhost:${admin}
+	admin ${this.admin}
 	default_bind 127.0.0.1
 	auto_https disable_redirects
 	skip_install_trust
@@ -141,12 +158,22 @@ ${site.map((line) => `\t${line}`).join("\n")}
 		if (this.#directory) await rm(this.#directory, { recursive: true });
 	}
 
+	get secure() {
+		return this.origin.startsWith("https:");
+	}
+
 	/** Runs an npm script of the app, and returns what it prints. */
-	async npm(script, environment = {}) {
-		const { stdout } = await promisify(execFile)("npm", ["run", "--silent", script], {
-			cwd: app,
-			env: { ...this.#environment, ...environment },
-		});
+	npm(script, environment) {
+		return this.#print("npm", ["run", "--silent", script], environment);
+	}
+
+	/** Runs a command of Caddy's, and returns what it prints. */
+	caddy(...args) {
+		return this.#print(process.env.E2E_CADDY, args);
+	}
+
+	async #print(program, args, environment) {
+		const { stdout } = await promisify(execFile)(program, args, { cwd: app, env: { ...this.#environment, ...environment } });
 		return stdout;
 	}
 
@@ -155,14 +182,36 @@ ${site.map((line) => `\t${line}`).join("\n")}
 		return query(this.database, sql, values);
 	}
 
-	/** Seeds the database, and waits until Caddy has noticed that the session of a browser is stale. */
-	async reseed(context, environment) {
-		await this.npm("db:seed", environment);
-		if (this.#module) await this.noticed(context);
+	/**
+	 * Waits until the pages of a browser have what they ask for by themselves.
+	 * Else that could be the first to have a stale session, and end it before
+	 * the person does something.
+	 */
+	settled(context) {
+		const { pending, seen } = this.#traffic.get(context);
+		return until(() => pending.size === 0 && Date.now() - seen() >= settled, "pages to have what they ask for", patience);
 	}
 
-	/** Waits until Caddy refuses the session that a browser has, without the browser. */
+	/** Gives a browser its cookies back, as a response that was on its way when they were cleared would. */
+	async giveBack(context, cookies) {
+		await this.settled(context);
+		await context.addCookies(cookies);
+	}
+
+	/**
+	 * Seeds the database, and waits until Caddy has noticed that the session of
+	 * a browser is stale. Returns what the seed says.
+	 */
+	async reseed(context, environment) {
+		await this.settled(context);
+		const said = await this.npm("db:seed", environment);
+		await this.noticed(context);
+		return said;
+	}
+
+	/** Waits until Caddy, if it has the module, refuses the session that a browser has, without the browser. */
 	async noticed(context) {
+		if (!this.#module) return;
 		const cookies = (await context.cookies()).map(({ name, value }) => `${name}=${value}`).join("; ");
 		await until(
 			async () => (await this.#get("/api/admin/stats", { cookie: cookies })).body.includes("stale_session"),
@@ -198,68 +247,36 @@ ${site.map((line) => `\t${line}`).join("\n")}
 	async visit(test, options = {}) {
 		const context = await this.#browser.newContext({
 			baseURL: this.address,
-			ignoreHTTPSErrors: this.origin.startsWith("https:"),
+			ignoreHTTPSErrors: this.secure,
 			...options,
 		});
 		context.setDefaultTimeout(patience);
 		test.after(() => context.close());
+		this.#watch(context);
 		context.on("response", (response) => {
 			if (response.status() >= 500) this.failures.push(`${response.status()} ${response.url()}`);
 		});
 		return context.newPage();
 	}
-}
 
-async function query(database, sql, values) {
-	const client = new pg.Client({ connectionString: databaseURL(database) });
-	await client.connect();
-	try {
-		return (await client.query(sql, values)).rows;
-	} finally {
-		await client.end();
-	}
-}
-
-function databaseURL(database) {
-	const url = new URL(process.env.E2E_POSTGRES);
-	url.pathname = database;
-	return url.href;
-}
-
-async function until(condition, what, milliseconds) {
-	const deadline = Date.now() + milliseconds;
-	for (;;) {
-		let reason = "";
-		try {
-			if (await condition()) return;
-		} catch (error) {
-			reason = `: ${error.message}`;
-		}
-		assert.ok(Date.now() < deadline, `waited ${milliseconds} ms in vain for ${what}${reason}`);
-		await delay(20);
-	}
-}
-
-function end(process) {
-	if (process.pid === undefined || process.exitCode !== null || process.signalCode !== null) return;
-	return new Promise((resolve) => {
-		process.on("exit", resolve);
-		process.kill();
-	});
-}
-
-// Below the range that systems give to outgoing connections, so that none of
-// these gets in the way.
-async function freePort() {
-	for (;;) {
-		const port = 15_000 + Math.floor(Math.random() * 16_000);
-		const server = net.createServer();
-		const free = await new Promise((resolve) => {
-			server.once("error", () => resolve(false));
-			server.listen(port, "127.0.0.1", () => resolve(true));
+	#watch(context) {
+		const pending = new Set();
+		let seen = Date.now();
+		this.#traffic.set(context, { pending, seen: () => seen });
+		context.on("request", (request) => {
+			pending.add(request);
+			seen = Date.now();
 		});
-		if (!free) continue;
-		await new Promise((resolve) => server.close(resolve));
-		return port;
+		const over = (request) => {
+			pending.delete(request);
+			seen = Date.now();
+		};
+		context.on("response", (response) => over(response.request())); // which is when cookies change
+		context.on("requestfailed", over);
+	}
+
+	/** Keeps a picture of what a page shows, as an artefact. */
+	screenshot(page, name) {
+		return page.getByRole("main").screenshot({ path: path.join(artifacts, `${this.#name}-${name}.png`) });
 	}
 }

@@ -26,7 +26,7 @@ async function useAfterReseed(t, stack) {
 	const stale = await sessionCookies(context);
 	await stack.reseed(context);
 	for (const [tab, path, use] of tabs) {
-		await context.addCookies(stale);
+		await stack.giveBack(context, stale);
 		await Promise.all([responseTo(tab, "POST", path), use(tab, "after the reseed")]);
 	}
 }

@@ -1,0 +1,20 @@
+// The real Postgres of the tests.
+
+import pg from "pg";
+
+/** Runs SQL in a database, and returns the rows. */
+export async function query(database, sql, values) {
+	const client = new pg.Client({ connectionString: databaseURL(database) });
+	await client.connect();
+	try {
+		return (await client.query(sql, values)).rows;
+	} finally {
+		await client.end();
+	}
+}
+
+export function databaseURL(database) {
+	const url = new URL(process.env.E2E_POSTGRES);
+	url.pathname = database;
+	return url.href;
+}

@@ -1,0 +1,8 @@
+import { after } from "node:test";
+import { testReseeds } from "./reseed.mjs";
+import { start } from "./stack.mjs";
+
+const stack = await start("http");
+after(() => stack.stop());
+
+testReseeds(stack);
