@@ -70,6 +70,7 @@ bench: ## measures the hot path, and whole processes with and without the module
 .PHONY: caddy-tests
 caddy-tests: bin/gotestsum ## Caddy's own integration tests with the module linked in
 	rm -rf .cache/caddy && mkdir -p .cache
+	go mod download github.com/caddyserver/caddy/v2
 	cp -r "$$(go list -m -f '{{.Dir}}' github.com/caddyserver/caddy/v2)" .cache/caddy && chmod -R u+w .cache/caddy
 	cd .cache/caddy && GOFLAGS= go mod edit -require $(MODULE_PATH)@v0.0.0 -replace $(MODULE_PATH)=../..
 	printf 'package integration\n\nimport _ "%s"\n' $(MODULE_PATH) > .cache/caddy/caddytest/integration/stale_session_test.go
