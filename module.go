@@ -17,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/certmagic"
 
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/admin"
@@ -215,7 +216,9 @@ type Handler struct {
 	validator   *validator
 	responder   *answer.Responder
 	reporter    *telemetry.Reporter
+	storage     certmagic.Storage
 	held        provision.Held
+	lent        provision.Lent
 }
 
 // Cache says how accounts are cached.
@@ -273,8 +276,12 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.provisionAnswers(env); err != nil {
 		return err
 	}
+	if err := h.loadDirectories(ctx); err != nil {
+		return err
+	}
+	h.storage = ctx.Storage()
 	var err error
-	if h.validator, err = h.newValidator(ctx, env); err != nil {
+	if h.validator, err = h.newValidator(env, &h.lent.Held); err != nil {
 		return err
 	}
 	if err := h.held.Cleanup(h.SessionCleanup, h.directories, h.accounts()); err != nil {
@@ -285,7 +292,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.logouts, err = h.held.Logouts(env, provision.Logouts{
 		Backchannel: h.BackchannelLogout, Webhook: h.LogoutWebhook,
-		Issuer: h.Issuer, Audience: h.Audience, JWKS: h.JWKS, Revoke: h.validator.revoked.Revoke,
+		Issuer: h.Issuer, Audience: h.Audience, JWKS: h.JWKS,
 	})
 	if err != nil {
 		return err
@@ -294,7 +301,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if app, err := ctx.AppIfConfigured("events"); err == nil {
 		detections.Events = app.(*caddyevents.App)
 	}
-	h.reporter = telemetry.NewReporter(detections, cmp.Or(h.Subject, session.DefaultSubject))
+	if h.reporter, err = telemetry.NewReporter(detections, cmp.Or(h.Subject, session.DefaultSubject)); err != nil {
+		return err
+	}
 	h.held.Keep(h.reporter.Close)
 	h.held.Keep(admin.Enlist(admin.Site{Mode: h.mode, Directory: h.validator.directory, Revoked: h.validator.revoked, Explain: h.validator.explain}))
 	return telemetry.Register(ctx.GetMetricsRegistry())
@@ -357,7 +366,7 @@ func (h *Handler) Validate() error {
 }
 
 // Cleanup gives back what Provision has taken.
-func (h *Handler) Cleanup() error { return h.held.Release() }
+func (h *Handler) Cleanup() error { return errors.Join(h.held.Release(), h.lent.Release()) }
 
 // ServeHTTP checks the session of a request on its way to the app.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
@@ -365,7 +374,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return next.ServeHTTP(w, r)
 	}
 	if endpoint := h.logouts.At(r.URL.Path); endpoint != nil {
-		revoked, err := endpoint.Serve(w, r)
+		v, lent := h.borrow()
+		defer lent.Return()
+		revoked, err := endpoint.Serve(w, r, v.revoked.Revoke)
 		h.reporter.Ended(endpoint.Path, revoked, err)
 		return nil
 	}
@@ -387,11 +398,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		route = scope.Scrubbed
 	}
 	x := &exchange{handler: h, request: r}
-	h.validator.validate(r, x)
+	x.validator, x.lent = h.borrow()
+	defer x.end()
+	x.validator.validate(r, x)
 	check := &x.check
 	h.reporter.Checked(r, check, route.String())
 	switch {
 	case h.mode == modeObserve || check.Held:
+		x.end()
 		return next.ServeHTTP(w, r)
 	case route == scope.Guarded && h.ends(check.Verdict):
 		telemetry.Responded(telemetry.Response(h.responder.Kind(r)))
@@ -402,11 +416,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return caddyhttp.Error(http.StatusServiceUnavailable, errors.New("the session could not be checked"))
 	case check.Strip:
 		telemetry.Responded(telemetry.Scrub)
-		h.validator.reader.Strip(r.Header)
+		x.validator.reader.Strip(r.Header)
 		return x.pass(w, next)
 	case len(check.Session.Tokens) > 0 || h.rules.SigningIn(r):
 		return x.pass(w, next)
 	}
+	x.end()
 	return next.ServeHTTP(w, r)
 }
 
@@ -424,10 +439,21 @@ func (h *Handler) ends(v verdict.Verdict) bool {
 // exchange is one request and its response on their way.
 type exchange struct {
 	judged
-	handler *Handler
-	request *http.Request
-	header  answer.HeaderWriter
-	failure error // of the answer that has replaced the app's
+	handler   *Handler
+	request   *http.Request
+	validator *validator
+	lent      *provision.Lent // what the validator uses, nil when it is not needed any more
+	header    answer.HeaderWriter
+	failure   error // of the answer that has replaced the app's
+}
+
+// end gives back what the exchange uses. What the app streams for hours must
+// not keep the connections of a former configuration open.
+func (x *exchange) end() {
+	if x.lent != nil {
+		x.lent.Return()
+		x.lent = nil
+	}
 }
 
 // pass passes the request on, and mends the response.
@@ -445,7 +471,8 @@ func (x *exchange) pass(w http.ResponseWriter, next caddyhttp.Handler) error {
 // meanwhile, and that a stale one is cleared. A 5xx status may be the work of
 // such a session: then the person is asked to sign in instead.
 func (x *exchange) Mend(header http.Header, status int) bool {
-	h, r := x.handler, x.request
+	defer x.end()
+	h, r, v := x.handler, x.request, x.validator
 	if status >= http.StatusInternalServerError && x.rescue(header) {
 		return true
 	}
@@ -454,19 +481,19 @@ func (x *exchange) Mend(header http.Header, status int) bool {
 	}
 	signingIn := h.rules.SigningIn(r)
 	var set session.Session
-	h.validator.reader.ReadResponse(header, &set)
-	stale := h.validator.stale(r, set.Tokens, time.Time{})
+	v.reader.ReadResponse(header, &set)
+	stale := v.stale(r, set.Tokens, time.Time{})
 	sent := x.check.Ended
 	if !x.check.Strip {
 		sent = x.check.Session.Names
 		if stale == nil && !signingIn {
-			stale = h.validator.stale(r, renewed(x.check.Session.Tokens, set.Tokens), time.Time{})
+			stale = v.stale(r, renewed(x.check.Session.Tokens, set.Tokens), time.Time{})
 		}
 	}
 	switch {
 	case stale != nil: // it must not reach the browser
 		h.reporter.Dropped(r, *stale)
-		h.validator.reader.StripSetCookies(header)
+		v.reader.StripSetCookies(header)
 		h.responder.Clear(header, r, slices.Concat(set.Names, sent), nil)
 		return false
 	case signingIn && len(set.Tokens) > 0:
@@ -481,7 +508,7 @@ func (x *exchange) Mend(header http.Header, status int) bool {
 // rescue answers in place of the app when its 5xx comes of a session that was
 // live when it was judged, and is not any more.
 func (x *exchange) rescue(header http.Header) bool {
-	h, r := x.handler, x.request
+	h, r, v := x.handler, x.request, x.validator
 	if x.check.Verdict != verdict.Live {
 		return false
 	}
@@ -489,13 +516,13 @@ func (x *exchange) rescue(header http.Header) bool {
 	if h.Rescue == off || h.rules.SignsIn(r.URL.Path) {
 		return false
 	}
-	stale := h.validator.stale(r, x.check.Session.Tokens, time.Now())
+	stale := v.stale(r, x.check.Session.Tokens, time.Now())
 	if stale == nil {
 		return false
 	}
 	h.reporter.Rescued(r, *stale)
 	telemetry.Responded(telemetry.Response(h.responder.Kind(r)))
-	h.validator.reader.StripSetCookies(header)
+	v.reader.StripSetCookies(header)
 	x.failure = h.responder.Replace(x.header.ResponseWriter, r, x.check.Session.Names)
 	return true
 }

@@ -154,23 +154,37 @@ func (h *Handler) named() bool { return h.BackchannelLogout != nil || h.LogoutWe
 
 // newValidator sets the validator of a handler up, from what it shares with
 // other handlers.
-func (h *Handler) newValidator(ctx caddy.Context, env environment.Environment) (*validator, error) {
-	if err := h.loadDirectories(ctx); err != nil {
-		return nil, err
-	}
-	v := &validator{timeout: h.accounts().Timeout, named: h.named()}
+func (h *Handler) newValidator(env environment.Environment, held *provision.Held) (*validator, error) {
 	tokens, err := h.tokens()
 	if err != nil {
 		return nil, err
 	}
-	if v.reader, err = h.held.Reader(env, tokens); err != nil {
+	v := &validator{timeout: h.accounts().Timeout, named: h.named()}
+	if v.reader, err = held.Reader(env, tokens); err != nil {
 		return nil, err
 	}
-	if v.directory, err = h.held.Directory(h.directories, h.accounts()); err != nil {
+	if v.directory, err = held.Directory(h.directories, h.accounts()); err != nil {
 		return nil, err
 	}
-	v.revoked, err = h.held.Revoked(h.Revocations, ctx.Storage(), v.directory)
+	v.revoked, err = held.Revoked(h.Revocations, h.storage, v.directory)
 	return v, err
+}
+
+// borrow returns the validator, and what keeps it in use until it is returned.
+// A request that comes here after a reload has replaced the configuration, such
+// as one that was held up on its way, gets one like it.
+func (h *Handler) borrow() (*validator, *provision.Lent) {
+	if h.lent.Borrow() {
+		return h.validator, &h.lent
+	}
+	late := new(provision.Lent)
+	late.Borrow()
+	v, err := h.newValidator(environment.New(), &late.Held)
+	if err = errors.Join(err, late.Release()); err != nil { // it is given back with the request's return
+		caddy.Log().Named("http.handlers.stale_session").Error("a request that a reload has overtaken cannot be checked", zap.Error(err))
+		v = h.validator // which knows nothing any more
+	}
+	return v, late
 }
 
 // tokens are the options of what reads the session cookies.
@@ -251,7 +265,7 @@ func describe(text []byte) (command.Site, error) {
 		if err != nil {
 			return nil, err
 		}
-		return h.held.Reader(environment.New(), tokens)
+		return h.lent.Reader(environment.New(), tokens)
 	}
 	site.Examine = func(ctx context.Context) []directory.Finding {
 		return provision.Examine(ctx, h.directories, h.Revocations)

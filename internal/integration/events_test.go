@@ -8,12 +8,14 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/telemetry"
 )
 
 func init() { caddy.RegisterModule(collector{}) }
@@ -37,6 +39,7 @@ func (*collector) Handle(_ context.Context, e caddy.Event) error {
 	collected.Lock()
 	gate := collected.gate
 	collected.events = append(collected.events, e)
+	e.Data["collected"] = true // which others must not see
 	collected.Unlock()
 	if gate != nil {
 		<-gate
@@ -123,6 +126,59 @@ func TestWhatHappensGoesToCaddysEvents(t *testing.T) {
 	comes("restored")
 	o.do("POST", "flush", nil, nil)
 	comes("flushed")
+	past, _, stop := telemetry.Follow(0)
+	defer stop()
+	for _, e := range past {
+		if _, written := e.Details["collected"]; written {
+			t.Errorf("a handler of events writes to what is told of %s elsewhere", e.Name)
+		}
+	}
+}
+
+// TestEventsGoToTheConfigurationThatRuns has requests go on while
+// configurations come and go, of which some do not start.
+func TestEventsGoToTheConfigurationThatRuns(t *testing.T) {
+	database := newDatabase(t)
+	o := newOperator(t)
+	app, g := caddytest.NewApp(t), newGate()
+	app.Answer(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/held" {
+			g.pass()
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+	})
+	live := session(t, "live")
+	site := collecting(t, o, "stale_session {", "poll off", "}", app.Proxy())
+	base := caddytest.Start(t, site)
+	held := make(chan int, 1)
+	go func() { held <- answered(t, base+"/held", live) }()
+	<-g.arrived
+	var stop atomic.Bool
+	var all sync.WaitGroup
+	all.Go(func() {
+		for !stop.Load() {
+			telemetry.Happened("flushed", map[string]any{})
+		}
+	})
+	for range 10 {
+		if err := caddytest.Load(collecting(t, o, "header X-Reload yes", "stale_session {", "poll off", "}", app.Proxy())); err != nil {
+			t.Error(err)
+		}
+		if err := caddytest.Load(collecting(t, o, "stale_session {", "mode maybe", "}", app.Proxy())); err == nil {
+			t.Error("it loads")
+		}
+	}
+	stop.Store(true)
+	all.Wait()
+	execute(t, database, `delete from "User"`)
+	before := len(named("stale_session.detected"))
+	close(g.open)
+	if status := <-held; status != http.StatusUnauthorized {
+		t.Errorf("status %d", status)
+	}
+	caddytest.Eventually(t, "the detection of the request that was overtaken comes", func() bool {
+		return len(named("stale_session.detected")) > before
+	})
 }
 
 // TestEventsAreFewAndMakeNobodyWait has more detections than events may be, and

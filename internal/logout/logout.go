@@ -46,8 +46,6 @@ type Endpoint struct {
 	Path string
 	// Source reads the requests.
 	Source Source
-	// Revoke ends sessions.
-	Revoke func(ctx context.Context, r revocation.Revocation) error
 	// Now is the clock.
 	Now func() time.Time
 
@@ -56,9 +54,12 @@ type Endpoint struct {
 }
 
 // New returns an endpoint.
-func New(path string, source Source, revoke func(context.Context, revocation.Revocation) error) *Endpoint {
-	return &Endpoint{Path: path, Source: source, Revoke: revoke, Now: time.Now, seen: make(map[string]time.Time)}
+func New(path string, source Source) *Endpoint {
+	return &Endpoint{Path: path, Source: source, Now: time.Now, seen: make(map[string]time.Time)}
 }
+
+// Revoke ends sessions.
+type Revoke func(context.Context, revocation.Revocation) error
 
 // Endpoints are those of a handler.
 type Endpoints []*Endpoint
@@ -73,17 +74,17 @@ func (all Endpoints) At(path string) *Endpoint {
 	return nil
 }
 
-// Serve answers a request: 200 once the sessions are ended, 400 to what is not
+// Serve answers a request: 200 once revoke has ended the sessions, 400 to what is not
 // to be believed, 503 to what is to be sent again. It returns what was ended,
 // and why nothing was.
-func (e *Endpoint) Serve(w http.ResponseWriter, r *http.Request) (revoked revocation.Revocation, failure error) {
+func (e *Endpoint) Serve(w http.ResponseWriter, r *http.Request, revoke Revoke) (revoked revocation.Revocation, failure error) {
 	w.Header().Set("Cache-Control", "no-store")
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
 		http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
 		return revoked, nil
 	}
-	revoked, failure = e.take(w, r)
+	revoked, failure = e.take(w, r, revoke)
 	var refused refusal
 	switch {
 	case failure == nil:
@@ -103,7 +104,7 @@ func answer(w http.ResponseWriter, status int, code, description string) {
 	_ = json.NewEncoder(w).Encode(map[string]string{"error": code, "error_description": description}) // who has gone gets no answer
 }
 
-func (e *Endpoint) take(w http.ResponseWriter, r *http.Request) (revoked revocation.Revocation, err error) {
+func (e *Endpoint) take(w http.ResponseWriter, r *http.Request, revoke Revoke) (revoked revocation.Revocation, err error) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
 		return revoked, refusal{"the body cannot be read, or is too long"}
@@ -116,7 +117,7 @@ func (e *Endpoint) take(w http.ResponseWriter, r *http.Request) (revoked revocat
 	if e.known(id, now) {
 		return revoked, refusal{"it was sent before"}
 	}
-	if err := e.Revoke(r.Context(), revoked); err != nil {
+	if err := revoke(r.Context(), revoked); err != nil {
 		return revoked, err // it may be sent again
 	}
 	e.remember(id, now)

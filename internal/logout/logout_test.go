@@ -78,13 +78,14 @@ type listed struct {
 }
 
 func (l *listed) revoke(_ context.Context, r revocation.Revocation) error {
-	if l.fail == nil {
-		l.all = append(l.all, r)
+	if err := errors.Join(r.Check(), l.fail); err != nil {
+		return err
 	}
-	return l.fail
+	l.all = append(l.all, r)
+	return nil
 }
 
-func (p provider) endpoint(t *testing.T, l *listed, user bool) *Endpoint {
+func (p provider) endpoint(t *testing.T, user bool) *Endpoint {
 	t.Helper()
 	keys, err := session.OpenJWKS(p.file, func(err error) { t.Error(err) })
 	if err != nil {
@@ -94,7 +95,7 @@ func (p provider) endpoint(t *testing.T, l *listed, user bool) *Endpoint {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := New("/logout", OIDC{Keys: verifier, Issuer: "https://id.example", Audience: "app", User: user}, l.revoke)
+	e := New("/logout", OIDC{Keys: verifier, Issuer: "https://id.example", Audience: "app", User: user})
 	e.Now = func() time.Time { return now }
 	return e
 }
@@ -105,9 +106,9 @@ func form(token string) *http.Request {
 	return r
 }
 
-func serve(e *Endpoint, r *http.Request) *httptest.ResponseRecorder {
+func serve(e *Endpoint, r *http.Request, l *listed) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
-	_, _ = e.Serve(w, r)
+	_, _ = e.Serve(w, r, l.revoke)
 	return w
 }
 
@@ -163,14 +164,8 @@ func TestLogoutTokens(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var l listed
-			e := p.endpoint(t, &l, c.user)
-			e.Revoke = func(ctx context.Context, r revocation.Revocation) error {
-				if err := r.Check(); err != nil {
-					return err
-				}
-				return l.revoke(ctx, r)
-			}
-			w := serve(e, form(c.token))
+			e := p.endpoint(t, c.user)
+			w := serve(e, form(c.token), &l)
 			if w.Header().Get("Cache-Control") != "no-store" {
 				t.Error("it may be cached")
 			}
@@ -190,14 +185,14 @@ func TestLogoutTokens(t *testing.T) {
 func TestAMessageIsTakenOnceAndAgainWhenItFailed(t *testing.T) {
 	p := newProvider(t)
 	l := listed{fail: errors.New("the store is away")}
-	e := p.endpoint(t, &l, false)
+	e := p.endpoint(t, false)
 	token := p.sign(t, claims())
-	if w := serve(e, form(token)); w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
+	if w := serve(e, form(token), &l); w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
 		t.Errorf("while it cannot be kept: status %d", w.Code)
 	}
 	l.fail = nil
 	for i, want := range []int{http.StatusOK, http.StatusBadRequest} {
-		if w := serve(e, form(token)); w.Code != want {
+		if w := serve(e, form(token), &l); w.Code != want {
 			t.Errorf("time %d: status %d, want %d", i, w.Code, want)
 		}
 	}
@@ -209,7 +204,7 @@ func TestAMessageIsTakenOnceAndAgainWhenItFailed(t *testing.T) {
 func TestRequestsThatAreNone(t *testing.T) {
 	p := newProvider(t)
 	var l listed
-	e := p.endpoint(t, &l, false)
+	e := p.endpoint(t, false)
 	plain := httptest.NewRequest(http.MethodPost, "/", strings.NewReader("logout_token="+p.sign(t, claims())))
 	huge := form(strings.Repeat("x", maxBody))
 	twice := form("x")
@@ -223,7 +218,7 @@ func TestRequestsThatAreNone(t *testing.T) {
 		"a body without an end": {huge, http.StatusBadRequest},
 		"an empty body":         {twice, http.StatusBadRequest},
 	} {
-		if w := serve(e, c.r); w.Code != c.want {
+		if w := serve(e, c.r, &l); w.Code != c.want {
 			t.Errorf("%s: status %d, want %d", name, w.Code, c.want)
 		}
 	}
@@ -267,13 +262,13 @@ func TestWebhooks(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var l listed
-			e := New("/logout", source, l.revoke)
+			e := New("/logout", source)
 			e.Now = func() time.Time { return now }
 			r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(c.body))
 			r.Header.Set("Webhook-Id", "m1")
 			r.Header.Set("Webhook-Timestamp", fmt.Sprint(c.at.Unix()))
 			r.Header.Set("Webhook-Signature", c.signature)
-			w := serve(e, r)
+			w := serve(e, r, &l)
 			if w.Code != c.want || (len(l.all) == 1) != (c.want == 200) {
 				t.Errorf("status %d %s, ended %v", w.Code, w.Body, l.all)
 			}

@@ -6,6 +6,7 @@ package provision
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/shared"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/telemetry"
@@ -20,10 +21,11 @@ func (h *Held) Keep(release func()) {
 	h.releases = append(h.releases, func() error { release(); return nil })
 }
 
-// Release gives everything back.
+// Release gives everything back, what was taken last first: it may use what was
+// taken before.
 func (h *Held) Release() error {
 	var failures []error
-	for _, release := range h.releases {
+	for _, release := range slices.Backward(h.releases) {
 		failures = append(failures, release())
 	}
 	h.releases = nil

@@ -2,14 +2,12 @@ package provision
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/logout"
-	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
 )
 
@@ -21,8 +19,6 @@ type Logouts struct {
 	// Issuer, Audience and JWKS are those of the session tokens, which are the
 	// defaults.
 	Issuer, Audience, JWKS string
-	// Revoke ends sessions.
-	Revoke func(context.Context, revocation.Revocation) error
 }
 
 // Logouts takes the endpoints on which others end sessions.
@@ -33,7 +29,7 @@ func (h *Held) Logouts(env environment.Environment, options Logouts) (logout.End
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, logout.New(cmp.Or(o.Path, env.AuthPath()+"/backchannel-logout"), source, options.Revoke))
+		all = append(all, logout.New(cmp.Or(o.Path, env.AuthPath()+"/backchannel-logout"), source))
 	}
 	if o := options.Webhook; o != nil {
 		secrets, err := env.FillAll("secret", o.Secrets)
@@ -44,7 +40,7 @@ func (h *Held) Logouts(env environment.Environment, options Logouts) (logout.End
 		if err != nil {
 			return nil, fmt.Errorf("logout_webhook: %w", err)
 		}
-		all = append(all, logout.New(cmp.Or(o.Path, env.AuthPath()+"/logout-webhook"), source, options.Revoke))
+		all = append(all, logout.New(cmp.Or(o.Path, env.AuthPath()+"/logout-webhook"), source))
 	}
 	for _, e := range all {
 		if e.Path[0] != '/' {

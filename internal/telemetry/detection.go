@@ -28,6 +28,8 @@ type Detections struct {
 	Context caddy.Context
 	// Mode is what the module does about it: enforce or observe.
 	Mode string
+
+	emitter *emitter // nil without Events
 }
 
 // report reports that the session of a request is stale. Where tells on what
@@ -57,8 +59,8 @@ func (d Detections) report(r *http.Request, j verdict.Judgement, where string) {
 		"mode":      d.Mode,
 	}
 	publish(detected, details)
-	if d.Events != nil && detectionRate.Allow() {
-		(&emitter{d.Events, d.Context}).emit(detected, details)
+	if d.emitter != nil && detectionRate.Allow() {
+		anyEmitter(d.emitter).emit(detected, details)
 	}
 }
 

@@ -1,7 +1,10 @@
 package telemetry
 
 import (
+	"context"
+	"maps"
 	"sync"
+	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
@@ -17,11 +20,29 @@ var (
 	underWay      = make(chan struct{}, 100)
 )
 
-// emitter emits events of Caddy's.
+// emitter emits events of Caddy's on behalf of a handler.
 type emitter struct {
 	app     *caddyevents.App
 	context caddy.Context // the handler's, which events need to know their origin
+	started atomic.Bool   // nobody subscribes any more, so that the app can be asked
 }
+
+// newEmitter returns an emitter that can be used once the configuration has
+// started. Until then the app's subscriptions are written to, without a lock.
+func newEmitter(app *caddyevents.App, origin caddy.Context) (*emitter, error) {
+	e := &emitter{app: app, context: origin}
+	return e, app.On("started", e)
+}
+
+// Handle implements caddyevents.Handler: it takes the event of Caddy's that
+// tells of the start.
+func (e *emitter) Handle(context.Context, caddy.Event) error {
+	e.started.Store(true)
+	return nil
+}
+
+// runs tells whether the configuration is the one that runs.
+func (e *emitter) runs() bool { return e.started.Load() && e.context.Err() == nil }
 
 // emit emits an event. Its handlers run beside what has caused it, which must
 // not wait for them; with too many under way it is left out.
@@ -33,7 +54,7 @@ func (e *emitter) emit(name string, details map[string]any) {
 	case underWay <- struct{}{}:
 		go func() {
 			defer func() { <-underWay }()
-			e.app.Emit(e.context, prefix+name, details)
+			e.app.Emit(e.context, prefix+name, maps.Clone(details)) // handlers may write to what they are given
 		}()
 	default:
 	}
@@ -42,36 +63,39 @@ func (e *emitter) emit(name string, details map[string]any) {
 // emitters are those of the handlers in use.
 var emitters struct {
 	sync.Mutex
-	all map[*Reporter]*emitter
+	all map[*emitter]struct{}
 }
 
-// anyEmitter returns the emitter of some handler, nil when none has one: what
-// happens to a directory concerns several.
-func anyEmitter() *emitter {
+// anyEmitter returns an emitter whose configuration runs, nil when there is
+// none: the one it is given if it can be, else that of some handler. What
+// happens to a directory concerns several, and a request that a reload
+// overtakes concerns those who listen now.
+func anyEmitter(own *emitter) *emitter {
+	if own != nil && own.runs() {
+		return own
+	}
 	emitters.Lock()
 	defer emitters.Unlock()
-	for _, e := range emitters.all {
-		return e
+	for e := range emitters.all {
+		if e.runs() {
+			return e
+		}
 	}
 	return nil
 }
 
-// listen makes the emitter of a handler known until it is closed.
-func (p *Reporter) listen() {
-	if p.detections.Events == nil {
-		return
-	}
+// listen makes the emitter known until it is closed.
+func (e *emitter) listen() {
 	emitters.Lock()
 	defer emitters.Unlock()
 	if emitters.all == nil {
-		emitters.all = make(map[*Reporter]*emitter)
+		emitters.all = make(map[*emitter]struct{})
 	}
-	emitters.all[p] = &emitter{p.detections.Events, p.detections.Context}
+	emitters.all[e] = struct{}{}
 }
 
-// Close ends what the reporter does beside requests.
-func (p *Reporter) Close() {
+func (e *emitter) close() {
 	emitters.Lock()
 	defer emitters.Unlock()
-	delete(emitters.all, p)
+	delete(emitters.all, e)
 }

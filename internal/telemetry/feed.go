@@ -81,7 +81,7 @@ func publish(name string, details map[string]any) {
 // Happened tells of something that is no matter of one request.
 func Happened(name string, details map[string]any) {
 	publish(name, details)
-	anyEmitter().emit(name, details)
+	anyEmitter(nil).emit(name, details)
 }
 
 // Happened implements directory.Observer.

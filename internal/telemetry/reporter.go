@@ -23,11 +23,23 @@ type Reporter struct {
 }
 
 // NewReporter returns a reporter, to be closed. Subject is the claim that names
-// the user.
-func NewReporter(detections Detections, subject string) *Reporter {
-	p := &Reporter{detections: detections, subject: subject, foreign: newDoubt(), nameless: newDoubt()}
-	p.listen()
-	return p
+// the user. It is called before the events app is started.
+func NewReporter(detections Detections, subject string) (*Reporter, error) {
+	if detections.Events != nil {
+		var err error
+		if detections.emitter, err = newEmitter(detections.Events, detections.Context); err != nil {
+			return nil, err
+		}
+		detections.emitter.listen()
+	}
+	return &Reporter{detections: detections, subject: subject, foreign: newDoubt(), nameless: newDoubt()}, nil
+}
+
+// Close ends what the reporter does beside requests.
+func (p *Reporter) Close() {
+	if p.detections.emitter != nil {
+		p.detections.emitter.close()
+	}
 }
 
 // Checked reports the check of a request on a kind of route.
