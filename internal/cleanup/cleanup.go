@@ -34,6 +34,8 @@ const (
 	hold = 5 * time.Second
 	// timeout bounds a run.
 	timeout = 10 * time.Minute
+	// unlockTimeout is how long the end of a run waits for the server.
+	unlockTimeout = time.Second
 )
 
 // Config says what is cleaned up, and when.
@@ -122,7 +124,7 @@ func (j *Job) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // gives the lock back
+	defer unlock(ctx, tx)
 	var ours bool
 	if err := tx.QueryRow(ctx, "select pg_try_advisory_xact_lock(hashtextextended($1, 0))", lockName+s.table).Scan(&ours); err != nil || !ours {
 		return err
@@ -140,6 +142,14 @@ func (j *Job) run(ctx context.Context) error {
 	case <-time.After(hold - time.Since(began)):
 	}
 	return nil
+}
+
+// unlock gives the lock back, also when ctx is done, but does not wait for a
+// server that hangs.
+func unlock(ctx context.Context, tx pgx.Tx) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockTimeout)
+	defer cancel()
+	_ = tx.Rollback(ctx) // else the connection's end does it
 }
 
 func (j *Job) connect(ctx context.Context) (*pgx.Conn, error) {

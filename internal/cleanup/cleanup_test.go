@@ -2,6 +2,7 @@ package cleanup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -352,6 +353,66 @@ func TestTablesThatAreNone(t *testing.T) {
 				t.Errorf("%v does not say %q", err, c.says)
 			}
 		})
+	}
+}
+
+func TestAJobEndsThoughTheServerHangs(t *testing.T) {
+	s, err := pgtest.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	c := schemas["Prisma"]
+	if err := s.Exec(t.Context(), "postgres", c.users, c.sessions); err != nil {
+		t.Fatal(err)
+	}
+	j, err := Start(Config{
+		Directory: directory.Config{DSN: func() (string, error) { return s.DSN("postgres"), nil }, Logger: zap.NewNop},
+		Every:     1000 * time.Hour, Logger: zap.NewNop,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	stop := j.stop
+	j.stop = func() { cancel(); stop() }
+	j.ended.Go(func() { _ = j.run(ctx) })
+	within(t, "the run holds its lock", func() bool {
+		conn, err := pgx.Connect(t.Context(), s.DSN("postgres"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close(context.Background())
+		var holds bool
+		if err := conn.QueryRow(t.Context(), "select exists (select from pg_locks where locktype = 'advisory')").Scan(&holds); err != nil {
+			t.Fatal(err)
+		}
+		return holds
+	})
+	resume, err := s.Pause(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := make(chan error, 1)
+	go func() { closed <- j.Close() }()
+	select {
+	case err = <-closed:
+	case <-time.After(time.Minute):
+		err = errors.New("it waits for the server")
+	}
+	if err := errors.Join(err, resume()); err != nil {
+		t.Error(err)
+	}
+}
+
+// within waits until something holds.
+func within(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !holds(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within a minute: %s", what)
+		}
+		time.Sleep(5 * time.Millisecond) // between two polls
 	}
 }
 

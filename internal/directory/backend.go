@@ -171,7 +171,7 @@ func (b *backend) serve(calls []*call) {
 	// From here on a lookup begins anew: what it must know of may have come
 	// after this query.
 	b.batch.close(calls)
-	if b.config.Observer != nil && err != error(b.errAway) { //nolint:errorlint // it is never wrapped
+	if b.config.Observer != nil && err != error(b.errAway) && (err == nil || b.running.Err() == nil) { //nolint:errorlint // it is never wrapped
 		b.config.Observer.Asked(len(calls), time.Since(began), err)
 	}
 	b.note(err)

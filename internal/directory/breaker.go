@@ -45,10 +45,11 @@ func (b *backend) bounded(ask func(context.Context) error) error {
 
 // note notes how asking the place went.
 func (b *backend) note(err error) {
-	switch err {
-	case nil:
+	switch {
+	case err == nil:
 		b.journal.succeeded()
-	case error(b.errAway): //nolint:errorlint // it is never wrapped
+	case err == error(b.errAway): //nolint:errorlint // it is never wrapped
+	case b.running.Err() != nil: // closed: that says nothing of the place
 	default:
 		b.failed(err)
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"go.uber.org/goleak"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/pgtest"
 )
@@ -158,6 +159,75 @@ func TestKilledAndRestartedUnderLoadNoUserIsLost(t *testing.T) {
 	stop.Store(true)
 	all.Wait()
 	t.Logf("%d lookups, %d of them by last known accounts", lookups.Load(), fallbacks.Load())
+}
+
+func TestClosingIsNoFailureOfTheDatabase(t *testing.T) {
+	name := database(t, oneUser)
+	failures := new(failuresOf)
+	p, lines := open(t, server.DSN(name), Config{Poll: -1, Observer: failures})
+	lookup(t, p, "live")
+	conn, err := pgx.Connect(t.Context(), server.DSN(name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if _, err := conn.Exec(t.Context(), "begin; lock table users"); err != nil {
+		t.Fatal(err)
+	}
+	asked := make(chan error, 1)
+	go func() {
+		_, _, err := ask(p, "unheard of", time.Time{})
+		asked <- err
+	}()
+	within(t, "the lookup waits", func() bool {
+		var waits bool
+		if err := conn.QueryRow(t.Context(), "select exists (select from pg_stat_activity where wait_event_type = 'Lock' and datname = $1)", name).Scan(&waits); err != nil {
+			t.Fatal(err)
+		}
+		return waits
+	})
+	p.Close()
+	if err := <-asked; err == nil {
+		t.Error("a lookup that was broken off has found something out")
+	}
+	if n := failures.n.Load(); n != 0 || lines.FilterLevelExact(zapcore.ErrorLevel).Len() > 0 {
+		t.Errorf("%d failures are counted, and %v logged", n, lines.All())
+	}
+}
+
+// failuresOf counts lookups that fail.
+type failuresOf struct{ n atomic.Int64 }
+
+func (f *failuresOf) Asked(_ int, _ time.Duration, err error) {
+	if err != nil {
+		f.n.Add(1)
+	}
+}
+
+func (f *failuresOf) Happened(event Event, _ string, _ map[string]any) { f.n.Add(1) }
+
+func TestClosingDoesNotWaitForAServerThatHangs(t *testing.T) {
+	s := ownServer(t)
+	if err := s.Exec(t.Context(), "postgres", oneUser); err != nil {
+		t.Fatal(err)
+	}
+	p, _ := open(t, s.DSN("postgres"), Config{TTL: time.Nanosecond})
+	lookup(t, p, "live")
+	resume, err := s.Pause(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	failure(t, p, "unheard of")
+	closed := make(chan struct{})
+	go func() { p.Close(); close(closed) }()
+	select {
+	case <-closed:
+	case <-time.After(10 * time.Second): // it would be 15
+		t.Error("it waits for the server")
+	}
+	if err := resume(); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestAnAbsenceIsNoLastKnownAccount(t *testing.T) {

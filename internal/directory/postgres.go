@@ -13,7 +13,11 @@ import (
 	"go.uber.org/zap"
 )
 
-const defaultPoll = 500 * time.Millisecond
+const (
+	defaultPoll = 500 * time.Millisecond
+	// closeTimeout is how long the end waits for a server.
+	closeTimeout = time.Second
+)
 
 // Postgres is a directory in a Postgres database. It is safe for use by
 // several goroutines.
@@ -82,15 +86,26 @@ func (p *Postgres) openPools() error {
 	return err
 }
 
-// Close ends the directory's connections. Lookups that are under way fail.
+// Close ends the directory's connections. Lookups that are under way fail. A
+// server that hangs is not waited for: its connections are given up beside.
 func (p *Postgres) Close() {
 	p.end()
-	for _, pool := range []*pgxpool.Pool{p.pool, p.primary} {
-		if pool != nil {
-			pool.Close()
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		for _, pool := range []*pgxpool.Pool{p.pool, p.primary} {
+			if pool != nil {
+				pool.Close()
+			}
 		}
+		p.ended.Wait()
+	}()
+	timer := time.NewTimer(closeTimeout)
+	defer timer.Stop()
+	select {
+	case <-closed:
+	case <-timer.C:
 	}
-	p.ended.Wait()
 }
 
 // startWatch implements place. That waits for the first lookup, so that a

@@ -35,9 +35,11 @@ func (l *Lent) Return() {
 	if l.borrowers.Add(-1) >= 0 {
 		return
 	}
-	if err := l.Held.Release(); err != nil {
-		caddy.Log().Named("http.handlers.stale_session").Error("what the last request of a former configuration has used cannot be closed", zap.Error(err))
-	}
+	go func() { // which the request need not wait for
+		if err := l.Held.Release(); err != nil {
+			caddy.Log().Named("http.handlers.stale_session").Error("what the last request of a former configuration has used cannot be closed", zap.Error(err))
+		}
+	}()
 }
 
 // Release gives everything back once no request uses it any more. It returns
