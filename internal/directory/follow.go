@@ -58,6 +58,9 @@ func (f *followers) told(one *follower) (fresh bool) {
 	return fresh
 }
 
+// Watched tells whether the database is watched, so that Follow is ok.
+func (p *Postgres) Watched() bool { return p.watch != nil }
+
 // Follow has a function called on the connection of the watch, soon after
 // anything was committed to the database, and with fresh when it may have missed
 // something. It must not take long. An error that it returns ends the

@@ -1,11 +1,16 @@
 package provision
 
 import (
+	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
@@ -13,6 +18,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
 )
 
 // handler takes what a handler needs with a secret and modules.
@@ -60,6 +66,116 @@ func TestHandlersShareWhatIsTheSameUntilTheLastHasGone(t *testing.T) {
 		if left := inUse(); left != step.left {
 			t.Errorf("%v readers, directories and lists are in use, want %v", left, step.left)
 		}
+	}
+}
+
+func TestAListTakesOverWhatTheOneBeforeKnows(t *testing.T) {
+	here := Modules{directories.Postgres{Database: "postgres://u@127.0.0.1:1/here"}}
+	held := new(Held)
+	users, err := held.Directory(here, directory.Config{Logger: zap.NewNop, Poll: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	storage := &certmagic.FileStorage{Path: t.TempDir()}
+	list := func(options revocation.Revocations) *revocation.List {
+		t.Helper()
+		l, err := held.Revoked(&options, storage, users)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	before := list(revocation.Revocations{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // that its stores are away is not waited for
+	_ = before.Revoke(ctx, revocation.Revocation{Subject: "ada", At: time.Now()})
+	for what, options := range map[string]revocation.Revocations{
+		"with another life":   {Life: caddy.Duration(time.Hour)},
+		"in Redis, in future": {Redis: "redis://127.0.0.1:1"},
+	} {
+		if _, found := list(options).Find([]byte("ada")); !found {
+			t.Errorf("%s: a revocation is lost", what)
+		}
+	}
+	if _, found := list(revocation.Revocations{Name: "others"}).Find([]byte("ada")); found {
+		t.Error("other users take it over too")
+	}
+	if err := held.Release(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAKeySetIsReadAgainOnceItsFileHasChanged(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "jwks.json")
+	write := func(id string) {
+		t.Helper()
+		text := `{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"` + id + `","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	held := new(Held)
+	read := func() (*session.JWKS, *session.Reader) {
+		t.Helper()
+		keys, err := held.keySet(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reader, err := held.Reader(environment.New(), Tokens{JWKS: file})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return keys, reader
+	}
+	write("a")
+	keys, reader := read()
+	if sameKeys, sameReader := read(); sameKeys != keys || sameReader != reader {
+		t.Error("the same file has two key sets, or readers")
+	}
+	write("b")
+	if otherKeys, otherReader := read(); otherKeys == keys || otherReader == reader {
+		t.Error("the old keys are kept")
+	}
+	if err := held.Release(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWhatIsLentIsKeptUntilItIsReturned(t *testing.T) {
+	var lent Lent
+	given := make(chan struct{})
+	lent.Keep(func() { close(given) })
+	if !lent.Borrow() || !lent.Borrow() {
+		t.Fatal("it cannot be borrowed")
+	}
+	if err := lent.Release(); err != nil {
+		t.Fatal(err)
+	}
+	lent.Return()
+	if !lent.Borrow() {
+		t.Error("what is still in use cannot be borrowed")
+	}
+	lent.Return()
+	select {
+	case <-given:
+		t.Fatal("it is given back while it is in use")
+	default:
+	}
+	lent.Return()
+	<-given
+	if lent.Borrow() {
+		t.Error("it can be borrowed after it was given back")
+	}
+}
+
+func TestWhatWasTakenLastIsGivenBackFirst(t *testing.T) {
+	var held Held
+	var order []int
+	for i := range 3 {
+		held.Keep(func() { order = append(order, i) })
+	}
+	if err := held.Release(); err != nil || !slices.Equal(order, []int{2, 1, 0}) {
+		t.Errorf("%v, %v", order, err)
 	}
 }
 

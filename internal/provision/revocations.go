@@ -41,10 +41,11 @@ func (h *Held) Revoked(options *revocation.Revocations, storage certmagic.Storag
 			return nil, fmt.Errorf("revocations: %w", err)
 		}
 	}
-	distinct := []any{name, life, url, users.String(), fmt.Sprint(storage)}
+	distinct := []any{name, life, url, users.String(), identity(storage)}
+	opened := false
 	list, err := take(h, revoked, distinct, func() (*revocation.List, func() error, error) {
 		config := revocation.Config{
-			Local: revocation.NewStorage(storage, name, life), Life: life,
+			Name: name, Local: revocation.NewStorage(storage, name, life), Life: life,
 			Logger: func() *zap.Logger { return caddy.Log().Named("http.handlers.stale_session.revocations") },
 		}
 		closed := func() {}
@@ -58,16 +59,33 @@ func (h *Held) Revoked(options *revocation.Revocations, storage certmagic.Storag
 			config.Shared = revocation.NewPostgres(life)
 		}
 		list := revocation.Open(config)
+		opened = true
 		return list, func() error { err := list.Close(); closed(); return err }, nil
 	})
 	if err != nil {
 		return nil, err
+	}
+	if opened { // with other options than before, perhaps, or in another storage
+		for _, before := range Lists() {
+			if before != list && before.Name() == name {
+				list.Adopt(before)
+			}
+		}
 	}
 	// Lists are shared by more handlers than directories are.
 	if postgres, ok := list.Shared().(*revocation.Postgres); ok {
 		h.Keep(postgres.Use(watched(users)))
 	}
 	return list, nil
+}
+
+// identity tells storages apart. Those of others say what they are, or are each
+// their own: what is in them is not ours to read.
+func identity(storage certmagic.Storage) string {
+	if named, ok := storage.(fmt.Stringer); ok {
+		return named.String()
+	}
+	return fmt.Sprintf("%T %p", storage, storage)
 }
 
 // watched is the Postgres of a directory, nil when it has none.

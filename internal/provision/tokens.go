@@ -67,12 +67,14 @@ func (h *Held) Reader(env environment.Environment, options Tokens) (*session.Rea
 		}
 	}
 	if options.JWKS != "" {
-		if distinct.JWKS, err = env.Fill("jwks", options.JWKS); err != nil {
+		location, err := env.Fill("jwks", options.JWKS)
+		if err != nil {
 			return nil, err
 		}
-		if config.JWKS, err = h.keySet(distinct.JWKS); err != nil {
+		if config.JWKS, err = h.keySet(location); err != nil {
 			return nil, err
 		}
+		distinct.JWKS = fmt.Sprintf("%p", config.JWKS) // and not only where: the file there may have changed
 	}
 	return take(h, readers, distinct, func() (*session.Reader, func() error, error) {
 		reader, err := session.New(config)
@@ -94,9 +96,14 @@ func readKeys(env environment.Environment, file string) ([]byte, []crypto.Public
 	return pem, keys, err
 }
 
-// keySet takes the key set of a JWKS.
+// keySet takes the key set of a JWKS. That of a file is another one once the file
+// has changed.
 func (h *Held) keySet(location string) (*session.JWKS, error) {
-	keys, err := take(h, keySets, location, func() (*session.JWKS, func() error, error) {
+	distinct := []string{location}
+	if text, err := os.ReadFile(location); err == nil {
+		distinct = append(distinct, string(text))
+	}
+	keys, err := take(h, keySets, distinct, func() (*session.JWKS, func() error, error) {
 		keys, err := session.OpenJWKS(location, func(err error) {
 			caddy.Log().Named("http.handlers.stale_session").Error("the JSON Web Key Set cannot be fetched", zap.Error(err))
 		})

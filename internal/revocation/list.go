@@ -46,6 +46,9 @@ const (
 
 // Config says where revocations are kept.
 type Config struct {
+	// Name is what those who are concerned have in common: all lists of a name
+	// are of the same users.
+	Name string
 	// Shared is the store that the nodes of a fleet have in common; nil for
 	// none.
 	Shared Store
@@ -89,6 +92,10 @@ func Open(config Config) *List {
 		subjects: make(map[string]state), others: make(map[string]state), untold: make(map[string]state),
 	}
 }
+
+// Adopt takes what another list knows, of the same users, whose place this one
+// takes: its stores may be away.
+func (l *List) Adopt(other *List) { l.merge(other.all(true)) }
 
 // Close ends the following.
 func (l *List) Close() error {
@@ -144,23 +151,25 @@ func (l *List) follow(ctx context.Context, store Store, first func()) {
 	defer first()
 	var logged time.Time
 	for retry := minRetry; ctx.Err() == nil; retry = min(2*retry, maxRetry) {
+		var followed atomic.Bool // on a goroutine of the store's
 		err := store.Follow(ctx, func(all []Revocation, whole bool) {
 			l.merge(all)
-			if whole {
-				retry = minRetry
-			}
 			if l.shared(store) {
 				if whole {
 					l.lost.Store(false)
 				}
-				l.restock(ctx, all, whole)
+				l.restock(all, whole)
 			}
 			if whole {
+				followed.Store(true)
 				first()
 			}
 		})
 		if ctx.Err() != nil {
 			return
+		}
+		if followed.Load() {
+			retry = minRetry
 		}
 		first()
 		if l.shared(store) && !errors.Is(err, errNowhere) {
@@ -296,6 +305,9 @@ func (l *List) all(restored bool) []Revocation {
 	}
 	return all
 }
+
+// Name returns what the list was given as one.
+func (l *List) Name() string { return l.config.Name }
 
 // Shared returns the store that the nodes have in common; nil for none.
 func (l *List) Shared() Store { return l.config.Shared }

@@ -48,9 +48,9 @@ comment on table ` + table + ` is 'Sessions that were ended by hand or by an ide
 type Postgres struct {
 	life time.Duration
 
-	mu    sync.Mutex
-	users []*directory.Postgres
-	left  chan struct{} // closed when the first of them has left
+	mu      sync.Mutex
+	users   []*directory.Postgres
+	changed chan struct{} // closed when another one is to be followed
 }
 
 // NewPostgres returns a store that is nowhere until a directory uses it.
@@ -58,33 +58,51 @@ func NewPostgres(life time.Duration) *Postgres {
 	if life == 0 {
 		life = DefaultLife
 	}
-	return &Postgres{life: life, left: make(chan struct{})}
+	return &Postgres{life: life, changed: make(chan struct{})}
 }
 
 // Use has the store use a directory of its database, until it is released.
 func (p *Postgres) Use(d *directory.Postgres) (release func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.users = append(p.users, d)
+	p.use(append(p.users, d))
 	return func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		at := slices.Index(p.users, d)
-		if p.users = slices.Delete(p.users, at, at+1); at == 0 {
-			close(p.left)
-			p.left = make(chan struct{})
-		}
+		p.use(slices.Delete(slices.Clone(p.users), at, at+1))
 	}
 }
 
-// first returns a directory, nil for none, and what is closed when it leaves.
+// use sets the directories. The caller holds p.mu.
+func (p *Postgres) use(users []*directory.Postgres) {
+	before := p.chosen()
+	if p.users = users; p.chosen() != before {
+		close(p.changed)
+		p.changed = make(chan struct{})
+	}
+}
+
+// chosen returns the directory to be used, nil for none: one that is watched, if
+// there is any. The caller holds p.mu.
+func (p *Postgres) chosen() *directory.Postgres {
+	for _, d := range p.users {
+		if d.Watched() {
+			return d
+		}
+	}
+	if len(p.users) > 0 {
+		return p.users[0]
+	}
+	return nil
+}
+
+// first returns the directory to be used, nil for none, and what is closed when
+// it is another one.
 func (p *Postgres) first() (*directory.Postgres, <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.users) == 0 {
-		return nil, p.left
-	}
-	return p.users[0], p.left
+	return p.chosen(), p.changed
 }
 
 // String names the store.
@@ -140,7 +158,7 @@ from pg_current_snapshot() s left join ` + table + ` r on $1::text = '' or r.wri
 
 // Follow implements Store.
 func (p *Postgres) Follow(ctx context.Context, merge func([]Revocation, bool)) error {
-	d, left := p.first()
+	d, changed := p.first()
 	if d == nil {
 		return errNowhere
 	}
@@ -174,7 +192,7 @@ func (p *Postgres) Follow(ctx context.Context, merge func([]Revocation, bool)) e
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-left:
+	case <-changed:
 		return errNowhere
 	case err := <-gone:
 		return err

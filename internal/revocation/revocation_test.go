@@ -416,6 +416,105 @@ func TestWithoutTheTableRevocationsAreKeptInCaddysStorage(t *testing.T) {
 	eventually(t, "another node knows through the table", func() bool { _, found := other.Find([]byte("ada")); return found })
 }
 
+func TestARevocationIsKeptThoughWhoAskedForItHangsUp(t *testing.T) {
+	server := startRedis(t)
+	local := NewStorage(&certmagic.FileStorage{Path: t.TempDir()}, "users", 0)
+	l := Open(Config{Shared: inRedis(server.URL())(t), Local: local, Logger: zap.NewNop})
+	defer l.Close()
+	l.Await(t.Context())
+	if err := server.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := l.Revoke(ctx, Revocation{Subject: "ada", At: time.Now()}); err == nil {
+		t.Error("others are said to know")
+	}
+	if all, err := local.load(t.Context()); err != nil || len(all) != 1 {
+		t.Errorf("after a restart nothing would be known of it: %v, %v", all, err)
+	}
+}
+
+// stuck is a store that has lost everything, and takes nothing.
+type stuck struct{ putting, told chan struct{} }
+
+func (stuck) String() string { return "a store" }
+
+func (s stuck) Put(ctx context.Context, _ []Revocation) error {
+	s.putting <- struct{}{}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (s stuck) Follow(ctx context.Context, merge func([]Revocation, bool)) error {
+	merge(nil, true)
+	s.told <- struct{}{}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// What a store tells comes on the connection of the watch, which must go on.
+func TestAStoreThatTellsDoesNotWaitForWhatIsPutBack(t *testing.T) {
+	store := stuck{make(chan struct{}, 100), make(chan struct{}, 100)}
+	l := Open(Config{Shared: store, Local: NewStorage(&certmagic.FileStorage{Path: t.TempDir()}, "users", 0), Logger: zap.NewNop})
+	defer l.Close()
+	l.merge([]Revocation{{Subject: "ada", At: time.Now()}})
+	go l.Await(t.Context())
+	<-store.putting
+	select {
+	case <-store.told:
+	default:
+		t.Error("it waits")
+	}
+	if !l.Lost() {
+		t.Error("others are said to know")
+	}
+}
+
+func TestADirectoryThatIsWatchedIsFollowed(t *testing.T) {
+	_, open := newUsers(t)
+	deaf, err := directory.Open(directory.Config{DSN: func() (string, error) { return "postgres://u@127.0.0.1:1/x", nil }, Logger: zap.NewNop, Poll: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer deaf.Close()
+	hears := open(t).(*Postgres)
+	watched := hears.users[0]
+	store := NewPostgres(0)
+	for _, step := range []struct {
+		what    string
+		do      func() func()
+		follows *directory.Postgres
+		changes bool
+	}{
+		{"the first is not watched", func() func() { return store.Use(deaf) }, deaf, true},
+		{"the second is", func() func() { return store.Use(watched) }, watched, true},
+		{"a third is too", func() func() { return store.Use(watched) }, watched, false},
+	} {
+		_, changed := store.first()
+		leave := step.do()
+		defer func() {
+			leave()
+			if d, _ := store.first(); d == nil && len(store.users) > 0 {
+				t.Error("none is used")
+			}
+		}()
+		if d, _ := store.first(); d != step.follows {
+			t.Errorf("%s: %v is used", step.what, d)
+		}
+		select {
+		case <-changed:
+			if !step.changes {
+				t.Errorf("%s: it begins anew", step.what)
+			}
+		default:
+			if step.changes {
+				t.Errorf("%s: who follows the other one is not told", step.what)
+			}
+		}
+	}
+}
+
 func TestTheLatestWordCounts(t *testing.T) {
 	l := Open(Config{})
 	now := time.Now()

@@ -11,10 +11,9 @@ import (
 )
 
 // put keeps a revocation in the shared store, where there is one, else in the
-// local one.
+// local one. That who has asked for it hangs up does not end it.
 func (l *List) put(ctx context.Context, r Revocation) error {
-	ctx, cancel := context.WithTimeout(ctx, putTimeout)
-	defer cancel()
+	ctx = context.WithoutCancel(ctx)
 	all := []Revocation{r}
 	if l.config.Shared != nil {
 		err := l.tell(ctx, all)
@@ -31,16 +30,19 @@ func (l *List) put(ctx context.Context, r Revocation) error {
 }
 
 func (l *List) keep(ctx context.Context, all []Revocation) error {
+	ctx, cancel := context.WithTimeout(ctx, putTimeout)
+	defer cancel()
 	if err := l.config.Local.Put(ctx, all); err != nil {
 		return fmt.Errorf("it holds until Caddy is restarted, because it cannot be stored: %w", err)
 	}
 	return nil
 }
 
-// restock puts back what the shared store has lost, as far as all is the whole
-// of it, and what it has an older word of: another node that put that back may
-// have been faster, or slower, than the latest word.
-func (l *List) restock(ctx context.Context, all []Revocation, whole bool) {
+// restock has put back what the shared store has lost, as far as all is the
+// whole of it, and what it has an older word of: another node that put that back
+// may have been faster, or slower, than the latest word. It does not wait for
+// that: the store may have no time for it, and has more to tell.
+func (l *List) restock(all []Revocation, whole bool) {
 	var missing []Revocation
 	held := make(map[string]struct{}, len(all))
 	for _, r := range all {
@@ -57,11 +59,29 @@ func (l *List) restock(ctx context.Context, all []Revocation, whole bool) {
 			}
 		}
 	}
-	if len(missing) == 0 {
-		return
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, r := range missing {
+		l.owe(r)
 	}
-	if err := l.tell(ctx, missing); err != nil && ctx.Err() == nil {
-		l.config.Logger().Warn("revocations that the store has lost cannot be put back", zap.Int("revocations", len(missing)), zap.Error(err))
+	l.remind()
+}
+
+// owe notes what the shared store is to be told. The caller holds l.mu.
+func (l *List) owe(r Revocation) {
+	key, now := r.key(), state{r.At, r.Restored}
+	if known, was := l.untold[key]; !was || now.after(known) {
+		l.untold[key] = now
+	}
+}
+
+// remind has retell tell what there is to be told. The caller holds l.mu.
+func (l *List) remind() {
+	if len(l.untold) > 0 {
+		select {
+		case l.wake <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -74,21 +94,15 @@ func (l *List) tell(ctx context.Context, all []Revocation) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, r := range all {
-		key, now := r.key(), state{r.At, r.Restored}
-		known, was := l.untold[key]
+		known, was := l.untold[r.key()]
 		switch {
-		case err == nil && was && !known.after(now), errors.Is(err, errNowhere):
-			delete(l.untold, key)
-		case err != nil && (!was || now.after(known)):
-			l.untold[key] = now
+		case err == nil && was && !known.after(state{r.At, r.Restored}), errors.Is(err, errNowhere):
+			delete(l.untold, r.key())
+		case err != nil:
+			l.owe(r)
 		}
 	}
-	if len(l.untold) > 0 {
-		select {
-		case l.wake <- struct{}{}:
-		default:
-		}
-	}
+	l.remind()
 	return err
 }
 
