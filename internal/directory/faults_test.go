@@ -204,7 +204,7 @@ func (f *failuresOf) Asked(_ int, _ time.Duration, err error) {
 	}
 }
 
-func (f *failuresOf) Happened(event Event, _ string, _ map[string]any) { f.n.Add(1) }
+func (f *failuresOf) Happened(Event, string, map[string]any) { f.n.Add(1) }
 
 func TestClosingDoesNotWaitForAServerThatHangs(t *testing.T) {
 	s := ownServer(t)

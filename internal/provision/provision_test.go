@@ -145,8 +145,10 @@ func TestWhatIsLentIsKeptUntilItIsReturned(t *testing.T) {
 	var lent Lent
 	given := make(chan struct{})
 	lent.Keep(func() { close(given) })
-	if !lent.Borrow() || !lent.Borrow() {
-		t.Fatal("it cannot be borrowed")
+	for range 2 {
+		if !lent.Borrow() {
+			t.Fatal("it cannot be borrowed")
+		}
 	}
 	if err := lent.Release(); err != nil {
 		t.Fatal(err)
