@@ -49,6 +49,7 @@ http://%s, https://%s {
 	bench_memory %s
 	%s {
 		on_error deny
+		timeout 500ms
 	}
 	reverse_proxy %s {
 		stream_close_delay 5s
@@ -269,9 +270,12 @@ func (s *soaking) change(ctx context.Context, lane int) error {
 	return err
 }
 
+// reload loads a changed configuration, every second time one whose users are
+// looked up on other connections.
 func (s *soaking) reload(ctx context.Context) error {
 	n := s.reloads.Add(1)
 	config := strings.Replace(s.config, "X-Reload 0", "X-Reload "+strconv.FormatInt(n, 10), 1)
+	config = strings.Replace(config, "timeout 500ms", fmt.Sprintf("timeout %dms", 500+n/2%2), 1)
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+s.admin+"/load", strings.NewReader(config))
 	if err != nil {
 		return err
