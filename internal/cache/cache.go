@@ -12,7 +12,7 @@ import (
 // Cache is a cache. It is safe for use by several goroutines, and has none of
 // its own to end.
 type Cache struct {
-	entries *freecache.Cache
+	entries atomic.Pointer[freecache.Cache]
 	clock   clock
 	bytes   int64
 	// What was counted before it was cleared.
@@ -35,14 +35,18 @@ func (c *clock) set(now time.Time) {
 // the system as they are used.
 func New(bytes int) *Cache {
 	c := &Cache{bytes: int64(bytes)}
-	c.entries = freecache.NewCacheCustomTimer(bytes, &c.clock)
+	c.entries.Store(freecache.NewCacheCustomTimer(bytes, &c.clock))
 	return c
 }
+
+// Close gives the memory back, though somebody may still hold the cache: what is
+// kept from here on has the least room there is.
+func (c *Cache) Close() { c.entries.Store(freecache.NewCacheCustomTimer(0, &c.clock)) }
 
 // Get returns a copy of the value of a key: in into, if it fits there.
 func (c *Cache) Get(key, into []byte, now time.Time) ([]byte, bool) {
 	c.clock.set(now)
-	value, err := c.entries.GetWithBuf(key, into)
+	value, err := c.entries.Load().GetWithBuf(key, into)
 	return value, err == nil
 }
 
@@ -52,16 +56,16 @@ func (c *Cache) Get(key, into []byte, now time.Time) ([]byte, bool) {
 func (c *Cache) Set(key, value []byte, now time.Time, life time.Duration) {
 	c.clock.set(now)
 	life = min(max(life, time.Second), 365*24*time.Hour)
-	_ = c.entries.Set(key, value, int(life/time.Second)+1)
+	_ = c.entries.Load().Set(key, value, int(life/time.Second)+1)
 }
 
 // Delete removes a key.
-func (c *Cache) Delete(key []byte) { c.entries.Del(key) }
+func (c *Cache) Delete(key []byte) { c.entries.Load().Del(key) }
 
 // Clear removes all keys, and returns how many there were.
 func (c *Cache) Clear() int64 {
 	s := c.Stats()
-	c.entries.Clear() // which begins to count anew
+	c.entries.Load().Clear() // which begins to count anew
 	c.hits.Store(s.Hits)
 	c.misses.Store(s.Misses)
 	c.evictions.Store(s.Evictions)
@@ -84,10 +88,10 @@ type Stats struct {
 // Stats returns the figures of the cache since it was made.
 func (c *Cache) Stats() Stats {
 	return Stats{
-		Entries:   c.entries.EntryCount(),
+		Entries:   c.entries.Load().EntryCount(),
 		Bytes:     c.bytes,
-		Hits:      c.hits.Load() + c.entries.HitCount(),
-		Misses:    c.misses.Load() + c.entries.MissCount(),
-		Evictions: c.evictions.Load() + c.entries.EvacuateCount(),
+		Hits:      c.hits.Load() + c.entries.Load().HitCount(),
+		Misses:    c.misses.Load() + c.entries.Load().MissCount(),
+		Evictions: c.evictions.Load() + c.entries.Load().EvacuateCount(),
 	}
 }

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"bytes"
+	"runtime"
 	"strconv"
 	"sync"
 	"testing"
@@ -45,6 +46,32 @@ func TestItIsBounded(t *testing.T) {
 	}
 	if s := c.Stats(); s.Entries == 0 || s.Entries > 5_000 || s.Evictions == 0 {
 		t.Errorf("%+v", s)
+	}
+}
+
+func TestClosingGivesTheMemoryBack(t *testing.T) {
+	c, now := New(64<<20), time.Now()
+	c.Set([]byte("k"), []byte("v"), now, time.Hour)
+	freed := make(chan struct{})
+	runtime.AddCleanup(c.entries.Load(), func(struct{}) { close(freed) }, struct{}{})
+	c.Close()
+	for deadline, gone := time.Now().Add(time.Minute), false; !gone; {
+		runtime.GC()
+		select {
+		case <-freed:
+			gone = true
+		case <-time.After(time.Millisecond): // between two polls
+			if time.Now().After(deadline) {
+				t.Fatal("it is kept")
+			}
+		}
+	}
+	if _, found := c.Get([]byte("k"), nil, now); found {
+		t.Error("what it has held is found")
+	}
+	c.Set([]byte("k"), []byte("w"), now, time.Hour)
+	if value, _ := c.Get([]byte("k"), nil, now); string(value) != "w" {
+		t.Errorf("%q is found of what is set since", value)
 	}
 }
 

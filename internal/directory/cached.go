@@ -46,6 +46,7 @@ func (c *Cached) Close() error {
 		err = closer.Close()
 	}
 	c.ended.Wait()
+	c.accounts.cache.Close()
 	return err
 }
 

@@ -106,6 +106,7 @@ func (p *Postgres) Close() {
 	case <-closed:
 	case <-timer.C:
 	}
+	p.accounts.cache.Close() // Caddy's proxies hold on to the requests they had last
 }
 
 // startWatch implements place. That waits for the first lookup, so that a

@@ -78,7 +78,7 @@ func (h *Held) Reader(env environment.Environment, options Tokens) (*session.Rea
 	}
 	return take(h, readers, distinct, func() (*session.Reader, func() error, error) {
 		reader, err := session.New(config)
-		return reader, func() error { return nil }, err
+		return reader, func() error { reader.Close(); return nil }, err
 	})
 }
 

@@ -40,6 +40,9 @@ func newDecoded(bytes int) *decoded {
 	return d
 }
 
+// Close forgets the decoded tokens. The reader can be used all the same.
+func (rd *Reader) Close() { rd.decoded.cache.Close() }
+
 // Stats returns the figures of the cache of decoded tokens.
 func (rd *Reader) Stats() cache.Stats { return rd.decoded.cache.Stats() }
 
