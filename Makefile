@@ -74,7 +74,7 @@ caddy-tests: bin/gotestsum ## Caddy's own integration tests with the module link
 	cp -r "$$(go list -m -f '{{.Dir}}' github.com/caddyserver/caddy/v2)" .cache/caddy && chmod -R u+w .cache/caddy
 	cd .cache/caddy && GOFLAGS= go mod edit -require $(MODULE_PATH)@v0.0.0 -replace $(MODULE_PATH)=../..
 	printf 'package integration\n\nimport _ "%s"\n' $(MODULE_PATH) > .cache/caddy/caddytest/integration/stale_session_test.go
-	cd .cache/caddy && ../../bin/gotestsum --format testname --hide-summary output --rerun-fails=3 \
+	cd .cache/caddy && ../../bin/gotestsum --format testname --hide-summary output --rerun-fails=3 --rerun-fails-max-failures=100 \
 		--packages ./caddytest/... -- -mod=mod -count=1 -timeout 10m
 
 # As users build it, twice, in the temporary directories of xcaddy, and
