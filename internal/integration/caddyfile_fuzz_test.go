@@ -14,14 +14,17 @@ import (
 func FuzzCaddyfile(f *testing.F) {
 	for _, options := range []string{
 		"database {env.DATABASE_URL}\nsecret a b", "users \"my.schema\".\"User\" {\nid id\nmatch email email\ndisabled a b\n}", "cache {\nttl 30s\nsize 5\n}",
-		"brake 50% 1m", "poll off", "cleanup {\nevery 1h\ndry_run\n}", "timeout -1s", "cookie", "mode x", "users {\n}\nusers {\n}", "{", "}", "\"", "query <<SQL\nselect\nSQL",
+		"brake 50% 1m", "poll off", "cleanup {\nevery 1h\ndry_run\n}", "timeout -1s", "cookie", "mode x", "users {\n}\nusers {\n}", "{", "}", "\"", "query <<SQL\nselect\nSQL", "query <<SQL",
 	} {
 		f.Add(options)
 	}
 	f.Fuzz(func(t *testing.T, options string) {
-		d := caddyfile.NewTestDispenser("stale_session {\n" + options + "\n}")
+		tokens, err := caddyfile.Tokenize([]byte("stale_session {\n"+options+"\n}"), "Caddyfile")
+		if err != nil {
+			return
+		}
 		h := new(stalesession.Handler)
-		if h.UnmarshalCaddyfile(d) != nil {
+		if h.UnmarshalCaddyfile(caddyfile.NewDispenser(tokens)) != nil {
 			return
 		}
 		text, err := json.Marshal(h)
