@@ -46,6 +46,8 @@ mistakes in a configuration (doctor).
 
 On a terminal the output is for people, elsewhere it is JSON.`,
 		CobraFunc: func(cmd *cobra.Command) {
+			cmd.Args = cobra.NoArgs // a subcommand that is mistyped fails
+			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 			cmd.AddCommand(status(), check(), flushing(), revoking(), restoring(), c.install(), c.uninstall(), postSeed(), c.doctor())
 		},
 	})

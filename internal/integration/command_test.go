@@ -59,6 +59,7 @@ func TestTheCommandInstallsAndRemovesTriggers(t *testing.T) {
 		{"no database", "install --database postgres://u:hunter2@127.0.0.1:1/x", true, []string{"127.0.0.1:1"}, []string{"hunter2"}, ""},
 		{"no such variable", "install --database {env.NOT_SET}", true, []string{"NOT_SET"}, nil, ""},
 		{"too much", "install --database x --config y", true, []string{"database", "config"}, nil, ""},
+		{"no such subcommand", "uninstal", true, []string{`unknown command "uninstal"`}, nil, ""},
 		{"no subcommand", "", false, []string{"install", "uninstall", "doctor", "status"}, nil, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
