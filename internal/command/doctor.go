@@ -81,7 +81,7 @@ The exit code is 2 when something keeps the module from doing its work.`,
 	cmd.Flags().StringVarP(&config, "config", "c", "", "The Caddy configuration to look at")
 	cmd.Flags().StringVarP(&adapter, "adapter", "a", "", "The adapter of the configuration")
 	cmd.Flags().StringVar(&token, "token", "", "The value of a session cookie that works in the app; - reads it from standard input")
-	cmd.Flags().StringVar(&signIn, "sign-in", "", "The URL of the sign-in page, as people open it (default: `sign_in` below AUTH_URL or NEXTAUTH_URL)")
+	cmd.Flags().StringVar(&signIn, "sign-in", "", "The URL of the sign-in page, as people open it (default: sign_in below AUTH_URL or NEXTAUTH_URL)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "Print JSON, on a terminal too")
 	return cmd
 }

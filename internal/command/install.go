@@ -29,10 +29,8 @@ func (f *flags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.database, "database", "", "The address of the database; placeholders such as {env.DATABASE_URL} work (default {env.DATABASE_URL})")
 	cmd.Flags().StringVarP(&f.config, "config", "c", "", "A Caddy configuration whose databases and users tables to take")
 	cmd.Flags().StringVarP(&f.adapter, "adapter", "a", "", "The adapter of the configuration")
-	cmd.Flags().StringVar(&f.users, "users", "", "The users table (default: found in the database)")
 	cmd.Flags().BoolVar(&f.print, "print", false, "Print the SQL, for a migration of your own, and do nothing")
 	cmd.MarkFlagsMutuallyExclusive("config", "database")
-	cmd.MarkFlagsMutuallyExclusive("config", "users")
 }
 
 func (c commands) install() *cobra.Command {
@@ -80,6 +78,8 @@ to arrive: see listen_database.`,
 		},
 	}
 	f.add(cmd)
+	cmd.Flags().StringVar(&f.users, "users", "", "The users table (default: found in the database)")
+	cmd.MarkFlagsMutuallyExclusive("config", "users")
 	cmd.Flags().StringSliceVar(&f.grant, "grant", nil, "Roles that may share revocations, such as the one that Caddy connects as (default: the owner alone)")
 	return cmd
 }
