@@ -6,6 +6,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/admin"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/cache"
 )
 
 // named describes a handler by its option sign_in.
@@ -20,6 +23,26 @@ func named(text []byte) (Site, error) {
 		return Site{}, errors.New("sign_in is bad")
 	}
 	return Site{SignIn: func() (string, error) { return handler.SignIn, nil }}, nil
+}
+
+func TestStatusSaysWhatWasNotAskedYet(t *testing.T) {
+	for name, c := range map[string]struct {
+		of   admin.DatabaseStatus
+		says string
+	}{
+		"nobody has come by":   {admin.DatabaseStatus{Health: "ok"}, "health      not asked yet"},
+		"a user was asked for": {admin.DatabaseStatus{Health: "ok", Accounts: cache.Stats{Misses: 1}}, "health      ok"},
+		"it is watched":        {admin.DatabaseStatus{Health: "ok", Watched: true}, "health      ok"},
+		"it is away":           {admin.DatabaseStatus{Health: "away", Error: "it is down"}, "health      away it is down"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out strings.Builder
+			writeStatus(&printer{out: &out}, admin.Status{Databases: []admin.DatabaseStatus{c.of}})
+			if !strings.Contains(out.String(), c.says) {
+				t.Errorf("does not say %q: %s", c.says, &out)
+			}
+		})
+	}
 }
 
 func TestHandlersOfAConfiguration(t *testing.T) {

@@ -61,9 +61,12 @@ func writeStatus(p *printer, s admin.Status) {
 	for _, d := range s.Databases {
 		p.line("")
 		p.line("%s", d.Name)
-		if d.Health == "ok" {
+		switch {
+		case d.Health == "ok" && !d.Watched && d.Accounts.Misses == 0:
+			p.row("health", "not asked yet: no session has come by, and `caddy stale-session doctor` tries it")
+		case d.Health == "ok":
 			p.row("health", p.good("ok"))
-		} else {
+		default:
 			p.row("health", p.bad(strings.TrimSpace(d.Health+" "+d.Error)))
 		}
 		p.row("users", d.Users)
