@@ -130,7 +130,9 @@ func classifyInstall(err error) error {
 	if e, ok := err.(*Error); ok { //nolint:errorlint // classify returns no other
 		switch e.Code {
 		case "42501":
-			e.text = "the role may not make triggers: use the owner of the users table, with CREATE on the database"
+			e.text = "the role may not change triggers: use the owner of the users table, with CREATE on the database"
+		case "42704":
+			e.text = "there is no such role to grant to"
 		case "55P03":
 			e.text = "the users table was in use for five seconds: try again at a quieter time"
 		case "42809":

@@ -57,6 +57,7 @@ func TestTheCommandInstallsAndRemovesTriggers(t *testing.T) {
 		{"a configuration without the handler", "install -c " + other + " -a caddyfile", true, []string{"no stale_session handler"}, nil, ""},
 		{"no such table", "install --users nobody", true, []string{"there is no table nobody"}, nil, ""},
 		{"no database", "install --database postgres://u:hunter2@127.0.0.1:1/x", true, []string{"127.0.0.1:1"}, []string{"hunter2"}, ""},
+		{"no such role", "install --grant nobody", true, []string{"there is no such role to grant to"}, nil, ""},
 		{"no such variable", "install --database {env.NOT_SET}", true, []string{"NOT_SET"}, nil, ""},
 		{"too much", "install --database x --config y", true, []string{"database", "config"}, nil, ""},
 		{"no such subcommand", "uninstal", true, []string{`unknown command "uninstal"`}, nil, ""},
