@@ -75,9 +75,9 @@ var states = map[string]struct {
 	"28":    {Refused, "the database does not accept the user or its password: check `database`"},
 	"3D000": {Refused, "the database does not exist, or is being recreated"},
 	"42501": {Rights, "the role may not read the users table: GRANT USAGE ON its schema and SELECT ON the table or its columns"},
-	"42P01": {Schema, "the users table does not exist: a migration is running, or `users` is wrong"},
-	"3F000": {Schema, "the schema of the users table does not exist: a migration is running, or `users` is wrong"},
-	"42703": {Schema, "a column of the users table does not exist: a migration is running, or `users` is wrong"},
+	"42P01": {Schema, "the users table does not exist: a migration is running, or `users` or `query` is wrong"},
+	"3F000": {Schema, "the schema of the users table does not exist: a migration is running, or `users` or `query` is wrong"},
+	"42703": {Schema, "a column of the users table does not exist: a migration is running, or `users` or `query` is wrong"},
 	"42":    {Schema, "the database refuses the query: the users table has changed, or `query` is wrong"},
 	"0A000": {Schema, "the users table has changed"},
 }
@@ -100,6 +100,7 @@ func classify(err error) error {
 	var (
 		network     net.Error
 		connect     *pgconn.ConnectError
+		unknown     *net.DNSError
 		certificate *tls.CertificateVerificationError
 	)
 	switch {
@@ -112,7 +113,11 @@ func classify(err error) error {
 	case strings.Contains(err.Error(), "server refused TLS connection"): // pgconn has no name for it
 		return &Error{Class: Down, text: "the database server has no TLS: sslmode=disable in the address does without"}
 	case errors.As(err, &connect):
-		return &Error{Class: Down, text: fmt.Sprintf("no connection to the database at %s", hostOf(connect.Config))}
+		why := "is the server running, and can it be reached from here?"
+		if errors.As(err, &unknown) {
+			why = "there is no such host"
+		}
+		return &Error{Class: Down, text: fmt.Sprintf("no connection to the database at %s: %s", hostOf(connect.Config), why)}
 	}
 	return &Error{Class: Down, text: "the connection to the database failed"}
 }
