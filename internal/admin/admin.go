@@ -204,6 +204,8 @@ func (s Subject) lists() ([]*revocation.List, error) {
 	switch {
 	case s.Subject == "":
 		return nil, refuse(http.StatusBadRequest, errors.New("the subject is missing"))
+	case len(names) == 0 && s.Database == "":
+		return nil, refuse(http.StatusNotFound, errors.New("there is no stale_session handler, or each has `mode off`"))
 	case len(names) == 0:
 		return nil, refuse(http.StatusNotFound, errors.New("no stale_session handler looks users up in such a database"))
 	case len(names) > 1:

@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"time"
@@ -131,7 +132,7 @@ func examineReader(site Site, token string) []directory.Finding {
 	case err != nil:
 		return []directory.Finding{{Level: directory.Bad, Text: "sessions cannot be read", Remedy: err.Error()}}
 	case token == "":
-		return []directory.Finding{{Level: directory.Good, Text: "there is a secret or a key", Remedy: "whether it is the app's own shows --token with the value of a session cookie"}}
+		return []directory.Finding{{Level: directory.Good, Text: "there is a secret or a key", Remedy: "--token with the value of a session cookie shows whether it is the app's own"}}
 	}
 	if wrong := reader.Diagnose(token); wrong != "" {
 		return []directory.Finding{{Level: directory.Bad, Text: "the token cannot be read", Remedy: wrong}}
@@ -162,8 +163,8 @@ func openSignIn(ctx context.Context, page string) directory.Finding {
 		return directory.Finding{Level: directory.Bad, Text: "the sign-in page " + text, Remedy: remedy}
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, page, http.NoBody)
-	if err != nil {
-		return bad("has no URL that can be opened", err.Error())
+	if err != nil || request.URL.Host == "" {
+		return bad(fmt.Sprintf("has no URL that can be opened: %q", page), "give it with its scheme and host, such as https://example.com/api/auth/signin")
 	}
 	request.Header.Set("Accept", "text/html")
 	way := []string{page}

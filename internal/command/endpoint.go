@@ -39,7 +39,10 @@ func (e *endpoint) ask(method, path string, question, answer any) error {
 		return fmt.Errorf("asking the running Caddy at %s: %w", address, err)
 	}
 	defer response.Body.Close()
-	return json.NewDecoder(response.Body).Decode(answer)
+	if err := json.NewDecoder(response.Body).Decode(answer); err != nil {
+		return fmt.Errorf("what answers at %s is not Caddy's admin endpoint: %w", address, err)
+	}
+	return nil
 }
 
 // get is ask without a question.

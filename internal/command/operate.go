@@ -123,7 +123,7 @@ neither (no session of the app, expired, or the database cannot be asked).`,
 				return 0, err
 			}
 			if len(c.Handlers) == 0 {
-				return 0, errors.New("the running Caddy has no stale_session handler")
+				return 0, errors.New("the running Caddy has no stale_session handler, or each has `mode off`")
 			}
 			code := codeOf(c)
 			p := newPrinter(cmd, asJSON)

@@ -184,6 +184,10 @@ func TestTheAdminAPIRefusesWhatCannotBe(t *testing.T) {
 			}
 		})
 	}
+	caddytest.Start(t, o.config("stale_session {", "	mode off", "}", "respond ok"))
+	if text := o.do("POST", "revoke", object{"subject": "live"}, nil); !strings.Contains(text, "404") || !strings.Contains(text, "`mode off`") {
+		t.Errorf("nobody to revoke: %s", text)
+	}
 }
 
 func TestACheckTellsItsReasons(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -58,10 +59,11 @@ func TestTheCommandOperatesARunningCaddy(t *testing.T) {
 		{"restore", "", []string{"restore", "live"}, 0, `"subject": "live"`},
 		{"restore again", "", []string{"restore", "live"}, 1, "none of its sessions"},
 		{"nobody there", "", []string{"status", "--address", "unix/" + filepath.Join(t.TempDir(), "nobody")}, 1, "asking the running Caddy"},
+		{"a site there", "", []string{"status", "--address", strings.TrimPrefix(base, "http://")}, 1, "is not Caddy's admin endpoint"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			args := c.args
-			if c.name != "nobody there" {
+			if !slices.Contains(args, "--address") {
 				args = append(args, "--address", o.address)
 			}
 			out, code := command(t, caddy, c.input, args...)
@@ -220,6 +222,9 @@ func TestTheDoctorOpensTheSignInPage(t *testing.T) {
 				t.Errorf("%s, %s: exit code %d, want %d: %s", path, way.name, code, c.code, out)
 			}
 		}
+	}
+	if out, code := command(t, caddy, "", "doctor", "--sign-in", strings.TrimPrefix(base, "http://")+"/page"); code != 2 || !strings.Contains(out, "no URL that can be opened") {
+		t.Errorf("no scheme: exit code %d: %s", code, out)
 	}
 	t.Setenv("AUTH_URL", "http://127.0.0.1:1")
 	if out, code := command(t, caddy, "", "doctor"); code != 2 || !strings.Contains(out, "start the app") {
