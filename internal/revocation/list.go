@@ -159,6 +159,8 @@ func (l *List) follow(ctx context.Context, store Store, first func()) {
 					l.lost.Store(false)
 				}
 				l.restock(all, whole)
+			} else if later := l.later(all); len(later) > 0 {
+				_ = l.keep(ctx, later) // else when it is read again
 			}
 			if whole {
 				followed.Store(true)

@@ -416,6 +416,46 @@ func TestWithoutTheTableRevocationsAreKeptInCaddysStorage(t *testing.T) {
 	eventually(t, "another node knows through the table", func() bool { _, found := other.Find([]byte("ada")); return found })
 }
 
+// TestWhatIsTakenBackInTheTableIsTakenBackInCaddysStorage: the table may be
+// gone when Caddy is started again.
+func TestWhatIsTakenBackInTheTableIsTakenBackInCaddysStorage(t *testing.T) {
+	database, err := server.NewDatabase(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	execute(t, database, `create table "User" (id text primary key)`)
+	storage := NewStorage(&certmagic.FileStorage{Path: t.TempDir()}, "users", 0)
+	node := func(local Store, before *List) *List {
+		l := Open(Config{Shared: inPostgres(server.DSN(database))(t), Local: local, Logger: zap.NewNop})
+		t.Cleanup(func() { _ = l.Close() })
+		if before != nil {
+			l.Adopt(before)
+		}
+		l.Await(t.Context())
+		return l
+	}
+	a := node(storage, nil)
+	if err := a.Revoke(t.Context(), Revocation{Subject: "ada", At: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	execute(t, database, InstallSQL())
+	b := node(NewStorage(&certmagic.FileStorage{Path: t.TempDir()}, "users", 0), nil)
+	eventually(t, "another node knows through the table", func() bool { _, found := b.Find([]byte("ada")); return found })
+	if err := b.Restore(t.Context(), "ada", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the node knows that it is taken back", func() bool { _, found := a.Find([]byte("ada")); return !found })
+	node(storage, a) // reads the storage again
+	eventually(t, "the storage knows it, too", func() bool {
+		all, err := storage.load(t.Context())
+		return err == nil && len(all) == 1 && all[0].Restored
+	})
+	execute(t, database, directory.UninstallSQL)
+	if _, found := node(storage, nil).Find([]byte("ada")); found {
+		t.Error("it is revoked again")
+	}
+}
+
 func TestARevocationIsKeptThoughWhoAskedForItHangsUp(t *testing.T) {
 	server := startRedis(t)
 	local := NewStorage(&certmagic.FileStorage{Path: t.TempDir()}, "users", 0)

@@ -43,16 +43,12 @@ func (l *List) keep(ctx context.Context, all []Revocation) error {
 // may have been faster, or slower, than the latest word. It does not wait for
 // that: the store may have no time for it, and has more to tell.
 func (l *List) restock(all []Revocation, whole bool) {
-	var missing []Revocation
-	held := make(map[string]struct{}, len(all))
-	for _, r := range all {
-		held[r.key()] = struct{}{}
-		if known, found := l.known(r); found && known.after(state{r.At, r.Restored}) {
-			r.At, r.Restored = known.at, known.restored
-			missing = append(missing, r)
-		}
-	}
+	missing := l.later(all)
 	if whole {
+		held := make(map[string]struct{}, len(all))
+		for _, r := range all {
+			held[r.key()] = struct{}{}
+		}
 		for _, r := range l.all(true) {
 			if _, has := held[r.key()]; !has {
 				missing = append(missing, r)
@@ -65,6 +61,19 @@ func (l *List) restock(all []Revocation, whole bool) {
 		l.owe(r)
 	}
 	l.remind()
+}
+
+// later returns what is known of later than a store that holds all: it may have
+// been taken back in the other one.
+func (l *List) later(all []Revocation) []Revocation {
+	var later []Revocation
+	for _, r := range all {
+		if known, found := l.known(r); found && known.after(state{r.At, r.Restored}) {
+			r.At, r.Restored = known.at, known.restored
+			later = append(later, r)
+		}
+	}
+	return later
 }
 
 // owe notes what the shared store is to be told. The caller holds l.mu.
