@@ -348,11 +348,11 @@ func (h *Handler) Validate() error {
 		words       []string
 	}{
 		{"mode", h.mode, []string{modeEnforce, modeObserve, modeOff}},
-		{"scrub", h.Scrub, []string{"", scope.ScrubAuth, scope.ScrubAll, scope.ScrubOff}},
-		{"on_error", h.OnError, []string{"", onErrorAllow, onErrorDeny}},
-		{"rescue", h.Rescue, []string{"", "on", off}},
+		{"scrub", h.Scrub, []string{scope.ScrubAuth, scope.ScrubAll, scope.ScrubOff}},
+		{"on_error", h.OnError, []string{onErrorAllow, onErrorDeny}},
+		{"rescue", h.Rescue, []string{"on", off}},
 	} {
-		if !slices.Contains(option.words, option.value) {
+		if option.value != "" && !slices.Contains(option.words, option.value) {
 			return fmt.Errorf("%s is %q; it can be one of %q", option.name, option.value, option.words)
 		}
 	}

@@ -70,7 +70,7 @@ func writeStatus(p *printer, s admin.Status) {
 			p.row("health", p.bad(strings.TrimSpace(d.Health+" "+d.Error)))
 		}
 		p.row("users", d.Users)
-		p.row("changes", map[bool]string{true: "noticed at once, by triggers", false: "noticed within the poll interval"}[d.Notified])
+		p.row("changes", map[bool]string{true: "noticed at once: the database tells of them", false: "noticed within the poll interval"}[d.Notified])
 		if d.Braking {
 			p.row("brake", p.bad("on: no session is ended, because too many would be"))
 		}

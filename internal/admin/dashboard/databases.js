@@ -7,7 +7,7 @@ const healths = { ok: ["good", "ok"], away: ["bad", "cannot be asked"], unwatche
 function facts(d, latest) {
 	const { accounts } = d;
 	return {
-		"Changes are noticed": d.notified ? `at once, by triggers; ${number(d.notifications)} notifications` : d.watched ? "within the poll interval; no triggers" : "as cached accounts age",
+		"Changes are noticed": d.notified ? `at once; ${number(d.notifications)} notifications` : d.watched ? "within the poll interval; no triggers" : "as cached accounts age",
 		"Circuit breaker": d.broken ? "open: nobody waits for the database" : "closed",
 		"Brake": d.braking ? "on: no session is ended" : "off",
 		"Connections": `${d.busy} of ${d.connections} busy`,

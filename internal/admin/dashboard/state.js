@@ -119,7 +119,7 @@ function fine({ handlers, databases }, hour) {
 	}
 	const fast = databases.every(({ notified }) => notified);
 	const asleep = databases.some(({ watched }) => !watched);
-	const noticed = fast ? "at once, by triggers" : asleep ? "as cached accounts age, because it is not polled" : "within the poll interval";
+	const noticed = fast ? "at once, because the database tells of them" : asleep ? "as cached accounts age, because it is not polled" : "within the poll interval";
 	const stale = hour.checks.stale ?? 0;
 	return {
 		level: "good",
