@@ -41,6 +41,9 @@ func (*collector) Handle(_ context.Context, e caddy.Event) error {
 	collected.events = append(collected.events, e)
 	e.Data["collected"] = true // which others must not see
 	collected.Unlock()
+	if e.Data["subject"] == "a fault" {
+		panic("a handler has a fault")
+	}
 	if gate != nil {
 		<-gate
 	}
@@ -126,6 +129,9 @@ func TestWhatHappensGoesToCaddysEvents(t *testing.T) {
 	comes("restored")
 	o.do("POST", "flush", nil, nil)
 	comes("flushed")
+	o.do("POST", "revoke", object{"subject": "a fault"}, nil)
+	o.do("POST", "restore", object{"subject": "a fault"}, nil)
+	caddytest.Eventually(t, "a handler that panics ends nothing", func() bool { return len(named("stale_session.restored")) > 1 })
 	past, _, stop := telemetry.Follow(0)
 	defer stop()
 	for _, e := range past {

@@ -97,8 +97,15 @@ func TestAListTakesOverWhatTheOneBeforeKnows(t *testing.T) {
 			t.Errorf("%s: a revocation is lost", what)
 		}
 	}
-	if _, found := list(revocation.Revocations{Name: "others"}).Find([]byte("ada")); found {
-		t.Error("other users take it over too")
+	there, err := held.Directory(Modules{directories.Postgres{Database: "postgres://u@127.0.0.1:1/there"}}, directory.Config{Logger: zap.NewNop, Poll: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"others", users.String()} {
+		users = there
+		if _, found := list(revocation.Revocations{Name: name}).Find([]byte("ada")); found {
+			t.Errorf("other users take it over too, as %s", name)
+		}
 	}
 	if err := held.Release(); err != nil {
 		t.Error(err)

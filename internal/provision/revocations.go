@@ -42,10 +42,11 @@ func (h *Held) Revoked(options *revocation.Revocations, storage certmagic.Storag
 		}
 	}
 	distinct := []any{name, life, url, users.String(), identity(storage)}
+	of := name + " of the " + users.String()
 	opened := false
 	list, err := take(h, revoked, distinct, func() (*revocation.List, func() error, error) {
 		config := revocation.Config{
-			Name: name, Local: revocation.NewStorage(storage, name, life), Life: life,
+			Of: of, Local: revocation.NewStorage(storage, name, life), Life: life,
 			Logger: func() *zap.Logger { return caddy.Log().Named("http.handlers.stale_session.revocations") },
 		}
 		closed := func() {}
@@ -67,14 +68,16 @@ func (h *Held) Revoked(options *revocation.Revocations, storage certmagic.Storag
 	}
 	if opened { // with other options than before, perhaps, or in another storage
 		for _, before := range Lists() {
-			if before != list && before.Name() == name {
+			if before != list && before.Of() == of {
 				list.Adopt(before)
 			}
 		}
 	}
 	// Lists are shared by more handlers than directories are.
 	if postgres, ok := list.Shared().(*revocation.Postgres); ok {
-		h.Keep(postgres.Use(watched(users)))
+		if d := watched(users); d != nil {
+			h.Keep(postgres.Use(d))
+		}
 	}
 	return list, nil
 }

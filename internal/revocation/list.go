@@ -40,15 +40,17 @@ const (
 	// precision is that of the times that stores keep. With a finer one of its
 	// own a node would take each word that it reads for an older one.
 	precision = time.Microsecond
+	// tellAtOnce is how many revocations a store is told at a time that it was
+	// not told before: it has putTimeout for them.
+	tellAtOnce = 1000
 	// logEvery is how often the same trouble is logged.
 	logEvery = 30 * time.Second
 )
 
 // Config says where revocations are kept.
 type Config struct {
-	// Name is what those who are concerned have in common: all lists of a name
-	// are of the same users.
-	Name string
+	// Of names the users, in the same way for all lists of the same ones.
+	Of string
 	// Shared is the store that the nodes of a fleet have in common; nil for
 	// none.
 	Shared Store
@@ -159,8 +161,8 @@ func (l *List) follow(ctx context.Context, store Store, first func()) {
 					l.lost.Store(false)
 				}
 				l.restock(all, whole)
-			} else if later := l.later(all); len(later) > 0 {
-				_ = l.keep(ctx, later) // else when it is read again
+			} else if missing := l.missing(all, whole && l.config.Shared == nil); len(missing) > 0 {
+				_ = l.keep(ctx, missing) // else when it is read again
 			}
 			if whole {
 				followed.Store(true)
@@ -308,8 +310,8 @@ func (l *List) all(restored bool) []Revocation {
 	return all
 }
 
-// Name returns what the list was given as one.
-func (l *List) Name() string { return l.config.Name }
+// Of names the users.
+func (l *List) Of() string { return l.config.Of }
 
 // Shared returns the store that the nodes have in common; nil for none.
 func (l *List) Shared() Store { return l.config.Shared }

@@ -456,6 +456,28 @@ func TestWhatIsTakenBackInTheTableIsTakenBackInCaddysStorage(t *testing.T) {
 	}
 }
 
+func TestWhatIsTakenOverOutlivesARestart(t *testing.T) {
+	open := func() (*List, *Storage) {
+		storage := NewStorage(&certmagic.FileStorage{Path: t.TempDir()}, "users", 0)
+		l := Open(Config{Local: storage, Logger: zap.NewNop})
+		t.Cleanup(func() { _ = l.Close() })
+		return l, storage
+	}
+	before, _ := open()
+	old := time.Now().Add(-2 * DefaultLife)
+	before.merge([]Revocation{{Subject: "bob", At: old}})
+	if err := before.Revoke(t.Context(), Revocation{Subject: "ada", At: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	l, storage := open()
+	l.Adopt(before)
+	l.Await(t.Context())
+	eventually(t, "the other storage holds it", func() bool {
+		all, err := storage.load(t.Context())
+		return err == nil && len(all) == 1 && all[0].Subject == "ada"
+	})
+}
+
 func TestARevocationIsKeptThoughWhoAskedForItHangsUp(t *testing.T) {
 	server := startRedis(t)
 	local := NewStorage(&certmagic.FileStorage{Path: t.TempDir()}, "users", 0)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -43,18 +44,7 @@ func (l *List) keep(ctx context.Context, all []Revocation) error {
 // may have been faster, or slower, than the latest word. It does not wait for
 // that: the store may have no time for it, and has more to tell.
 func (l *List) restock(all []Revocation, whole bool) {
-	missing := l.later(all)
-	if whole {
-		held := make(map[string]struct{}, len(all))
-		for _, r := range all {
-			held[r.key()] = struct{}{}
-		}
-		for _, r := range l.all(true) {
-			if _, has := held[r.key()]; !has {
-				missing = append(missing, r)
-			}
-		}
-	}
+	missing := l.missing(all, whole)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, r := range missing {
@@ -63,17 +53,28 @@ func (l *List) restock(all []Revocation, whole bool) {
 	l.remind()
 }
 
-// later returns what is known of later than a store that holds all: it may have
-// been taken back in the other one.
-func (l *List) later(all []Revocation) []Revocation {
-	var later []Revocation
+// missing returns what a store that holds all has an older word of: it may have
+// been taken back in the other one. And with whole, what it does not hold.
+func (l *List) missing(all []Revocation, whole bool) []Revocation {
+	var missing []Revocation
+	held := make(map[string]struct{}, len(all))
 	for _, r := range all {
+		held[r.key()] = struct{}{}
 		if known, found := l.known(r); found && known.after(state{r.At, r.Restored}) {
 			r.At, r.Restored = known.at, known.restored
-			later = append(later, r)
+			missing = append(missing, r)
 		}
 	}
-	return later
+	if !whole {
+		return missing
+	}
+	since := time.Now().Add(-l.config.Life)
+	for _, r := range l.all(true) {
+		if _, has := held[r.key()]; !has && r.At.After(since) { // no store keeps what is older
+			missing = append(missing, r)
+		}
+	}
+	return missing
 }
 
 // owe notes what the shared store is to be told. The caller holds l.mu.
@@ -105,10 +106,10 @@ func (l *List) tell(ctx context.Context, all []Revocation) error {
 	for _, r := range all {
 		known, was := l.untold[r.key()]
 		switch {
-		case err == nil && was && !known.after(state{r.At, r.Restored}), errors.Is(err, errNowhere):
-			delete(l.untold, r.key())
-		case err != nil:
+		case err != nil && !errors.Is(err, errNowhere):
 			l.owe(r)
+		case was && !known.after(state{r.At, r.Restored}):
+			delete(l.untold, r.key())
 		}
 	}
 	l.remind()
@@ -134,8 +135,13 @@ func (l *List) retell(ctx context.Context) {
 			retry = minRetry
 			continue
 		}
-		err := l.tell(ctx, left)
-		if err == nil || ctx.Err() != nil {
+		var err error
+		for some := range slices.Chunk(left, tellAtOnce) {
+			if err = l.tell(ctx, some); err != nil {
+				break
+			}
+		}
+		if err == nil || errors.Is(err, errNowhere) || ctx.Err() != nil {
 			retry = minRetry
 			continue
 		}

@@ -59,8 +59,8 @@ func (d Detections) report(r *http.Request, j verdict.Judgement, where string) {
 		"mode":      d.Mode,
 	}
 	publish(detected, details)
-	if d.emitter != nil && detectionRate.Allow() {
-		anyEmitter(d.emitter).emit(detected, details)
+	if e := anyEmitter(d.emitter); e != nil && detectionRate.Allow() {
+		e.emit(detected, details)
 	}
 }
 

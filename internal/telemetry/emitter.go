@@ -8,6 +8,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"go.uber.org/zap"
 	"golang.org/x/time/rate"
 )
 
@@ -54,6 +55,11 @@ func (e *emitter) emit(name string, details map[string]any) {
 	case underWay <- struct{}{}:
 		go func() {
 			defer func() { <-underWay }()
+			defer func() { // a handler of others must not end the process
+				if fault := recover(); fault != nil {
+					caddy.Log().Named("http.handlers.stale_session").Error("a handler of events has panicked", zap.Any("fault", fault), zap.Stack("stack"))
+				}
+			}()
 			e.app.Emit(e.context, prefix+name, maps.Clone(details)) // handlers may write to what they are given
 		}()
 	default:
