@@ -16,6 +16,7 @@ import (
 
 	_ "github.com/seed-4adef13c/caddy-stale-session"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/mint"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/pgtest"
 )
@@ -642,11 +643,11 @@ func TestADatabaseIsNoticedWhenItsAccountsHaveAged(t *testing.T) {
 		t.Fatalf("status %d", response.StatusCode)
 	}
 	execute(t, database, `truncate "User"`)
-	caddytest.Eventually(t, "the session is stale", func() bool {
+	eventually.Holds(t, "the session is stale", func() bool {
 		return caddytest.Do(t, http.MethodGet, base+"/admin", live).StatusCode == 401
 	})
 	execute(t, database, `insert into "User" (id) values ('live')`)
-	caddytest.Eventually(t, "the session is live again", func() bool {
+	eventually.Holds(t, "the session is live again", func() bool {
 		return caddytest.Do(t, http.MethodGet, base+"/admin", live).StatusCode == 200
 	})
 }
@@ -747,7 +748,7 @@ func TestADetectionIsAnEvent(t *testing.T) {
 	caddytest.Do(t, http.MethodGet, base+"/admin", api(v4Name+"="+token(t, "live")))
 	caddytest.Do(t, http.MethodGet, base+"/admin?x", api(v4Name+"="+token(t, "gone")))
 	// Its handlers run beside the request.
-	caddytest.Eventually(t, "there is an event", func() bool { return len(recorded) > 0 })
+	eventually.Holds(t, "there is an event", func() bool { return len(recorded) > 0 })
 	if len(recorded) != 1 {
 		t.Fatalf("%d events, want 1", len(recorded))
 	}

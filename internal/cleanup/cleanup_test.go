@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/pgtest"
 )
 
@@ -254,12 +255,7 @@ func TestTwoTablesOfADatabaseAreBothCleanedUp(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- j.run(ctx) }()
-		for deadline := time.Now().Add(time.Minute); logs.FilterMessage("sessions that would be cleaned up").Len() == 0; {
-			if time.Now().After(deadline) {
-				t.Fatalf("%s is not looked at: %v", table, logs.All())
-			}
-			time.Sleep(5 * time.Millisecond) // between two polls
-		}
+		eventually.Holds(t, table+" is looked at", func() bool { return logs.FilterMessage("sessions that would be cleaned up").Len() > 0 })
 		defer func() { // it holds its lock until then
 			cancel()
 			if err := <-done; err != nil {
@@ -377,7 +373,7 @@ func TestAJobEndsThoughTheServerHangs(t *testing.T) {
 	stop := j.stop
 	j.stop = func() { cancel(); stop() }
 	j.ended.Go(func() { _ = j.run(ctx) })
-	within(t, "the run holds its lock", func() bool {
+	eventually.Holds(t, "the run holds its lock", func() bool {
 		conn, err := pgx.Connect(t.Context(), s.DSN("postgres"))
 		if err != nil {
 			t.Fatal(err)
@@ -402,17 +398,6 @@ func TestAJobEndsThoughTheServerHangs(t *testing.T) {
 	}
 	if err := errors.Join(err, resume()); err != nil {
 		t.Error(err)
-	}
-}
-
-// within waits until something holds.
-func within(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !holds(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within a minute: %s", what)
-		}
-		time.Sleep(5 * time.Millisecond) // between two polls
 	}
 }
 

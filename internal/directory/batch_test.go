@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/pgtest"
 )
 
@@ -103,7 +104,7 @@ func TestAWorkerTakesAllThatWaits(t *testing.T) {
 	}
 	served <- nil
 	<-again.done
-	within(t, "the worker ends", func() bool {
+	eventually.Holds(t, "the worker ends", func() bool {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		return b.working == 0 && len(b.open) == 0
@@ -165,7 +166,7 @@ func TestAnAccountInUseIsRefreshedBeforeItsTimeIsOver(t *testing.T) {
 	lookup(t, p, "live")
 	ahead.Store(int64(50 * time.Minute))
 	first := lookup(t, p, "live").asked
-	within(t, "it is refreshed, and nobody waits", func() bool {
+	eventually.Holds(t, "it is refreshed, and nobody waits", func() bool {
 		account, source, err := ask(p, "live", time.Time{})
 		if err != nil || source != FromCache {
 			t.Fatalf("%s, %v", source, err)
@@ -196,12 +197,12 @@ func stopped(t *testing.T) (*pgtest.Server, *Postgres, *observer.ObservedLogs) {
 
 func TestWhileTheDatabaseIsAwayNobodyWaitsAndItIsTriedInTheBackground(t *testing.T) {
 	s, p, _ := stopped(t)
-	within(t, "it is known to be away", func() bool { return failure(t, p, "unheard of") == p.errAway })
+	eventually.Holds(t, "it is known to be away", func() bool { return failure(t, p, "unheard of") == p.errAway })
 	if err := s.Restart(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	// No lookup is made, so none can have found out.
-	within(t, "it is known to be back", func() bool { return !p.Stats().Broken })
+	eventually.Holds(t, "it is known to be back", func() bool { return !p.Stats().Broken })
 	if account, source, err := ask(p, "unheard of", time.Time{}); err != nil || source != FromDatabase || account.Exists {
 		t.Errorf("%+v, %s, %v", account, source, err)
 	}
@@ -216,7 +217,7 @@ func TestAfterOneFailureTheDatabaseIsKnownToBeBackWithoutARequest(t *testing.T) 
 	if err := s.Restart(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	within(t, "it is known to be back", func() bool { return p.Stats().Failure == "" })
+	eventually.Holds(t, "it is known to be back", func() bool { return p.Stats().Failure == "" })
 	if n := lines.FilterMessageSnippet("can be looked up again").Len(); n != 1 {
 		t.Errorf("that was logged %d times", n)
 	}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
 )
 
 // braked opens a directory with a brake, which has seen some users live.
@@ -18,7 +20,7 @@ func braked(t *testing.T, name string, users int) (*Postgres, *observer.Observed
 		t.Error("sessions can end before any user was found")
 	}
 	lookup(t, p, "u1")
-	within(t, "the database is watched", func() bool { return p.Stats().Watching })
+	eventually.Holds(t, "the database is watched", func() bool { return p.Stats().Watching })
 	for i := range users {
 		lookup(t, p, "u"+strconv.Itoa(i+1))
 		lookup(t, p, "u"+strconv.Itoa(i+1))
@@ -55,7 +57,7 @@ func TestTheBrakeHoldsWhenTooManyAreGoneAtOnce(t *testing.T) {
 				t.Error("a user was found gone before the brake was on")
 			}
 			if !c.brakes {
-				within(t, "the brake is off", func() bool { return !p.Braking() })
+				eventually.Holds(t, "the brake is off", func() bool { return !p.Braking() })
 				return
 			}
 			alarm := lines.FilterMessageSnippet("the brake is on")
@@ -64,7 +66,7 @@ func TestTheBrakeHoldsWhenTooManyAreGoneAtOnce(t *testing.T) {
 			}
 			run(t, name, `delete from users`, `insert into users select 'u' || g, g from generate_series(1, 20) g`)
 			run(t, name, `delete from users where id = 'u1'`)
-			within(t, "the users are back, and one may be gone", func() bool {
+			eventually.Holds(t, "the users are back, and one may be gone", func() bool {
 				_, _, _ = ask(p, "u1", p.now())
 				return !p.Braking()
 			})
@@ -78,7 +80,7 @@ func TestRowLevelSecurityIsTheLikelyCause(t *testing.T) {
 	run(t, name, `create role `+reader+` login`, `grant select on users to `+reader)
 	p, lines := open(t, strings.Replace(server.DSN(name), "postgres@", reader+"@", 1), Config{Poll: quickly, TTL: time.Hour, BrakeShare: 0.5, BrakeWindow: time.Minute})
 	lookup(t, p, "u1")
-	within(t, "the database is watched", func() bool { return p.Stats().Watching })
+	eventually.Holds(t, "the database is watched", func() bool { return p.Stats().Watching })
 	for i := range 20 {
 		lookup(t, p, "u"+strconv.Itoa(i+1))
 		lookup(t, p, "u"+strconv.Itoa(i+1))

@@ -10,6 +10,8 @@ import (
 
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
 )
 
 // shelf is a directory of somebody else's: users in a map.
@@ -74,7 +76,7 @@ func openShelf(t *testing.T, s *shelf) *Cached {
 	c := OpenCached(s, Config{Logger: zap.NewNop, Timeout: 5 * time.Second}) // tests run on slow machines
 	t.Cleanup(func() { _ = c.Close() })
 	said(c, "somebody")
-	within(t, "it watches", func() bool { return c.Stats().Watching })
+	eventually.Holds(t, "it watches", func() bool { return c.Stats().Watching })
 	s.set(func() { s.asked = 0 })
 	return c
 }
@@ -96,7 +98,7 @@ func said(d Directory, subject string) string {
 
 func awaitSaid(t *testing.T, d Directory, subject, want string) {
 	t.Helper()
-	within(t, subject+" is "+want, func() bool { return said(d, subject) == want })
+	eventually.Holds(t, subject+" is "+want, func() bool { return said(d, subject) == want })
 }
 
 func TestADirectoryOfSomebodyElses(t *testing.T) {
@@ -151,7 +153,7 @@ func TestAnAnswerFromBeforeAChangeIsNotKept(t *testing.T) {
 	s.set(func() { s.hold = hold })
 	answer := make(chan string)
 	go func() { answer <- said(c, "ada") }()
-	within(t, "it is asked", func() (asked bool) {
+	eventually.Holds(t, "it is asked", func() (asked bool) {
 		s.set(func() { asked = s.asked > 0 })
 		return asked
 	})
@@ -202,7 +204,7 @@ func TestAfterOneFailureItIsKnownToBeBackWithoutARequest(t *testing.T) {
 	if got := said(c, "ada"); got != "unknown" {
 		t.Errorf("it is %s", got)
 	}
-	within(t, "it is tried again and again", func() (tried bool) {
+	eventually.Holds(t, "it is tried again and again", func() (tried bool) {
 		s.set(func() { tried = s.asked > breakAfter })
 		return tried
 	})
@@ -215,7 +217,7 @@ func TestAfterOneFailureItIsKnownToBeBackWithoutARequest(t *testing.T) {
 		}
 		s.failure = nil
 	})
-	within(t, "it is known to be back", func() bool { return c.Stats().Failure == "" })
+	eventually.Holds(t, "it is known to be back", func() bool { return c.Stats().Failure == "" })
 }
 
 func TestCloseEndsTheProbe(t *testing.T) {
@@ -223,7 +225,7 @@ func TestCloseEndsTheProbe(t *testing.T) {
 	s := &shelf{failure: errors.New("it is away")}
 	c := OpenCached(s, Config{Logger: zap.NewNop, Timeout: 5 * time.Second})
 	said(c, "ada")
-	within(t, "it is being tried", func() bool { return c.probing.Load() })
+	eventually.Holds(t, "it is being tried", func() bool { return c.probing.Load() })
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -20,20 +20,9 @@ import (
 	"go.uber.org/goleak"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/pgtest"
 )
-
-// within polls until a condition holds, and fails the test after a minute.
-func within(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(time.Minute)
-	for !holds() {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within a minute: %s", what)
-		}
-		time.Sleep(5 * time.Millisecond) // between two polls
-	}
-}
 
 // ownServer starts a server that the test may end.
 func ownServer(t testing.TB, settings ...string) *pgtest.Server {
@@ -66,11 +55,11 @@ func TestTheServerIsDownAtFirst(t *testing.T) {
 			t.Errorf("%q: class %s", subject, e.Class)
 		}
 	}
-	within(t, "the breaker opens", func() bool { return failure(t, p, "live") == p.errAway })
+	eventually.Holds(t, "the breaker opens", func() bool { return failure(t, p, "live") == p.errAway })
 	if err := s.Restart(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	within(t, "the user is found again", func() bool {
+	eventually.Holds(t, "the user is found again", func() bool {
 		account, _, err := ask(p, "live", time.Time{})
 		return err == nil && account.Exists
 	})
@@ -147,11 +136,11 @@ func TestKilledAndRestartedUnderLoadNoUserIsLost(t *testing.T) {
 			t.Error(err)
 		}
 		before := fallbacks.Load()
-		within(t, "last known accounts are used", func() bool { return t.Failed() || fallbacks.Load() > before+100 })
+		eventually.Holds(t, "last known accounts are used", func() bool { return t.Failed() || fallbacks.Load() > before+100 })
 		if err := s.Restart(t.Context()); err != nil {
 			t.Error(err)
 		}
-		within(t, "the database is used again", func() bool {
+		eventually.Holds(t, "the database is used again", func() bool {
 			_, source, _ := ask(p, "u1", time.Time{})
 			return t.Failed() || source == FromDatabase
 		})
@@ -179,7 +168,7 @@ func TestClosingIsNoFailureOfTheDatabase(t *testing.T) {
 		_, _, err := ask(p, "unheard of", time.Time{})
 		asked <- err
 	}()
-	within(t, "the lookup waits", func() bool {
+	eventually.Holds(t, "the lookup waits", func() bool {
 		var waits bool
 		if err := conn.QueryRow(t.Context(), "select exists (select from pg_stat_activity where wait_event_type = 'Lock' and datname = $1)", name).Scan(&waits); err != nil {
 			t.Fatal(err)
@@ -240,7 +229,7 @@ func TestAnAbsenceIsNoLastKnownAccount(t *testing.T) {
 	if err := s.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	within(t, "the absence has aged", func() bool {
+	eventually.Holds(t, "the absence has aged", func() bool {
 		_, _, err := ask(p, "gone", time.Time{})
 		return err != nil
 	})
@@ -307,7 +296,7 @@ func TestTheDatabaseIsDroppedAndMadeAgain(t *testing.T) {
 	}
 	run(t, "postgres", `create database `+name)
 	run(t, name, `create table users (id uuid primary key)`)
-	within(t, "the user is gone", func() bool {
+	eventually.Holds(t, "the user is gone", func() bool {
 		account, source, err := ask(p, "live", time.Time{})
 		return err == nil && source == FromDatabase && !account.Exists
 	})
@@ -338,7 +327,7 @@ func TestAMigrationHoldsTheTable(t *testing.T) {
 	if err := tx.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	within(t, "the user is gone", func() bool {
+	eventually.Holds(t, "the user is gone", func() bool {
 		account, _, err := ask(p, "live", time.Time{})
 		return err == nil && !account.Exists
 	})
@@ -367,7 +356,7 @@ func TestARequestDoesNotWaitLongerThanItMay(t *testing.T) {
 	if _, err := conn.Exec(t.Context(), `commit`); err != nil {
 		t.Fatal(err)
 	}
-	within(t, "the user is found", func() bool {
+	eventually.Holds(t, "the user is found", func() bool {
 		account, _, err := ask(p, "live", time.Time{})
 		return err == nil && account.Exists
 	})
@@ -447,7 +436,7 @@ func TestAStandbyProvesNoAbsence(t *testing.T) {
 	}
 	t.Cleanup(func() { standby.Close() })
 	p, _ := open(t, standby.DSN("postgres"), Config{})
-	within(t, "the user is on the standby", func() bool {
+	eventually.Holds(t, "the user is on the standby", func() bool {
 		account, _, err := ask(p, "live", time.Time{})
 		return err == nil && account.Exists
 	})
@@ -463,7 +452,7 @@ func TestAStandbyProvesNoAbsence(t *testing.T) {
 	if !unsure(signedIn) {
 		t.Error("a user who signed in just now may be unknown to the standby yet")
 	}
-	within(t, "the standby hears of a later change, so it would know the user", func() bool {
+	eventually.Holds(t, "the standby hears of a later change, so it would know the user", func() bool {
 		if err := primary.Exec(context.Background(), "postgres", `create table if not exists later ()`, `drop table later`); err != nil {
 			t.Fatal(err)
 		}
@@ -495,7 +484,7 @@ func TestWhatAStandbyDoesNotKnowIsConfirmedOnThePrimary(t *testing.T) {
 	if err := standby.Exec(t.Context(), "postgres", `select pg_wal_replay_pause()`); err != nil {
 		t.Fatal(err)
 	}
-	within(t, "the standby has paused", func() bool {
+	eventually.Holds(t, "the standby has paused", func() bool {
 		return standby.Exec(t.Context(), "postgres", `do $$ begin assert pg_get_wal_replay_pause_state() = 'paused'; end $$`) == nil
 	})
 	if err := primary.Exec(t.Context(), "postgres", `insert into users values ('fresh')`); err != nil {
@@ -553,7 +542,7 @@ func TestAPasswordThatChangesIsReadAgain(t *testing.T) {
 		t.Errorf("with the old password: %s, %v", source, err)
 	}
 	password.Store("second")
-	within(t, "the new password is used", func() bool {
+	eventually.Holds(t, "the new password is used", func() bool {
 		_, source, err := ask(p, "live", time.Time{})
 		return err == nil && source == FromDatabase
 	})
@@ -647,7 +636,7 @@ default_pool_size = 2
 			t.Log(output.String())
 		}
 	})
-	within(t, "PgBouncer listens", func() bool {
+	eventually.Holds(t, "PgBouncer listens", func() bool {
 		conn, err := net.Dial("tcp", address)
 		if err == nil {
 			conn.Close()

@@ -11,6 +11,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
 )
 
 // install installs the triggers for the users of a directory.
@@ -202,7 +204,7 @@ func TestNotificationsAreProvenAndSaid(t *testing.T) {
 				install(t, q)
 			}
 			lookup(t, p, "live")
-			within(t, "it is found out", func() bool { return hearing(p.watch.ears.hearing.Load()) == c.want })
+			eventually.Holds(t, "it is found out", func() bool { return hearing(p.watch.ears.hearing.Load()) == c.want })
 			if lines.FilterMessageSnippet(c.says).Len() != 1 {
 				t.Errorf("logged %v", lines.All())
 			}
@@ -219,7 +221,7 @@ func TestNotificationsOfTriggersDropAccounts(t *testing.T) {
 	const one, other = "7D444840-9dc0-11d1-b245-5ffdce74fad2", "0b6a2b7e-9dc0-11d1-b245-5ffdce74fad2"
 	p := watched(t, server.DSN(name), Config{})
 	install(t, p)
-	within(t, "changes are notified", func() bool { return p.Stats().Notified })
+	eventually.Holds(t, "changes are notified", func() bool { return p.Stats().Notified })
 	for what, c := range map[string]struct {
 		payload    string
 		drops, all bool
@@ -232,7 +234,7 @@ func TestNotificationsOfTriggersDropAccounts(t *testing.T) {
 		"ids of no string": {`{"ids":[7]}`, false, false},
 	} {
 		t.Run(what, func(t *testing.T) {
-			within(t, "both are known", func() bool {
+			eventually.Holds(t, "both are known", func() bool {
 				lookup(t, p, one)
 				lookup(t, p, other)
 				var a Account

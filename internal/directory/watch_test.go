@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
 )
 
 const quickly = 20 * time.Millisecond
@@ -22,14 +24,14 @@ func watched(t testing.TB, dsn string, config Config) *Postgres {
 	config.Poll, config.TTL, config.AbsentTTL = quickly, time.Hour, time.Hour
 	p, _ := open(t, dsn, config)
 	_, _, _ = ask(p, "nobody", time.Time{}) // the first lookup starts the watch
-	within(t, "the database is watched", func() bool { return p.Stats().Watching })
+	eventually.Holds(t, "the database is watched", func() bool { return p.Stats().Watching })
 	return p
 }
 
 // becomes waits until lookups find what they should.
 func becomes(t testing.TB, p *Postgres, subject string, what string, holds func(*Account) bool) {
 	t.Helper()
-	within(t, subject+" "+what, func() bool {
+	eventually.Holds(t, subject+" "+what, func() bool {
 		account, _, err := ask(p, subject, time.Time{})
 		return err == nil && holds(account)
 	})
@@ -65,13 +67,13 @@ func TestWithoutAChangeNothingIsAskedFor(t *testing.T) {
 	p, _ := open(t, s.DSN("postgres"), Config{Poll: quickly, TTL: time.Hour})
 	p.watch.ears.every = 25 * quickly // what it does itself is no change
 	lookup(t, p, "live")
-	within(t, "the account is known to hold", func() bool {
+	eventually.Holds(t, "the account is known to hold", func() bool {
 		lookup(t, p, "live")
 		var a Account
 		return p.accounts.get([]byte("live"), p.now(), &a) && p.watch.holds(&a) && p.watch.behind.Load() == 0 && hearing(p.watch.ears.hearing.Load()) == untold
 	})
 	before, echoes := strings.Count(s.Log(), "with ordinality"), strings.Count(s.Log(), "pg_notify")
-	within(t, "the channel is tried five times", func() bool {
+	eventually.Holds(t, "the channel is tried five times", func() bool {
 		if _, source, err := ask(p, "live", time.Time{}); err != nil || source != FromCache {
 			t.Errorf("%s, %v", source, err)
 		}
@@ -107,7 +109,7 @@ func TestAccountsInUseAreServedWhileOthersWriteAllTheTime(t *testing.T) {
 	})
 	before := p.Stats().Rechecked
 	cached, asked := 0, 0
-	within(t, "the accounts are checked again and again", func() bool {
+	eventually.Holds(t, "the accounts are checked again and again", func() bool {
 		for i := range 200 {
 			switch _, source, err := ask(p, "u"+strconv.Itoa(i+1), time.Time{}); {
 			case err != nil:
@@ -134,7 +136,7 @@ func TestAnAccountThatIsNotInUseIsLookedUpAtItsNextRequest(t *testing.T) {
 	p := watched(t, server.DSN(name), Config{})
 	lookup(t, p, "live") // once: it is not in use
 	run(t, name, `delete from users`)
-	within(t, "the change is noticed", func() bool {
+	eventually.Holds(t, "the change is noticed", func() bool {
 		var a Account
 		return p.accounts.get([]byte("live"), p.now(), &a) && !p.watch.holds(&a)
 	})
@@ -148,7 +150,7 @@ func TestAnAccountThatIsNotInUseIsLookedUpAtItsNextRequest(t *testing.T) {
 func TestAnAccountThatCameIntoUseTooLateToBeListedIsLookedUp(t *testing.T) {
 	name := database(t, `create table users (id text primary key); insert into users values ('ada')`)
 	p := watched(t, server.DSN(name), Config{})
-	within(t, "ada is in use and holds", func() bool {
+	eventually.Holds(t, "ada is in use and holds", func() bool {
 		var known Account
 		lookup(t, p, "ada")
 		return p.accounts.get([]byte("ada"), p.now(), &known) && known.window != 0 && p.watch.holds(&known) && p.watch.behind.Load() == 0
@@ -223,7 +225,7 @@ func TestWithoutTheWatchNothingIsTrustedForLong(t *testing.T) {
 			t.Errorf("after %s: %+v, %s, %v", c.later, account, source, err)
 		}
 	}
-	within(t, "it is said", func() bool { return lines.FilterMessageSnippet("not watched").Len() > 0 })
+	eventually.Holds(t, "it is said", func() bool { return lines.FilterMessageSnippet("not watched").Len() > 0 })
 	if p.Stats().Watching {
 		t.Error("it watches nowhere")
 	}
@@ -249,7 +251,7 @@ func TestNoDeletedUserStaysKnown(t *testing.T) {
 	name := database(t, `create table users (id text primary key)`)
 	p := watched(t, server.DSN(name), Config{})
 	install(t, p)
-	within(t, "changes are notified", func() bool { return p.Stats().Notified })
+	eventually.Holds(t, "changes are notified", func() bool { return p.Stats().Notified })
 	const users = 200
 	run(t, name, fmt.Sprintf(`insert into users select 'u' || g from generate_series(1, %d) g`, users))
 	var all sync.WaitGroup
@@ -277,7 +279,7 @@ func TestNoDeletedUserStaysKnown(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	within(t, "the notifications have arrived", func() bool { return p.watch.ears.heard.Load() >= heard+users })
+	eventually.Holds(t, "the notifications have arrived", func() bool { return p.watch.ears.heard.Load() >= heard+users })
 	stop.Store(true)
 	all.Wait()
 	p.watch.quiet.Store(0) // from here on only what was dropped is looked up

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
 )
 
 func TestTheAccessLogHasTheVerdict(t *testing.T) {
@@ -20,7 +21,7 @@ func TestTheAccessLogHasTheVerdict(t *testing.T) {
 		"a=b":                            `"stale_session":"anonymous"`,
 	} {
 		_ = ask(t, base, cookie)
-		caddytest.Eventually(t, "the access log has "+fields, func() bool {
+		eventually.Holds(t, "the access log has "+fields, func() bool {
 			text, err := os.ReadFile(file)
 			return err == nil && strings.Contains(string(text), fields)
 		})

@@ -16,6 +16,7 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/redistest"
 )
 
@@ -284,7 +285,7 @@ func TestEventsAreStreamed(t *testing.T) {
 		t.Errorf("a detection: %s", data)
 	}
 	_ = ask(t, base, session(t, "live"))
-	caddytest.Eventually(t, "the database is watched", func() bool { return strings.Contains(o.do("GET", "status", nil, nil), `"watched":true`) })
+	eventually.Holds(t, "the database is watched", func() bool { return strings.Contains(o.do("GET", "status", nil, nil), `"watched":true`) })
 	execute(t, database, `truncate "User"`)
 	if _, data = next(stream, "database_reset"); !strings.Contains(data, database) {
 		t.Errorf("a reset: %s", data)
@@ -317,7 +318,7 @@ func TestTheStatusTellsWhatHappens(t *testing.T) {
 		Databases []object
 		Counters  struct{ Checks map[string]float64 }
 	}
-	caddytest.Eventually(t, "the database is watched", func() bool {
+	eventually.Holds(t, "the database is watched", func() bool {
 		o.do("GET", "status", nil, &status)
 		return len(status.Databases) == 1 && status.Databases[0]["watched"] == true
 	})
@@ -333,13 +334,13 @@ func TestTheStatusTellsWhatHappens(t *testing.T) {
 		t.Errorf("%v checks, want %v", status.Counters.Checks["live"], live+1)
 	}
 	execute(t, database, `alter table "User" rename to "Other"`)
-	caddytest.Eventually(t, "the table is missed", func() bool {
+	eventually.Holds(t, "the table is missed", func() bool {
 		_ = ask(t, base, session(t, "somebody"))
 		o.do("GET", "status", nil, &status)
 		return status.Databases[0]["health"] == "away" && strings.Contains(status.Databases[0]["error"].(string), "users")
 	})
 	execute(t, database, `alter table "Other" rename to "User"`)
-	caddytest.Eventually(t, "the table is back", func() bool {
+	eventually.Holds(t, "the table is back", func() bool {
 		_ = ask(t, base, session(t, "somebody"))
 		var now struct{ Databases []object }
 		o.do("GET", "status", nil, &now)

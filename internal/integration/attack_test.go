@@ -15,6 +15,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/mint"
 )
 
@@ -455,7 +456,7 @@ func TestAFloodOfNotifications(t *testing.T) {
 	execute(t, database, `insert into "User" values ('deleted')`)
 	live, deleted := session(t, "live"), session(t, "deleted")
 	for _, cookie := range []string{live, deleted} {
-		caddytest.Eventually(t, "both pass", func() bool { return ask(t, base, cookie) == http.StatusOK })
+		eventually.Holds(t, "both pass", func() bool { return ask(t, base, cookie) == http.StatusOK })
 	}
 	payload, err := json.Marshal(map[string]any{"ids": []string{"live", strings.Repeat("x", 7000)}})
 	if err != nil {
@@ -468,7 +469,7 @@ func TestAFloodOfNotifications(t *testing.T) {
 		}
 	}
 	execute(t, database, `delete from "User" where id = 'deleted'`)
-	caddytest.Eventually(t, "the deleted user is refused", func() bool { return ask(t, base, deleted) == http.StatusUnauthorized })
+	eventually.Holds(t, "the deleted user is refused", func() bool { return ask(t, base, deleted) == http.StatusUnauthorized })
 	if status := ask(t, base, live); status != http.StatusOK {
 		t.Errorf("status %d", status)
 	}

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
 )
 
 // TestACleanupEndsWithItsConfiguration has no run: these are once a minute at
@@ -22,5 +23,5 @@ func TestACleanupEndsWithItsConfiguration(t *testing.T) {
 	if err := caddytest.Load(caddytest.Site("respond ok")); err != nil {
 		t.Fatal(err)
 	}
-	caddytest.Eventually(t, "all connections are closed", func() bool { return len(backends(t, database)) == 0 })
+	eventually.Holds(t, "all connections are closed", func() bool { return len(backends(t, database)) == 0 })
 }

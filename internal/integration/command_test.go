@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
 )
 
 // program builds Caddy with the module once.
@@ -122,7 +123,7 @@ func TestPrintedSQLWorksInAMigration(t *testing.T) {
 	app := caddytest.NewApp(t)
 	base := caddytest.Start(t, caddytest.Site("stale_session {", "	poll 10s", "	cache {", "		ttl 1h", "	}", "}", app.Proxy()))
 	live := session(t, "live")
-	caddytest.Eventually(t, "the session is live", func() bool { return ask(t, base, live) == 200 })
+	eventually.Holds(t, "the session is live", func() bool { return ask(t, base, live) == 200 })
 	execute(t, database, `delete from "User"`)
-	caddytest.Eventually(t, "the deletion is noticed", func() bool { return ask(t, base, live) == 401 })
+	eventually.Holds(t, "the deletion is noticed", func() bool { return ask(t, base, live) == 401 })
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
 )
 
 // TestTenThousandConnections opens so many that each holds one, half of live
@@ -89,5 +90,5 @@ func TestTenThousandConnections(t *testing.T) {
 	if wrong.Load()+failed.Load() > 0 || held < want {
 		t.Error("it did not go well")
 	}
-	caddytest.Eventually(t, "nothing is left of them", func() bool { return runtime.NumGoroutine() <= before+20 })
+	eventually.Holds(t, "nothing is left of them", func() bool { return runtime.NumGoroutine() <= before+20 })
 }

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
 )
 
 // TestADrillIsToldAlikeEverywhere reseeds a database while people use the app,
@@ -73,18 +74,18 @@ func TestADrillIsToldAlikeEverywhere(t *testing.T) {
 	for i := range stay {
 		browse(&staying, fmt.Sprintf("s%d", i+1))
 	}
-	caddytest.Eventually(t, "the database is watched under load", func() bool {
+	eventually.Holds(t, "the database is watched under load", func() bool {
 		return requests.Load() > 1000 && strings.Contains(o.do("GET", "status", nil, nil), `"watched":true`)
 	})
 	execute(t, database, seed("q")) // in one transaction
 	people.Wait()
 	noticed := requests.Load()
-	caddytest.Eventually(t, "the app is used on", func() bool { return requests.Load() > noticed+100 })
+	eventually.Holds(t, "the app is used on", func() bool { return requests.Load() > noticed+100 })
 	stop()
 	staying.Wait()
 
 	const access = `"stale_session_reason":"user_not_found"`
-	caddytest.Eventually(t, "the access log is written", func() bool { return strings.Count(log.Text(t), access) >= gone })
+	eventually.Holds(t, "the access log is written", func() bool { return strings.Count(log.Text(t), access) >= gone })
 	after.read(t, o)
 	detected := 0
 	for _, event := range past(t, o) {
@@ -267,7 +268,7 @@ func TestOperatingUnderLoadEndsNobodysSession(t *testing.T) {
 	})
 	for n := range 5 {
 		operations, asked := done.Load()+200, requests.Load()+400
-		caddytest.Eventually(t, "much has happened", func() bool { return done.Load() > operations && requests.Load() > asked })
+		eventually.Holds(t, "much has happened", func() bool { return done.Load() > operations && requests.Load() > asked })
 		if err := caddytest.Load(config(n + 1)); err != nil {
 			t.Fatal(err)
 		}

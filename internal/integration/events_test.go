@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/telemetry"
 )
 
@@ -84,7 +85,7 @@ func TestWhatHappensGoesToCaddysEvents(t *testing.T) {
 	base := caddytest.Start(t, collecting(t, o, "stale_session {", "	poll 20ms", "}", caddytest.NewApp(t).Proxy()))
 	comes := func(name string) map[string]any {
 		t.Helper()
-		caddytest.Eventually(t, name+" comes", func() bool { return len(named("stale_session."+name)) > 0 })
+		eventually.Holds(t, name+" comes", func() bool { return len(named("stale_session."+name)) > 0 })
 		e := named("stale_session." + name)[0]
 		if origin := string(e.Origin().CaddyModule().ID); origin != "http.handlers.stale_session" {
 			t.Errorf("the origin of %s is %s", name, origin)
@@ -102,13 +103,13 @@ func TestWhatHappensGoesToCaddysEvents(t *testing.T) {
 		}
 	}
 	_ = ask(t, base, session(t, "live"))
-	caddytest.Eventually(t, "the database is watched", func() bool { return strings.Contains(o.do("GET", "status", nil, nil), `"watched":true`) })
+	eventually.Holds(t, "the database is watched", func() bool { return strings.Contains(o.do("GET", "status", nil, nil), `"watched":true`) })
 	execute(t, database, `truncate "User"`)
 	if got := comes("database_reset"); !strings.Contains(got["database"].(string), database) {
 		t.Errorf("a reset: %v", got)
 	}
 	execute(t, database, `alter table "User" rename to "Other"`)
-	caddytest.Eventually(t, "the table is missed", func() bool {
+	eventually.Holds(t, "the table is missed", func() bool {
 		_ = ask(t, base, session(t, "somebody"))
 		return len(named("stale_session.database_unreachable")) > 0
 	})
@@ -116,7 +117,7 @@ func TestWhatHappensGoesToCaddysEvents(t *testing.T) {
 		t.Errorf("unreachable: %v", got)
 	}
 	execute(t, database, `alter table "Other" rename to "User"`)
-	caddytest.Eventually(t, "the table is back", func() bool {
+	eventually.Holds(t, "the table is back", func() bool {
 		_ = ask(t, base, session(t, "somebody"))
 		return len(named("stale_session.database_recovered")) > 0
 	})
@@ -131,7 +132,7 @@ func TestWhatHappensGoesToCaddysEvents(t *testing.T) {
 	comes("flushed")
 	o.do("POST", "revoke", object{"subject": "a fault"}, nil)
 	o.do("POST", "restore", object{"subject": "a fault"}, nil)
-	caddytest.Eventually(t, "a handler that panics ends nothing", func() bool { return len(named("stale_session.restored")) > 1 })
+	eventually.Holds(t, "a handler that panics ends nothing", func() bool { return len(named("stale_session.restored")) > 1 })
 	past, _, stop := telemetry.Follow(0)
 	defer stop()
 	for _, e := range past {
@@ -182,7 +183,7 @@ func TestEventsGoToTheConfigurationThatRuns(t *testing.T) {
 	if status := <-held; status != http.StatusUnauthorized {
 		t.Errorf("status %d", status)
 	}
-	caddytest.Eventually(t, "the detection of the request that was overtaken comes", func() bool {
+	eventually.Holds(t, "the detection of the request that was overtaken comes", func() bool {
 		return len(named("stale_session.detected")) > before
 	})
 }

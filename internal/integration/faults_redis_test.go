@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/redistest"
 )
 
@@ -141,13 +142,13 @@ func share(says string, fault func(*bench) error) func(*bench) error {
 			b.other = startNode(b.whole, b.app, []string{"DATABASE_URL=" + b.postgres.DSN("postgres")},
 				slices.Concat([]string{"stale_session {"}, b.revocations, []string{"}"})...)
 		}
-		caddytest.Eventually(b.t, "revocations are shared", func() bool { return !unshared(b.operator) && !unshared(&b.other.operator) })
+		eventually.Holds(b.t, "revocations are shared", func() bool { return !unshared(b.operator) && !unshared(&b.other.operator) })
 		early, quiet := session(b.t, "early"), session(b.t, "quiet")
 		b.early, b.quiet = early, quiet
 		if err := b.revokes("early", `{"subject":"early"}`); err != nil {
 			return err
 		}
-		caddytest.Eventually(b.t, "both nodes refuse what was revoked before", func() bool { return b.onBoth(early, http.StatusUnauthorized) })
+		eventually.Holds(b.t, "both nodes refuse what was revoked before", func() bool { return b.onBoth(early, http.StatusUnauthorized) })
 		if err := fault(b); err != nil {
 			return err
 		}
@@ -166,12 +167,12 @@ func share(says string, fault func(*bench) error) func(*bench) error {
 			return err
 		}
 		b.saw("`revoke` and `status` say so: %s", says)
-		caddytest.Eventually(b.t, "the status says so", func() bool { return unshared(b.operator) })
+		eventually.Holds(b.t, "the status says so", func() bool { return unshared(b.operator) })
 		logged := notHeard
 		if says == noMemory || says == isReplica {
 			logged = notTold
 		}
-		caddytest.Eventually(b.t, "the log says so", func() bool { return strings.Contains(b.log.Text(b.t), logged) })
+		eventually.Holds(b.t, "the log says so", func() bool { return strings.Contains(b.log.Text(b.t), logged) })
 		if status := answered(b.t, b.other.base+"/admin", quiet); status != http.StatusOK {
 			return fmt.Errorf("another node knows: it answers %d", status)
 		}
@@ -188,20 +189,20 @@ func shared(over func(*bench) error) func(*bench) error {
 		if err := over(b); err != nil {
 			return err
 		}
-		caddytest.Eventually(b.t, "both nodes refuse what was revoked meanwhile", func() bool { return b.onBoth(quiet, http.StatusUnauthorized) })
+		eventually.Holds(b.t, "both nodes refuse what was revoked meanwhile", func() bool { return b.onBoth(quiet, http.StatusUnauthorized) })
 		b.saw("known everywhere %s after the end", time.Since(began).Round(time.Millisecond))
-		caddytest.Eventually(b.t, "Redis has both", func() bool {
+		eventually.Holds(b.t, "Redis has both", func() bool {
 			text, err := b.shared.Do(context.Background(), "KEYS", "stale_session:revoked:*:s*")
 			return err == nil && strings.Contains(text, ":searly\r\n") && strings.Contains(text, ":squiet\r\n")
 		})
-		caddytest.Eventually(b.t, "the status is well again", func() bool { return !unshared(b.operator) && !unshared(&b.other.operator) })
+		eventually.Holds(b.t, "the status is well again", func() bool { return !unshared(b.operator) && !unshared(&b.other.operator) })
 		if !b.onBoth(early, http.StatusUnauthorized) {
 			return fmt.Errorf("what was revoked before is forgotten")
 		}
 		for _, subject := range []string{"early", "quiet"} {
 			b.operator.do(http.MethodPost, "restore", map[string]string{"subject": subject}, nil)
 		}
-		caddytest.Eventually(b.t, "both are restored everywhere", func() bool { return b.onBoth(early, http.StatusOK) && b.onBoth(quiet, http.StatusOK) })
+		eventually.Holds(b.t, "both are restored everywhere", func() bool { return b.onBoth(early, http.StatusOK) && b.onBoth(quiet, http.StatusOK) })
 		return nil
 	}
 }
@@ -254,7 +255,7 @@ func sharedRow(name, fault, what, says string) faultRow {
 	if fault == "password" { // at first there is no connection
 		begin = func(b *bench) error {
 			err := f.begin(b.shared)
-			caddytest.Eventually(b.t, "the cause is told", func() bool { return b.revokes("somebody", says) == nil })
+			eventually.Holds(b.t, "the cause is told", func() bool { return b.revokes("somebody", says) == nil })
 			return err
 		}
 	}
@@ -272,7 +273,7 @@ func sharedRow(name, fault, what, says string) faultRow {
 func usersRow(site, name, fault, what, stale string) faultRow {
 	f := redisFaults[fault]
 	return faultRow{part: site, site: site, fault: name, what: what, stale: stale, end: of(ofUsers, f.end), begin: func(b *bench) error {
-		caddytest.Eventually(b.t, "nothing is away any more", func() bool {
+		eventually.Holds(b.t, "nothing is away any more", func() bool {
 			var status struct{ Databases []struct{ Health string } }
 			b.operator.do(http.MethodGet, "status", nil, &status)
 			return len(status.Databases) == 1 && status.Databases[0].Health == "ok"
@@ -337,11 +338,11 @@ var redisRows = slices.Concat([]faultRow{
 			return caddytest.Load(strings.Replace(b.sites[sharedSite], "name matrix", "name another", 1))
 		},
 		end: func(b *bench) error {
-			caddytest.Eventually(b.t, "the status says so", func() bool { return unshared(b.operator) })
+			eventually.Holds(b.t, "the status says so", func() bool { return unshared(b.operator) })
 			if err := b.shared.Resume(); err != nil {
 				return err
 			}
-			caddytest.Eventually(b.t, "the status is well again", func() bool { return !unshared(b.operator) })
+			eventually.Holds(b.t, "the status is well again", func() bool { return !unshared(b.operator) })
 			return caddytest.Load(b.loaded)
 		},
 	},
@@ -362,7 +363,7 @@ var redisRows = slices.Concat([]faultRow{
 		begin: func(b *bench) error {
 			live := session(b.t, "live")
 			err := b.users.do("FLUSHALL")
-			caddytest.Eventually(b.t, "it is noticed", func() bool { return answered(b.t, b.base+"/admin", live) == http.StatusUnauthorized })
+			eventually.Holds(b.t, "it is noticed", func() bool { return answered(b.t, b.base+"/admin", live) == http.StatusUnauthorized })
 			return err
 		},
 		end: func(b *bench) error { return b.users.do(usersInRedis...) },

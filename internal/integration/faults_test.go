@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/pgtest"
 )
 
@@ -69,7 +70,7 @@ func (l *load) during(what string, fault func() error) {
 		l.t.Error(err)
 	}
 	before := l.live.Load()
-	caddytest.Eventually(l.t, "requests go on while "+what, func() bool { return l.live.Load() > before+l.enough || l.t.Failed() })
+	eventually.Holds(l.t, "requests go on while "+what, func() bool { return l.live.Load() > before+l.enough || l.t.Failed() })
 }
 
 // end ends the load and tells what came of it.
@@ -110,7 +111,7 @@ func TestNoFaultOfTheDatabaseEndsASession(t *testing.T) {
 	l := startLoad(t, base)
 	l.during("the database is down from the start", func() error { return nil })
 	l.during("it comes up", restart)
-	caddytest.Eventually(t, "the stale session is refused", func() bool { return l.stale.Load() > 0 || t.Failed() })
+	eventually.Holds(t, "the stale session is refused", func() bool { return l.stale.Load() > 0 || t.Failed() })
 	for range 3 {
 		l.during("it was killed", pg.Kill)
 		l.during("it comes up", restart)
@@ -125,6 +126,6 @@ func TestNoFaultOfTheDatabaseEndsASession(t *testing.T) {
 	l.during("the table has another name", run(`alter table "User" rename to "Users"`))
 	l.during("it has its own again", run(`alter table "Users" rename to "User"`))
 	refused := l.stale.Load()
-	caddytest.Eventually(t, "the stale session is refused again", func() bool { return l.stale.Load() > refused || t.Failed() })
+	eventually.Holds(t, "the stale session is refused again", func() bool { return l.stale.Load() > refused || t.Failed() })
 	l.end()
 }

@@ -16,6 +16,7 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/redistest"
 )
 
@@ -60,7 +61,7 @@ func startNode(t *testing.T, app *caddytest.App, variables []string, directives 
 			t.Logf("a node: %s", out.String())
 		}
 	})
-	caddytest.Eventually(t, "the node answers", func() bool {
+	eventually.Holds(t, "the node answers", func() bool {
 		response, err := caddytest.Client.Get(n.base)
 		if err != nil {
 			return false
@@ -131,13 +132,13 @@ func TestWhatOneNodeRevokesEveryNodeRefuses(t *testing.T) {
 					if i == nodes-1 && trial >= trials/3 && trial < trials/2 {
 						continue // asked below, once it is back
 					}
-					caddytest.Eventually(t, fmt.Sprintf("node %d refuses after trial %d", i, trial), func() bool { return ask(t, n.base, session) == http.StatusUnauthorized })
+					eventually.Holds(t, fmt.Sprintf("node %d refuses after trial %d", i, trial), func() bool { return ask(t, n.base, session) == http.StatusUnauthorized })
 				}
 			}
 			for trial := range trials {
 				session := tokenOf(t, fmt.Sprintf("p%d", trial), time.Minute)
 				for i, n := range fleet {
-					caddytest.Eventually(t, fmt.Sprintf("node %d refuses what trial %d ended", i, trial), func() bool { return ask(t, n.base, session) == http.StatusUnauthorized })
+					eventually.Holds(t, fmt.Sprintf("node %d refuses what trial %d ended", i, trial), func() bool { return ask(t, n.base, session) == http.StatusUnauthorized })
 				}
 			}
 			if status := ask(t, fleet[3].base, session(t, "live")); status != http.StatusOK {
@@ -197,7 +198,7 @@ func TestUsersInRedisBeforePostgres(t *testing.T) {
 	must := func(what string, wants map[string]int) {
 		t.Helper()
 		for subject, want := range wants {
-			caddytest.Eventually(t, fmt.Sprintf("%s: %s gets %d", what, subject, want), func() bool { return ask(t, base, session(t, subject)) == want })
+			eventually.Holds(t, fmt.Sprintf("%s: %s gets %d", what, subject, want), func() bool { return ask(t, base, session(t, subject)) == want })
 		}
 	}
 	must("the first that has the user answers", map[string]int{"cached": 200, "both": 401, "live": 200, "nobody": 401})
@@ -249,7 +250,7 @@ func TestAReloadChangesADirectoryBehindAnother(t *testing.T) {
 		status int
 	}{{"gone", http.StatusOK}, {"banned", http.StatusUnauthorized}} {
 		base := caddytest.Start(t, caddytest.Site("stale_session {", "	directory redis", "	directory postgres {", "		users {", "			disabled "+step.column, "		}", "	}", "}", app))
-		caddytest.Eventually(t, "the column "+step.column+" counts", func() bool { return ask(t, base, session(t, "banned")) == step.status })
+		eventually.Holds(t, "the column "+step.column+" counts", func() bool { return ask(t, base, session(t, "banned")) == step.status })
 	}
 }
 
@@ -286,5 +287,5 @@ func TestAReloadKeepsWhatRedisSaid(t *testing.T) {
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	caddytest.Eventually(t, "its connections are closed", func() bool { return clients() == 0 })
+	eventually.Holds(t, "its connections are closed", func() bool { return clients() == 0 })
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/mint"
 )
 
@@ -106,7 +107,7 @@ func TestAnIdentityProviderEndsSessions(t *testing.T) {
 		}
 	}
 	must("at first", map[string]int{first: 200, second: 200, third: 200, other: 200})
-	caddytest.Eventually(t, "the provider's keys are known", func() bool {
+	eventually.Holds(t, "the provider's keys are known", func() bool {
 		return logout("a"+fmt.Sprint(time.Now().UnixNano()), map[string]any{"sid": "s1", "sub": "ignored"}, key) == http.StatusOK
 	})
 	must("a session ended", map[string]int{first: 401, second: 200, third: 200, other: 200})

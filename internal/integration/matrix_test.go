@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/mint"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/pgtest"
 )
@@ -393,7 +394,7 @@ func TestFaults(t *testing.T) {
 				return answered(t, b.base+"/admin", live) == http.StatusOK && answered(t, b.base+"/admin", gone) == http.StatusUnauthorized
 			}
 			if row.begin != nil && row.live == nil {
-				caddytest.Eventually(t, "all is well before", well)
+				eventually.Holds(t, "all is well before", well)
 			}
 			if row.begin != nil {
 				if err := row.begin(b); err != nil {
@@ -435,7 +436,7 @@ func TestFaults(t *testing.T) {
 			if len(s.revoked) > 0 && s.revoked[http.StatusUnauthorized] != 30 {
 				t.Errorf("sessions that were revoked before: %s", statuses(s.revoked))
 			}
-			caddytest.Eventually(t, "all is well after", well)
+			eventually.Holds(t, "all is well after", well)
 			if row.after != nil {
 				if err := row.after(b); err != nil {
 					t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
 )
 
 // monitoring is where the examples are.
@@ -39,7 +40,7 @@ func scrape(t *testing.T) string {
 	}
 	execute(t, database, `alter table "User" rename to "Other"`)
 	var text strings.Builder
-	caddytest.Eventually(t, "a lookup has failed", func() bool {
+	eventually.Holds(t, "a lookup has failed", func() bool {
 		_ = ask(t, base, session(t, "somebody"))
 		text.Reset()
 		for line := range strings.Lines(caddytest.Do(t, http.MethodGet, base+"/metrics", nil).Text) {

@@ -13,6 +13,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
 )
 
 // description is the OpenAPI document of the admin API, which has to be valid.
@@ -54,9 +55,9 @@ func TestTheAPIIsAsDescribed(t *testing.T) {
 	document := description(t, o)
 	live := tokenOf(t, "live", -time.Minute)
 	_ = ask(t, base+"/a", live)
-	caddytest.Eventually(t, "the database is watched", func() bool { return strings.Contains(o.do("GET", "status", nil, nil), `"watched":true`) })
+	eventually.Holds(t, "the database is watched", func() bool { return strings.Contains(o.do("GET", "status", nil, nil), `"watched":true`) })
 	execute(t, database, `truncate "User"`, `insert into "User" values ('live')`)
-	caddytest.Eventually(t, "the reset is noticed", func() bool { return strings.Contains(o.do("GET", "status", nil, nil), `"reset_at"`) })
+	eventually.Holds(t, "the reset is noticed", func() bool { return strings.Contains(o.do("GET", "status", nil, nil), `"reset_at"`) })
 	_ = ask(t, base+"/a", session(t, "deleted"))
 
 	bodies := map[string][]object{ // in this order

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
 )
 
 // gate holds up who passes, until it is opened.
@@ -71,7 +72,7 @@ func TestARequestThatAReloadOvertakes(t *testing.T) {
 			status := make(chan int, 1)
 			go func() { status <- answered(t, base, session(t, c.subject)) }()
 			if c.lookup {
-				caddytest.Eventually(t, "the lookup waits", func() bool {
+				eventually.Holds(t, "the lookup waits", func() bool {
 					return len(pids(t, `select pid from pg_stat_activity where datname = $1 and wait_event_type = 'Lock'`, database)) > 0
 				})
 			} else {
@@ -90,7 +91,7 @@ func TestARequestThatAReloadOvertakes(t *testing.T) {
 			if err := caddy.Stop(); err != nil {
 				t.Error(err)
 			}
-			caddytest.Eventually(t, "all connections are closed", func() bool { return len(backends(t, database)) == 0 })
+			eventually.Holds(t, "all connections are closed", func() bool { return len(backends(t, database)) == 0 })
 		})
 	}
 }
@@ -156,7 +157,7 @@ func TestAStreamKeepsNoConnectionOfAFormerConfiguration(t *testing.T) {
 	if err := caddytest.Load(caddytest.Site(app.Proxy())); err != nil {
 		t.Fatal(err)
 	}
-	caddytest.Eventually(t, "all connections are closed", func() bool { return len(backends(t, database)) == 0 })
+	eventually.Holds(t, "all connections are closed", func() bool { return len(backends(t, database)) == 0 })
 	close(g.open)
 	if _, err := io.Copy(io.Discard, response.Body); err != nil {
 		t.Error(err)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/pgtest"
 )
 
@@ -173,12 +174,12 @@ func TestNoFaultOfTheNetworkEndsASession(t *testing.T) {
 		l := startLoad(t, base)
 		l.enough = 120
 		l.during("all is well", func() error { return nil })
-		caddytest.Eventually(t, "the stale session is refused before "+c.what, func() bool { return l.stale.Load() > 0 || t.Failed() })
+		eventually.Holds(t, "the stale session is refused before "+c.what, func() bool { return l.stale.Load() > 0 || t.Failed() })
 		l.during(c.what, c.fault)
 		l.during(c.what+", for a while", func() error { return nil })
 		l.during(c.what+" is over", c.over)
 		refused := l.stale.Load()
-		caddytest.Eventually(t, "the stale session is refused after "+c.what, func() bool { return l.stale.Load() > refused || t.Failed() })
+		eventually.Holds(t, "the stale session is refused after "+c.what, func() bool { return l.stale.Load() > refused || t.Failed() })
 		l.end()
 		fmt.Fprintf(&table, "%-36s %9d %6d %12s\n", c.what, l.live.Load(), l.ended.Load(), time.Duration(l.longest.Load()).Round(time.Millisecond))
 	}

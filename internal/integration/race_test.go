@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
 )
 
 // writer is somebody who writes posts until refused.
@@ -114,7 +115,7 @@ func deleteWriters(t *testing.T, triggers bool) {
 			}
 		})
 	}
-	caddytest.Eventually(t, "everybody writes", func() bool {
+	eventually.Holds(t, "everybody writes", func() bool {
 		for _, who := range writers {
 			if who.written.Load() < 2 {
 				return false
@@ -134,10 +135,10 @@ func deleteWriters(t *testing.T, triggers bool) {
 		}
 		execute(t, database, `delete from "User" where id in ('`+strings.Join(gone, "','")+`')`)
 		before := requests.Load()
-		caddytest.Eventually(t, "requests go on", func() bool { return requests.Load() > before+20 || t.Failed() })
+		eventually.Holds(t, "requests go on", func() bool { return requests.Load() > before+20 || t.Failed() })
 		i += n
 	}
-	caddytest.Eventually(t, "all who were deleted are refused", func() bool {
+	eventually.Holds(t, "all who were deleted are refused", func() bool {
 		for _, who := range writers[steady:] {
 			if !who.refused.Load() {
 				return t.Failed()

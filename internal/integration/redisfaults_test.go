@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/redistest"
 )
 
@@ -50,7 +51,7 @@ func TestNoFaultOfRedisEndsASession(t *testing.T) {
 			}
 			all.Wait()
 			p.fault.Store(int32(none))
-			caddytest.Eventually(t, "it is back", func() bool { return ask(t, base, gone) == http.StatusUnauthorized })
+			eventually.Holds(t, "it is back", func() bool { return ask(t, base, gone) == http.StatusUnauthorized })
 			if status := ask(t, base, live); status != http.StatusOK {
 				t.Errorf("afterwards: status %d", status)
 			}
@@ -77,7 +78,7 @@ func TestRevocationsOutliveATakeover(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = sentinel.Close() })
-	caddytest.Eventually(t, "the Sentinel knows the replica", func() bool {
+	eventually.Holds(t, "the Sentinel knows the replica", func() bool {
 		text, err := sentinel.Do(t.Context(), "SENTINEL", "REPLICAS", "users")
 		return err == nil && len(text) > 10
 	})
@@ -97,12 +98,12 @@ func TestRevocationsOutliveATakeover(t *testing.T) {
 	if status := ask(t, base, before); status != http.StatusUnauthorized {
 		t.Errorf("while no master is there: status %d", status)
 	}
-	caddytest.Eventually(t, "the new master has it", func() bool {
+	eventually.Holds(t, "the new master has it", func() bool {
 		text, err := replica.Do(t.Context(), "DBSIZE")
 		role, err2 := replica.Do(t.Context(), "ROLE")
 		return err == nil && err2 == nil && text == ":1\r\n" && len(role) > 15 && role[8:14] == "master"
 	})
-	caddytest.Eventually(t, "others can be revoked", func() bool {
+	eventually.Holds(t, "others can be revoked", func() bool {
 		return o.do("POST", "revoke", object{"subject": "next"}, nil) == `{"subject":"next"}`+"\n"
 	})
 	if status := ask(t, base, before); status != http.StatusUnauthorized {

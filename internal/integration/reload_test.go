@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
 )
 
 // backends returns the process ids of the module's connections to a database.
@@ -83,13 +84,13 @@ func TestAReloadKeepsTheWatch(t *testing.T) {
 		return pids(t, `select pid from pg_stat_activity where datname = $1 and query like 'select case when pg_is_in_recovery() %'`, database) // its last one, between two others
 	}
 	var before []int
-	caddytest.Eventually(t, "the database is watched", func() bool { before = watching(); return len(before) == 1 })
+	eventually.Holds(t, "the database is watched", func() bool { before = watching(); return len(before) == 1 })
 	for range 5 {
 		base = caddytest.Start(t, caddytest.Site("header X-Reloaded yes", "stale_session", app.Proxy()))
 	}
 	execute(t, database, `delete from "User"`)
-	caddytest.Eventually(t, "the deletion is noticed", func() bool { return ask(t, base, live) == http.StatusUnauthorized })
-	caddytest.Eventually(t, "it is watched by the same connection", func() bool { return slices.Equal(watching(), before) })
+	eventually.Holds(t, "the deletion is noticed", func() bool { return ask(t, base, live) == http.StatusUnauthorized })
+	eventually.Holds(t, "it is watched by the same connection", func() bool { return slices.Equal(watching(), before) })
 }
 
 func TestRoutesAndSitesShareConnections(t *testing.T) {
@@ -117,7 +118,7 @@ func TestAnotherDatabaseTakesThePlaceOfTheFirst(t *testing.T) {
 	if status := ask(t, base, session(t, "live")); status != http.StatusUnauthorized {
 		t.Errorf("status %d: the first database was asked", status)
 	}
-	caddytest.Eventually(t, "the connections to the first are closed", func() bool { return len(backends(t, first)) == 0 })
+	eventually.Holds(t, "the connections to the first are closed", func() bool { return len(backends(t, first)) == 0 })
 }
 
 func TestAReloadThatFailsChangesNothing(t *testing.T) {
@@ -170,7 +171,7 @@ func TestStoppingLeavesNothingBehind(t *testing.T) {
 		warm()
 		_ = caddytest.Load(caddytest.Site("stale_session {\n\t\tmode maybe\n\t}")) // a first load that fails
 	}
-	caddytest.Eventually(t, "the connections are closed", func() bool { return len(backends(t, database)) == 0 })
+	eventually.Holds(t, "the connections are closed", func() bool { return len(backends(t, database)) == 0 })
 	goleak.VerifyNone(t, before)
 }
 
@@ -203,7 +204,7 @@ func TestEverySessionIsJudgedRightWhileReloading(t *testing.T) {
 		if err := caddytest.Load(strings.Replace(site, "stale_session", "header X-Reload "+string(rune('a'+i))+"\n\tstale_session", 1)); err != nil {
 			t.Error(err)
 		}
-		caddytest.Eventually(t, "requests go on", func() bool { return asked.Load() > start+20 || t.Failed() })
+		eventually.Holds(t, "requests go on", func() bool { return asked.Load() > start+20 || t.Failed() })
 	}
 	stop.Store(true)
 	all.Wait()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/mint"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/pgtest"
 )
@@ -131,7 +132,7 @@ func TestEveryWayToResetADatabaseIsNoticed(t *testing.T) {
 						t.Fatalf("before: status %d", status)
 					}
 					reset(t, pg, k)
-					caddytest.Eventually(t, "the old session is refused", func() bool { return ask(t, base, old) == http.StatusUnauthorized })
+					eventually.Holds(t, "the old session is refused", func() bool { return ask(t, base, old) == http.StatusUnauthorized })
 					if status := ask(t, base, tokenOf(t, k.again, 0)); status != http.StatusOK {
 						t.Errorf("a new session: status %d", status)
 					}
@@ -204,7 +205,7 @@ func TestAFailoverIsNoticed(t *testing.T) {
 	if err := standby.Exec(t.Context(), "postgres", `select pg_promote()`, `delete from "User" where id = 'goes'`); err != nil {
 		t.Fatal(err)
 	}
-	caddytest.Eventually(t, "the deleted user's session is refused", func() bool {
+	eventually.Holds(t, "the deleted user's session is refused", func() bool {
 		if status := ask(t, base, stays); status != http.StatusOK {
 			t.Fatalf("a user who is there: status %d", status)
 		}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
 )
 
 // TestTheRoleOfTheDocumentationIsEnough creates it with exactly that SQL, and
@@ -37,12 +38,12 @@ func TestTheRoleOfTheDocumentationIsEnough(t *testing.T) {
 			if got := ask(t, base, session(t, "deleted")); got != 401 {
 				t.Errorf("status %d of a deleted user", got)
 			}
-			caddytest.Eventually(t, "the database is watched", status(`"watched":true`))
+			eventually.Holds(t, "the database is watched", status(`"watched":true`))
 			if out, code := command(t, caddy, "", "doctor"); code != 0 || strings.Contains(out, `"bad"`) || strings.Contains(out, "can write") {
 				t.Errorf("the doctor: %s", out)
 			}
 			run(t, caddy, "stale-session", "install", "--database", owner)
-			caddytest.Eventually(t, "the triggers are heard", status(`"notified":true`))
+			eventually.Holds(t, "the triggers are heard", status(`"notified":true`))
 			if out, code := command(t, caddy, "", "doctor"); code != 0 || !strings.Contains(out, "install --grant caddy_stale_session") {
 				t.Errorf("the doctor, without the right to revocations: %s", out)
 			}
@@ -51,9 +52,9 @@ func TestTheRoleOfTheDocumentationIsEnough(t *testing.T) {
 				t.Errorf("the doctor, with the right to revocations: %s", out)
 			}
 			execute(t, database, `delete from "User"`)
-			caddytest.Eventually(t, "a deletion is noticed", func() bool { return ask(t, base, live) == 401 })
+			eventually.Holds(t, "a deletion is noticed", func() bool { return ask(t, base, live) == 401 })
 			execute(t, database, `truncate "User"`)
-			caddytest.Eventually(t, "a reset is noticed", status(`"reset_at"`))
+			eventually.Holds(t, "a reset is noticed", status(`"reset_at"`))
 			run(t, caddy, "stale-session", "uninstall", "--database", owner)
 		})
 	}

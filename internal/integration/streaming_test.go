@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
 )
 
 func freePort(t testing.TB) string {
@@ -88,7 +89,7 @@ func TestStreamsGoOnWhileReloading(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			before := goleak.IgnoreCurrent()
 			t.Cleanup(func() { // the last of all; Caddy's servers take a while to end
-				caddytest.Eventually(t, "no goroutine is left", func() bool { return goleak.Find(before) == nil })
+				eventually.Holds(t, "no goroutine is left", func() bool { return goleak.Find(before) == nil })
 			})
 			newDatabase(t)
 			app := caddytest.NewApp(t)

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/redistest"
 )
 
@@ -61,13 +62,13 @@ func (c cluster) all() (n int) {
 func (c cluster) deleted(t *testing.T, d directory.Directory, s *redistest.Server, subject string) {
 	t.Helper()
 	do(t, s, "DEL user:"+subject)
-	eventually(t, "the deletion of "+subject+" is noticed", func() bool { return verdict(t, d, subject) == "gone" })
+	eventually.Holds(t, "the deletion of "+subject+" is noticed", func() bool { return verdict(t, d, subject) == "gone" })
 }
 
 func TestUsersInAClusterOfSeveralServers(t *testing.T) {
 	c := startCluster(t)
 	d := open(t, c.Primaries[1].URL(), Config{})
-	eventually(t, "changes are noticed", func() bool { return verdict(t, d, "nobody") == "gone" && d.Stats().Watching })
+	eventually.Holds(t, "changes are noticed", func() bool { return verdict(t, d, "nobody") == "gone" && d.Stats().Watching })
 	if got := c.verdicts(t, d); got["live"] != c.all() {
 		t.Fatalf("of %d users: %v", c.all(), got)
 	}
@@ -85,7 +86,7 @@ func TestSlotsThatMoveEndNoSession(t *testing.T) {
 	from, to := c.Primaries[2], c.Primaries[0]
 	subject := c.users[from][0]
 	d := open(t, c.Primaries[1].URL(), Config{})
-	eventually(t, "changes are noticed", func() bool { return verdict(t, d, subject) == "live" && d.Stats().Watching })
+	eventually.Holds(t, "changes are noticed", func() bool { return verdict(t, d, subject) == "live" && d.Stats().Watching })
 	slot, err := from.Do(t.Context(), "CLUSTER", "KEYSLOT", "user:"+subject)
 	if err != nil {
 		t.Fatal(err)
@@ -116,24 +117,24 @@ func TestSlotsThatMoveEndNoSession(t *testing.T) {
 			t.Fatalf("a user who is there was found gone after %s", step.command)
 		}
 	}
-	eventually(t, "it is found where it is now", func() bool { return verdict(t, d, subject) == "live" })
+	eventually.Holds(t, "it is found where it is now", func() bool { return verdict(t, d, subject) == "live" })
 	c.deleted(t, d, to, subject)
 }
 
 func TestAFailoverInAClusterEndsNoSession(t *testing.T) {
 	c := startCluster(t)
 	first := c.Primaries[0]
-	eventually(t, "the users are on the replica", func() bool {
+	eventually.Holds(t, "the users are on the replica", func() bool {
 		size, err := first.Do(t.Context(), "DBSIZE")
 		size2, err2 := c.Replica.Do(t.Context(), "DBSIZE")
 		return err == nil && err2 == nil && size == size2
 	})
 	d := open(t, c.Primaries[1].URL(), Config{})
-	eventually(t, "changes are noticed", func() bool { return verdict(t, d, "nobody") == "gone" && d.Stats().Watching })
+	eventually.Holds(t, "changes are noticed", func() bool { return verdict(t, d, "nobody") == "gone" && d.Stats().Watching })
 	if err := first.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the replica has taken over", func() bool {
+	eventually.Holds(t, "the replica has taken over", func() bool {
 		d.Flush() // so that all are asked for
 		counts := c.verdicts(t, d)
 		if counts["gone"] > 0 {
@@ -141,7 +142,7 @@ func TestAFailoverInAClusterEndsNoSession(t *testing.T) {
 		}
 		return counts["live"] == c.all()
 	})
-	eventually(t, "changes are noticed again", func() bool { return d.Stats().Watching })
+	eventually.Holds(t, "changes are noticed again", func() bool { return d.Stats().Watching })
 	c.deleted(t, d, c.Replica, c.users[first][0])
 	for _, s := range c.Primaries[1:] {
 		c.deleted(t, d, s, c.users[s][0])

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/redistest"
 )
 
@@ -79,16 +80,6 @@ func verdict(t *testing.T, d directory.Directory, subject string) string {
 	return "live"
 }
 
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !holds(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within a minute: %s", what)
-		}
-		time.Sleep(5 * time.Millisecond) // between two polls
-	}
-}
-
 func TestUsersOfTheUpstashAdapter(t *testing.T) {
 	s := start(t)
 	do(t, s, `SET user:1 {"name":"Ada","email":"ada@example.com","emailVerified":null,"id":"1"}`,
@@ -111,13 +102,13 @@ func TestAGarbledUserIsNotGone(t *testing.T) {
 	d := open(t, s.URL(), Config{})
 	for name, value := range map[string]string{"cut off": `{"id":"1","na`, "no JSON": "\x00\xff", "a text": `"1"`, "null": "null", "nothing": ""} {
 		do(t, s, "SET user:1 "+value, "DEL user:2")
-		eventually(t, name+" is unknown", func() bool { return verdict(t, d, "1") == "schema" })
+		eventually.Holds(t, name+" is unknown", func() bool { return verdict(t, d, "1") == "schema" })
 		if got := verdict(t, d, "2"); got != "gone" {
 			t.Errorf("%s: another user is %s", name, got)
 		}
 	}
 	do(t, s, `SET user:1 {"id":"1"}`)
-	eventually(t, "it is mended", func() bool { return verdict(t, d, "1") == "live" })
+	eventually.Holds(t, "it is mended", func() bool { return verdict(t, d, "1") == "live" })
 }
 
 func TestFieldsOfHashesAndOfJSON(t *testing.T) {
@@ -169,16 +160,16 @@ func TestAChangeIsNoticedAtOnce(t *testing.T) {
 		source, err := d.Lookup(context.Background(), directory.Query{Subject: []byte(subject), Now: time.Now()}, &account)
 		return err == nil && account.Exists && source == directory.FromCache
 	}
-	eventually(t, "it watches, and knows", func() bool { return known("1") && known("2") && d.Stats().Watching })
+	eventually.Holds(t, "it watches, and knows", func() bool { return known("1") && known("2") && d.Stats().Watching })
 	do(t, s, "DEL user:1")
-	eventually(t, "the deletion is noticed", func() bool { return verdict(t, d, "1") == "gone" })
+	eventually.Holds(t, "the deletion is noticed", func() bool { return verdict(t, d, "1") == "gone" })
 	if !known("2") {
 		t.Error("others were forgotten too")
 	}
 	do(t, s, `SET user:1 {"id":"1"}`)
-	eventually(t, "the new user is noticed", func() bool { return verdict(t, d, "1") == "live" })
+	eventually.Holds(t, "the new user is noticed", func() bool { return verdict(t, d, "1") == "live" })
 	do(t, s, "FLUSHALL")
-	eventually(t, "a flush is noticed", func() bool { return verdict(t, d, "1") == "gone" && verdict(t, d, "2") == "gone" })
+	eventually.Holds(t, "a flush is noticed", func() bool { return verdict(t, d, "1") == "gone" && verdict(t, d, "2") == "gone" })
 }
 
 // Every one of these is a Redis that does not have the user, and cannot know.
@@ -221,7 +212,7 @@ func TestAReplicaThatHasTheUserWillDo(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = replica.Close() })
 	d := open(t, replica.URL(), Config{})
-	eventually(t, "it is replicated", func() bool { return verdict(t, d, "1") == "live" })
+	eventually.Holds(t, "it is replicated", func() bool { return verdict(t, d, "1") == "live" })
 }
 
 func TestNoSessionEndsWhileRedisIsAway(t *testing.T) {
@@ -232,7 +223,7 @@ func TestNoSessionEndsWhileRedisIsAway(t *testing.T) {
 		t.Fatal(got)
 	}
 	// Once it hears of changes it looks everybody up again.
-	eventually(t, "it hears of changes, and knows the user", func() bool { return d.Stats().Watching && verdict(t, d, "1") == "live" })
+	eventually.Holds(t, "it hears of changes, and knows the user", func() bool { return d.Stats().Watching && verdict(t, d, "1") == "live" })
 	t.Run("it hangs", func(t *testing.T) {
 		if err := s.Pause(); err != nil {
 			t.Fatal(err)
@@ -246,7 +237,7 @@ func TestNoSessionEndsWhileRedisIsAway(t *testing.T) {
 		if err := s.Resume(); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "it is back", func() bool { return verdict(t, d, "other") == "gone" && verdict(t, d, "1") == "live" })
+		eventually.Holds(t, "it is back", func() bool { return verdict(t, d, "other") == "gone" && verdict(t, d, "1") == "live" })
 	})
 	t.Run("it was killed", func(t *testing.T) {
 		if err := s.Kill(); err != nil {
@@ -264,7 +255,7 @@ func TestNoSessionEndsWhileRedisIsAway(t *testing.T) {
 			t.Fatal(err)
 		}
 		do(t, s, `SET user:1 {"id":"1"}`)
-		eventually(t, "it is back", func() bool { return verdict(t, d, "1") == "live" && verdict(t, d, "other") == "gone" })
+		eventually.Holds(t, "it is back", func() bool { return verdict(t, d, "1") == "live" && verdict(t, d, "other") == "gone" })
 		if !strings.HasPrefix(d.String(), "redis at 127.0.0.1:") {
 			t.Error(d.String())
 		}
@@ -290,7 +281,7 @@ func TestAFailoverBySentinelEndsNoSession(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = replica.Close() })
-	eventually(t, "it is replicated", func() bool {
+	eventually.Holds(t, "it is replicated", func() bool {
 		text, err := replica.Do(t.Context(), "GET", "user:1")
 		return err == nil && strings.Contains(text, `"id":"1"`)
 	})
@@ -299,7 +290,7 @@ func TestAFailoverBySentinelEndsNoSession(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = sentinel.Close() })
-	eventually(t, "the Sentinel knows the replica", func() bool {
+	eventually.Holds(t, "the Sentinel knows the replica", func() bool {
 		text, err := sentinel.Do(t.Context(), "SENTINEL", "REPLICAS", "users")
 		return err == nil && strings.Contains(text, strings.TrimPrefix(replica.Address(), "127.0.0.1:"))
 	})
@@ -310,14 +301,14 @@ func TestAFailoverBySentinelEndsNoSession(t *testing.T) {
 	if err := master.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the replica has taken over", func() bool {
+	eventually.Holds(t, "the replica has taken over", func() bool {
 		if got := verdict(t, d, "1"); got == "gone" {
 			t.Fatal("a user who is there was found gone")
 		}
 		return verdict(t, d, "nobody") == "gone" // which only a master can tell
 	})
 	do(t, replica, "DEL user:1")
-	eventually(t, "changes of the new master are noticed", func() bool { return verdict(t, d, "1") == "gone" })
+	eventually.Holds(t, "changes of the new master are noticed", func() bool { return verdict(t, d, "1") == "gone" })
 }
 
 func TestAnACLUserWithLeastRights(t *testing.T) {

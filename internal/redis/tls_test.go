@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/redistest"
 )
 
@@ -22,9 +23,9 @@ func TestUsersBehindTLS(t *testing.T) {
 	t.Setenv("SSL_CERT_FILE", trusted.CAFile()) // which Go reads once
 	do(t, trusted, `SET user:1 {"id":"1"}`)
 	d := open(t, "rediss://caddy:s3cret@"+trusted.Address(), Config{})
-	eventually(t, "changes are noticed", func() bool { return verdict(t, d, "1") == "live" && verdict(t, d, "2") == "gone" && d.Stats().Watching })
+	eventually.Holds(t, "changes are noticed", func() bool { return verdict(t, d, "1") == "live" && verdict(t, d, "2") == "gone" && d.Stats().Watching })
 	do(t, trusted, "DEL user:1")
-	eventually(t, "the deletion is noticed", func() bool { return verdict(t, d, "1") == "gone" })
+	eventually.Holds(t, "the deletion is noticed", func() bool { return verdict(t, d, "1") == "gone" })
 
 	for name, c := range map[string]struct{ url, says string }{
 		"a certificate that nobody vouches for":  {stranger.URL(), "the certificate of Redis is not trusted"},

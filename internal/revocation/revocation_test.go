@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/pgtest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/redistest"
 )
@@ -43,16 +44,6 @@ func (f fleet) node() *List {
 	f.t.Cleanup(func() { _ = l.Close() })
 	l.Await(f.t.Context())
 	return l
-}
-
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !holds(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within a minute: %s", what)
-		}
-		time.Sleep(5 * time.Millisecond) // between two polls
-	}
 }
 
 func startRedis(t *testing.T) *redistest.Server {
@@ -147,7 +138,7 @@ func TestWhatOneNodeRevokesAllRefuse(t *testing.T) {
 				}
 			}
 			for i, node := range nodes {
-				eventually(t, fmt.Sprintf("node %d knows of all", i), func() bool {
+				eventually.Holds(t, fmt.Sprintf("node %d knows of all", i), func() bool {
 					until, found := node.Find([]byte("ada"))
 					return found && until.Sub(at).Abs() < time.Microsecond && node.Ended([]byte("sid-1"), nil) && node.Ended(nil, []byte("jti-1"))
 				})
@@ -159,7 +150,7 @@ func TestWhatOneNodeRevokesAllRefuse(t *testing.T) {
 				t.Fatal(err)
 			}
 			for i, node := range nodes {
-				eventually(t, fmt.Sprintf("node %d knows that it was taken back", i), func() bool { _, found := node.Find([]byte("ada")); return !found })
+				eventually.Holds(t, fmt.Sprintf("node %d knows that it was taken back", i), func() bool { _, found := node.Find([]byte("ada")); return !found })
 			}
 			late := f.node()
 			if _, found := late.Find([]byte("ada")); found || !late.Ended([]byte("sid-1"), nil) {
@@ -177,7 +168,7 @@ func TestATakeoverInAClusterLosesNoRevocation(t *testing.T) {
 	f := fleet{t, inRedis(c.Primaries[1].URL())}
 	nodes := []*List{f.node(), f.node()}
 	revoke := func(subject string) {
-		eventually(t, subject+" can be revoked on the cluster", func() bool {
+		eventually.Holds(t, subject+" can be revoked on the cluster", func() bool {
 			_ = nodes[0].Revoke(t.Context(), Revocation{Subject: subject, At: time.Now()}) // while it cannot, it is told later
 			_, found := nodes[1].Find([]byte(subject))
 			return found
@@ -197,7 +188,7 @@ func TestATakeoverInAClusterLosesNoRevocation(t *testing.T) {
 		for i := range 20 {
 			for _, when := range []string{"before", "after"} {
 				subject := fmt.Sprint(when, i)
-				eventually(t, fmt.Sprintf("node %d knows of %s", n, subject), func() bool { _, found := node.Find([]byte(subject)); return found })
+				eventually.Holds(t, fmt.Sprintf("node %d knows of %s", n, subject), func() bool { _, found := node.Find([]byte(subject)); return found })
 			}
 		}
 	}
@@ -211,12 +202,12 @@ func TestRedisAwayChangesNothingAndIsToldLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	known := func(l *List, subject string) bool { _, found := l.Find([]byte(subject)); return found }
-	eventually(t, "both know", func() bool { return known(b, "ada") })
+	eventually.Holds(t, "both know", func() bool { return known(b, "ada") })
 
 	if err := redis.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "both have lost it", func() bool { return a.Lost() && b.Lost() })
+	eventually.Holds(t, "both have lost it", func() bool { return a.Lost() && b.Lost() })
 	if !known(a, "ada") || !known(b, "ada") {
 		t.Error("what was known is forgotten")
 	}
@@ -229,8 +220,8 @@ func TestRedisAwayChangesNothingAndIsToldLater(t *testing.T) {
 	if err := redis.Restart(t.Context()); err != nil { // with nothing in it
 		t.Fatal(err)
 	}
-	eventually(t, "the other node knows", func() bool { return known(b, "bob") })
-	eventually(t, "a new node knows what Redis had lost", func() bool { c := f.node(); return known(c, "ada") && known(c, "bob") })
+	eventually.Holds(t, "the other node knows", func() bool { return known(b, "bob") })
+	eventually.Holds(t, "a new node knows what Redis had lost", func() bool { c := f.node(); return known(c, "ada") && known(c, "bob") })
 }
 
 // A Redis that takes no writes goes on being read: it is never lost.
@@ -254,8 +245,8 @@ func TestARedisThatTakesNoWritesIsToldLater(t *testing.T) {
 				t.Error("nothing says that others do not know")
 			}
 			do(t, redis, c.end...)
-			eventually(t, "the other node knows", func() bool { _, found := b.Find([]byte(name)); return found })
-			eventually(t, "all is told", func() bool { return !a.Lost() })
+			eventually.Holds(t, "the other node knows", func() bool { _, found := b.Find([]byte(name)); return found })
+			eventually.Holds(t, "all is told", func() bool { return !a.Lost() })
 		})
 	}
 }
@@ -276,9 +267,9 @@ func TestAnOlderWordInRedisIsPutRight(t *testing.T) {
 	} {
 		t.Run(n, func(t *testing.T) {
 			older := "-" + strconv.FormatInt(time.Now().UnixMicro()-1, 10)
-			eventually(t, "it is revoked", func() bool { return a.Revoke(t.Context(), Revocation{Subject: "ada", At: time.Now()}) == nil })
+			eventually.Holds(t, "it is revoked", func() bool { return a.Revoke(t.Context(), Revocation{Subject: "ada", At: time.Now()}) == nil })
 			write(older)
-			eventually(t, "Redis has the latest word", func() bool {
+			eventually.Holds(t, "Redis has the latest word", func() bool {
 				text, err := redis.Do(t.Context(), "GET", key)
 				return err == nil && strings.HasPrefix(text, "$16")
 			})
@@ -302,12 +293,12 @@ func TestWhatWasWrittenIsNotWrittenAgain(t *testing.T) {
 		if err := a.Revoke(t.Context(), Revocation{Subject: user, At: at}); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the other node knows", func() bool { _, found := b.Find([]byte(user)); return found })
+		eventually.Holds(t, "the other node knows", func() bool { _, found := b.Find([]byte(user)); return found })
 	}
 	if err := a.Restore(t.Context(), "user0", time.Now().Add(time.Second).Truncate(time.Microsecond).Add(999)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the other node knows", func() bool { _, found := b.Find([]byte("user0")); return !found })
+	eventually.Holds(t, "the other node knows", func() bool { _, found := b.Find([]byte("user0")); return !found })
 	text, err := redis.Do(t.Context(), "INFO", "commandstats")
 	if err != nil {
 		t.Fatal(err)
@@ -341,7 +332,7 @@ func TestValuesThatAreNoRevocationsAreLeftOut(t *testing.T) {
 	if err := a.Revoke(t.Context(), Revocation{Subject: "ada", At: time.Now()}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the other node knows", func() bool { _, found := b.Find([]byte("ada")); return found })
+	eventually.Holds(t, "the other node knows", func() bool { _, found := b.Find([]byte("ada")); return found })
 	c := f.node()
 	for _, node := range []*List{a, b, c} {
 		if all := AllOf([]*List{node}); len(all) != 1 || node.Lost() {
@@ -352,7 +343,7 @@ func TestValuesThatAreNoRevocationsAreLeftOut(t *testing.T) {
 		if err := a.Revoke(t.Context(), Revocation{Subject: subject, At: time.Now()}); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the other node knows of "+subject, func() bool { _, found := b.Find([]byte(subject)); return found })
+		eventually.Holds(t, "the other node knows of "+subject, func() bool { _, found := b.Find([]byte(subject)); return found })
 	}
 }
 
@@ -383,7 +374,7 @@ func TestAListenerThatIsCutOffMissesNothing(t *testing.T) {
 				_ = a.Revoke(t.Context(), Revocation{Subject: fmt.Sprint(n), At: time.Now()})
 			}
 			for n := range 60 {
-				eventually(t, fmt.Sprintf("the other node knows of %d", n), func() bool { _, found := b.Find([]byte(fmt.Sprint(n))); return found })
+				eventually.Holds(t, fmt.Sprintf("the other node knows of %d", n), func() bool { _, found := b.Find([]byte(fmt.Sprint(n))); return found })
 			}
 		})
 	}
@@ -413,7 +404,7 @@ func TestWithoutTheTableRevocationsAreKeptInCaddysStorage(t *testing.T) {
 	other := Open(Config{Shared: inPostgres(server.DSN(database))(t), Local: NewStorage(&certmagic.FileStorage{Path: t.TempDir()}, "users", 0), Logger: zap.NewNop})
 	defer other.Close()
 	other.Await(t.Context())
-	eventually(t, "another node knows through the table", func() bool { _, found := other.Find([]byte("ada")); return found })
+	eventually.Holds(t, "another node knows through the table", func() bool { _, found := other.Find([]byte("ada")); return found })
 }
 
 // TestWhatIsTakenBackInTheTableIsTakenBackInCaddysStorage: the table may be
@@ -440,13 +431,13 @@ func TestWhatIsTakenBackInTheTableIsTakenBackInCaddysStorage(t *testing.T) {
 	}
 	execute(t, database, InstallSQL())
 	b := node(NewStorage(&certmagic.FileStorage{Path: t.TempDir()}, "users", 0), nil)
-	eventually(t, "another node knows through the table", func() bool { _, found := b.Find([]byte("ada")); return found })
+	eventually.Holds(t, "another node knows through the table", func() bool { _, found := b.Find([]byte("ada")); return found })
 	if err := b.Restore(t.Context(), "ada", time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the node knows that it is taken back", func() bool { _, found := a.Find([]byte("ada")); return !found })
+	eventually.Holds(t, "the node knows that it is taken back", func() bool { _, found := a.Find([]byte("ada")); return !found })
 	node(storage, a) // reads the storage again
-	eventually(t, "the storage knows it, too", func() bool {
+	eventually.Holds(t, "the storage knows it, too", func() bool {
 		all, err := storage.load(t.Context())
 		return err == nil && len(all) == 1 && all[0].Restored
 	})
@@ -472,7 +463,7 @@ func TestWhatIsTakenOverOutlivesARestart(t *testing.T) {
 	l, storage := open()
 	l.Adopt(before)
 	l.Await(t.Context())
-	eventually(t, "the other storage holds it", func() bool {
+	eventually.Holds(t, "the other storage holds it", func() bool {
 		all, err := storage.load(t.Context())
 		return err == nil && len(all) == 1 && all[0].Subject == "ada"
 	})

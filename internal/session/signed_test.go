@@ -26,6 +26,8 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/golang-jwt/jwt/v5"
 	"go.uber.org/goleak"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
 )
 
 // keyPair is a key that signs, and the one that verifies.
@@ -314,15 +316,15 @@ func TestAKeySetAtAURL(t *testing.T) {
 	if s := readToken(rd, first); s.Failure != KeysUnavailable {
 		t.Errorf("before the set is there: %q", s.Failure)
 	}
-	until(t, "a fetch fails", func() bool { return failures.Load() > 0 })
+	eventually.Holds(t, "a fetch fails", func() bool { return failures.Load() > 0 })
 	body.Store(keySet(t, jose.JSONWebKey{Key: pairs["P-256"].private.Public(), KeyID: "first"}))
-	until(t, "the set is there", func() bool { return len(readToken(rd, first).Tokens) == 1 })
+	eventually.Holds(t, "the set is there", func() bool { return len(readToken(rd, first).Tokens) == 1 })
 
 	// The keys are rotated: an unknown kid makes the set be fetched once more,
 	// and a flood of them does not.
 	body.Store(keySet(t, jose.JSONWebKey{Key: pairs["P-384"].private.Public(), KeyID: "second"}))
 	second := sign(t, jwt.SigningMethodES384, pairs["P-384"].private, "second")
-	until(t, "the new key is there", func() bool { return len(readToken(rd, second).Tokens) == 1 })
+	eventually.Holds(t, "the new key is there", func() bool { return len(readToken(rd, second).Tokens) == 1 })
 	before := fetches.Load()
 	for i := range 1000 {
 		if s := readToken(rd, sign(t, jwt.SigningMethodES384, pairs["P-384"].private, fmt.Sprint("unknown", i))); s.Failure != Undecodable {
@@ -345,16 +347,5 @@ func TestAKeySetAtAURL(t *testing.T) {
 		if _, err := OpenJWKS(location, nil); err == nil {
 			t.Errorf("%q is taken", location)
 		}
-	}
-}
-
-// until polls until a condition holds.
-func until(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !holds(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within a minute: %s", what)
-		}
-		time.Sleep(5 * time.Millisecond) // between two polls
 	}
 }

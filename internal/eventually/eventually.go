@@ -1,0 +1,19 @@
+// Package eventually lets tests wait for what comes about by itself.
+package eventually
+
+import (
+	"testing"
+	"time"
+)
+
+// Holds polls until a condition holds, and fails the test after a minute. What
+// names the condition.
+func Holds(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !holds(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within a minute: %s", what)
+		}
+		time.Sleep(5 * time.Millisecond) // between two polls
+	}
+}
