@@ -16,7 +16,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/pgtest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/pgtest"
 )
 
 // bed is what the measurements are made on.

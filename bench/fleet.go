@@ -16,7 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/redistest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/redistest"
 )
 
 // What is measured of a fleet.

@@ -25,7 +25,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/pgtest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/pgtest"
 )
 
 const app = "../examples/nextjs"

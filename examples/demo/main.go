@@ -25,7 +25,7 @@ import (
 	_ "embed"
 
 	_ "github.com/seed-4adef13c/caddy-stale-session"
-	"github.com/seed-4adef13c/caddy-stale-session/internal/pgtest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/pgtest"
 )
 
 //go:embed demo.Caddyfile

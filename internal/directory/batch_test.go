@@ -14,8 +14,8 @@ import (
 
 	"go.uber.org/zap/zaptest/observer"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
-	"github.com/seed-4adef13c/caddy-stale-session/internal/pgtest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/pgtest"
 )
 
 func TestLookupsThatWaitShareAStatement(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 
 	"go.uber.org/zap/zaptest/observer"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
 )
 
 // braked opens a directory with a brake, which has seen some users live.

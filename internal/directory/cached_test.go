@@ -11,7 +11,7 @@ import (
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
 )
 
 // shelf is a directory of somebody else's: users in a map.

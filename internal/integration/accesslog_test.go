@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
-	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
 )
 
 func TestTheAccessLogHasTheVerdict(t *testing.T) {

@@ -3,8 +3,8 @@ package integration
 import (
 	"testing"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
-	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
 )
 
 // TestACleanupEndsWithItsConfiguration has no run: these are once a minute at

@@ -10,7 +10,7 @@ import (
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 )
 
 // TestASeedTellsCaddyToForget has no poll, so that nothing else can tell.

@@ -8,8 +8,8 @@ import (
 	"testing"
 
 	_ "github.com/seed-4adef13c/caddy-stale-session"
-	"github.com/seed-4adef13c/caddy-stale-session/internal/mint"
-	"github.com/seed-4adef13c/caddy-stale-session/internal/pgtest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/mint"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/pgtest"
 )
 
 const (

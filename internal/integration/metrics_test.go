@@ -11,7 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	dto "github.com/prometheus/client_model/go"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 )
 
 // figures are the counters and the counts of histograms of the module, by name

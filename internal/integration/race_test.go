@@ -14,8 +14,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
-	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
 )
 
 // writer is somebody who writes posts until refused.

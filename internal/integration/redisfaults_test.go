@@ -6,9 +6,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
-	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
-	"github.com/seed-4adef13c/caddy-stale-session/internal/redistest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/redistest"
 )
 
 // TestNoFaultOfRedisEndsASession asks for users who are there while what is

@@ -10,11 +10,11 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
-	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
-	"github.com/seed-4adef13c/caddy-stale-session/internal/mint"
-	"github.com/seed-4adef13c/caddy-stale-session/internal/pgtest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/mint"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/pgtest"
 )
 
 // ids is a kind of users table.

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/caddytest"
-	"github.com/seed-4adef13c/caddy-stale-session/internal/mint"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/mint"
 )
 
 // TestNoSecretGetsOut looks for the app's secret, the database's password and

@@ -6,8 +6,8 @@ import (
 	"testing"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
-	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
-	"github.com/seed-4adef13c/caddy-stale-session/internal/redistest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/redistest"
 )
 
 // cluster has ten users on each of three primaries.

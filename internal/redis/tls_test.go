@@ -4,8 +4,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/eventually"
-	"github.com/seed-4adef13c/caddy-stale-session/internal/redistest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/redistest"
 )
 
 func startTLS(t *testing.T, settings ...string) *redistest.Server {

@@ -5,7 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/selfsigned"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/selfsigned"
 )
 
 // StartTLS starts a server that speaks TLS alone, with a certificate that only

@@ -20,7 +20,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/selfsigned"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/selfsigned"
 )
 
 // Server is a running redis-server, or redis-sentinel.

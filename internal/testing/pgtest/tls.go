@@ -5,7 +5,7 @@ import (
 	"errors"
 	"os"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/selfsigned"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/selfsigned"
 )
 
 // UseTLS has the server offer TLS, with a certificate that only the file in
