@@ -2,7 +2,6 @@ package stalesession
 
 import (
 	"maps"
-	"strconv"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -75,7 +74,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //		poll            <duration>|off
 //		listen_database <dsn>
 //		brake           <percentage> [<duration>]
-//		directory       <module> [{ … }]     # again for a chain; in place of database, users, query, poll, listen_database, brake
+//		directory       <module> [{ … }]     # in place of database, users, query, listen_database
 //		revocations {
 //			redis     <url>
 //			name      <name>
@@ -105,8 +104,8 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 // The matcher selects the guarded routes. Each option may stand once.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
-	p := h.postgres()
-	options := p.Options()
+	options := h.DatabaseOptions.Directives()
+	maps.Copy(options, h.LookupOptions.Directives())
 	maps.Copy(options, directive.Options{
 		"directory":          h.unmarshalDirectory,
 		"secret":             directive.Texts(&h.Secrets),
@@ -125,17 +124,13 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"mode":               directive.Text(&h.Mode),
 		"on_error":           directive.Text(&h.OnError),
 		"require_session":    directive.Flag(&h.RequireSession),
-		"cache":              directive.Nested(&h.Cache),
 		"revocations":        directive.Nested(&h.Revocations),
 		"backchannel_logout": directive.Nested(&h.BackchannelLogout),
 		"logout_webhook":     directive.Nested(&h.LogoutWebhook),
 		"rescue":             directive.Text(&h.Rescue),
 		"cleanup":            directive.Nested(&h.SessionCleanup),
-		"timeout":            directive.Duration(&h.Timeout),
 	})
-	err := directive.Block(d, "stale_session", options, "directory")
-	h.Database, h.Users, h.Query, h.Poll, h.ListenDatabase, h.Brake = p.Database, p.Users, p.Query, p.Poll, p.ListenDatabase, p.Brake
-	return err
+	return directive.Block(d, "stale_session", options)
 }
 
 // unmarshalDirectory takes a module that looks users up.
@@ -148,25 +143,6 @@ func (h *Handler) unmarshalDirectory(d *caddyfile.Dispenser) error {
 	if err != nil {
 		return err
 	}
-	h.DirectoriesRaw = append(h.DirectoriesRaw, caddyconfig.JSONModuleObject(module, "directory", name, nil))
+	h.DirectoryRaw = caddyconfig.JSONModuleObject(module, "module", name, nil)
 	return nil
-}
-
-// UnmarshalCaddyfile takes the block of `cache`, whose name was read.
-func (c *Cache) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	return directive.Block(d, "cache", directive.Options{
-		"ttl": directive.Duration(&c.TTL),
-		"size": func(d *caddyfile.Dispenser) error {
-			var size string
-			if err := directive.Text(&size)(d); err != nil {
-				return err
-			}
-			n, err := strconv.Atoi(size)
-			if err != nil || n <= 0 {
-				return d.Errf("size is %q; it must be a number above 0", size)
-			}
-			c.Size = n
-			return nil
-		},
-	})
 }

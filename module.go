@@ -5,6 +5,7 @@ package stalesession
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,15 +19,19 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/certmagic"
+	"go.uber.org/zap"
 
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/admin"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/answer"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/cleanup"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/command"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/logout"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/provision"
+	_ "github.com/seed-4adef13c/caddy-stale-session/internal/redis" // registers its module
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/scope"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
@@ -38,7 +43,7 @@ func init() {
 	caddy.RegisterModule(new(Handler))
 	command.Register(describe)
 	admin.Register(provision.Recorded)
-	telemetry.Observe(provision.Directories, provision.Readers, provision.Lists)
+	telemetry.Observe(provision.Engines, provision.Readers, provision.Lists)
 }
 
 // Handler ends stale sessions: sessions whose user was deleted, disabled or
@@ -68,27 +73,13 @@ type Handler struct {
 	// whatever is selected.
 	GuardedRaw caddyhttp.RawMatcherSets `json:"guarded,omitempty" caddy:"namespace=http.matchers"`
 
-	// Where users are looked up, the first to be asked first: one that has an
-	// account answers, and only the last can say that there is none. Default:
-	// the Postgres that Database, Users, Query, Poll, ListenDatabase and Brake
-	// describe, which stand in the module `postgres` otherwise.
-	DirectoriesRaw []json.RawMessage `json:"directories,omitempty" caddy:"namespace=http.handlers.stale_session.directories inline_key=directory"`
+	// Where users are looked up, if not in Postgres. Default: the Postgres that
+	// Database, Users, Query and ListenDatabase describe, which belong into the
+	// module `postgres` otherwise.
+	DirectoryRaw json.RawMessage `json:"directory,omitempty" caddy:"namespace=http.handlers.stale_session.directories inline_key=module"`
 
-	// The Postgres to look users up in, as a connection URL or a keyword/value
-	// string; Prisma's URL parameters are understood. Use a placeholder
-	// ({env.NAME} or {file./path}), so that the password is not part of the
-	// configuration. Default: {env.DATABASE_URL}.
-	Database string `json:"database,omitempty"`
-
-	// The users table and its columns. Default: found in the database, for the
-	// schemas of the Auth.js adapters, Prisma and Better Auth.
-	Users *directories.Users `json:"users,omitempty"`
-
-	// A query that takes the place of the users table. It has one parameter, a
-	// text[] of subjects, and returns a row for each that exists: the column
-	// `id`, and optionally `created_at`, `valid_after`, `disabled` and the
-	// columns to match.
-	Query string `json:"query,omitempty"`
+	postgres.DatabaseOptions
+	accounts.LookupOptions
 
 	// The secrets that the app makes its session cookies with; several while
 	// one is being rotated. Use placeholders. Default: {env.AUTH_SECRET} and
@@ -163,27 +154,6 @@ type Handler struct {
 	// pass on to the app as they came.
 	RequireSession bool `json:"require_session,omitempty"`
 
-	// How accounts are cached.
-	Cache *Cache `json:"cache,omitempty"`
-
-	// How often the database is asked whether anything was changed in it, from
-	// 10ms to 10s, or `off`: a reset or a deleted user is noticed within that
-	// time. It costs the database one query of some microseconds each, and a
-	// connection. A database that is to fall asleep when nobody uses it needs
-	// `off`; then a change is noticed when cached accounts have aged. Default:
-	// 500ms.
-	Poll string `json:"poll,omitempty"`
-
-	// A second address of the same database for the connection that is told of
-	// changes: the direct one, when Database is that of a transaction pooler
-	// such as PgBouncer, through which notifications do not arrive. Default:
-	// Database.
-	ListenDatabase string `json:"listen_database,omitempty"`
-
-	// Ends no session while more users than this are found gone at once.
-	// Default: no such limit.
-	Brake *directories.Brake `json:"brake,omitempty"`
-
 	// What is done when the app answers a session that was found live with a
 	// 5xx status: `on` looks the user up again, past the cache, and answers as
 	// to a stale session if it is one by now. `off` does not. Default: on.
@@ -205,34 +175,19 @@ type Handler struct {
 	// Lets others end sessions by signed messages. Default: they cannot.
 	LogoutWebhook *logout.WebhookConfig `json:"logout_webhook,omitempty"`
 
-	// How long a request waits for a lookup, at most, in a chain for that of each
-	// directory. Default: 500ms.
-	Timeout caddy.Duration `json:"timeout,omitempty"`
-
-	mode        string
-	directories provision.Modules
-	logouts     logout.Endpoints
-	rules       scope.Rules
-	validator   *validator
-	responder   *answer.Responder
-	reporter    *telemetry.Reporter
-	storage     certmagic.Storage
-	held        provision.Held
-	lent        provision.Lent
+	mode      string
+	directory directories.Module
+	logouts   logout.Endpoints
+	rules     scope.Rules
+	validator *validator
+	responder *answer.Responder
+	reporter  *telemetry.Reporter
+	storage   certmagic.Storage
+	resources provision.Resources
+	lease     provision.Lease
 }
 
-// Cache says how accounts are cached.
-type Cache struct {
-	// How long an account is used without asking the database again. Subjects
-	// without a row are remembered for 5s at most. Default: 30s.
-	TTL caddy.Duration `json:"ttl,omitempty"`
-
-	// How many accounts are held, about. Each takes some 120 bytes when it is
-	// used, and what its token says as many again. Default: 100000.
-	Size int `json:"size,omitempty"`
-}
-
-// What Handler.Poll, Handler.Rescue and others can be.
+// What Handler.Rescue and others can be.
 const off = "off"
 
 // What Handler.Mode can be.
@@ -261,7 +216,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	env := environment.New()
 	h.mode = cmp.Or(env.Optional(cmp.Or(h.Mode, "{env.STALE_SESSION_MODE}")), modeEnforce)
 	if h.mode == modeOff {
-		h.held.Keep(admin.Enlist(admin.Site{Mode: h.mode}))
+		h.resources.Defer(admin.Enlist(admin.Site{Mode: h.mode}))
 		return nil
 	}
 	if h.GuardedRaw != nil {
@@ -276,21 +231,21 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.provisionAnswers(env); err != nil {
 		return err
 	}
-	if err := h.loadDirectories(ctx); err != nil {
+	if err := h.loadDirectory(ctx); err != nil {
 		return err
 	}
 	h.storage = ctx.Storage()
 	var err error
-	if h.validator, err = h.newValidator(env, &h.lent.Held); err != nil {
+	if h.validator, err = h.newValidator(env, &h.lease.Resources); err != nil {
 		return err
 	}
-	if err := h.held.Cleanup(h.SessionCleanup, h.directories, h.accounts()); err != nil {
+	if err := h.resources.Cleanup(h.SessionCleanup, h.directory); err != nil {
 		return err
 	}
-	if err := h.held.Record(); err != nil {
+	if err := h.resources.Record(); err != nil {
 		return err
 	}
-	h.logouts, err = h.held.Logouts(env, provision.Logouts{
+	h.logouts, err = h.resources.Logouts(env, provision.Logouts{
 		Backchannel: h.BackchannelLogout, Webhook: h.LogoutWebhook,
 		Issuer: h.Issuer, Audience: h.Audience, JWKS: h.JWKS,
 	})
@@ -304,8 +259,10 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.reporter, err = telemetry.NewReporter(detections, cmp.Or(h.Subject, session.DefaultSubject)); err != nil {
 		return err
 	}
-	h.held.Keep(h.reporter.Close)
-	h.held.Keep(admin.Enlist(admin.Site{Mode: h.mode, Directory: h.validator.directory, Revoked: h.validator.revoked, Explain: h.validator.explain}))
+	h.resources.Defer(h.reporter.Close)
+	h.resources.Defer(admin.Enlist(admin.Site{
+		Mode: h.mode, Accounts: h.validator.accounts, Reader: h.validator.reader, Revoked: h.validator.revoked, Judge: h.validator.judgeNow,
+	}))
 	return telemetry.Register(ctx.GetMetricsRegistry())
 }
 
@@ -356,17 +313,105 @@ func (h *Handler) Validate() error {
 			return fmt.Errorf("%s is %q; it can be one of %q", option.name, option.value, option.words)
 		}
 	}
-	if h.Timeout < 0 || h.Cache != nil && (h.Cache.TTL < 0 || h.Cache.Size < 0) {
-		return errors.New("timeout, and ttl and size of cache, must not be negative")
-	}
 	if h.ClearPath != "" && h.ClearPath != off && h.ClearPath[0] != '/' {
 		return fmt.Errorf("clear_path is %q; it can be a path, which begins with a slash, or off", h.ClearPath)
 	}
 	return nil
 }
 
-// Cleanup gives back what Provision has taken.
-func (h *Handler) Cleanup() error { return errors.Join(h.held.Release(), h.lent.Release()) }
+// Cleanup releases what Provision has acquired.
+func (h *Handler) Cleanup() error { return errors.Join(h.resources.Release(), h.lease.End()) }
+
+// byID reports whether sessions can be ended by the claims of sessionIDs.
+func (h *Handler) byID() bool { return h.BackchannelLogout != nil || h.LogoutWebhook != nil }
+
+// newValidator returns a validator, with what it shares with other handlers.
+func (h *Handler) newValidator(env environment.Environment, resources *provision.Resources) (*validator, error) {
+	config, err := h.LookupOptions.Config()
+	if err != nil {
+		return nil, err
+	}
+	config.Observer = telemetry.Directories{}
+	config.Logger = func() *zap.Logger { return caddy.Log().Named("http.handlers.stale_session.directory") }
+	v := &validator{timeout: cmp.Or(config.Timeout, accounts.DefaultTimeout), byID: h.byID()}
+	if v.reader, err = resources.Reader(env, h.tokens()); err != nil {
+		return nil, err
+	}
+	if v.accounts, err = resources.Accounts(h.directory, config); err != nil {
+		return nil, err
+	}
+	v.revoked, err = resources.Revoked(h.Revocations, h.storage, v.accounts)
+	return v, err
+}
+
+// acquire returns the validator, and the lease that keeps it in use. A request
+// that arrives here after a reload has replaced the configuration, such as one
+// that was held up on its way, gets one like it.
+func (h *Handler) acquire() (*validator, *provision.Lease) {
+	if h.lease.Acquire() {
+		return h.validator, &h.lease
+	}
+	late := new(provision.Lease)
+	late.Acquire()
+	v, err := h.newValidator(environment.New(), &late.Resources)
+	if err = errors.Join(err, late.End()); err != nil { // everything is released with the request's lease
+		caddy.Log().Named("http.handlers.stale_session").Error("checking a request of a replaced configuration failed", zap.Error(err))
+		v = h.validator // which knows nothing any more
+	}
+	return v, late
+}
+
+// tokens are the options of what reads the session cookies.
+func (h *Handler) tokens() provision.Tokens {
+	o := provision.Tokens{
+		Cookies: h.Cookies, Secrets: h.Secrets, KeyFile: h.KeyFile, JWKS: h.JWKS, Issuer: h.Issuer, Audience: h.Audience,
+		Subject: h.Subject, IssuedAt: h.IssuedAt, Match: h.directory.MatchedClaims(),
+	}
+	if h.Cache != nil {
+		o.Accounts = h.Cache.Size
+	}
+	if h.byID() {
+		o.Match = slices.Concat(o.Match, sessionIDs)
+	}
+	return o
+}
+
+// loadDirectory loads the module that looks users up.
+func (h *Handler) loadDirectory(ctx caddy.Context) error {
+	if len(h.DirectoryRaw) == 0 {
+		h.directory = &postgres.Module{DatabaseOptions: h.DatabaseOptions}
+		return nil
+	}
+	if h.DatabaseOptions != (postgres.DatabaseOptions{}) {
+		return errors.New("database, users, query and listen_database belong into the block of `directory postgres` if there is a `directory`")
+	}
+	module, err := ctx.LoadModule(h, "DirectoryRaw")
+	if err != nil {
+		return fmt.Errorf("loading the directory: %w", err)
+	}
+	var ok bool
+	if h.directory, ok = module.(directories.Module); !ok {
+		return fmt.Errorf("the module %T is not a directory", module)
+	}
+	return nil
+}
+
+// describe returns what the commands need to know of a handler.
+func describe(text []byte) (site command.Site, err error) {
+	h := new(Handler)
+	if err := json.Unmarshal(text, h); err != nil {
+		return site, err
+	}
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
+	defer cancel()
+	if err := h.loadDirectory(ctx); err != nil {
+		return site, err
+	}
+	return command.Site{
+		Directory: h.directory, Unwatched: h.Poll == off, Revocations: h.Revocations, SignIn: h.SignIn,
+		Reader: func() (*session.Reader, error) { return new(provision.Resources).Reader(environment.New(), h.tokens()) },
+	}, nil
+}
 
 // ServeHTTP checks the session of a request on its way to the app.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
@@ -374,8 +419,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return next.ServeHTTP(w, r)
 	}
 	if endpoint := h.logouts.At(r.URL.Path); endpoint != nil {
-		v, lent := h.borrow()
-		defer lent.Return()
+		v, lease := h.acquire()
+		defer lease.Release()
 		revoked, err := endpoint.Serve(w, r, v.revoked.Revoke)
 		h.reporter.Ended(endpoint.Path, revoked, err)
 		return nil
@@ -398,9 +443,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		route = scope.Scrubbed
 	}
 	x := &exchange{handler: h, request: r}
-	x.validator, x.lent = h.borrow()
+	x.validator, x.lease = h.acquire()
 	defer x.end()
-	x.validator.validate(r, x)
+	x.validator.validate(r, &x.result)
 	check := &x.check
 	h.reporter.Checked(r, check, route.String())
 	switch {
@@ -436,23 +481,23 @@ func (h *Handler) ends(v verdict.Verdict) bool {
 	return false
 }
 
-// exchange is one request and its response on their way.
+// exchange is one request and its response.
 type exchange struct {
-	judged
+	result
 	handler   *Handler
 	request   *http.Request
 	validator *validator
-	lent      *provision.Lent // what the validator uses, nil when it is not needed any more
+	lease     *provision.Lease // of what the validator uses, nil once it is released
 	header    answer.HeaderWriter
 	failure   error // of the answer that has replaced the app's
 }
 
-// end gives back what the exchange uses. What the app streams for hours must
-// not keep the connections of a former configuration open.
+// end releases what the exchange uses. What the app streams for hours must not
+// keep the connections of a replaced configuration open.
 func (x *exchange) end() {
-	if x.lent != nil {
-		x.lent.Return()
-		x.lent = nil
+	if x.lease != nil {
+		x.lease.Release()
+		x.lease = nil
 	}
 }
 

@@ -13,10 +13,11 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
+	"github.com/seed-4adef13c/caddy-stale-session/directories"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
 )
 
 // away is how long what is sent takes to a database in another place, and as
@@ -107,14 +108,15 @@ func (b *bed) askEach(ctx context.Context, dsn string) (asked, error) {
 
 // askJoined asks a directory, as the module does.
 func (b *bed) askJoined(ctx context.Context, dsn string) (asked, error) {
-	d, err := directory.Open(directory.Config{DSN: func() (string, error) { return dsn, nil }, Logger: zap.NewNop})
+	users, err := postgres.Open(postgres.Config{DSN: func() (string, error) { return dsn, nil }})
 	if err != nil {
 		return asked{}, err
 	}
+	d := accounts.Open(users, accounts.Config{})
 	defer d.Close()
 	return b.askFor(ctx, func(subject string) error {
-		var account directory.Account
-		_, err := d.Lookup(ctx, directory.Query{Subject: []byte(subject), Now: time.Now()}, &account)
+		var account accounts.Account
+		_, err := d.Lookup(ctx, accounts.Query{Query: directories.Query{Subject: []byte(subject)}, Now: time.Now()}, &account)
 		if err == nil && !account.Exists {
 			err = errors.New(subject + " was not found")
 		}

@@ -17,7 +17,7 @@ type benchmark struct {
 // goBenchmarks runs the Go benchmarks of the request's way through the module.
 func goBenchmarks(ctx context.Context) ([]benchmark, error) {
 	out, err := runProgram(ctx, "", "go", "test", "-tags=nobadger,nomysql,nopgx", "-run=^$", "-bench=^Benchmark(Open|Read|Lookup|Verdict|HotPath)$",
-		"-benchmem", "./internal/session", "./internal/directory", "./bench")
+		"-benchmem", "./internal/session", "./internal/accounts", "./internal/postgres", "./bench")
 	if err != nil {
 		return nil, err
 	}

@@ -8,9 +8,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"go.uber.org/zap"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
 )
 
 // writes are what an app does to its users; $1 is a number that counts up.
@@ -46,8 +45,8 @@ func (b *bed) measureWriters(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	d, err := directory.Open(directory.Config{
-		DSN: func() (string, error) { return dsn, nil }, Users: directory.Users{Table: tables[1]}, Logger: zap.NewNop, Poll: -1,
+	d, err := postgres.Open(postgres.Config{
+		DSN: func() (string, error) { return dsn, nil }, Users: postgres.Users{Table: tables[1]},
 	})
 	if err != nil {
 		return "", err
@@ -85,6 +84,6 @@ func (b *bed) measureWriters(ctx context.Context) (string, error) {
 		low, high := interval(slices.Clone(more))
 		fmt.Fprintf(&text, "| %s | %.0f | %.0f | %.0f [%.0f, %.0f] |\n", w.name, median(took[0]), median(took[1]), median(more), low, high)
 	}
-	_, err = conn.Exec(ctx, drop+"; "+directory.UninstallSQL)
+	_, err = conn.Exec(ctx, drop+"; "+postgres.UninstallSQL)
 	return text.String(), err
 }

@@ -16,9 +16,11 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/telemetry"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/verdict"
 )
 
 // base is the path below which everything is.
@@ -40,12 +42,14 @@ const maxBody = 128 << 10
 type Site struct {
 	// Mode is enforce, observe or off.
 	Mode string
-	// Directory is where its users are looked up; nil with mode off.
-	Directory directory.Directory
-	// Revoked are the sessions that were ended by hand; nil with mode off.
+	// Accounts looks its users up; nil with mode off, as are the others.
+	Accounts *accounts.Engine
+	// Reader reads its session cookies.
+	Reader *session.Reader
+	// Revoked are the sessions that were revoked.
 	Revoked *revocation.List
-	// Explain judges a session past every cache.
-	Explain func(context.Context, Question) Reasoning
+	// Judge judges tokens by what is true now, without any cache.
+	Judge func(ctx context.Context, tokens []session.Token, now time.Time) []verdict.Judgement
 }
 
 var (
@@ -157,7 +161,7 @@ type Flushed struct {
 
 func (*Panel) flush(w http.ResponseWriter, _ *http.Request) error {
 	var flushed Flushed
-	for _, d := range distinct(func(s Site) directory.Directory { return s.Directory }) {
+	for _, d := range distinct(func(s Site) *accounts.Engine { return s.Accounts }) {
 		flushed.Accounts += d.Flush()
 	}
 	telemetry.Happened("flushed", map[string]any{"accounts": flushed.Accounts})
@@ -191,10 +195,10 @@ func (s Subject) lists() ([]*revocation.List, error) {
 	var found []*revocation.List
 	var names []string
 	for _, site := range sites() {
-		if site.Directory == nil || s.Database != "" && s.Database != site.Directory.String() {
+		if site.Accounts == nil || s.Database != "" && s.Database != site.Accounts.String() {
 			continue
 		}
-		if name := site.Directory.String(); !slices.Contains(names, name) {
+		if name := site.Accounts.String(); !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 		if !slices.Contains(found, site.Revoked) {

@@ -78,10 +78,8 @@ func (*Panel) check(w http.ResponseWriter, r *http.Request) error {
 	}
 	checked := Checked{Handlers: []Reasoning{}}
 	for _, site := range sites() {
-		if site.Directory != nil {
-			reasoning := site.Explain(r.Context(), q)
-			reasoning.Mode = site.Mode
-			checked.Handlers = append(checked.Handlers, reasoning)
+		if site.Accounts != nil {
+			checked.Handlers = append(checked.Handlers, site.explain(r.Context(), q))
 		}
 	}
 	return answer(w, checked)

@@ -5,8 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/cache"
-	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/telemetry"
 )
@@ -116,24 +116,24 @@ func (p *Panel) statusNow() Status {
 		s.Latest = h.Last()
 	}
 	s.Tokens = telemetry.Tokens()
-	revoked := make(map[directory.Directory][]*revocation.List)
+	revoked := make(map[*accounts.Engine][]*revocation.List)
 	for _, site := range sites() {
-		if site.Directory == nil {
+		if site.Accounts == nil {
 			s.Handlers = append(s.Handlers, HandlerStatus{Mode: site.Mode})
 			continue
 		}
-		s.Handlers = append(s.Handlers, HandlerStatus{site.Mode, site.Directory.String()})
-		if !slices.Contains(revoked[site.Directory], site.Revoked) {
-			revoked[site.Directory] = append(revoked[site.Directory], site.Revoked)
+		s.Handlers = append(s.Handlers, HandlerStatus{site.Mode, site.Accounts.String()})
+		if !slices.Contains(revoked[site.Accounts], site.Revoked) {
+			revoked[site.Accounts] = append(revoked[site.Accounts], site.Revoked)
 		}
 	}
-	for _, d := range distinct(func(s Site) directory.Directory { return s.Directory }) {
+	for _, d := range distinct(func(s Site) *accounts.Engine { return s.Accounts }) {
 		s.Databases = append(s.Databases, statusOf(d, revoked[d]))
 	}
 	return s
 }
 
-func statusOf(d directory.Directory, lists []*revocation.List) DatabaseStatus {
+func statusOf(d *accounts.Engine, lists []*revocation.List) DatabaseStatus {
 	stats := d.Stats()
 	all := revocation.AllOf(lists)
 	s := DatabaseStatus{

@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"go.uber.org/zap"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
 )
 
 const (
@@ -40,8 +40,8 @@ const (
 
 // Config says what is cleaned up, and when.
 type Config struct {
-	// Directory is where the users are, and the sessions beside them.
-	Directory directory.Config
+	// Users is where the users are, and their sessions.
+	Users postgres.Config
 	// Every is how often; runs begin at multiples of it since 1970, so that
 	// the nodes of a fleet begin together, and one of them wins.
 	Every time.Duration
@@ -59,7 +59,7 @@ type Config struct {
 // Job is a cleanup that runs until it is closed.
 type Job struct {
 	config Config
-	users  *directory.Postgres
+	users  *postgres.Directory
 	stop   context.CancelFunc
 	ended  sync.WaitGroup
 	counts bool // the next run only counts
@@ -68,8 +68,7 @@ type Job struct {
 
 // Start starts a job. It does not connect.
 func Start(config Config) (*Job, error) {
-	config.Directory.Poll = -1
-	users, err := directory.Open(config.Directory)
+	users, err := postgres.Open(config.Users)
 	if err != nil {
 		return nil, err
 	}
@@ -83,8 +82,7 @@ func Start(config Config) (*Job, error) {
 func (j *Job) Close() error {
 	j.stop()
 	j.ended.Wait()
-	j.users.Close()
-	return nil
+	return j.users.Close()
 }
 
 func (j *Job) work(ctx context.Context) {
@@ -111,7 +109,7 @@ func (j *Job) run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	began := time.Now()
-	locker, err := j.connect(ctx)
+	locker, err := j.users.Connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -129,7 +127,7 @@ func (j *Job) run(ctx context.Context) error {
 	if err := tx.QueryRow(ctx, "select pg_try_advisory_xact_lock(hashtextextended($1, 0))", lockName+s.table).Scan(&ours); err != nil || !ours {
 		return err
 	}
-	worker, err := j.connect(ctx)
+	worker, err := j.users.Connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -150,14 +148,6 @@ func unlock(ctx context.Context, tx pgx.Tx) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockTimeout)
 	defer cancel()
 	_ = tx.Rollback(ctx) // else the connection's end does it
-}
-
-func (j *Job) connect(ctx context.Context) (*pgx.Conn, error) {
-	config, err := j.users.WriterConfig()
-	if err != nil {
-		return nil, err
-	}
-	return pgx.ConnectConfig(ctx, config)
 }
 
 // clean counts the rows that can go, and removes them.

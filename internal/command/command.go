@@ -2,7 +2,6 @@
 package command
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -11,24 +10,24 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
-	"go.uber.org/zap"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
+	"github.com/seed-4adef13c/caddy-stale-session/directories"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
 )
 
 // Site is a stale_session handler of a configuration.
 type Site struct {
-	// Directory says where its users are looked up in Postgres; nil when they
-	// are not.
-	Directory *directory.Config
+	// Directory is where its users are looked up.
+	Directory directories.Module
+	// Unwatched reports whether it is not watched for changes (`poll off`).
+	Unwatched bool
+	// Revocations says where revocations are shared; nil for the default.
+	Revocations *revocation.Revocations
+	// SignIn is the option sign_in.
+	SignIn string
 	// Reader returns what reads its session cookies.
 	Reader func() (*session.Reader, error)
-	// Examine tries what it needs besides Postgres, and changes nothing; nil for
-	// nothing.
-	Examine func(ctx context.Context) []directory.Finding
-	// SignIn returns the URL of its sign-in page, empty when it is not known.
-	SignIn func() (string, error)
 }
 
 // Register registers the command. Describe reads the JSON of a handler.
@@ -67,11 +66,6 @@ func (c commands) load(file, adapter string) ([]Site, error) {
 	sites, err := c.configured(config)
 	if err == nil && len(sites) == 0 {
 		err = errors.New("the configuration has no stale_session handler")
-	}
-	for i := range sites {
-		if d := sites[i].Directory; d != nil {
-			d.Logger, d.Observer = zap.NewNop, nil
-		}
 	}
 	return sites, err
 }

@@ -4,15 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
-	"go.uber.org/zap"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
+	"github.com/seed-4adef13c/caddy-stale-session/directories"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
 )
 
@@ -54,7 +56,7 @@ The exit code is 2 when something keeps the module from doing its work.`,
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), time.Minute)
 			defer cancel()
-			var found []directory.Finding
+			var found []directories.Finding
 			for _, site := range sites {
 				found = append(found, examine(ctx, site, token)...)
 				if signIn == "" {
@@ -66,7 +68,7 @@ The exit code is 2 when something keeps the module from doing its work.`,
 			}
 			found = once(found)
 			code := 0
-			if slices.ContainsFunc(found, func(f directory.Finding) bool { return f.Level == directory.Bad }) {
+			if slices.ContainsFunc(found, func(f directories.Finding) bool { return f.Level == directories.Bad }) {
 				code = codeBad
 			}
 			p := newPrinter(cmd, asJSON)
@@ -93,10 +95,7 @@ func (c commands) sites(file, adapter string) ([]Site, error) {
 		return c.load(file, adapter)
 	}
 	return []Site{{
-		Directory: &directory.Config{
-			DSN:    func() (string, error) { return environment.New().Fill("database", "{env.DATABASE_URL}") },
-			Logger: zap.NewNop,
-		},
+		Directory: new(postgres.Module),
 		Reader: func() (*session.Reader, error) {
 			secrets, err := environment.New().Secrets()
 			if err != nil {
@@ -104,50 +103,91 @@ func (c commands) sites(file, adapter string) ([]Site, error) {
 			}
 			return session.New(session.Config{Secrets: secrets})
 		},
-		SignIn: func() (string, error) { return environment.New().SignInURL("") },
 	}}, nil
 }
 
 // examine looks at what a handler needs.
-func examine(ctx context.Context, site Site, token string) []directory.Finding {
-	found := examineReader(site, token)
-	if site.Examine != nil {
-		found = append(found, site.Examine(ctx)...)
+func examine(ctx context.Context, site Site, token string) []directories.Finding {
+	found := append(examineReader(site, token), examineDirectory(ctx, site)...)
+	if site.Revocations != nil && site.Revocations.Redis != "" {
+		found = append(found, examineRevocations(ctx, site.Revocations))
 	}
-	if site.Directory == nil {
-		return found
-	}
-	users, err := directory.Open(*site.Directory)
+	return found
+}
+
+// nobody is a subject that no app gives to a user.
+const nobody = "stale-session-doctor"
+
+// examineDirectory looks at where users are looked up.
+func examineDirectory(ctx context.Context, site Site) []directories.Finding {
+	directory, err := site.Directory.OpenDirectory()
 	if err != nil {
-		return append(found, directory.Finding{Level: directory.Bad, Text: "the database is not configured", Remedy: err.Error()})
+		return []directories.Finding{{Level: directories.Bad, Text: "the directory is not configured", Remedy: err.Error()}}
 	}
-	defer users.Close()
-	return append(found, users.Diagnose(ctx)...)
+	if closer, ok := directory.(io.Closer); ok {
+		defer closer.Close()
+	}
+	var found []directories.Finding
+	if diagnoser, ok := directory.(directories.Diagnoser); ok {
+		found = diagnoser.Diagnose(ctx)
+	} else {
+		found = append(found, tryDirectory(ctx, directory))
+	}
+	if site.Unwatched {
+		found = append(found, directories.Finding{Level: directories.Note, Text: "`poll off`: a change is noticed when cached accounts expire", Remedy: "remove it, unless the database should fall asleep"})
+	}
+	return found
+}
+
+// tryDirectory looks up somebody who does not exist, which takes more than to
+// find somebody: the answer must be one that ends sessions.
+func tryDirectory(ctx context.Context, directory directories.Directory) directories.Finding {
+	answers, err := directory.Lookup(ctx, []directories.Query{{Subject: []byte(nobody), Since: time.Now()}})
+	if err == nil && len(answers) == 1 {
+		err = answers[0].Failure
+	}
+	if err != nil {
+		return directories.Finding{Level: directories.Bad, Text: "users cannot be looked up in " + directory.String(), Remedy: err.Error()}
+	}
+	return directories.Finding{Level: directories.Good, Text: "users can be looked up in " + directory.String()}
+}
+
+// examineRevocations looks at the Redis through which nodes share revocations.
+func examineRevocations(ctx context.Context, options *revocation.Revocations) directories.Finding {
+	store, err := revocation.OpenRedis(environment.Later("redis", options.Redis), options.Name, time.Duration(options.Life))
+	if err != nil {
+		return directories.Finding{Level: directories.Bad, Text: "the Redis of revocations is not configured", Remedy: err.Error()}
+	}
+	defer store.Close()
+	if err := store.Examine(ctx); err != nil {
+		return directories.Finding{Level: directories.Bad, Text: "nodes cannot share revocations through " + store.String(), Remedy: err.Error()}
+	}
+	return directories.Finding{Level: directories.Good, Text: "nodes can share revocations through " + store.String()}
 }
 
 // examineReader looks at the secret.
-func examineReader(site Site, token string) []directory.Finding {
+func examineReader(site Site, token string) []directories.Finding {
 	reader, err := site.Reader()
 	switch {
 	case err != nil:
-		return []directory.Finding{{Level: directory.Bad, Text: "sessions cannot be read", Remedy: err.Error()}}
+		return []directories.Finding{{Level: directories.Bad, Text: "sessions cannot be read", Remedy: err.Error()}}
 	case token == "":
-		return []directory.Finding{{Level: directory.Good, Text: "there is a secret or a key", Remedy: "--token with the value of a session cookie shows whether it is the app's own"}}
+		return []directories.Finding{{Level: directories.Good, Text: "there is a secret or a key", Remedy: "--token with the value of a session cookie shows whether it is the app's own"}}
 	}
 	if wrong := reader.Diagnose(token); wrong != "" {
-		return []directory.Finding{{Level: directory.Bad, Text: "the token cannot be read", Remedy: wrong}}
+		return []directories.Finding{{Level: directories.Bad, Text: "the token cannot be read", Remedy: wrong}}
 	}
-	return []directory.Finding{{Level: directory.Good, Text: "the token can be read, and names a user"}}
+	return []directories.Finding{{Level: directories.Good, Text: "the token can be read, and names a user"}}
 }
 
 // examineSignIn opens the sign-in page of a handler.
-func examineSignIn(ctx context.Context, site Site) directory.Finding {
-	page, err := site.SignIn()
+func examineSignIn(ctx context.Context, site Site) directories.Finding {
+	page, err := environment.New().SignInURL(site.SignIn)
 	switch {
 	case err != nil:
-		return directory.Finding{Level: directory.Bad, Text: "the sign-in page is not configured", Remedy: err.Error()}
+		return directories.Finding{Level: directories.Bad, Text: "the sign-in page is not configured", Remedy: err.Error()}
 	case page == "":
-		return directory.Finding{Level: directory.Note, Text: "the sign-in page was not opened: neither AUTH_URL nor NEXTAUTH_URL is set", Remedy: "give its URL with --sign-in"}
+		return directories.Finding{Level: directories.Note, Text: "the sign-in page was not opened: neither AUTH_URL nor NEXTAUTH_URL is set", Remedy: "give its URL with --sign-in"}
 	}
 	return openSignIn(ctx, page)
 }
@@ -158,9 +198,9 @@ type circles struct{ to string }
 func (c circles) Error() string { return "it sends people in circles, to " + c.to + " again" }
 
 // openSignIn opens the sign-in page as somebody without a session.
-func openSignIn(ctx context.Context, page string) directory.Finding {
-	bad := func(text, remedy string) directory.Finding {
-		return directory.Finding{Level: directory.Bad, Text: "the sign-in page " + text, Remedy: remedy}
+func openSignIn(ctx context.Context, page string) directories.Finding {
+	bad := func(text, remedy string) directories.Finding {
+		return directories.Finding{Level: directories.Bad, Text: "the sign-in page " + text, Remedy: remedy}
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, page, http.NoBody)
 	if err != nil || request.URL.Host == "" {
@@ -187,12 +227,12 @@ func openSignIn(ctx context.Context, page string) directory.Finding {
 	if response.StatusCode >= http.StatusBadRequest {
 		return bad("answers "+response.Status, "name the page where people sign in with `sign_in`")
 	}
-	return directory.Finding{Level: directory.Good, Text: "the sign-in page opens, at " + response.Request.URL.Redacted()}
+	return directories.Finding{Level: directories.Good, Text: "the sign-in page opens, at " + response.Request.URL.Redacted()}
 }
 
 // once leaves out what several handlers have in common.
-func once(found []directory.Finding) []directory.Finding {
-	var all []directory.Finding
+func once(found []directories.Finding) []directories.Finding {
+	var all []directories.Finding
 	for _, f := range found {
 		if !slices.Contains(all, f) {
 			all = append(all, f)
@@ -201,8 +241,8 @@ func once(found []directory.Finding) []directory.Finding {
 	return all
 }
 
-func writeFinding(p *printer, f directory.Finding) {
-	mark := map[directory.Level]string{directory.Good: p.good("good"), directory.Note: "note", directory.Bad: p.bad("bad ")}[f.Level]
+func writeFinding(p *printer, f directories.Finding) {
+	mark := map[directories.Level]string{directories.Good: p.good("good"), directories.Note: "note", directories.Bad: p.bad("bad ")}[f.Level]
 	p.line("%s  %s", mark, f.Text)
 	if f.Remedy != "" {
 		p.line("      %s", f.Remedy)

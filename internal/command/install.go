@@ -1,7 +1,6 @@
 package command
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,10 +9,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
-	"go.uber.org/zap"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
-	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 )
 
@@ -67,7 +64,7 @@ commit one after the other, which is felt with many at a time.
 The connection must not go through a transaction pooler for its notifications
 to arrive: see listen_database.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.each(cmd, f, func(ctx context.Context, out io.Writer, d *directory.Postgres) error {
+			return c.each(cmd, f, func(ctx context.Context, out io.Writer, d *postgres.Directory) error {
 				sql, err := d.InstallSQL(ctx)
 				if err != nil {
 					return err
@@ -94,8 +91,8 @@ Drops the schema "stale_session", and with it the triggers on every table of
 the database that install was run for. It needs the role that has installed
 them.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.each(cmd, f, func(ctx context.Context, out io.Writer, d *directory.Postgres) error {
-				return run(ctx, out, d, directory.UninstallSQL, f.print, "Nothing is left of the triggers and the table of revocations")
+			return c.each(cmd, f, func(ctx context.Context, out io.Writer, d *postgres.Directory) error {
+				return run(ctx, out, d, postgres.UninstallSQL, f.print, "Nothing is left of the triggers and the table of revocations")
 			})
 		},
 	}
@@ -104,7 +101,7 @@ them.`,
 }
 
 // run runs SQL, or prints it.
-func run(ctx context.Context, out io.Writer, d *directory.Postgres, sql string, dry bool, done string) error {
+func run(ctx context.Context, out io.Writer, d *postgres.Directory, sql string, dry bool, done string) error {
 	if dry {
 		_, err := fmt.Fprintf(out, "-- %s\n%s", d, sql)
 		return err
@@ -117,7 +114,7 @@ func run(ctx context.Context, out io.Writer, d *directory.Postgres, sql string, 
 }
 
 // each does something with each database that the flags name.
-func (c commands) each(cmd *cobra.Command, f flags, do func(context.Context, io.Writer, *directory.Postgres) error) error {
+func (c commands) each(cmd *cobra.Command, f flags, do func(context.Context, io.Writer, *postgres.Directory) error) error {
 	cmd.SilenceUsage = true
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -127,7 +124,6 @@ func (c commands) each(cmd *cobra.Command, f flags, do func(context.Context, io.
 	}
 	done := make(map[string]bool)
 	for _, config := range configs {
-		config.Poll = -1
 		if config.ListenDSN != nil { // the direct one
 			config.DSN = config.ListenDSN
 		}
@@ -147,8 +143,8 @@ func (c commands) each(cmd *cobra.Command, f flags, do func(context.Context, io.
 	return nil
 }
 
-func with(ctx context.Context, out io.Writer, config directory.Config, do func(context.Context, io.Writer, *directory.Postgres) error) error {
-	d, err := directory.Open(config)
+func with(ctx context.Context, out io.Writer, config postgres.Config, do func(context.Context, io.Writer, *postgres.Directory) error) error {
+	d, err := postgres.Open(config)
 	if err != nil {
 		return err
 	}
@@ -160,21 +156,16 @@ func with(ctx context.Context, out io.Writer, config directory.Config, do func(c
 }
 
 // configs returns the databases that the flags name.
-func (c commands) configs(f flags) ([]directory.Config, error) {
+func (c commands) configs(f flags) ([]postgres.Config, error) {
 	if f.config == "" {
-		return []directory.Config{{
-			DSN: func() (string, error) {
-				return environment.New().Fill("database", cmp.Or(f.database, "{env.DATABASE_URL}"))
-			},
-			Users:  directory.Users{Table: f.users},
-			Logger: zap.NewNop,
-		}}, nil
+		o := postgres.DatabaseOptions{Database: f.database, Users: &postgres.Users{Table: f.users}}
+		return []postgres.Config{o.Config()}, nil
 	}
 	sites, err := c.load(f.config, f.adapter)
-	var configs []directory.Config
+	var configs []postgres.Config
 	for _, site := range sites {
-		if site.Directory != nil {
-			configs = append(configs, *site.Directory)
+		if config, ok := postgres.ConfigOf(site.Directory); ok {
+			configs = append(configs, config)
 		}
 	}
 	if err == nil && len(configs) == 0 {

@@ -91,6 +91,25 @@ func Texts(into *[]string) Option {
 	}
 }
 
+// Pairs takes an option of two arguments that may repeat: the first is the key.
+func Pairs(into *map[string]string) Option {
+	return func(d *caddyfile.Dispenser) error {
+		option := d.Val()
+		var key, value string
+		if !d.AllArgs(&key, &value) {
+			return d.ArgErr()
+		}
+		if _, duplicate := (*into)[key]; duplicate {
+			return d.Errf("duplicate %s of %q", option, key)
+		}
+		if *into == nil {
+			*into = make(map[string]string)
+		}
+		(*into)[key] = value
+		return nil
+	}
+}
+
 // Duration takes an option that is a length of time above 0.
 func Duration(into *caddy.Duration) Option {
 	return func(d *caddyfile.Dispenser) error {

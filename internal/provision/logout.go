@@ -22,10 +22,10 @@ type Logouts struct {
 }
 
 // Logouts takes the endpoints on which others end sessions.
-func (h *Held) Logouts(env environment.Environment, options Logouts) (logout.Endpoints, error) {
+func (r *Resources) Logouts(env environment.Environment, options Logouts) (logout.Endpoints, error) {
 	var all logout.Endpoints
 	if o := options.Backchannel; o != nil {
-		source, err := h.backchannel(env, options)
+		source, err := r.backchannel(env, options)
 		if err != nil {
 			return nil, err
 		}
@@ -50,7 +50,7 @@ func (h *Held) Logouts(env environment.Environment, options Logouts) (logout.End
 	return all, nil
 }
 
-func (h *Held) backchannel(env environment.Environment, options Logouts) (source logout.OIDC, err error) {
+func (r *Resources) backchannel(env environment.Environment, options Logouts) (source logout.OIDC, err error) {
 	o := options.Backchannel
 	if !slices.Contains([]string{"", logout.EndsSession, logout.EndsUser}, o.Ends) {
 		return source, fmt.Errorf("ends of backchannel_logout is %q; it can be session or user", o.Ends)
@@ -69,7 +69,7 @@ func (h *Held) backchannel(env environment.Environment, options Logouts) (source
 	if location == "" || source.Issuer == "" || source.Audience == "" {
 		return source, errors.New("backchannel_logout needs issuer, audience and jwks")
 	}
-	keys, err := h.keySet(location)
+	keys, err := r.keySet(location)
 	if err != nil {
 		return source, err
 	}

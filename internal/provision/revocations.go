@@ -9,8 +9,9 @@ import (
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/shared"
 )
@@ -22,7 +23,7 @@ func Lists() []*revocation.List { return revoked.All() }
 
 // Revoked takes the list of sessions that were ended, of the users of a
 // directory. Options may be nil.
-func (h *Held) Revoked(options *revocation.Revocations, storage certmagic.Storage, users directory.Directory) (*revocation.List, error) {
+func (r *Resources) Revoked(options *revocation.Revocations, storage certmagic.Storage, users *accounts.Engine) (*revocation.List, error) {
 	if options == nil {
 		options = new(revocation.Revocations)
 	}
@@ -44,7 +45,7 @@ func (h *Held) Revoked(options *revocation.Revocations, storage certmagic.Storag
 	distinct := []any{name, life, url, users.String(), identity(storage)}
 	of := name + " of the " + users.String()
 	opened := false
-	list, err := take(h, revoked, distinct, func() (*revocation.List, func() error, error) {
+	list, err := acquire(r, revoked, distinct, func() (*revocation.List, func() error, error) {
 		config := revocation.Config{
 			Of: of, Local: revocation.NewStorage(storage, name, life), Life: life,
 			Logger: func() *zap.Logger { return caddy.Log().Named("http.handlers.stale_session.revocations") },
@@ -56,7 +57,7 @@ func (h *Held) Revoked(options *revocation.Revocations, storage certmagic.Storag
 				return nil, nil, fmt.Errorf("revocations: %w", err)
 			}
 			config.Shared, closed = redis, redis.Close
-		} else if watched(users) != nil {
+		} else if _, ok := users.Directory().(*postgres.Directory); ok {
 			config.Shared = revocation.NewPostgres(life)
 		}
 		list := revocation.Open(config)
@@ -74,9 +75,10 @@ func (h *Held) Revoked(options *revocation.Revocations, storage certmagic.Storag
 		}
 	}
 	// Lists are shared by more handlers than directories are.
-	if postgres, ok := list.Shared().(*revocation.Postgres); ok {
-		if d := watched(users); d != nil {
-			h.Keep(postgres.Use(d))
+	if store, ok := list.Shared().(*revocation.Postgres); ok {
+		if d, ok := users.Directory().(*postgres.Directory); ok {
+			r.Defer(store.Use(d, users.Watches()))
+			users.StartWatch()
 		}
 	}
 	return list, nil
@@ -89,19 +91,4 @@ func identity(storage certmagic.Storage) string {
 		return named.String()
 	}
 	return fmt.Sprintf("%T %p", storage, storage)
-}
-
-// watched is the Postgres of a directory, nil when it has none.
-func watched(users directory.Directory) *directory.Postgres {
-	switch users := users.(type) {
-	case *directory.Postgres:
-		return users
-	case *directory.Chain:
-		for _, d := range users.Directories() {
-			if postgres := watched(d); postgres != nil {
-				return postgres
-			}
-		}
-	}
-	return nil
 }

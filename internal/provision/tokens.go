@@ -33,7 +33,7 @@ type Tokens struct {
 }
 
 // Reader takes what reads the session cookies.
-func (h *Held) Reader(env environment.Environment, options Tokens) (*session.Reader, error) {
+func (r *Resources) Reader(env environment.Environment, options Tokens) (*session.Reader, error) {
 	config := session.Config{
 		Subject: options.Subject, IssuedAt: options.IssuedAt, Match: options.Match,
 		CacheBytes: options.Accounts * session.TokenBytes,
@@ -71,12 +71,12 @@ func (h *Held) Reader(env environment.Environment, options Tokens) (*session.Rea
 		if err != nil {
 			return nil, err
 		}
-		if config.JWKS, err = h.keySet(location); err != nil {
+		if config.JWKS, err = r.keySet(location); err != nil {
 			return nil, err
 		}
 		distinct.JWKS = fmt.Sprintf("%p", config.JWKS) // and not only where: the file there may have changed
 	}
-	return take(h, readers, distinct, func() (*session.Reader, func() error, error) {
+	return acquire(r, readers, distinct, func() (*session.Reader, func() error, error) {
 		reader, err := session.New(config)
 		return reader, func() error { reader.Close(); return nil }, err
 	})
@@ -98,12 +98,12 @@ func readKeys(env environment.Environment, file string) ([]byte, []crypto.Public
 
 // keySet takes the key set of a JWKS. That of a file is another one once the file
 // has changed.
-func (h *Held) keySet(location string) (*session.JWKS, error) {
+func (r *Resources) keySet(location string) (*session.JWKS, error) {
 	distinct := []string{location}
 	if text, err := os.ReadFile(location); err == nil {
 		distinct = append(distinct, string(text))
 	}
-	keys, err := take(h, keySets, distinct, func() (*session.JWKS, func() error, error) {
+	keys, err := acquire(r, keySets, distinct, func() (*session.JWKS, func() error, error) {
 		keys, err := session.OpenJWKS(location, func(err error) {
 			caddy.Log().Named("http.handlers.stale_session").Error("the JSON Web Key Set cannot be fetched", zap.Error(err))
 		})

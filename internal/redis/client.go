@@ -138,17 +138,11 @@ func (c *Client) Watch(ctx context.Context, ready func()) error {
 	ticker := time.NewTicker(pingEvery)
 	defer ticker.Stop()
 	for {
-		client, err := c.Get()
+		now, err := c.Servers(ctx)
 		if err != nil {
 			return err
 		}
-		nodes := client.Nodes()
-		for _, node := range nodes {
-			if err := ping(ctx, node); err != nil {
-				return err
-			}
-		}
-		if now := slices.Sorted(maps.Keys(nodes)); !slices.Equal(now, servers) { // keys may have moved to where nobody listened
+		if !slices.Equal(now, servers) { // keys may have moved to where nobody listened
 			servers = now
 			ready()
 		}
@@ -158,6 +152,21 @@ func (c *Client) Watch(ctx context.Context, ready func()) error {
 		case <-ticker.C:
 		}
 	}
+}
+
+// Servers returns the servers, sorted, each of which has answered.
+func (c *Client) Servers(ctx context.Context) ([]string, error) {
+	client, err := c.Get()
+	if err != nil {
+		return nil, err
+	}
+	nodes := client.Nodes()
+	for _, node := range nodes {
+		if err := ping(ctx, node); err != nil {
+			return nil, err
+		}
+	}
+	return slices.Sorted(maps.Keys(nodes)), nil
 }
 
 func ping(ctx context.Context, node rueidis.Client) error {

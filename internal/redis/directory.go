@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,7 +13,7 @@ import (
 
 	"github.com/redis/rueidis"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
+	"github.com/seed-4adef13c/caddy-stale-session/directories"
 )
 
 // DefaultKey is where the Upstash adapter of Auth.js keeps a user, as JSON.
@@ -42,7 +43,7 @@ type Config struct {
 	NoEviction bool
 }
 
-// Directory finds users in Redis. It is a directory.Finder and Watcher.
+// Directory looks users up in Redis. It is a directories.Watcher.
 type Directory struct {
 	config         Config
 	prefix, suffix string
@@ -77,7 +78,7 @@ func (d *Directory) String() string { return d.client.String() }
 
 func (d *Directory) key(subject string) string { return d.prefix + subject + d.suffix }
 
-// told passes on which users were changed.
+// told reports which users have changed; any may have when keys is nil.
 func (d *Directory) told(keys []string) {
 	var subjects []string
 	for _, key := range keys {
@@ -93,62 +94,53 @@ func (d *Directory) told(keys []string) {
 	}
 }
 
-// Watch implements directory.Watcher.
-func (d *Directory) Watch(ctx context.Context, changed func(subjects ...string)) error {
-	d.mu.Lock()
-	d.changed = changed
-	d.mu.Unlock()
-	defer func() {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.changed = nil
-	}()
-	return classified(d.client.Watch(ctx, func() { d.told(nil) }))
-}
-
-// Lookup implements directory.Finder. That a user does not exist is the answer
-// of a primary that evicts none.
-func (d *Directory) Lookup(ctx context.Context, subjects []string) ([]directory.Found, error) {
+// Lookup implements directories.Directory. An absence that is to be confirmed
+// counts if a primary says so that evicts no keys.
+func (d *Directory) Lookup(ctx context.Context, queries []directories.Query) ([]directories.Account, error) {
 	client, err := d.client.Get()
 	if err != nil {
 		return nil, classified(err)
 	}
-	found, err := d.read(ctx, client, subjects, nil)
+	subjects := make([]string, len(queries))
+	confirm := false
+	for i, q := range queries {
+		subjects[i] = string(q.Subject)
+		confirm = confirm || !q.Since.IsZero()
+	}
+	if !confirm {
+		accounts, _, err := d.read(ctx, client, subjects, nil)
+		return accounts, err
+	}
+	accounts, distrust, err := d.confirm(ctx, client, subjects)
 	if err != nil {
 		return nil, err
 	}
-	var absent []int
-	var again []string
-	for i, f := range found {
-		if !f.Exists && f.Failure == nil {
-			absent, again = append(absent, i), append(again, subjects[i])
+	for i := range accounts {
+		if a := &accounts[i]; !a.Exists && a.Failure == nil && !queries[i].Since.IsZero() {
+			a.Failure = distrust
 		}
 	}
-	if len(absent) == 0 {
-		return found, nil
-	}
-	second, err := d.confirm(ctx, client, again)
-	if err != nil {
-		return nil, err
-	}
-	for i, at := range absent {
-		found[at] = second[i]
-	}
-	return found, nil
+	return accounts, nil
 }
 
-// confirm reads users that were absent, from servers whose word counts.
-func (d *Directory) confirm(ctx context.Context, client rueidis.Client, subjects []string) ([]directory.Found, error) {
-	if client.Mode() == rueidis.ClientModeCluster {
-		// Who answers for a key there is its primary.
-		for _, node := range client.Nodes() {
-			if err := d.trust(true, node.DoMulti(ctx, infoOf(node)...)); err != nil {
-				return nil, err
-			}
-		}
-		return d.read(ctx, client, subjects, nil)
+// confirm reads users, and returns why a server cannot be trusted that says
+// that one does not exist.
+func (d *Directory) confirm(ctx context.Context, client rueidis.Client, subjects []string) (accounts []directories.Account, distrust, err error) {
+	if client.Mode() != rueidis.ClientModeCluster {
+		return d.read(ctx, client, subjects, infoOf(client))
 	}
-	return d.read(ctx, client, subjects, infoOf(client))
+	for _, node := range client.Nodes() { // the primary of a key answers for it
+		if distrust = d.trust(true, node.DoMulti(ctx, infoOf(node)...)); distrust != nil {
+			break
+		}
+	}
+	accounts, _, err = d.read(ctx, client, subjects, nil)
+	return accounts, distrust, err
+}
+
+// standby is why the word of a server does not count.
+func standby(text string) error {
+	return &directories.Error{Class: directories.Standby, Text: text}
 }
 
 func infoOf(client rueidis.Client) rueidis.Commands {
@@ -175,47 +167,47 @@ func (d *Directory) trust(cluster bool, info []rueidis.RedisResult) error {
 	case said["role"] == "slave" && cluster:
 		return nil // it does not answer
 	case said["role"] != "master":
-		return directory.NewError(directory.Standby, "Redis is a replica, which may not have heard of a user yet: give the address of the master, or of the Sentinels with master_set")
+		return standby("Redis is a replica, which may not have heard of a user yet: give the address of the master, or of the Sentinels with master_set")
 	case d.config.NoEviction:
 		return nil
 	case !told:
-		return directory.NewError(directory.Standby, "Redis does not tell whether it evicts keys, so a user that is not there proves nothing: `no_eviction` asserts that it does not")
+		return standby("Redis does not tell whether it evicts keys, so a user that is not there proves nothing: `no_eviction` asserts that it does not")
 	case said["maxmemory"] != "0" && strings.HasPrefix(policy, "allkeys-"):
-		return directory.NewError(directory.Standby, "Redis evicts keys when its memory is full (maxmemory-policy "+policy+"), so a user that is not there proves nothing: set it to noeviction, or look users up elsewhere after it")
+		return standby("Redis evicts keys when its memory is full (maxmemory-policy " + policy + "), so a user that is not there proves nothing: set it to noeviction, or look users up elsewhere after it")
 	}
 	return nil
 }
 
 // read reads users, after further commands that tell whether the server can be
 // trusted.
-func (d *Directory) read(ctx context.Context, client rueidis.Client, subjects []string, first rueidis.Commands) ([]directory.Found, error) {
-	found := make([]directory.Found, len(subjects))
+func (d *Directory) read(ctx context.Context, client rueidis.Client, subjects []string, first rueidis.Commands) (accounts []directories.Account, distrust, err error) {
+	accounts = make([]directories.Account, len(subjects))
 	at := make([]int, len(subjects))
 	for i := range at {
 		at[i] = i
 	}
 	hashes := d.hashes.Load()
 	for range 2 {
-		others, err := d.readAs(ctx, client, hashes, subjects, at, found, first)
+		others, doubt, err := d.readAs(ctx, client, hashes, subjects, at, accounts, first)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		if len(others) == 0 {
-			return found, nil
+		if distrust = cmp.Or(distrust, doubt); len(others) == 0 {
+			return accounts, distrust, nil
 		}
 		// Those are of the other type.
 		at, hashes = others, !hashes
 		d.hashes.Store(hashes)
 	}
 	for _, i := range at {
-		found[i].Failure = directory.NewError(directory.Schema, "a key of Redis is neither a string nor a hash: `key` is wrong")
+		accounts[i].Failure = &directories.Error{Class: directories.Schema, Text: "a key of Redis is neither a string nor a hash: `key` is wrong"}
 	}
-	return found, nil
+	return accounts, distrust, nil
 }
 
 // readAs reads the users at some places as hashes or as strings, and returns
 // the places of those that are not.
-func (d *Directory) readAs(ctx context.Context, client rueidis.Client, hashes bool, subjects []string, at []int, found []directory.Found, first rueidis.Commands) (others []int, err error) {
+func (d *Directory) readAs(ctx context.Context, client rueidis.Client, hashes bool, subjects []string, at []int, accounts []directories.Account, first rueidis.Commands) (others []int, distrust, err error) {
 	commands := append(make(rueidis.Commands, 0, len(first)+len(at)), first...)
 	for _, i := range at {
 		if hashes {
@@ -226,9 +218,7 @@ func (d *Directory) readAs(ctx context.Context, client rueidis.Client, hashes bo
 	}
 	results := client.DoMulti(ctx, commands...)
 	if len(first) > 0 {
-		if err := d.trust(false, results[:len(first)]); err != nil {
-			return nil, err
-		}
+		distrust = d.trust(false, results[:len(first)])
 	}
 	for n, result := range results[len(first):] {
 		i := at[n]
@@ -237,38 +227,38 @@ func (d *Directory) readAs(ctx context.Context, client rueidis.Client, hashes bo
 		case ok && strings.HasPrefix(failure.Error(), "WRONGTYPE"):
 			others = append(others, i)
 		case err != nil:
-			return nil, classified(err)
+			return nil, nil, classified(err)
 		default:
-			found[i] = d.found(user, subjects[i], time.Now())
+			accounts[i] = d.account(user, subjects[i], time.Now())
 		}
 	}
-	return others, nil
+	return others, distrust, nil
 }
 
-// classified makes a *directory.Error of an error of the driver.
+// classified makes a *directories.Error of an error of the driver.
 func classified(err error) error {
-	var known *directory.Error
+	var known *directories.Error
 	if err == nil || errors.As(err, &known) || errors.Is(err, context.Canceled) {
 		return err
 	}
-	class := directory.Down
+	class := directories.Down
 	if failure, ok := rueidis.IsRedisErr(err); ok {
 		switch kind, _, _ := strings.Cut(failure.Error(), " "); kind {
 		case "NOAUTH", "WRONGPASS":
-			class = directory.Refused
+			class = directories.Refused
 		case "NOPERM":
-			class = directory.Rights
+			class = directories.Rights
 		case "MASTERDOWN", "READONLY":
-			class = directory.Standby
+			class = directories.Standby
 		}
 	} else if errors.Is(err, context.DeadlineExceeded) {
-		class = directory.Slow
+		class = directories.Slow
 	}
-	return directory.NewError(class, Describe(err))
+	return &directories.Error{Class: class, Text: Describe(err)}
 }
 
 // Interface guards
 var (
-	_ directory.Finder  = (*Directory)(nil)
-	_ directory.Watcher = (*Directory)(nil)
+	_ directories.Watcher = (*Directory)(nil)
+	_ io.Closer           = (*Directory)(nil)
 )

@@ -10,7 +10,7 @@ import (
 
 	"github.com/redis/rueidis"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
+	"github.com/seed-4adef13c/caddy-stale-session/directories"
 )
 
 // user is what a key holds.
@@ -50,22 +50,22 @@ func userOf(result rueidis.RedisResult, hash bool) (user, error) {
 	return u, nil
 }
 
-// found is what a user is, seen by the configuration.
-func (d *Directory) found(u user, subject string, now time.Time) directory.Found {
+// account is what a user is, seen by the configuration.
+func (d *Directory) account(u user, subject string, now time.Time) directories.Account {
 	c := &d.config
 	if !u.exists || c.Key == DefaultKey && besideUsers(subject) {
-		return directory.Found{}
+		return directories.Account{}
 	}
 	if u.fields == nil {
 		if c.Key == DefaultKey || len(c.Disabled)+len(c.Match) > 0 || c.CreatedAt+c.ValidAfter != "" {
-			return directory.Found{Failure: directory.NewError(directory.Schema, "a user in Redis is neither a hash nor a JSON object, so it has no fields")}
+			return directories.Account{Failure: &directories.Error{Class: directories.Schema, Text: "a user in Redis is neither a hash nor a JSON object, so it has no fields"}}
 		}
-		return directory.Found{Exists: true}
+		return directories.Account{Exists: true}
 	}
 	if id, ok := text(u.fields["id"]); ok && id != subject { // a key of something else
-		return directory.Found{}
+		return directories.Account{}
 	}
-	f := directory.Found{Exists: true}
+	f := directories.Account{Exists: true}
 	for _, time := range []struct {
 		field string
 		into  *time.Time
@@ -75,14 +75,14 @@ func (d *Directory) found(u user, subject string, now time.Time) directory.Found
 			continue
 		}
 		if *time.into, ok = moment(value); !ok {
-			return directory.Found{Failure: unreadable(time.field, "a time")}
+			return directories.Account{Failure: unreadable(time.field, "a time")}
 		}
 	}
 	for _, field := range c.Disabled {
 		value, _ := text(u.fields[field])
 		disabled, ok := holds(value, now)
 		if !ok {
-			return directory.Found{Failure: unreadable(field, "a boolean, an integer or a time")}
+			return directories.Account{Failure: unreadable(field, "a boolean, an integer or a time")}
 		}
 		f.Disabled = f.Disabled || disabled
 	}
@@ -103,7 +103,7 @@ func besideUsers(subject string) bool {
 }
 
 func unreadable(field, what string) error {
-	return directory.NewError(directory.Schema, "the field "+strconv.Quote(field)+" of a user in Redis is not "+what)
+	return &directories.Error{Class: directories.Schema, Text: "the field " + strconv.Quote(field) + " of a user in Redis is not " + what}
 }
 
 // text is a field as text. It is not ok for one that is absent, null, an object

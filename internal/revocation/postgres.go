@@ -12,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
 )
 
 // table is where revocations are kept beside the users.
@@ -20,7 +20,7 @@ const table = "stale_session.revocations"
 
 // InstallSQL makes the table through which the nodes of a fleet share their
 // revocations, and lets roles use it that read the users. It can be run again
-// and again. directory.UninstallSQL removes it.
+// and again. postgres.UninstallSQL removes it.
 func InstallSQL(roles ...string) string {
 	var b strings.Builder
 	b.WriteString(`create schema if not exists stale_session;
@@ -49,8 +49,14 @@ type Postgres struct {
 	life time.Duration
 
 	mu      sync.Mutex
-	users   []*directory.Postgres
+	users   []users
 	changed chan struct{} // closed when another one is to be followed
+}
+
+// users are a directory that uses a store.
+type users struct {
+	*postgres.Directory
+	watched bool // for changes
 }
 
 // NewPostgres returns a store that is nowhere until a directory uses it.
@@ -62,44 +68,45 @@ func NewPostgres(life time.Duration) *Postgres {
 }
 
 // Use has the store use a directory of its database, until it is released.
-func (p *Postgres) Use(d *directory.Postgres) (release func()) {
+// Revocations of other nodes arrive through one that is watched for changes.
+func (p *Postgres) Use(d *postgres.Directory, watched bool) (release func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.use(append(p.users, d))
+	used := users{d, watched}
+	p.use(append(slices.Clone(p.users), used))
 	return func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		at := slices.Index(p.users, d)
+		at := slices.Index(p.users, used)
 		p.use(slices.Delete(slices.Clone(p.users), at, at+1))
 	}
 }
 
 // use sets the directories. The caller holds p.mu.
-func (p *Postgres) use(users []*directory.Postgres) {
+func (p *Postgres) use(all []users) {
 	before := p.chosen()
-	if p.users = users; p.chosen() != before {
+	if p.users = all; p.chosen() != before {
 		close(p.changed)
 		p.changed = make(chan struct{})
 	}
 }
 
-// chosen returns the directory to be used, nil for none: one that is watched, if
-// there is any. The caller holds p.mu.
-func (p *Postgres) chosen() *directory.Postgres {
-	for _, d := range p.users {
-		if d.Watched() {
-			return d
+// chosen returns the directory to use: a watched one, if there is any; the zero
+// value for none. The caller holds p.mu.
+func (p *Postgres) chosen() users {
+	for _, one := range p.users {
+		if one.watched {
+			return one
 		}
 	}
 	if len(p.users) > 0 {
 		return p.users[0]
 	}
-	return nil
+	return users{}
 }
 
-// first returns the directory to be used, nil for none, and what is closed when
-// it is another one.
-func (p *Postgres) first() (*directory.Postgres, <-chan struct{}) {
+// first returns the directory to use, and what is closed when it is another one.
+func (p *Postgres) first() (users, <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.chosen(), p.changed
@@ -108,7 +115,7 @@ func (p *Postgres) first() (*directory.Postgres, <-chan struct{}) {
 // String names the store.
 func (p *Postgres) String() string {
 	d, _ := p.first()
-	if d == nil {
+	if d.Directory == nil {
 		return "the table " + table
 	}
 	return "the table " + table + " of the " + d.String()
@@ -123,7 +130,7 @@ on conflict (kind, id) do update set at = excluded.at, restored = excluded.resto
 // Put implements Store.
 func (p *Postgres) Put(ctx context.Context, all []Revocation) error {
 	d, _ := p.first()
-	if d == nil {
+	if d.Directory == nil {
 		return errNowhere
 	}
 	since := time.Now().Add(-p.life)
@@ -136,7 +143,7 @@ func (p *Postgres) Put(ctx context.Context, all []Revocation) error {
 			ats, restored = append(ats, float64(r.At.UnixMicro())), append(restored, r.Restored)
 		}
 	}
-	err := d.Write(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+	err := d.With(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 			if _, err := tx.Exec(ctx, putSQL, kinds, ids, ats, restored); err != nil {
 				return err
@@ -144,7 +151,7 @@ func (p *Postgres) Put(ctx context.Context, all []Revocation) error {
 			if _, err := tx.Exec(ctx, "delete from "+table+" where at < $1", since); err != nil {
 				return err
 			}
-			_, err := tx.Exec(ctx, "select "+directory.BesideSQL)
+			_, err := tx.Exec(ctx, "select "+postgres.NotifySQL)
 			return err
 		})
 	})
@@ -159,12 +166,12 @@ from pg_current_snapshot() s left join ` + table + ` r on $1::text = '' or r.wri
 // Follow implements Store.
 func (p *Postgres) Follow(ctx context.Context, merge func([]Revocation, bool)) error {
 	d, changed := p.first()
-	if d == nil {
+	if !d.watched {
 		return errNowhere
 	}
 	gone := make(chan error, 1)
 	since := ""
-	stop, ok := d.Follow(func(ctx context.Context, conn *pgx.Conn, fresh bool) error {
+	stop := d.Subscribe(func(ctx context.Context, conn *pgx.Conn, fresh bool) error {
 		if fresh {
 			since = ""
 		}
@@ -185,9 +192,6 @@ func (p *Postgres) Follow(ctx context.Context, merge func([]Revocation, bool)) e
 		}
 		return nil
 	})
-	if !ok {
-		return errNowhere
-	}
 	defer stop()
 	select {
 	case <-ctx.Done():
@@ -239,11 +243,11 @@ func explained(err error) error {
 	case err == nil || errors.Is(err, errNowhere):
 		return err
 	case !errors.As(err, &pg):
-		return directory.Classify(err)
+		return postgres.Classify(err)
 	case pg.Code == "42P01" || pg.Code == "3F000":
 		return errNowhere
 	case pg.Code == "42501":
 		return errors.New("the role may not use the table " + table + ": caddy stale-session install --grant ROLE, with the address of the owner")
 	}
-	return directory.Classify(err)
+	return postgres.Classify(err)
 }

@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
 )
 
 const (
@@ -84,8 +84,8 @@ func Happened(name string, details map[string]any) {
 	anyEmitter(nil).emit(name, details)
 }
 
-// Happened implements directory.Observer.
-func (Directories) Happened(event directory.Event, name string, details map[string]any) {
+// Happened implements accounts.Observer.
+func (Directories) Happened(event accounts.Event, name string, details map[string]any) {
 	all := map[string]any{"database": name}
 	maps.Copy(all, details)
 	Happened(string(event), all)

@@ -10,7 +10,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
+	"github.com/seed-4adef13c/caddy-stale-session/directories"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/verdict"
 )
 
@@ -90,34 +91,34 @@ func Register(registry *prometheus.Registry) error {
 // What can happen is there from the start, with 0: else the first of its kind,
 // which a reset brings by the hundred, would be no increase.
 func init() {
-	count := func(v verdict.Verdict, r verdict.Reason, sources ...directory.Source) {
+	count := func(v verdict.Verdict, r verdict.Reason, sources ...accounts.Source) {
 		for _, source := range sources {
 			checks.WithLabelValues(string(v), string(r), string(source))
 		}
 	}
-	known := []directory.Source{directory.FromCache, directory.FromDatabase, directory.FromFallback}
+	known := []accounts.Source{accounts.FromCache, accounts.FromDatabase, accounts.FromFallback}
 	count(verdict.Live, "", known...)
 	for _, reason := range []verdict.Reason{verdict.UserNotFound, verdict.UserDisabled, verdict.TokenPredatesAccount, verdict.ClaimMismatch} {
 		count(verdict.Stale, reason, known...)
 	}
-	count(verdict.Stale, verdict.TokenRevoked, append(known, directory.FromRevocation)...)
+	count(verdict.Stale, verdict.TokenRevoked, append(known, accounts.FromRevocation)...)
 	for _, v := range []verdict.Verdict{verdict.Anonymous, verdict.Invalid, verdict.Unknown} {
 		count(v, "", "")
 	}
 	for _, kind := range []Response{"redirect", "json", "error", Scrub, Drop, Clear, Unavailable} {
 		responses.WithLabelValues(string(kind))
 	}
-	for _, class := range directory.Classes {
+	for _, class := range directories.Classes {
 		lookupErrors.WithLabelValues(string(class), "")
 	}
 	CleanedUp(0, 0)
 }
 
 // liveFromCache is what nearly all requests count.
-var liveFromCache = checks.WithLabelValues(string(verdict.Live), "", string(directory.FromCache))
+var liveFromCache = checks.WithLabelValues(string(verdict.Live), "", string(accounts.FromCache))
 
 func count(j verdict.Judgement) {
-	if j.Verdict == verdict.Live && j.Source == directory.FromCache {
+	if j.Verdict == verdict.Live && j.Source == accounts.FromCache {
 		liveFromCache.Inc()
 		return
 	}
@@ -153,11 +154,11 @@ func CleanedUp(expired, orphaned int64) {
 // Directories observes directories.
 type Directories struct{}
 
-// Asked implements directory.Observer.
+// Asked implements accounts.Observer.
 func (Directories) Asked(subjects int, took time.Duration, err error) {
 	lookupSeconds.Observe(took.Seconds())
 	lookupSubjects.Observe(float64(subjects))
-	var failure *directory.Error
+	var failure *directories.Error
 	if errors.As(err, &failure) {
 		lookupErrors.WithLabelValues(string(failure.Class), failure.Code[:min(2, len(failure.Code))]).Inc()
 	}

@@ -5,27 +5,28 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/seed-4adef13c/caddy-stale-session/directories"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/cache"
-	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
 )
 
 // observed are the directories, readers and lists of ended sessions in use.
 var observed = struct {
-	directories func() []directory.Directory
+	directories func() []*accounts.Engine
 	readers     func() []*session.Reader
 	revoked     func() []*revocation.List
 }{
-	func() []directory.Directory { return nil },
+	func() []*accounts.Engine { return nil },
 	func() []*session.Reader { return nil },
 	func() []*revocation.List { return nil },
 }
 
 // Observe has figures collected of the directories, readers and lists of ended
 // sessions in use.
-func Observe(directories func() []directory.Directory, readers func() []*session.Reader, revoked func() []*revocation.List) {
-	observed.directories, observed.readers, observed.revoked = directories, readers, revoked
+func Observe(engines func() []*accounts.Engine, readers func() []*session.Reader, revoked func() []*revocation.List) {
+	observed.directories, observed.readers, observed.revoked = engines, readers, revoked
 }
 
 // collector collects the figures of what is observed.
@@ -74,9 +75,9 @@ func (collector) Collect(to chan<- prometheus.Metric) {
 	gauge(lists, float64(len(revoked)), "open")
 	gauge(lists, float64(unshared), "unshared")
 	by, tokens := look()
-	var accounts cache.Stats
+	var known cache.Stats
 	for database, s := range by {
-		accounts = sum(accounts, s.Accounts)
+		known = sum(known, s.Accounts)
 		if s.in["open"] == 0 {
 			continue
 		}
@@ -89,7 +90,7 @@ func (collector) Collect(to chan<- prometheus.Metric) {
 		counter(epochs, float64(s.Epochs), database)
 		counter(notifications, float64(s.Notifications), database)
 	}
-	for name, s := range map[string]cache.Stats{"accounts": accounts, "tokens": tokens} {
+	for name, s := range map[string]cache.Stats{"accounts": known, "tokens": tokens} {
 		gauge(cacheEntries, float64(s.Entries), name)
 		gauge(cacheBytes, float64(s.Bytes), name)
 		counter(cacheHits, float64(s.Hits), name)
@@ -101,7 +102,7 @@ func (collector) Collect(to chan<- prometheus.Metric) {
 // figures are the sums of all directories of a database: with other users
 // tables or caches there are several.
 type figures struct {
-	directory.Stats
+	accounts.Stats
 	in map[string]float64 // how many are in a state
 }
 
@@ -109,9 +110,9 @@ type figures struct {
 // reload must not make a counter go back.
 var last struct {
 	sync.Mutex
-	directories map[directory.Directory]directory.Stats
+	directories map[*accounts.Engine]accounts.Stats
 	readers     map[*session.Reader]cache.Stats
-	closed      map[string]directory.Stats
+	closed      map[string]accounts.Stats
 	tokens      cache.Stats
 }
 
@@ -120,16 +121,16 @@ var last struct {
 func look() (by map[string]*figures, tokens cache.Stats) {
 	last.Lock()
 	defer last.Unlock()
-	open := make(map[directory.Directory]directory.Stats)
+	open := make(map[*accounts.Engine]accounts.Stats)
 	for _, d := range observed.directories() {
 		open[d] = d.Stats()
 	}
 	if last.closed == nil {
-		last.closed = make(map[string]directory.Stats)
+		last.closed = make(map[string]accounts.Stats)
 	}
 	for d, s := range last.directories {
 		if _, still := open[d]; !still {
-			last.closed[d.String()] = add(last.closed[d.String()], directory.Stats{
+			last.closed[d.String()] = add(last.closed[d.String()], accounts.Stats{
 				Accounts: counts(s.Accounts), Rechecked: s.Rechecked, Epochs: s.Epochs, Notifications: s.Notifications,
 			})
 		}
@@ -184,9 +185,9 @@ func Tokens() cache.Stats {
 }
 
 // add adds the figures of two directories.
-func add(a, b directory.Stats) directory.Stats {
-	return directory.Stats{
-		Accounts: sum(a.Accounts, b.Accounts), Connections: a.Connections + b.Connections, Busy: a.Busy + b.Busy,
+func add(a, b accounts.Stats) accounts.Stats {
+	return accounts.Stats{
+		Accounts: sum(a.Accounts, b.Accounts), Description: directories.Description{Connections: a.Connections + b.Connections, Busy: a.Busy + b.Busy},
 		Rechecked: a.Rechecked + b.Rechecked, Epochs: a.Epochs + b.Epochs, Notifications: a.Notifications + b.Notifications,
 	}
 }

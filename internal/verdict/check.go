@@ -3,7 +3,7 @@ package verdict
 import (
 	"slices"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
 )
 
@@ -16,7 +16,7 @@ type Judgement struct {
 	// Subject is the user id that the token names.
 	Subject []byte
 	// Source tells where the account came from; empty when none was found.
-	Source directory.Source
+	Source accounts.Source
 }
 
 // Check is what was found out about the session of a request.

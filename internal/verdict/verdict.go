@@ -6,7 +6,7 @@ import (
 	"bytes"
 	"time"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
+	"github.com/seed-4adef13c/caddy-stale-session/directories"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
 )
 
@@ -65,7 +65,7 @@ const farFuture = 5 * time.Minute
 // is ignored, and so are the time rules for a token that does not say when it
 // was issued. A claim that the token lacks is not matched. Letter case is
 // ignored when a claim is matched, as e-mail addresses are written either way.
-func Judge(c *session.Claims, a *directory.Account, now time.Time) (Verdict, Reason) {
+func Judge(c *session.Claims, a *directories.Account, now time.Time) (Verdict, Reason) {
 	switch {
 	case !a.Exists:
 		return Stale, UserNotFound
@@ -77,7 +77,7 @@ func Judge(c *session.Claims, a *directory.Account, now time.Time) (Verdict, Rea
 		return Stale, TokenRevoked
 	}
 	for i, claim := range c.Match {
-		if claim != nil && (i >= len(a.Columns) || a.Columns[i] == nil || !bytes.EqualFold(claim, a.Columns[i])) {
+		if claim != nil && (i >= len(a.Matched) || a.Matched[i] == nil || !bytes.EqualFold(claim, a.Matched[i])) {
 			return Stale, ClaimMismatch
 		}
 	}

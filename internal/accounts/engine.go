@@ -1,0 +1,292 @@
+package accounts
+
+import (
+	"context"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sony/gobreaker/v2"
+
+	"github.com/seed-4adef13c/caddy-stale-session/directories"
+)
+
+const (
+	// lookupWorkers and confirmWorkers are how many lookups run at a time. Those
+	// that confirm an absence have a worker of their own: a primary that hangs
+	// must not delay the users that a replica knows.
+	lookupWorkers, confirmWorkers = 2, 1
+	// lookupTimeout bounds a lookup, which goes on when nobody waits any more.
+	lookupTimeout = 2 * time.Second
+	// lastKnown is how long an account is used while the directory is away.
+	lastKnown = instant(10 * time.Minute)
+	// closeTimeout is how long Close waits for what runs in the background.
+	closeTimeout = time.Second
+)
+
+// Engine answers for the accounts of a directory. Several goroutines use it at
+// once.
+type Engine struct {
+	lifetime
+
+	directory directories.Directory
+	normalize func(subject []byte) []byte
+	config    Config
+	store     *store
+	lookups   *batch
+	confirms  *batch
+	breaker   *gobreaker.CircuitBreaker[struct{}]
+	probing   atomic.Bool
+	failedOn  atomic.Pointer[directories.Query] // what to probe with
+	errAway   *directories.Error                // the answer while the circuit is open
+	found     atomic.Bool                       // some subject was found
+	since     atomic.Int64                      // accounts that were looked up before may have changed
+	watch     watch
+	watching  sync.Once
+	journal   journal
+	brake     brake
+	now       func() time.Time
+	opened    time.Time
+}
+
+// Open returns the engine of a directory, which it closes in the end. It does
+// not connect.
+func Open(directory directories.Directory, config Config) *Engine {
+	e := &Engine{directory: directory, config: config.withDefaults(), now: time.Now, opened: time.Now()}
+	e.begin()
+	e.normalize = func(subject []byte) []byte { return subject }
+	if n, ok := directory.(directories.Normalizer); ok {
+		e.normalize = n.Normalize
+	}
+	e.journal.logger, e.journal.happened = e.config.Logger, e.happened
+	e.store = newStore(e.config.Size, e.opened, max(e.config.TTL, time.Duration(lastKnown))+time.Minute)
+	e.breaker = newBreaker()
+	e.errAway = &directories.Error{Class: directories.Down, Text: directory.String() + " is not available"}
+	now := func() instant { return e.instant(e.now()) }
+	e.lookups = newBatch(lookupWorkers, now, e.lookUp)
+	e.confirms = newBatch(confirmWorkers, now, e.confirm)
+	e.brake = brake{e: e, share: e.config.BrakeShare, window: instant(e.config.BrakeWindow)}
+	e.watch = watch{e: e, recent: recent{limit: e.config.Size}, credit: maxBurst}
+	if e.config.Poll > 0 {
+		e.watch.watcher, _ = directory.(directories.Watcher)
+	}
+	return e
+}
+
+// Directory returns the directory that the engine asks.
+func (e *Engine) Directory() directories.Directory { return e.directory }
+
+// String names the directory, without a user or a password.
+func (e *Engine) String() string { return e.directory.String() }
+
+// Close ends what runs in the background, and closes the directory. It does not
+// wait for a server that hangs.
+func (e *Engine) Close() error {
+	e.end()
+	closed := make(chan error, 1)
+	go func() {
+		var err error
+		if closer, ok := e.directory.(io.Closer); ok {
+			err = closer.Close()
+		}
+		e.ended.Wait()
+		closed <- err
+	}()
+	defer e.store.cache.Close() // Caddy's proxies keep the last requests, and so the engine, for minutes
+	timer := time.NewTimer(closeTimeout)
+	defer timer.Stop()
+	select {
+	case err := <-closed:
+		return err
+	case <-timer.C:
+		return nil
+	}
+}
+
+// instant is a time on the engine's own clock.
+func (e *Engine) instant(t time.Time) instant {
+	return instant(t.Sub(e.opened).Truncate(time.Microsecond))
+}
+
+// Flush drops all accounts, so that each is looked up again, and returns how
+// many there were.
+func (e *Engine) Flush() int64 { return e.store.flush(e.instant(e.now())) }
+
+// ask looks a subject up, and waits at most Config.Timeout. The lookup belongs
+// to no request: one that is canceled must not cost a connection. While the
+// circuit is open nobody waits.
+func (e *Engine) ask(ctx context.Context, key []byte, query Query) (*Account, error) {
+	e.StartWatch()
+	if e.away() {
+		return nil, e.errAway
+	}
+	var after instant // a lookup that is under way may have begun before
+	if !query.Since.IsZero() {
+		after = e.instant(query.Now)
+	}
+	call, err := e.lookups.join(string(key), after)
+	if err != nil {
+		e.journal.failed(err)
+		return nil, err
+	}
+	timer := time.NewTimer(e.config.Timeout)
+	defer timer.Stop()
+	select {
+	case <-call.done:
+		return call.account, call.err
+	case <-timer.C:
+		return nil, e.slow("did not answer in time")
+	case <-ctx.Done():
+		return nil, e.slow("did not answer before the request ended")
+	}
+}
+
+func (e *Engine) slow(what string) *directories.Error {
+	return &directories.Error{Class: directories.Slow, Text: e.directory.String() + " " + what}
+}
+
+// lookUp looks the subjects of some calls up. Those that are not found have to
+// be confirmed; until then, further requests for them wait with them.
+func (e *Engine) lookUp(calls []*call) {
+	found, err := e.serve(calls, false)
+	if err != nil {
+		e.answer(calls, nil, err)
+		return
+	}
+	var certain, absent []*call
+	var answers []result
+	for i, c := range calls {
+		if f := found[i]; f.err == nil && !f.account.Exists && plausible(f.key) {
+			absent = append(absent, c)
+		} else {
+			certain, answers = append(certain, c), append(answers, f)
+		}
+	}
+	e.answer(certain, answers, nil)
+	e.answer(e.confirms.confirm(absent), nil, errBusy)
+}
+
+// confirm looks subjects up once more that were not found: a session must not
+// end by what one query saw in the middle of a change, or on a replica that
+// lags.
+func (e *Engine) confirm(calls []*call) {
+	found, err := e.serve(calls, true)
+	e.confirms.close(calls)
+	originals := make([]*call, len(calls))
+	for i, c := range calls {
+		originals[i] = c.original
+	}
+	e.answer(originals, found, err)
+}
+
+// serve looks the subjects of some calls up.
+func (e *Engine) serve(calls []*call, confirming bool) ([]result, error) {
+	began := time.Now()
+	now := e.now()
+	queries := make([]directories.Query, len(calls))
+	for i, c := range calls {
+		queries[i] = c.query(now)
+	}
+	var found []result
+	err := e.guarded(func(ctx context.Context) error {
+		var err error
+		if found, err = e.find(ctx, e.directory.Lookup, queries); err == nil {
+			e.brake.check(ctx, e.directory.Lookup, found, confirming)
+		}
+		return err
+	})
+	if e.config.Observer != nil && err != error(e.errAway) && (err == nil || e.running.Err() == nil) { //nolint:errorlint // it is never wrapped
+		e.config.Observer.Asked(len(calls), time.Since(began), err)
+	}
+	e.note(queries[0], err)
+	return found, err
+}
+
+// answer answers those who wait for some calls.
+func (e *Engine) answer(calls []*call, found []result, err error) {
+	// From here on a request starts a new lookup: what it must know may be
+	// newer than this answer.
+	e.lookups.close(calls)
+	for i, c := range calls {
+		if c.err = err; err == nil {
+			if c.err = found[i].err; c.err != nil {
+				e.journal.failed(c.err)
+			} else if c.account = found[i].account; !e.keep(found[i]) && e.lookups.again(c) {
+				continue
+			}
+		}
+		close(c.done)
+	}
+}
+
+// result is what a lookup found of one subject.
+type result struct {
+	key        []byte // that it is cached under
+	generation uint64 // of the key, before the lookup
+	account    *Account
+	err        error // why nothing is known of this subject alone
+}
+
+// lookup is the method Lookup of a directory or of a gate.
+type lookup func(context.Context, []directories.Query) ([]directories.Account, error)
+
+// find makes a lookup.
+func (e *Engine) find(ctx context.Context, look lookup, queries []directories.Query) ([]result, error) {
+	found := make([]result, len(queries))
+	for i, q := range queries {
+		key := e.normalize(q.Subject)
+		found[i] = result{key: key, generation: e.store.generation(key)}
+	}
+	began := e.now()
+	answers, err := look(ctx, queries)
+	switch {
+	case err != nil:
+		return nil, classified(err)
+	case len(answers) != len(queries):
+		return nil, &directories.Error{Class: directories.Other, Text: e.directory.String() + " did not answer each query"}
+	}
+	accounts := make([]Account, len(answers))
+	for i, answer := range answers {
+		a := &accounts[i]
+		a.Account, a.asked, a.watched = answer, e.instant(began), e.watch.follows(answer.Server)
+		if !a.Replica {
+			a.AsOf = began
+		}
+		if found[i].account = a; answer.Failure != nil {
+			found[i].err = classified(answer.Failure)
+		}
+	}
+	return found, nil
+}
+
+// keep puts a result into the cache. It reports false if the account was
+// dropped since the lookup began, so that it has to be looked up again.
+func (e *Engine) keep(f result) bool {
+	if f.account.Exists {
+		e.found.Store(true)
+	}
+	if !plausible(f.key) || string(e.normalize(f.key)) != string(f.key) { // the directory has learned of another spelling
+		return true
+	}
+	return e.store.keep(f.key, f.generation, e.now(), f.account)
+}
+
+// changed is called by the directory when accounts may have changed.
+func (e *Engine) changed(subjects ...string) {
+	e.watch.notifications.Add(1)
+	if len(subjects) == 0 {
+		e.outdate()
+		return
+	}
+	for _, subject := range subjects {
+		e.store.drop(e.normalize([]byte(subject)))
+	}
+}
+
+// outdate has every account looked up again. They remain the last known ones,
+// in case that the directory is away.
+func (e *Engine) outdate() {
+	e.since.Store(int64(e.instant(e.now())))
+	e.store.outdate()
+}

@@ -1,0 +1,106 @@
+package accounts
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/seed-4adef13c/caddy-stale-session/directories"
+)
+
+// logPeriod is how often the same problem is logged.
+const logPeriod = 30 * time.Second
+
+// journal logs how a directory fares: each class of failure once a period with
+// a count, and recovery.
+type journal struct {
+	logger   func() *zap.Logger
+	happened func(Event, map[string]any)
+
+	mu      sync.Mutex
+	classes map[directories.Class]*failures
+	failure string // of the last lookup
+	warned  time.Time
+
+	lasts atomic.Bool // failure is set
+	away  atomic.Bool // a failure was logged since the last success
+	blind atomic.Bool // changes are not noticed
+}
+
+// failures counts those of a class.
+type failures struct {
+	logged     time.Time
+	suppressed int // since then
+}
+
+// failed logs a failure, or counts it.
+func (j *journal) failed(err error) {
+	e := classified(err)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.classes == nil {
+		j.classes = make(map[directories.Class]*failures)
+	}
+	f := j.classes[e.Class]
+	if f == nil {
+		f = new(failures)
+		j.classes[e.Class] = f
+	}
+	j.failure = e.Error()
+	j.lasts.Store(true)
+	now := time.Now()
+	if now.Sub(f.logged) < logPeriod {
+		f.suppressed++
+		return
+	}
+	j.logger().Error("user lookup failed; sessions pass unchecked",
+		zap.String("class", string(e.Class)), zap.Error(e), zap.Int("suppressed", f.suppressed))
+	f.logged, f.suppressed = now, 0
+	if !j.away.Swap(true) {
+		j.happened(Unreachable, map[string]any{"class": string(e.Class), "error": e.Error()})
+	}
+}
+
+// succeeded logs recovery.
+func (j *journal) succeeded() {
+	if !j.lasts.Load() {
+		return
+	}
+	j.mu.Lock()
+	j.failure = ""
+	j.lasts.Store(false)
+	j.mu.Unlock()
+	if j.away.Swap(false) {
+		j.logger().Info("user lookup recovered")
+		j.happened(Recovered, nil)
+	}
+}
+
+// lastFailure returns the failure of the last lookup; empty if it succeeded.
+func (j *journal) lastFailure() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.failure
+}
+
+// unwatched logs, at once and then once a period, that changes are not noticed.
+func (j *journal) unwatched(err error) {
+	j.blind.Store(true)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	now := time.Now()
+	if now.Sub(j.warned) < logPeriod {
+		return
+	}
+	j.warned = now
+	j.logger().Warn("lost the connection that watches for changes; cached users expire after 5s", zap.Error(classified(err)))
+}
+
+// watched logs that changes are noticed again.
+func (j *journal) watched() {
+	if j.blind.Load() && j.blind.CompareAndSwap(true, false) {
+		j.logger().Info("watching the database for changes")
+	}
+}

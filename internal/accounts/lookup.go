@@ -1,0 +1,111 @@
+package accounts
+
+import (
+	"bytes"
+	"context"
+	"time"
+	"unicode/utf8"
+
+	"github.com/seed-4adef13c/caddy-stale-session/directories"
+)
+
+// Query asks for an account at the time of a request. With Since, neither an
+// account that was cached before nor the answer of a replica that may lag is
+// good enough.
+type Query struct {
+	directories.Query
+	// Now is the time of the request.
+	Now time.Time
+}
+
+// Lookup returns the account of a subject: from the cache, or else from the
+// directory, which it waits for at most Config.Timeout and until ctx is done.
+// While the directory is away, an account that existed up to ten minutes ago is
+// returned as FromFallback; an absence is not.
+func (e *Engine) Lookup(ctx context.Context, query Query, account *Account) (Source, error) {
+	key := e.normalize(query.Subject)
+	now := e.instant(query.Now)
+	known := e.store.get(key, query.Now, account) && !account.AsOf.Before(query.Since)
+	if known && e.fresh(account, now) {
+		e.used(key, account, now, query.Now)
+		return FromCache, nil
+	}
+	found, err := e.ask(ctx, key, query)
+	switch {
+	case err == nil && proves(found, query.Since):
+		account.encoded = found.appendTo(account.scratch[:0], e.opened)
+		account.decode(e.opened)
+		return FromDatabase, nil
+	case err == nil:
+		err = errReplica
+		e.journal.failed(err)
+	}
+	if known && account.Exists && now-account.asked < lastKnown {
+		return FromFallback, nil
+	}
+	return "", err
+}
+
+// proves reports whether an account was true after a time. A replica may not
+// have heard of a new user yet, nor of a change of one.
+func proves(a *Account, since time.Time) bool {
+	return !a.Replica || a.Exists && since.IsZero() || a.AsOf.After(since)
+}
+
+// errReplica is the answer if a replica may not have heard of a change yet.
+var errReplica = &directories.Error{Class: directories.Standby, Text: "a standby server has no such user, or another state of it, and may not have heard of a change yet: give the address of the primary too, as in host=standby,primary, and keep that in reach"}
+
+// fresh reports whether an account can be used without a lookup.
+func (e *Engine) fresh(a *Account, now instant) bool {
+	age, w := now-a.asked, &e.watch
+	switch {
+	case age >= e.ttl(a), int64(a.asked) < e.since.Load():
+		return false
+	case w.watcher == nil:
+		return true
+	case !w.connected(now):
+		return age < unwatchedTTL
+	case w.holds(a):
+		return true
+	case a.Exists && w.unchanged(a) && age < unwatchedTTL: // another server than the watched one has answered
+		return true
+	}
+	// Something has changed since. The accounts in use are about to be
+	// re-checked. Once that is done, an account that came into use too late to be
+	// listed is looked up by its request.
+	behind := instant(w.behind.Load())
+	return a.Exists && a.window != 0 && a.window+1 >= windowOf(now) && behind != 0 && now-behind < maxBehind
+}
+
+// ttl is how long an account, or an absence, is used without a lookup.
+func (e *Engine) ttl(a *Account) instant {
+	if a.Exists {
+		return instant(e.config.TTL)
+	}
+	return instant(e.config.AbsentTTL)
+}
+
+// used records that an account is in use, and looks it up in the background
+// before its time is over.
+func (e *Engine) used(key []byte, a *Account, now instant, clock time.Time) {
+	if !a.Exists {
+		return
+	}
+	window := windowOf(now)
+	if a.window != window && (e.watch.watcher != nil || e.brake.share > 0) && e.watch.recent.add(window, key) {
+		e.store.use(key, window, clock)
+		e.brake.seen(string(key), a, now)
+	}
+	if now-a.asked > e.ttl(a)/4*3 && !e.away() {
+		e.lookups.refresh(string(key))
+	}
+}
+
+// maxSubject is how long the subject of a cached account can be, in bytes.
+const maxSubject = 255
+
+// plausible reports whether a subject can be the id of a user. Any other is
+// looked up, but not cached.
+func plausible(subject []byte) bool {
+	return len(subject) > 0 && len(subject) <= maxSubject && utf8.Valid(subject) && bytes.IndexByte(subject, 0) < 0
+}

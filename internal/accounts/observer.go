@@ -1,0 +1,38 @@
+package accounts
+
+import "time"
+
+// Observer is notified of what an engine does. Its methods must not block.
+type Observer interface {
+	// Asked is called after a lookup that requests waited for: with the number
+	// of subjects, how long it took, and a *directories.Error if it failed.
+	Asked(subjects int, took time.Duration, err error)
+	// Happened is called when the state of a directory has changed. The details
+	// hold no subject and no password.
+	Happened(event Event, directory string, details map[string]any)
+}
+
+// Event is a change of the state of a directory.
+type Event string
+
+// The events.
+const (
+	// Unreachable: lookups fail; details: class, error.
+	Unreachable Event = "database_unreachable"
+	// Recovered: they succeed again.
+	Recovered Event = "database_recovered"
+	// Reset: the users table was recreated, emptied, rewritten or restored.
+	Reset Event = "database_reset"
+	// BrakeOn: too many sessions would end at once, so none does; details:
+	// gone, seen, likely.
+	BrakeOn Event = "brake_on"
+	// BrakeOff: sessions end again.
+	BrakeOff Event = "brake_off"
+)
+
+// happened notifies the observer, if there is one.
+func (e *Engine) happened(event Event, details map[string]any) {
+	if e.config.Observer != nil {
+		e.config.Observer.Happened(event, e.directory.String(), details)
+	}
+}

@@ -1,0 +1,103 @@
+package accounts
+
+import (
+	"context"
+	"time"
+
+	"github.com/seed-4adef13c/caddy-stale-session/directories"
+)
+
+const (
+	// Re-checks take a tenth of the time at most, over a while, and this long at
+	// a time.
+	maxDuty  = 10
+	maxBurst = time.Second
+	// maxRecheck is how many accounts one lookup of the watch asks for. While it
+	// is under way, no change is reported.
+	maxRecheck = 1000
+)
+
+// recheck looks the accounts in use up again that may have changed, for as long
+// as it may.
+func (w *watch) recheck(gate directories.Gate) error {
+	w.earn(time.Now())
+	for w.credit > 0 {
+		if w.todo.count == 0 {
+			if !w.moved {
+				w.behind.Store(0)
+				return nil
+			}
+			w.moved = false
+			w.behind.Store(int64(w.movedAt))
+			w.todo = w.recent.list(windowOf(w.e.instant(w.e.now())))
+		}
+		if err := w.spend(func() error { return w.recheckSome(gate, w.next()) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// next takes some subjects off the list whose accounts may have changed.
+func (w *watch) next() []directories.Query {
+	var queries []directories.Query
+	now := w.e.now()
+	var known Account
+	for w.todo.count > 0 && len(queries) < maxRecheck {
+		if subject := w.todo.next(); w.e.store.get(subject, now, &known) && !w.holds(&known) {
+			queries = append(queries, directories.Query{Subject: subject})
+		}
+	}
+	return queries
+}
+
+// recheckSome looks subjects up. One that is not found is dropped: its next
+// request looks it up once more before its session ends.
+func (w *watch) recheckSome(gate directories.Gate, queries []directories.Query) error {
+	if len(queries) == 0 {
+		return nil
+	}
+	var found []result
+	err := w.bounded(func(ctx context.Context) error {
+		var err error
+		if found, err = w.e.find(ctx, gate.Lookup, queries); err == nil {
+			w.e.brake.check(ctx, gate.Lookup, found, true)
+		}
+		return err
+	})
+	switch {
+	case err == nil:
+	case classified(err).Class == directories.Down:
+		return err
+	default: // nothing is known: the accounts stay what they were
+		w.move(w.e.instant(w.e.now()))
+		w.todo = subjectList{}
+		w.e.failed(queries[0], err)
+		w.credit = min(w.credit, 0)
+		return nil
+	}
+	w.rechecked.Add(uint64(len(found)))
+	for _, f := range found {
+		if f.account.Exists && f.err == nil {
+			w.e.keep(f)
+		} else {
+			w.e.store.drop(f.key)
+		}
+	}
+	return nil
+}
+
+// spend runs a part of a re-check, and counts the time that it takes: that of
+// the database, and that of this process.
+func (w *watch) spend(work func() error) error {
+	began := time.Now()
+	err := work()
+	w.credit -= time.Since(began)
+	return err
+}
+
+// earn adds to the time that re-checks may take.
+func (w *watch) earn(now time.Time) {
+	w.credit = min(w.credit+now.Sub(w.counted)/maxDuty, maxBurst)
+	w.counted = now
+}

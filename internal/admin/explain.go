@@ -1,0 +1,60 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/seed-4adef13c/caddy-stale-session/directories"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/verdict"
+)
+
+// explain judges a session without any cache, and says on what grounds.
+func (s *Site) explain(ctx context.Context, q Question) Reasoning {
+	r := Reasoning{Mode: s.Mode, Database: s.Accounts.String()}
+	read := new(session.Session)
+	switch {
+	case q.Subject != "":
+		read.Tokens = []session.Token{{Claims: session.Claims{Subject: []byte(q.Subject)}}}
+	case q.Cookies != "":
+		s.Reader.Read(http.Header{"Cookie": {q.Cookies}}, read)
+	default:
+		s.Reader.ReadToken(q.Token, read)
+	}
+	r.Failure = string(read.Failure)
+	check := verdict.Whole(read, s.Judge(ctx, read.Tokens, time.Now()))
+	r.Verdict, r.Reason, r.Source = string(check.Verdict), string(check.Reason), string(check.Source)
+	if q.Subject == "" {
+		for _, token := range read.Tokens {
+			r.Tokens = append(r.Tokens, Token{
+				Cookies: token.Names, Subject: string(token.Claims.Subject),
+				IssuedAt: moment(token.Claims.IssuedAt), ExpiresAt: moment(token.Claims.ExpiresAt),
+			})
+		}
+	}
+	if len(check.Subject) == 0 {
+		return r
+	}
+	if at, revoked := s.Revoked.Find(check.Subject); revoked {
+		r.Revoked = &at
+	}
+	var account accounts.Account
+	query := accounts.Query{Query: directories.Query{Subject: check.Subject}, Now: time.Now()}
+	if _, err := s.Accounts.Lookup(ctx, query, &account); err != nil {
+		r.Error = err.Error()
+		return r
+	}
+	r.Account = &Account{Exists: account.Exists, Disabled: account.Disabled, CreatedAt: moment(account.CreatedAt), ValidAfter: moment(account.ValidAfter)}
+	return r
+}
+
+// moment returns a time in UTC, nil for the zero time.
+func moment(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}

@@ -1,0 +1,238 @@
+package postgres
+
+import (
+	"bytes"
+	"net"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestAddressesInEveryDialect(t *testing.T) {
+	type want struct {
+		host, user, password, database, schema, mode string
+		port                                         uint16
+		conns                                        int32
+	}
+	plain := want{host: "db.example", user: "app", password: "hunter2", database: "shop", port: 5432, conns: 2}
+	with := func(change func(*want)) want {
+		w := plain
+		change(&w)
+		return w
+	}
+	for dsn, w := range map[string]want{
+		"postgres://app:hunter2@db.example/shop":                                                                            plain,
+		"postgresql://app:hunter2@db.example:5432/shop":                                                                     plain,
+		" 'postgres://app:hunter2@db.example/shop' ":                                                                        plain,
+		`"postgres://app:hunter2@db.example/shop"`:                                                                          plain,
+		"postgresql+asyncpg://app:hunter2@db.example/shop":                                                                  plain,
+		"jdbc:postgresql://app:hunter2@db.example/shop":                                                                     plain,
+		"host=db.example user=app password=hunter2 dbname=shop":                                                             plain,
+		"host = db.example  user='app' password='hunter2' database=shop ":                                                   plain,
+		"postgres://app:hunter2@/shop?host=db.example":                                                                      plain,
+		"postgres://db.example/shop?user=app&password=hunter2":                                                              plain,
+		"postgres://app:p%40ss%2F%3Aw@db.example/shop":                                                                      with(func(w *want) { w.password = "p@ss/:w" }),
+		"postgres://app:p@ss#w%@db.example/shop":                                                                            with(func(w *want) { w.password = "p@ss#w%" }),
+		`host=db.example user=app password='it\'s \\' dbname=shop`:                                                          with(func(w *want) { w.password = `it's \` }),
+		"postgres://app:hunter2@db.example:6543/shop?pgbouncer=true&connection_limit=1":                                     with(func(w *want) { w.port, w.conns = 6543, 1 }),
+		"postgres://app:hunter2@db.example/shop?connection_limit=50&pool_timeout=0&socket_timeout=3&statement_cache_size=0": plain,
+		"postgres://app:hunter2@db.example/shop?schema=app":                                                                 with(func(w *want) { w.schema = "app" }),
+		"postgres://app:hunter2@db.example/shop?sslmode=require":                                                            with(func(w *want) { w.mode = "tls" }),
+		"postgres://app:hunter2@db.example/shop?sslmode=no-verify":                                                          with(func(w *want) { w.mode = "tls" }),
+		"postgres://app:hunter2@db.example/shop?ssl=true&uselibpqcompat=true":                                               with(func(w *want) { w.mode = "tls" }),
+		"postgres://app:hunter2@db.example/shop?sslmode=require&sslaccept=strict":                                           with(func(w *want) { w.mode = "verified" }),
+		"postgres://app:hunter2@db.example/shop?sslmode=verify-full":                                                        with(func(w *want) { w.mode = "verified" }),
+		"postgres://app:hunter2@db.example/shop?connect_timeout=10s&supa=base&workaround=x&prepareThreshold=0&keepalives=1": plain,
+		"postgres://app:hunter2@db.example/shop?connect_timeout=0&options=endpoint%3Dep-1&channel_binding=require":          plain,
+		"postgres://app:hunter2@[::1]:5433/shop":                                                                            with(func(w *want) { w.host, w.port = "::1", 5433 }),
+		"postgres://app:hunter2@%2Fvar%2Frun%2Fpostgresql/shop":                                                             with(func(w *want) { w.host = "/var/run/postgresql" }),
+		"postgres://app:hunter2@db.example:5432,other:5433/shop?target_session_attrs=read-write":                            plain,
+	} {
+		t.Run(dsn, func(t *testing.T) {
+			a, err := readAddress(dsn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			config, err := a.poolConfig()
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := config.ConnConfig
+			got := want{c.Host, c.User, c.Password, c.Database, a.schema, w.mode, c.Port, config.MaxConns}
+			if got != w {
+				t.Errorf("got %+v, want %+v", got, w)
+			}
+			switch tls := c.TLSConfig; w.mode {
+			case "tls":
+				if tls == nil || !tls.InsecureSkipVerify || len(c.Fallbacks) > 0 {
+					t.Errorf("TLS %v with %d fallbacks", tls, len(c.Fallbacks))
+				}
+			case "verified":
+				if tls == nil || tls.InsecureSkipVerify || tls.ServerName != "db.example" {
+					t.Errorf("TLS %+v", tls)
+				}
+			}
+			for name := range c.RuntimeParams {
+				if name != "application_name" && name != "options" {
+					t.Errorf("the server is told %s", name)
+				}
+			}
+			if c.ConnectTimeout < time.Second {
+				t.Errorf("an attempt may take %s", c.ConnectTimeout)
+			}
+		})
+	}
+}
+
+func TestAddressesThatCannotBeRight(t *testing.T) {
+	for dsn, says := range map[string]string{
+		"":                             "postgres://",
+		"   ":                          "postgres://",
+		"hunter2":                      "postgres://",
+		"mysql://root:hunter2@db/shop": "postgres://",
+		"prisma://accelerate.example/?api_key=hunter2":       "direct",
+		"prisma+postgres://localhost:51213/?api_key=hunter2": "direct",
+		"postgres://app:hunter2@db:port/shop":                "ports",
+		"postgres://app:hunter2@db/shop?sslmode=hunter2":     "sslmode",
+		"postgres://app:hunter2@db/shop?x=%zz":               "percent-encoded",
+		"host=db password='hunter2":                          "postgres://",
+	} {
+		t.Run(dsn, func(t *testing.T) {
+			a, err := readAddress(dsn)
+			if err == nil {
+				_, err = a.poolConfig()
+			}
+			if err == nil || !strings.Contains(err.Error(), says) {
+				t.Fatalf("error %v does not say %q", err, says)
+			}
+			if strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("the password is in the error: %v", err)
+			}
+		})
+	}
+}
+
+func TestTheEnvironmentOfCaddyHasNoInfluence(t *testing.T) {
+	name := database(t, oneUser)
+	for name, value := range map[string]string{
+		"PGHOST": "elsewhere", "PGPORT": "1", "PGDATABASE": "other", "PGUSER": "somebody", "PGPASSWORD": "hunter2",
+		"PGPASSFILE": "/nowhere", "PGAPPNAME": "other", "PGCONNECT_TIMEOUT": "x", "PGSSLMODE": "nonsense", "PGSSLKEY": "/nowhere",
+		"PGSSLCERT": "/nowhere", "PGSSLCERTMODE": "nonsense", "PGSSLSNI": "x", "PGSSLROOTCERT": "/nowhere", "PGSSLPASSWORD": "x",
+		"PGSSLNEGOTIATION": "nonsense", "PGTARGETSESSIONATTRS": "nonsense", "PGSERVICE": "nonsense", "PGSERVICEFILE": "/nowhere",
+		"PGTZ": "Mars", "PGOPTIONS": "-c nonsense=1", "PGMINPROTOCOLVERSION": "9", "PGMAXPROTOCOLVERSION": "9",
+		"PGCHANNELBINDING": "nonsense", "PGREQUIREAUTH": "nonsense",
+	} {
+		t.Setenv(name, value)
+	}
+	host, port, err := net.SplitHostPort(server.Address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dsn := range []string{server.DSN(name), "host=" + host + " port=" + port + " user=postgres dbname=" + name} {
+		p, _ := open(t, dsn, Config{})
+		if !lookup(t, p, "live").Exists {
+			t.Errorf("%s: the user was not found", dsn)
+		}
+		if c := p.pool.Config().ConnConfig; c.RuntimeParams["application_name"] != applicationName || c.Password != "" {
+			t.Errorf("application_name %q, password %q", c.RuntimeParams["application_name"], c.Password)
+		}
+	}
+}
+
+func TestASessionOnlyReads(t *testing.T) {
+	name := database(t, oneUser)
+	p, _ := open(t, server.DSN(name), Config{})
+	lookup(t, p, "live")
+	if _, err := p.pool.Exec(t.Context(), `delete from users`); err == nil || !strings.Contains(err.Error(), "read-only") {
+		t.Errorf("deleting: %v", err)
+	}
+}
+
+func TestTableNames(t *testing.T) {
+	for name, want := range map[string]string{
+		"users":                   `"users"`,
+		"User":                    `"User"`,
+		"auth.users":              `"auth"."users"`,
+		`"my.schema"."User"`:      `"my.schema"."User"`,
+		`"my.schema".users`:       `"my.schema"."users"`,
+		`app."User"`:              `"app"."User"`,
+		"with blanks":             `"with blanks"`,
+		"":                        "",
+		".":                       "",
+		"a.":                      "",
+		".a":                      "",
+		"a.b.c":                   "",
+		`"a`:                      "",
+		`""`:                      "",
+		`a"b`:                     "",
+		`"a"b`:                    "",
+		`users"; drop table x;--`: "",
+	} {
+		parts, err := splitName(name)
+		got := ""
+		if err == nil {
+			got = quote(parts...)
+		}
+		if got != want {
+			t.Errorf("%s is %s (%v), want %s", name, got, err, want)
+		}
+	}
+}
+
+func FuzzAddress(f *testing.F) {
+	for _, dsn := range []string{
+		"postgres://app:hunter2@db.example/shop?schema=app", "host=db password='it\\'s' user=x", "prisma://x", `"postgres://a@b,c:5,[::1]:3/d"`,
+		"postgres://%zz:%zz@[/x?sslmode=require&sslcert=x", "postgres://:@:/?", "a=b c", "'", "jdbc:postgresql+x://",
+	} {
+		f.Add(dsn, "s3cret-of-mine")
+	}
+	f.Fuzz(func(t *testing.T, dsn, password string) {
+		a, err := readAddress(dsn)
+		if err == nil {
+			_, _ = a.poolConfig() // must not panic
+		}
+		if len(password) < 8 || strings.Contains(errDSN.Error(), password) || strings.Contains("the database address has a parameter with a value that it cannot have: check sslmode, the ports and the certificate files in it", password) {
+			return
+		}
+		a, err = readAddress("postgres://u:" + url.QueryEscape(password) + "@h:x/d?" + dsn)
+		if err == nil {
+			_, err = a.poolConfig()
+		}
+		if err != nil && strings.Contains(err.Error(), password) {
+			t.Errorf("the password is in the error: %v", err)
+		}
+	})
+}
+
+func FuzzSubject(f *testing.F) {
+	for _, subject := range []string{"1", "-1", "+1", "01", "9223372036854775808", "7D444840-9dc0-11d1-b245-5ffdce74fad2", "\xff", "", " 1", "1\x00"} {
+		f.Add(subject)
+	}
+	f.Fuzz(func(t *testing.T, subject string) {
+		for _, name := range []string{"text", "uuid", "smallint", "integer", "bigint", "character", "citext", "numeric"} {
+			id, ok := idTypeOf(name)
+			if !ok {
+				t.Fatalf("%s is unknown", name)
+			}
+			canonical, possible := id.canonical([]byte(subject))
+			if !possible {
+				continue
+			}
+			if again, still := id.canonical(canonical); !still || !bytes.Equal(again, canonical) {
+				t.Errorf("%s: %q is %q, which is %q", name, subject, canonical, again)
+			}
+		}
+	})
+}
+
+func FuzzTableName(f *testing.F) {
+	for _, name := range []string{"users", `"a"."b"`, `"`, "a..b"} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		if parts, err := splitName(name); err == nil && (len(parts) < 1 || len(parts) > 2 || parts[0] == "") {
+			t.Errorf("%q is %q", name, parts)
+		}
+	})
+}

@@ -1,0 +1,73 @@
+package postgres
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"go.uber.org/zap"
+)
+
+// doubtPeriod is how often the alarm is raised.
+const doubtPeriod = 30 * time.Second
+
+// doubts counts subjects that were not found, until the first one is.
+type doubts struct {
+	found  atomic.Bool
+	absent atomic.Int64
+
+	mu     sync.Mutex
+	raised time.Time
+}
+
+// due reports whether it is time to raise the alarm, after one more subject was
+// not found.
+func (d *doubts) due(now time.Time) bool {
+	if d.found.Load() {
+		return false
+	}
+	d.absent.Add(1)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if now.Sub(d.raised) < doubtPeriod {
+		return false
+	}
+	d.raised = now
+	return true
+}
+
+// doubt raises the alarm if no subject was ever found in a table that has rows:
+// then the configuration is wrong, or everybody is gone.
+func (d *Directory) doubt(ctx context.Context, conn *pgx.Conn) {
+	s := d.statement.Load()
+	if !d.doubts.due(time.Now()) || s == nil || s.table == "" {
+		return
+	}
+	var rows bool
+	if err := conn.QueryRow(ctx, "select exists (select from "+s.table+")").Scan(&rows); err != nil || !rows {
+		return
+	}
+	d.log().Error("no session so far names a user of the users table, which has rows: either all of them are stale, or `subject` or `database` is wrong; `mode observe` ends no session while you look, and `subject email` with `users { id email }` finds users by e-mail",
+		zap.String("table", s.table), zap.Int64("subjects", d.doubts.absent.Load()))
+}
+
+// Explain implements directories.Explainer.
+func (d *Directory) Explain(ctx context.Context) string {
+	s := d.statement.Load()
+	if s == nil || s.table == "" {
+		return "`query` does not find them any more"
+	}
+	var rows, security bool
+	err := d.pool.QueryRow(ctx, "select exists (select from "+s.table+"), (select relrowsecurity from pg_class where oid = to_regclass($1))", s.table).Scan(&rows, &security)
+	switch {
+	case err != nil:
+		return "the users table cannot be read"
+	case security:
+		return "row-level security hides rows of the users table from the role"
+	case !rows:
+		return "the users table is empty: another database or search_path than the app's, or a reset without a new table"
+	}
+	return "the users table has other rows: another database or search_path than the app's, a restored snapshot, or a mass deletion"
+}

@@ -1,0 +1,59 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/seed-4adef13c/caddy-stale-session/directories"
+)
+
+// epochSQL is a fingerprint of the users table's identity, and whether its
+// triggers are there. It is null while there is no table.
+const epochSQL = `select coalesce(($2::text || ' ' || d.oid || ' ' || c.oid || ' ' || coalesce(pg_relation_filenode(c.oid), 0)), ''),
+  exists (select from pg_trigger t where t.tgname = '` + deleteTrigger + `' and t.tgenabled <> 'D'
+    and (t.tgrelid = c.oid or coalesce(c.relkind, 'v') not in ('r', 'p')))
+from pg_database d left join pg_class c on c.oid = to_regclass(nullif($1, ''))
+where d.datname = current_database()`
+
+// readEpoch finds out whether the users table was recreated, emptied or
+// restored, and with it the schema, the database or the server.
+func (w *watch) readEpoch(ctx context.Context) error {
+	var epoch string
+	var triggers bool
+	s, err := w.d.ready(ctx, w.conn, statementAge)
+	if err == nil {
+		var system string
+		if system, err = systemOf(ctx, w.conn); err == nil {
+			err = w.conn.QueryRow(ctx, epochSQL, s.table, system).Scan(&epoch, &triggers)
+		}
+	}
+	if err != nil {
+		if broken(err) && classOf(err) == directories.Down || w.conn.IsClosed() {
+			return err
+		}
+		return nil // a migration is under way, perhaps: its next change tells
+	}
+	w.listener.know(triggers)
+	if epoch == "" {
+		return nil
+	}
+	if w.d.epoch != "" && w.d.epoch != epoch {
+		w.d.statement.Store(nil) // the columns may be others
+	}
+	w.d.epoch, w.reported.Epoch = epoch, epoch
+	return nil
+}
+
+// systemOf identifies the server's data. Some hosts do not let a role see that.
+func systemOf(ctx context.Context, conn *pgx.Conn) (string, error) {
+	var system string
+	err := conn.QueryRow(ctx, `select system_identifier::text from pg_control_system()`).Scan(&system)
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && (pg.Code == "42501" || pg.Code == "42883") {
+		return "", nil
+	}
+	return system, err
+}

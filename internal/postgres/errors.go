@@ -1,0 +1,122 @@
+package postgres
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/seed-4adef13c/caddy-stale-session/directories"
+)
+
+// states tells the class of a SQLSTATE, or of its first two characters, and
+// what to do.
+var states = map[string]struct {
+	class directories.Class
+	text  string
+}{
+	"08":    {directories.Down, "the connection to the database failed"},
+	"57P01": {directories.Down, "the database server is shutting down or ended the connection"},
+	"57P02": {directories.Down, "the database server crashed"},
+	"57P03": {directories.Down, "the database server is starting up or shutting down"},
+	"57P05": {directories.Down, "the database server ended an idle connection"},
+	"53":    {directories.Down, "the database server is out of resources"},
+	"53300": {directories.Down, "the database takes no more connections: raise max_connections, or the limit of the role; lookups need two"},
+	"57014": {directories.Slow, "the database did not answer in time"},
+	"55P03": {directories.Slow, "the users table is locked, by a migration perhaps"},
+	"40":    {directories.Slow, "the database broke the query off: a replica that caught up, perhaps"},
+	"28000": {directories.Refused, "the database does not let the user in: there is no such user, or no rule in pg_hba.conf for it from here (some only let it in with TLS: sslmode=require in the address)"},
+	"28":    {directories.Refused, "the database does not accept the user or its password: check `database`"},
+	"3D000": {directories.Refused, "the database does not exist, or is being recreated"},
+	"42501": {directories.Rights, "the role may not read the users table: GRANT USAGE ON its schema and SELECT ON the table or its columns"},
+	"42P01": {directories.Schema, "the users table does not exist: a migration is running, or `users` or `query` is wrong"},
+	"3F000": {directories.Schema, "the schema of the users table does not exist: a migration is running, or `users` or `query` is wrong"},
+	"42703": {directories.Schema, "a column of the users table does not exist: a migration is running, or `users` or `query` is wrong"},
+	"42":    {directories.Schema, "the database refuses the query: the users table has changed, or `query` is wrong"},
+	"0A000": {directories.Schema, "the users table has changed"},
+}
+
+// classify makes an Error of an error of the driver.
+func classify(err error) error {
+	var known *directories.Error
+	if err == nil || errors.As(err, &known) {
+		return err
+	}
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		for _, code := range []string{pg.Code, pg.Code[:min(2, len(pg.Code))]} {
+			if state, ok := states[code]; ok {
+				return &directories.Error{Class: state.class, Code: pg.Code, Text: state.text}
+			}
+		}
+		return &directories.Error{Class: directories.Other, Code: pg.Code, Text: "the database answered with an error"}
+	}
+	var (
+		network     net.Error
+		connect     *pgconn.ConnectError
+		unknown     *net.DNSError
+		certificate *tls.CertificateVerificationError
+	)
+	switch {
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return &directories.Error{Class: directories.Slow, Text: "the database did not answer in time"}
+	case errors.As(err, &network) && network.Timeout():
+		return &directories.Error{Class: directories.Slow, Text: "the database did not answer in time"}
+	case errors.As(err, &certificate):
+		return &directories.Error{Class: directories.Down, Text: "the certificate of the database server is not trusted: name its authority by sslrootcert=FILE in the address, and the host that the certificate is for"}
+	case strings.Contains(err.Error(), "server refused TLS connection"): // pgconn has no name for it
+		return &directories.Error{Class: directories.Down, Text: "the database server has no TLS: sslmode=disable in the address does without"}
+	case errors.As(err, &connect):
+		why := "is the server running, and can it be reached from here?"
+		if errors.As(err, &unknown) {
+			why = "there is no such host"
+		}
+		return &directories.Error{Class: directories.Down, Text: fmt.Sprintf("no connection to the database at %s: %s", hostOf(connect.Config), why)}
+	}
+	return &directories.Error{Class: directories.Down, Text: "the connection to the database failed"}
+}
+
+// hostOf names a server without a user, a password or options.
+func hostOf(config *pgconn.Config) string {
+	if config == nil {
+		return "an unknown place"
+	}
+	if strings.HasPrefix(config.Host, "/") {
+		return config.Host
+	}
+	return net.JoinHostPort(config.Host, fmt.Sprint(config.Port))
+}
+
+// broken tells whether an error is one of a connection, so that another one
+// may do better.
+func broken(err error) bool {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return strings.HasPrefix(pg.Code, "08") || strings.HasPrefix(pg.Code, "57P0")
+	}
+	return !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled)
+}
+
+// refusesSettings tells whether a pooler refused a connection for settings of
+// a session.
+func refusesSettings(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "08P01" && strings.Contains(pg.Message, "unsupported startup parameter")
+}
+
+// classOf returns the class of an error.
+func classOf(err error) directories.Class {
+	var e *directories.Error
+	if errors.As(classify(err), &e) {
+		return e.Class
+	}
+	return directories.Other
+}
+
+// Classify returns an error of the driver as a *directories.Error: it says what
+// to do, and never holds a password.
+func Classify(err error) error { return classify(err) }

@@ -1,0 +1,233 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.uber.org/zap"
+
+	"github.com/seed-4adef13c/caddy-stale-session/directories"
+)
+
+// Lookup implements directories.Directory. It tries once more on another
+// connection if the first one turns out to be broken, because after a restart
+// of the server all idle ones are.
+func (d *Directory) Lookup(ctx context.Context, queries []directories.Query) ([]directories.Account, error) {
+	look := d.lookupOnPool
+	if slices.ContainsFunc(queries, func(q directories.Query) bool { return !q.Since.IsZero() }) {
+		look = d.confirm
+	}
+	accounts, err := look(ctx, queries)
+	switch {
+	case err == nil:
+		return accounts, nil
+	case broken(err) && classOf(err) == directories.Down:
+		d.pool.Reset()
+	case classOf(err) == directories.Schema: // it may have changed
+	default:
+		return nil, classify(err)
+	}
+	accounts, err = look(ctx, queries)
+	return accounts, classify(err)
+}
+
+// confirm looks subjects up on a primary, if one can be reached. A standby tells
+// the time up to which it has all changes.
+func (d *Directory) confirm(ctx context.Context, queries []directories.Query) ([]directories.Account, error) {
+	if d.standby.Load() && d.primary != nil {
+		accounts, err := d.lookupOnPrimary(ctx, queries)
+		if err == nil {
+			return accounts, nil
+		}
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		d.log().Warn("primary is not available; asking a standby", zap.Error(classify(err)))
+	}
+	if d.standby.Load() {
+		return d.lookupOnStandby(ctx, queries)
+	}
+	accounts, err := d.lookupOnPool(ctx, queries)
+	if err == nil && d.standby.Load() {
+		return d.confirm(ctx, queries)
+	}
+	return accounts, err
+}
+
+// lookupOnPool looks subjects up on any server.
+func (d *Directory) lookupOnPool(ctx context.Context, queries []directories.Query) ([]directories.Account, error) {
+	conn, err := d.lookups.acquire(ctx, d.pool)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Release()
+	accounts, err := d.lookupOn(ctx, conn.Conn(), queries)
+	if err == nil {
+		d.standby.Store(slices.ContainsFunc(accounts, func(a directories.Account) bool { return a.Replica }))
+	}
+	return accounts, err
+}
+
+// lookupOnPrimary looks subjects up on the primary.
+func (d *Directory) lookupOnPrimary(ctx context.Context, queries []directories.Query) ([]directories.Account, error) {
+	look := func() ([]directories.Account, error) { return d.lookupWith(ctx, d.primary, queries) }
+	accounts, err := look()
+	if err != nil && broken(err) { // after a restart of the primary
+		d.primary.Reset()
+		return look()
+	}
+	return accounts, err
+}
+
+func (d *Directory) lookupWith(ctx context.Context, pool *pgxpool.Pool, queries []directories.Query) ([]directories.Account, error) {
+	conn, err := d.lookups.acquire(ctx, pool)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Release()
+	return d.lookupOn(ctx, conn.Conn(), queries)
+}
+
+// lookupOnStandby looks subjects up on a standby, for what was true at the last
+// change that it has replayed.
+func (d *Directory) lookupOnStandby(ctx context.Context, queries []directories.Query) ([]directories.Account, error) {
+	conn, err := d.lookups.acquire(ctx, d.pool)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Release()
+	// Read first: the next query sees that change.
+	var replayed *time.Time
+	if err := conn.QueryRow(ctx, "select pg_last_xact_replay_timestamp()").Scan(&replayed); err != nil {
+		return nil, err
+	}
+	accounts, err := d.lookupOn(ctx, conn.Conn(), queries)
+	if err != nil {
+		return nil, err
+	}
+	for i := range accounts {
+		if a := &accounts[i]; a.Replica && replayed != nil {
+			a.AsOf = *replayed
+		}
+	}
+	return accounts, nil
+}
+
+// lookupOn looks subjects up on a connection.
+func (d *Directory) lookupOn(ctx context.Context, conn *pgx.Conn, queries []directories.Query) ([]directories.Account, error) {
+	s, err := d.ready(ctx, conn, statementAge)
+	if err != nil {
+		return nil, err
+	}
+	ids, possible, doubtful := s.id.prepare(queries)
+	if doubtful { // a migration may have changed the type of the id
+		if s, err = d.ready(ctx, conn, 0); err != nil {
+			return nil, err
+		}
+		ids, possible, _ = s.id.prepare(queries)
+	}
+	found := make([]directories.Account, len(ids))
+	if err := s.query(ctx, conn, ids, found); err != nil {
+		if classOf(err) == directories.Schema {
+			d.statement.Store(nil)
+		}
+		return nil, err
+	}
+	accounts := found
+	if len(found) < len(queries) {
+		accounts = make([]directories.Account, len(queries))
+		for i := range accounts {
+			if possible[i] {
+				accounts[i], found = found[0], found[1:]
+			}
+		}
+	}
+	server := serverOf(conn)
+	for i := range accounts {
+		accounts[i].Server = server
+	}
+	d.note(ctx, conn, queries, accounts)
+	return accounts, nil
+}
+
+// note raises the alarm if no subject was ever found.
+func (d *Directory) note(ctx context.Context, conn *pgx.Conn, queries []directories.Query, accounts []directories.Account) {
+	if d.doubts.found.Load() {
+		return
+	}
+	absent := false
+	for i, a := range accounts {
+		if a.Exists {
+			d.doubts.found.Store(true)
+			return
+		}
+		absent = absent || !queries[i].Since.IsZero() // which confirms it
+	}
+	if absent {
+		d.doubt(ctx, conn)
+	}
+}
+
+// query fills in the accounts of ids. An id that the database refuses, because
+// a query of the user's casts it, has no row.
+func (s *statement) query(ctx context.Context, conn *pgx.Conn, ids []string, accounts []directories.Account) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	rows := conn.PgConn().ExecParams(ctx, s.sql, [][]byte{textArray(ids)}, nil, binaryFormat, binaryFormat)
+	err := s.scan(conn.TypeMap(), rows, accounts)
+	var pg *pgconn.PgError
+	switch {
+	case err == nil:
+		return nil
+	case !errors.As(err, &pg) || !slices.Contains([]string{"22P02", "22003", "22021"}, pg.Code):
+		return err
+	case len(ids) == 1:
+		accounts[0] = directories.Account{}
+		return nil
+	}
+	half := len(ids) / 2
+	if err := s.query(ctx, conn, ids[:half], accounts[:half]); err != nil {
+		return err
+	}
+	return s.query(ctx, conn, ids[half:], accounts[half:])
+}
+
+// ready returns the statement. It reads the catalogue if there is none, or if
+// it is older than age.
+func (d *Directory) ready(ctx context.Context, conn *pgx.Conn, age time.Duration) (*statement, error) {
+	asked := time.Now()
+	if s := d.statement.Load(); s != nil && asked.Sub(s.made) < age {
+		return s, nil
+	}
+	d.discovering.Lock()
+	defer d.discovering.Unlock()
+	if s := d.statement.Load(); s != nil && asked.Sub(s.made) < age { // found meanwhile
+		return s, nil
+	}
+	s, err := d.discover(ctx, conn)
+	if err != nil {
+		d.statement.Store(nil)
+		return nil, err
+	}
+	s.made = time.Now()
+	d.statement.Store(s)
+	d.ids.Store(&s.id)
+	d.describe(s)
+	return s, nil
+}
+
+// describe logs what was found in the catalogue, if it is new.
+func (d *Directory) describe(s *statement) {
+	d.described.Lock()
+	defer d.described.Unlock()
+	if summary := s.String(); summary != d.summary {
+		d.summary = summary
+		d.log().Info("found the users table", zap.String("table", s.table), zap.String("columns", s.columns))
+	}
+}

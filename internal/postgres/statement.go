@@ -1,0 +1,194 @@
+package postgres
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/seed-4adef13c/caddy-stale-session/directories"
+)
+
+// statement is the query that looks accounts up, made for the table or query
+// as it was found.
+type statement struct {
+	sql     string
+	id      idType
+	table   string   // quoted, empty for a query of the user's
+	users   Users    // the columns that it reads
+	matched []string // the columns that claims must equal
+	columns string   // what was found, for the log
+	made    time.Time
+	scans   bool // for want of an index
+}
+
+// String says where users are looked up, and which columns are read.
+func (s *statement) String() string { return strings.TrimSpace(s.table + " " + s.columns) }
+
+// columns are the columns of a table or query: their types by name.
+type columns map[string]string
+
+// source is what the statement reads from.
+type source struct {
+	from    string // SQL after "left join", without an alias
+	table   string
+	columns columns
+	indexed bool // by the id
+}
+
+// newStatement makes the statement for a source. Users names the columns;
+// names that are empty are not used.
+func newStatement(from source, users Users) (*statement, error) {
+	idName, ok := from.columns[users.ID]
+	if !ok {
+		return nil, from.missing("id", users.ID)
+	}
+	id, ok := idTypeOf(idName)
+	if !ok {
+		return nil, schemaError("the id column %q is of type %s; text, varchar, citext, uuid and integers can be looked up", users.ID, idName)
+	}
+	created, err := from.time("created_at", users.CreatedAt)
+	if err != nil {
+		return nil, err
+	}
+	validAfter, err := from.time("valid_after", users.ValidAfter)
+	if err != nil {
+		return nil, err
+	}
+	disabled, err := from.disabled(users.Disabled)
+	if err != nil {
+		return nil, err
+	}
+	names := users.matched()
+	matched := make([]string, len(names))
+	for i, name := range names {
+		if _, ok := from.columns[name]; !ok {
+			return nil, from.missing("match", name)
+		}
+		matched[i] = "convert_to(" + column(name) + "::text, 'UTF8')"
+	}
+	// The id's own type keeps its index in use. Left join: a row comes back
+	// for each subject, and tells whether the server is a standby. With an index
+	// each subject is looked for by itself (offset 0 keeps the planner from
+	// anything else): for many at a time it would rather read the whole table,
+	// which takes several times as long.
+	same := fmt.Sprintf("u.%s = k.subject::%s", quote(users.ID), id.name)
+	join := from.from + " u on " + same
+	if from.indexed {
+		join = "lateral (select " + strings.Join(users.columns(), ", ") + " from " + from.from + " u where " + same + " offset 0) u on true"
+	}
+	sql := fmt.Sprintf(`select k.ord, u.%s is not null, pg_is_in_recovery(), %s, %s, %s, array[%s]::bytea[]
+from unnest($1::text[]) with ordinality k(subject, ord)
+left join %s`,
+		quote(users.ID), created, validAfter, disabled, strings.Join(matched, ", "), join)
+	return &statement{
+		sql: sql, id: id, table: from.table, users: users, matched: names,
+		columns: fmt.Sprintf("id %s (%s), created_at %s, valid_after %s, disabled %s, match %s", users.ID, id.name,
+			orNone(users.CreatedAt), orNone(users.ValidAfter), orNone(strings.Join(users.Disabled, " ")), orNone(strings.Join(names, " "))),
+	}, nil
+}
+
+// columns are the columns that are named, each once: the role may not be allowed
+// to read others.
+func (u Users) columns() []string {
+	var all []string
+	for _, name := range slices.Concat([]string{u.ID, u.CreatedAt, u.ValidAfter}, u.Disabled, u.matched()) {
+		if name != "" && !slices.Contains(all, column(name)) {
+			all = append(all, column(name))
+		}
+	}
+	return all
+}
+
+func orNone(text string) string {
+	if text == "" {
+		return "none"
+	}
+	return text
+}
+
+// time is the SQL of a time column as seconds since 1970. A timestamp without
+// a time zone counts as UTC, whatever the session's zone is.
+func (s source) time(option, name string) (string, error) {
+	if name == "" {
+		return "null::float8", nil
+	}
+	switch t, ok := s.columns[name]; {
+	case !ok:
+		return "", s.missing(option, name)
+	case !isTime(t):
+		return "", schemaError("the column %q of %s is of type %s; it must be a timestamp or a date", name, option, t)
+	}
+	// "infinity" has no number of seconds.
+	return fmt.Sprintf("case when isfinite(%[1]s) then date_part('epoch', %[1]s) end", column(name)), nil
+}
+
+// isTime tells whether a type is a point in time.
+func isTime(t string) bool {
+	return t == "date" || strings.HasPrefix(t, "timestamp")
+}
+
+// disabled is the SQL that tells whether any of the columns disables the user.
+func (s source) disabled(names []string) (string, error) {
+	terms := []string{"false"}
+	for _, name := range names {
+		t, ok := s.columns[name]
+		switch c := column(name); {
+		case !ok:
+			return "", s.missing("disabled", name)
+		case t == "boolean":
+			terms = append(terms, "coalesce("+c+", false)")
+		case isTime(t):
+			terms = append(terms, "coalesce(extract(epoch from "+c+") <= extract(epoch from now()), false)")
+		case t == "smallint" || t == "integer" || t == "bigint":
+			terms = append(terms, "coalesce("+c+" <> 0, false)")
+		default:
+			return "", schemaError("the column %q of disabled is of type %s; it must be a boolean, a timestamp, a date or an integer", name, t)
+		}
+	}
+	return strings.Join(terms, " or "), nil
+}
+
+// missing says that a column does not exist, and names those that are alike.
+func (s source) missing(option, name string) error {
+	var near []string
+	for other := range s.columns {
+		if alike(other, name) {
+			near = append(near, other)
+		}
+	}
+	slices.Sort(near)
+	what := "the users table"
+	if s.table == "" {
+		what = "the query"
+	}
+	if len(near) > 0 {
+		return schemaError("%s has no column %q for %s; upper and lower case differ, and it has %q", what, name, option, near)
+	}
+	return schemaError("%s has no column %q for %s", what, name, option)
+}
+
+// alike tells whether two names are the same but for case, underscores and a
+// plural.
+func alike(a, b string) bool {
+	plain := func(s string) string {
+		return strings.TrimSuffix(strings.ReplaceAll(strings.ToLower(s), "_", ""), "s")
+	}
+	return plain(a) == plain(b)
+}
+
+func schemaError(format string, args ...any) error {
+	return &directories.Error{Class: directories.Schema, Text: fmt.Sprintf(format, args...)}
+}
+
+// quote writes a name as an SQL identifier.
+func quote(names ...string) string {
+	return pgx.Identifier(names).Sanitize()
+}
+
+// column writes the name of a column of the joined table.
+func column(name string) string {
+	return "u." + quote(name)
+}

@@ -1,0 +1,131 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/seed-4adef13c/caddy-stale-session/directories"
+)
+
+// The names of what is installed. All of it is in, or depends on, a schema of
+// its own, so that dropping that leaves no trace.
+const (
+	triggerSchema   = "stale_session"
+	deleteTrigger   = "stale_session_delete"
+	truncateTrigger = "stale_session_truncate"
+	updateTrigger   = "stale_session_update"
+)
+
+// UninstallSQL removes all that InstallSQL has made.
+const UninstallSQL = "drop schema if exists " + triggerSchema + " cascade;\n"
+
+// notifySQL makes the function that the triggers call. It sends the ids of at
+// most 1000 rows, 50 at a time, because a payload has to be below 8000 bytes;
+// else that all may have changed.
+const notifySQL = `create schema if not exists ` + triggerSchema + `;
+comment on schema ` + triggerSchema + ` is 'Tells caddy-stale-session which users were deleted or changed. To remove it: drop schema ` + triggerSchema + ` cascade';
+create or replace function ` + triggerSchema + `.notify() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp as $body$
+declare
+  payload text;
+begin
+  if tg_op = 'UPDATE' then
+    payload := json_build_object('ids', json_build_array(to_jsonb(old) ->> tg_argv[0], to_jsonb(new) ->> tg_argv[0]))::text;
+    perform pg_notify('` + channel + `', case when octet_length(payload) < 8000 then payload else '{}' end);
+  elsif tg_op = 'TRUNCATE' then
+    perform pg_notify('` + channel + `', '{}');
+  elsif (select count(*) from (select from old_rows limit 1001) few) > 1000 then
+    perform pg_notify('` + channel + `', '{}');
+  else
+    for payload in
+      select json_build_object('ids', json_agg(id))::text
+      from (select to_jsonb(o) ->> tg_argv[0] as id, (row_number() over () - 1) / 50 as part from old_rows o) rows
+      group by part
+    loop
+      perform pg_notify('` + channel + `', case when octet_length(payload) < 8000 then payload else '{}' end);
+    end loop;
+  end if;
+  return null;
+end
+$body$;
+`
+
+// InstallSQL connects, and returns the SQL that makes the users table notify
+// its changes. It can be run again and again.
+func (d *Directory) InstallSQL(ctx context.Context) (string, error) {
+	var s *statement
+	err := d.With(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		var err error
+		s, err = d.ready(ctx, conn, 0)
+		return err
+	})
+	switch {
+	case err != nil:
+		return "", classify(err)
+	case s.table == "":
+		return "", schemaError("`query` names no table for triggers: name one, with its columns, as `users`")
+	}
+	argument := "'" + strings.ReplaceAll(s.users.ID, "'", "''") + "'"
+	call := " execute function " + triggerSchema + ".notify(" + argument + ");\n"
+	var b strings.Builder
+	b.WriteString(notifySQL)
+	for _, trigger := range []struct{ name, event string }{
+		{deleteTrigger, "delete on " + s.table + " referencing old table as old_rows for each statement"},
+		{truncateTrigger, "truncate on " + s.table + " for each statement"},
+		{updateTrigger, "update on " + s.table + " for each row when (" + s.users.changed() + ")"},
+	} {
+		fmt.Fprintf(&b, "drop trigger if exists %s on %s;\n", trigger.name, s.table)
+		b.WriteString("create trigger " + trigger.name + " after " + trigger.event + call)
+		// Also when rows are replicated or restored.
+		fmt.Fprintf(&b, "alter table %s enable always trigger %s;\n", s.table, trigger.name)
+	}
+	return b.String(), nil
+}
+
+// changed is the SQL condition that a column has changed which a verdict
+// depends on.
+func (u Users) changed() string {
+	names := append([]string{u.ID, u.CreatedAt, u.ValidAfter}, u.Disabled...)
+	var terms []string
+	for _, name := range append(names, u.matched()...) {
+		if name != "" { // as text, because not every type can be compared
+			terms = append(terms, fmt.Sprintf("old.%[1]s::text is distinct from new.%[1]s::text", quote(name)))
+		}
+	}
+	return strings.Join(terms, " or ")
+}
+
+// Run runs SQL of this package in one transaction.
+func (d *Directory) Run(ctx context.Context, sql string) error {
+	return classifyInstall(d.With(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+			// A trigger needs a moment without writers: rather none than a queue.
+			if _, err := tx.Exec(ctx, "set local lock_timeout = '5s'"); err != nil {
+				return err
+			}
+			_, err := tx.Conn().PgConn().Exec(ctx, sql).ReadAll()
+			return err
+		})
+	}))
+}
+
+// classifyInstall is classify for what installing needs.
+func classifyInstall(err error) error {
+	err = classify(err)
+	if e, ok := err.(*directories.Error); ok { //nolint:errorlint // classify returns no other
+		switch e.Code {
+		case "42501":
+			e.Text = "the role may not change triggers: use the owner of the users table, with CREATE on the database"
+		case "42704":
+			e.Text = "there is no such role to grant to"
+		case "55P03":
+			e.Text = "the users table was in use for five seconds: try again at a quieter time"
+		case "42809":
+			e.Text = "triggers need a table: name the one behind the view as `users`"
+		}
+	}
+	return err
+}

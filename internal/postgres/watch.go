@@ -1,0 +1,112 @@
+package postgres
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/seed-4adef13c/caddy-stale-session/directories"
+)
+
+// watch is the connection that watches for changes. It is a directories.Gate,
+// and listens for the notifications of triggers, where these are installed: they
+// are quick, but never everything.
+type watch struct {
+	d        *Directory
+	conn     *pgx.Conn
+	changed  func(subjects ...string)
+	listener listener
+
+	gate     string              // as it was read last
+	reported directories.Reading // what the engine knows
+	others   bool                // subscribers are to read
+}
+
+// Watch implements directories.Watcher.
+func (d *Directory) Watch(ctx context.Context, changed func(subjects ...string)) (directories.Watch, error) {
+	w := &watch{d: d, changed: changed}
+	w.listener = listener{w: w}
+	ctx, cancel := context.WithTimeout(ctx, 2*connectTimeout)
+	defer cancel()
+	var err error
+	if w.conn, err = d.listen.connect(ctx, reading, w.listener.hear); err != nil {
+		return nil, classify(err)
+	}
+	d.subscribers.refresh()
+	if err := w.listener.open(ctx); err != nil { // before the gate is read, so that nothing is lost in between
+		_ = w.Close()
+		return nil, classify(err)
+	}
+	return w, nil
+}
+
+// Close implements directories.Watch.
+func (w *watch) Close() error {
+	w.listener.close()
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	return w.conn.Close(ctx)
+}
+
+// Wait implements directories.Watch. Notifications are read at once.
+func (w *watch) Wait(ctx context.Context) error {
+	w.listener.try()
+	for ctx.Err() == nil {
+		if err := w.conn.PgConn().WaitForNotification(ctx); err != nil && (ctx.Err() == nil || w.conn.IsClosed()) {
+			return classify(err)
+		}
+		if err := w.publish(); err != nil {
+			return classify(err)
+		}
+	}
+	return nil
+}
+
+// bounded runs a query of the watch's own.
+func (w *watch) bounded(query func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeout(w.d.running, queryTimeout)
+	defer cancel()
+	return query(ctx)
+}
+
+// gateSQL changes with every commit. On a standby the snapshot does not, but
+// the position that it has replayed does.
+const gateSQL = `select case when pg_is_in_recovery() then 'standby ' || coalesce(pg_last_wal_replay_lsn()::text, '')
+  else 'primary ' || pg_current_snapshot()::text end || ' ' || pg_postmaster_start_time()::text`
+
+// Read implements directories.Gate. Echoes of the listener are no change.
+func (w *watch) Read(ctx context.Context) (directories.Reading, error) {
+	var gate string
+	if err := w.conn.QueryRow(ctx, gateSQL).Scan(&gate); err != nil {
+		return w.reported, classify(err)
+	}
+	explained := w.gate != "" && gate != w.gate && w.listener.explains(w.gate, gate)
+	if gate != w.gate && !explained {
+		w.reported.Value, w.others = gate, true
+		if err := w.readEpoch(ctx); err != nil {
+			return w.reported, classify(err)
+		}
+	}
+	w.gate, w.reported.Server = gate, serverOf(w.conn)
+	return w.reported, classify(w.publish())
+}
+
+// Lookup implements directories.Gate.
+func (w *watch) Lookup(ctx context.Context, queries []directories.Query) ([]directories.Account, error) {
+	accounts, err := w.d.lookupOn(ctx, w.conn, queries)
+	if err != nil {
+		return nil, w.fatal(err)
+	}
+	return accounts, nil
+}
+
+// fatal makes an error one of class Down if the connection was lost.
+func (w *watch) fatal(err error) error {
+	if w.conn.IsClosed() {
+		return &directories.Error{Class: directories.Down, Text: "the connection to the database failed"}
+	}
+	return classify(err)
+}
+
+// Interface guards
+var _ directories.Gate = (*watch)(nil)
