@@ -793,7 +793,7 @@ func TestConfigurationsThatLookWrongAreSaid(t *testing.T) {
 	}{
 		"the wrong secret":  {"another secret", v4Name + "=" + token(t, "live"), "is the secret the app's own"},
 		"the wrong claim":   {secret, v4Name + "=" + nameless, "name one that it has"},
-		"the wrong subject": {secret, v4Name + "=" + token(t, "random"), "no subject of the sessions seen so far has a row"},
+		"the wrong subject": {secret, v4Name + "=" + token(t, "random"), "no session so far names a user"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			newDatabase(t)

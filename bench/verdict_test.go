@@ -7,9 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/zap"
-
-	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
+	"github.com/seed-4adef13c/caddy-stale-session/directories"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/verdict"
 )
@@ -32,26 +32,25 @@ func BenchmarkVerdict(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	users, err := directory.Open(directory.Config{
-		DSN: func() (string, error) { return database.DSN("postgres"), nil }, TTL: time.Hour, Timeout: time.Minute, Logger: zap.NewNop,
-	})
+	directory, err := postgres.Open(postgres.Config{DSN: func() (string, error) { return database.DSN("postgres"), nil }})
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(users.Close)
+	users := accounts.Open(directory, accounts.Config{TTL: time.Hour, Timeout: time.Minute})
+	b.Cleanup(func() { _ = users.Close() })
 	headers := make([]http.Header, few)
 	for i := range headers {
 		headers[i] = http.Header{"Cookie": {v4Session(b, subject(i))}}
 	}
-	s, account := new(session.Session), new(directory.Account)
+	s, account := new(session.Session), new(accounts.Account)
 	judge := func(header http.Header) {
 		*s = session.Session{}
 		reader.Read(header, s)
 		claims := &s.Tokens[0].Claims
-		if _, err := users.Lookup(context.Background(), directory.Query{Subject: claims.Subject, Now: s.At}, account); err != nil {
+		if _, err := users.Lookup(context.Background(), accounts.Query{Query: directories.Query{Subject: claims.Subject}, Now: s.At}, account); err != nil {
 			b.Fatal(err)
 		}
-		if v, _ := verdict.Judge(claims, account, s.At); v != verdict.Live {
+		if v, _ := verdict.Judge(claims, &account.Account, s.At); v != verdict.Live {
 			b.Fatalf("verdict %s", v)
 		}
 	}

@@ -16,7 +16,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/pgtest"
 )
@@ -48,8 +48,8 @@ func start(t *testing.T, dsn string, config Config) (*Job, *observer.ObservedLog
 	t.Helper()
 	core, logs := observer.New(zapcore.InfoLevel)
 	logger := zap.New(core)
-	config.Directory = directory.Config{DSN: func() (string, error) { return dsn, nil }, Logger: func() *zap.Logger { return logger }}
-	config.Every, config.Logger = 1000*time.Hour, config.Directory.Logger
+	config.Users = postgres.Config{DSN: func() (string, error) { return dsn, nil }, Logger: func() *zap.Logger { return logger }}
+	config.Every, config.Logger = 1000*time.Hour, config.Users.Logger
 	j, err := Start(config)
 	if err != nil {
 		t.Fatal(err)
@@ -65,7 +65,7 @@ func start(t *testing.T, dsn string, config Config) (*Job, *observer.ObservedLog
 // clean runs a job on a connection.
 func clean(t *testing.T, j *Job) error {
 	t.Helper()
-	conn, err := j.connect(t.Context())
+	conn, err := j.users.Connect(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -363,8 +363,8 @@ func TestAJobEndsThoughTheServerHangs(t *testing.T) {
 		t.Fatal(err)
 	}
 	j, err := Start(Config{
-		Directory: directory.Config{DSN: func() (string, error) { return s.DSN("postgres"), nil }, Logger: zap.NewNop},
-		Every:     1000 * time.Hour, Logger: zap.NewNop,
+		Users: postgres.Config{DSN: func() (string, error) { return s.DSN("postgres"), nil }, Logger: zap.NewNop},
+		Every: 1000 * time.Hour, Logger: zap.NewNop,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -404,8 +404,8 @@ func TestAJobEndsThoughTheServerHangs(t *testing.T) {
 func TestAJobEndsWithItsHandler(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	j, err := Start(Config{
-		Directory: directory.Config{DSN: func() (string, error) { return server.DSN("postgres"), nil }, Logger: zap.NewNop},
-		Every:     time.Hour, Logger: zap.NewNop,
+		Users: postgres.Config{DSN: func() (string, error) { return server.DSN("postgres"), nil }, Logger: zap.NewNop},
+		Every: time.Hour, Logger: zap.NewNop,
 	})
 	if err != nil {
 		t.Fatal(err)

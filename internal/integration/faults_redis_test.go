@@ -376,7 +376,7 @@ var redisRows = slices.Concat([]faultRow{
 
 // checkLog looks at what the log says of the faults of Redis, all told.
 func checkLog(t *testing.T, log string) {
-	if says := "accounts cannot be looked up"; !strings.Contains(log, says) {
+	if says := "user lookup failed"; !strings.Contains(log, says) {
 		t.Errorf("the log does not say %q", says)
 	}
 	for _, password := range []string{firstPassword, secondPassword} {

@@ -8,9 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/zap"
-
-	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/mint"
@@ -145,9 +143,7 @@ func TestEveryWayToResetADatabaseIsNoticed(t *testing.T) {
 // install installs the triggers.
 func install(t testing.TB, dsn string) {
 	t.Helper()
-	d, err := directory.Open(directory.Config{
-		DSN: func() (string, error) { return dsn, nil }, Poll: -1, Logger: zap.NewNop,
-	})
+	d, err := postgres.Open(postgres.Config{DSN: func() (string, error) { return dsn, nil }})
 	if err != nil {
 		t.Fatal(err)
 	}

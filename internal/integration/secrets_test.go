@@ -78,7 +78,7 @@ func TestNoSecretGetsOut(t *testing.T) {
 	if !strings.Contains(shown["the metrics"], `caddy_stale_session_checks_total{reason="user_not_found"`) {
 		t.Errorf("the metrics lack the checks:\n%s", shown["the metrics"])
 	}
-	for _, text := range []string{"stale session detected", "cannot be looked up", `"handler":"stale_session"`} {
+	for _, text := range []string{"stale session detected", "user lookup failed", `"handler":"stale_session"`} {
 		if !strings.Contains(shown["the log"]+shown["the admin API"], text) {
 			t.Errorf("neither the log nor the admin API has %q: %.300s", text, shown["the admin API"])
 		}

@@ -52,6 +52,7 @@ const (
 type listener struct {
 	w         *watch
 	listening bool
+	known     bool // whether there are triggers
 	triggers  bool
 	echo      string      // that was sent and has not arrived
 	sent      time.Time   // when
@@ -179,7 +180,7 @@ func withTransaction(gate, transaction string) string {
 
 // know records whether the users table has triggers.
 func (l *listener) know(triggers bool) {
-	l.triggers = triggers
+	l.known, l.triggers = true, triggers
 	if l.arrives {
 		l.conclude()
 	}
@@ -191,8 +192,10 @@ func (l *listener) conclude() {
 	switch {
 	case l.arrives && l.triggers:
 		now = active
-	case l.arrives:
+	case l.arrives && l.known:
 		now = noTriggers
+	case l.arrives:
+		return // it will be known in a moment
 	}
 	d := l.w.d
 	if listenerState(d.state.Load()) == now {

@@ -12,24 +12,24 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/certmagic"
-	"go.uber.org/zap"
 
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
-	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
 )
 
-// handler takes what a handler needs with a secret and modules.
-func handler(t *testing.T, secret string, modules Modules) (held *Held, taken [3]any) {
+// handler takes what a handler needs with a secret and a module.
+func handler(t *testing.T, secret string, module directories.Module) (held *Resources, taken [3]any) {
 	t.Helper()
-	held = new(Held)
+	held = new(Resources)
 	reader, err := held.Reader(environment.New(), Tokens{Secrets: []string{secret}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	users, err := held.Directory(modules, directory.Config{Logger: zap.NewNop})
+	users, err := held.Accounts(module, accounts.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,11 +40,16 @@ func handler(t *testing.T, secret string, modules Modules) (held *Held, taken [3
 	return held, [3]any{reader, users, list}
 }
 
-func inUse() [3]int { return [3]int{len(Readers()), len(Directories()), len(Lists())} }
+// in is a module of users in a database.
+func in(dsn string) directories.Module {
+	return &postgres.Module{DatabaseOptions: postgres.DatabaseOptions{Database: dsn}}
+}
+
+func inUse() [3]int { return [3]int{len(Readers()), len(Engines()), len(Lists())} }
 
 func TestHandlersShareWhatIsTheSameUntilTheLastHasGone(t *testing.T) {
-	here := Modules{directories.Postgres{Database: "postgres://u@127.0.0.1:1/here"}}
-	there := Modules{&directories.Postgres{Database: "postgres://u@127.0.0.1:1/there"}}
+	here := in("postgres://u@127.0.0.1:1/here")
+	there := in("postgres://u@127.0.0.1:1/there")
 	first, one := handler(t, "a secret", here)
 	second, same := handler(t, "a secret", here)
 	third, other := handler(t, "another secret", there)
@@ -57,7 +62,7 @@ func TestHandlersShareWhatIsTheSameUntilTheLastHasGone(t *testing.T) {
 		}
 	}
 	for _, step := range []struct {
-		gone *Held
+		gone *Resources
 		left [3]int
 	}{{first, [3]int{2, 2, 2}}, {first, [3]int{2, 2, 2}}, {second, [3]int{1, 1, 1}}, {third, [3]int{}}} {
 		if err := step.gone.Release(); err != nil {
@@ -70,9 +75,9 @@ func TestHandlersShareWhatIsTheSameUntilTheLastHasGone(t *testing.T) {
 }
 
 func TestAListTakesOverWhatTheOneBeforeKnows(t *testing.T) {
-	here := Modules{directories.Postgres{Database: "postgres://u@127.0.0.1:1/here"}}
-	held := new(Held)
-	users, err := held.Directory(here, directory.Config{Logger: zap.NewNop, Poll: -1})
+	here := in("postgres://u@127.0.0.1:1/here")
+	held := new(Resources)
+	users, err := held.Accounts(here, accounts.Config{Poll: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +102,7 @@ func TestAListTakesOverWhatTheOneBeforeKnows(t *testing.T) {
 			t.Errorf("%s: a revocation is lost", what)
 		}
 	}
-	there, err := held.Directory(Modules{directories.Postgres{Database: "postgres://u@127.0.0.1:1/there"}}, directory.Config{Logger: zap.NewNop, Poll: -1})
+	there, err := held.Accounts(in("postgres://u@127.0.0.1:1/there"), accounts.Config{Poll: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +126,7 @@ func TestAKeySetIsReadAgainOnceItsFileHasChanged(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	held := new(Held)
+	held := new(Resources)
 	read := func() (*session.JWKS, *session.Reader) {
 		t.Helper()
 		keys, err := held.keySet(file)
@@ -148,136 +153,92 @@ func TestAKeySetIsReadAgainOnceItsFileHasChanged(t *testing.T) {
 	}
 }
 
-func TestWhatIsLentIsKeptUntilItIsReturned(t *testing.T) {
-	var lent Lent
-	given := make(chan struct{})
-	lent.Keep(func() { close(given) })
+func TestALeaseLastsUntilTheLastRequestReleasesIt(t *testing.T) {
+	var lease Lease
+	released := make(chan struct{})
+	lease.Defer(func() { close(released) })
 	for range 2 {
-		if !lent.Borrow() {
-			t.Fatal("it cannot be borrowed")
+		if !lease.Acquire() {
+			t.Fatal("it cannot be acquired")
 		}
 	}
-	if err := lent.Release(); err != nil {
+	if err := lease.End(); err != nil {
 		t.Fatal(err)
 	}
-	lent.Return()
-	if !lent.Borrow() {
-		t.Error("what is still in use cannot be borrowed")
+	lease.Release()
+	if !lease.Acquire() {
+		t.Error("what is still in use cannot be acquired")
 	}
-	lent.Return()
+	lease.Release()
 	select {
-	case <-given:
-		t.Fatal("it is given back while it is in use")
+	case <-released:
+		t.Fatal("it is released while it is in use")
 	default:
 	}
-	lent.Return()
-	<-given
-	if lent.Borrow() {
-		t.Error("it can be borrowed after it was given back")
+	lease.Release()
+	<-released
+	if lease.Acquire() {
+		t.Error("it can be acquired after it was released")
 	}
 }
 
-func TestWhatWasTakenLastIsGivenBackFirst(t *testing.T) {
-	var held Held
+func TestResourcesAreReleasedInReverseOrder(t *testing.T) {
+	var held Resources
 	var order []int
 	for i := range 3 {
-		held.Keep(func() { order = append(order, i) })
+		held.Defer(func() { order = append(order, i) })
 	}
 	if err := held.Release(); err != nil || !slices.Equal(order, []int{2, 1, 0}) {
 		t.Errorf("%v, %v", order, err)
 	}
 }
 
-func TestAChainIsSharedOnlyByTheSameDirectories(t *testing.T) {
-	t.Setenv("REDIS_URL", "redis://127.0.0.1:1")
-	chain := func(disabled ...string) Modules {
-		users := &directories.Users{Disabled: disabled}
-		return Modules{&directories.Redis{}, &directories.Postgres{Database: "postgres://u@127.0.0.1:1/here", Users: users}}
+func TestADirectoryIsSharedOnlyWithTheSameOptions(t *testing.T) {
+	module := func(disabled ...string) directories.Module {
+		return &postgres.Module{DatabaseOptions: postgres.DatabaseOptions{Database: "postgres://u@127.0.0.1:1/here", Users: &postgres.Users{Disabled: disabled}}}
 	}
-	before, one := handler(t, "a secret", chain())
-	same, two := handler(t, "a secret", chain())
-	after, other := handler(t, "a secret", chain("banned"))
+	before, one := handler(t, "a secret", module())
+	same, two := handler(t, "a secret", module())
+	after, other := handler(t, "a secret", module("banned"))
 	if one[1] != two[1] {
-		t.Error("the same chain is there twice")
+		t.Error("the same options have two directories")
 	}
 	if one[1] == other[1] {
-		t.Error("with other options the chain is the same")
+		t.Error("other options have the same directory")
 	}
-	for _, gone := range []*Held{before, same, after} {
+	for _, gone := range []*Resources{before, same, after} {
 		if err := gone.Release(); err != nil {
 			t.Error(err)
 		}
 	}
 }
 
-func TestEverythingIsGivenBackThoughSomeOfItFails(t *testing.T) {
-	var held Held
+func TestEverythingIsReleasedThoughSomeOfItFails(t *testing.T) {
+	var held Resources
 	kept := false
-	held.Keep(func() { kept = true })
+	held.Defer(func() { kept = true })
 	away := errors.New("it is away")
 	held.releases = append(held.releases, func() error { return away })
 	last := false
-	held.Keep(func() { last = true })
+	held.Defer(func() { last = true })
 	if err := held.Release(); !errors.Is(err, away) || !kept || !last {
-		t.Errorf("error %v, given back: %t and %t", err, kept, last)
-	}
-}
-
-func TestModulesMatchTheSameClaims(t *testing.T) {
-	by := func(claims ...string) *directories.Redis {
-		r := &directories.Redis{Match: map[string]string{}}
-		for _, claim := range claims {
-			r.Match[claim] = claim
-		}
-		return r
-	}
-	users := directories.Postgres{Users: &directories.Users{Match: map[string]string{"email": "email", "stamp": "stamp"}}}
-	for name, c := range map[string]struct {
-		modules Modules
-		claims  []string
-		fails   string
-	}{
-		"none":           {Modules{directories.Postgres{}}, nil, ""},
-		"of one":         {Modules{users}, []string{"email", "stamp"}, ""},
-		"of both":        {Modules{by("stamp", "email"), &users}, []string{"email", "stamp"}, ""},
-		"of one of two":  {Modules{by("email"), users}, nil, "all have to match the same"},
-		"of no module":   {Modules{"a text"}, nil, "string is no directory"},
-		"of the default": {Modules{by(), directories.Postgres{}}, nil, ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			claims, err := c.modules.Matched()
-			if (err == nil) != (c.fails == "") || err != nil && !strings.Contains(err.Error(), c.fails) {
-				t.Fatalf("error %v, want %q", err, c.fails)
-			}
-			if !slices.Equal(claims, c.claims) {
-				t.Errorf("claims %q, want %q", claims, c.claims)
-			}
-		})
-	}
-}
-
-func TestAChainKnowsItsPostgres(t *testing.T) {
-	first, last := directories.Postgres{Database: "first"}, &directories.Postgres{Database: "last"}
-	if p, found := (Modules{first, &directories.Redis{}, last}).Postgres(); !found || p.Database != "last" {
-		t.Errorf("%q, %t", p.Database, found)
-	}
-	if _, found := (Modules{&directories.Redis{}}).Postgres(); found {
-		t.Error("Redis is taken for Postgres")
+		t.Errorf("error %v, released: %t and %t", err, kept, last)
 	}
 }
 
 func TestRevocationsThatCannotBeKept(t *testing.T) {
-	users, err := directory.Open(directory.Config{DSN: func() (string, error) { return "postgres://u@127.0.0.1:1/d", nil }, Logger: zap.NewNop})
+	directory, err := in("postgres://u@127.0.0.1:1/d").OpenDirectory()
 	if err != nil {
 		t.Fatal(err)
 	}
+	users := accounts.Open(directory, accounts.Config{})
 	defer users.Close()
 	for says, options := range map[string]revocation.Revocations{
 		"must not be negative":                         {Life: -1},
 		"revocations: the address of Redis must be":    {Redis: "http://:hunter2@127.0.0.1:1"},
 		"evaluated placeholder {env.NOT_SET} is empty": {Redis: "{env.NOT_SET}"},
 	} {
-		var held Held
+		var held Resources
 		if _, err := held.Revoked(&options, &certmagic.FileStorage{Path: "nowhere"}, users); err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("error %v, want %q", err, says)
 		}

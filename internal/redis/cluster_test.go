@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/redistest"
 )
@@ -40,7 +40,7 @@ func startCluster(t *testing.T) cluster {
 }
 
 // verdicts are those of all users.
-func (c cluster) verdicts(t *testing.T, d directory.Directory) map[string]int {
+func (c cluster) verdicts(t *testing.T, d *accounts.Engine) map[string]int {
 	t.Helper()
 	counts := make(map[string]int)
 	for _, subjects := range c.users {
@@ -59,7 +59,7 @@ func (c cluster) all() (n int) {
 }
 
 // deleted deletes a user on a server, and waits until that is noticed.
-func (c cluster) deleted(t *testing.T, d directory.Directory, s *redistest.Server, subject string) {
+func (c cluster) deleted(t *testing.T, d *accounts.Engine, s *redistest.Server, subject string) {
 	t.Helper()
 	do(t, s, "DEL user:"+subject)
 	eventually.Holds(t, "the deletion of "+subject+" is noticed", func() bool { return verdict(t, d, subject) == "gone" })

@@ -8,9 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/zap"
-
-	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
+	"github.com/seed-4adef13c/caddy-stale-session/directories"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/redistest"
 )
@@ -44,14 +43,14 @@ func do(t *testing.T, s *redistest.Server, commands ...string) {
 }
 
 // open opens a directory as handlers do.
-func open(t *testing.T, url string, config Config) *directory.Cached {
+func open(t *testing.T, url string, config Config) *accounts.Engine {
 	t.Helper()
 	config.URL = func() (string, error) { return url, nil }
 	finder, err := NewDirectory(config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := directory.OpenCached(finder, directory.Config{Logger: zap.NewNop, Timeout: 5 * time.Second}) // tests run on slow machines
+	c := accounts.Open(finder, accounts.Config{Timeout: 5 * time.Second}) // tests run on slow machines
 	t.Cleanup(func() {
 		if err := c.Close(); err != nil {
 			t.Error(err)
@@ -62,11 +61,11 @@ func open(t *testing.T, url string, config Config) *directory.Cached {
 
 // verdict is what is found of a subject: live, gone, disabled, or the class of
 // the failure.
-func verdict(t *testing.T, d directory.Directory, subject string) string {
+func verdict(t *testing.T, d *accounts.Engine, subject string) string {
 	t.Helper()
-	var account directory.Account
-	_, err := d.Lookup(context.Background(), directory.Query{Subject: []byte(subject), Now: time.Now()}, &account)
-	var failure *directory.Error
+	var account accounts.Account
+	_, err := d.Lookup(context.Background(), accounts.Query{Query: directories.Query{Subject: []byte(subject)}, Now: time.Now()}, &account)
+	var failure *directories.Error
 	switch {
 	case errors.As(err, &failure):
 		return string(failure.Class)
@@ -139,10 +138,10 @@ func TestFieldsOfHashesAndOfJSON(t *testing.T) {
 		if fields.want != "live" {
 			continue
 		}
-		var account directory.Account
-		_, err := d.Lookup(t.Context(), directory.Query{Subject: []byte("hash-" + name), Now: time.Now()}, &account)
-		if err != nil || account.ValidAfter.Unix() != 1700000000 || len(account.Columns) != 1 || string(account.Columns[0]) != "a" {
-			t.Errorf("%s: %v %v %q", name, err, account.ValidAfter, account.Columns)
+		var account accounts.Account
+		_, err := d.Lookup(t.Context(), accounts.Query{Query: directories.Query{Subject: []byte("hash-" + name)}, Now: time.Now()}, &account)
+		if err != nil || account.ValidAfter.Unix() != 1700000000 || len(account.Matched) != 1 || string(account.Matched[0]) != "a" {
+			t.Errorf("%s: %v %v %q", name, err, account.ValidAfter, account.Matched)
 		}
 	}
 	do(t, s, "RPUSH app:list:user x")
@@ -156,9 +155,9 @@ func TestAChangeIsNoticedAtOnce(t *testing.T) {
 	do(t, s, `SET user:1 {"id":"1"}`, `SET user:2 {"id":"2"}`)
 	d := open(t, s.URL(), Config{})
 	known := func(subject string) bool {
-		var account directory.Account
-		source, err := d.Lookup(context.Background(), directory.Query{Subject: []byte(subject), Now: time.Now()}, &account)
-		return err == nil && account.Exists && source == directory.FromCache
+		var account accounts.Account
+		source, err := d.Lookup(context.Background(), accounts.Query{Query: directories.Query{Subject: []byte(subject)}, Now: time.Now()}, &account)
+		return err == nil && account.Exists && source == accounts.FromCache
 	}
 	eventually.Holds(t, "it watches, and knows", func() bool { return known("1") && known("2") && d.Stats().Watching })
 	do(t, s, "DEL user:1")

@@ -14,7 +14,8 @@ import (
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/pgtest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/redistest"
@@ -100,13 +101,15 @@ func newUsers(t *testing.T) (database string, open func(t *testing.T) Store) {
 func inPostgres(dsn string) func(t *testing.T) Store {
 	return func(t *testing.T) Store {
 		t.Helper()
-		d, err := directory.Open(directory.Config{DSN: func() (string, error) { return dsn, nil }, Logger: zap.NewNop, Poll: 50 * time.Millisecond})
+		d, err := postgres.Open(postgres.Config{DSN: func() (string, error) { return dsn, nil }})
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(d.Close)
+		engine := accounts.Open(d, accounts.Config{Poll: 50 * time.Millisecond})
+		t.Cleanup(func() { _ = engine.Close() })
 		store := NewPostgres(0)
-		store.Use(d)
+		store.Use(d, true)
+		engine.StartWatch()
 		return store
 	}
 }
@@ -441,7 +444,7 @@ func TestWhatIsTakenBackInTheTableIsTakenBackInCaddysStorage(t *testing.T) {
 		all, err := storage.load(t.Context())
 		return err == nil && len(all) == 1 && all[0].Restored
 	})
-	execute(t, database, directory.UninstallSQL)
+	execute(t, database, postgres.UninstallSQL)
 	if _, found := node(storage, nil).Find([]byte("ada")); found {
 		t.Error("it is revoked again")
 	}
@@ -526,33 +529,32 @@ func TestAStoreThatTellsDoesNotWaitForWhatIsPutBack(t *testing.T) {
 
 func TestADirectoryThatIsWatchedIsFollowed(t *testing.T) {
 	_, open := newUsers(t)
-	deaf, err := directory.Open(directory.Config{DSN: func() (string, error) { return "postgres://u@127.0.0.1:1/x", nil }, Logger: zap.NewNop, Poll: -1})
+	unwatched, err := postgres.Open(postgres.Config{DSN: func() (string, error) { return "postgres://u@127.0.0.1:1/x", nil }})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer deaf.Close()
-	hears := open(t).(*Postgres)
-	watched := hears.users[0]
+	defer unwatched.Close()
+	watched := open(t).(*Postgres).users[0].Directory
 	store := NewPostgres(0)
 	for _, step := range []struct {
 		what    string
 		do      func() func()
-		follows *directory.Postgres
+		follows *postgres.Directory
 		changes bool
 	}{
-		{"the first is not watched", func() func() { return store.Use(deaf) }, deaf, true},
-		{"the second is", func() func() { return store.Use(watched) }, watched, true},
-		{"a third is too", func() func() { return store.Use(watched) }, watched, false},
+		{"the first is not watched", func() func() { return store.Use(unwatched, false) }, unwatched, true},
+		{"the second is", func() func() { return store.Use(watched, true) }, watched, true},
+		{"a third is too", func() func() { return store.Use(watched, true) }, watched, false},
 	} {
 		_, changed := store.first()
 		leave := step.do()
 		defer func() {
 			leave()
-			if d, _ := store.first(); d == nil && len(store.users) > 0 {
+			if d, _ := store.first(); d.Directory == nil && len(store.users) > 0 {
 				t.Error("none is used")
 			}
 		}()
-		if d, _ := store.first(); d != step.follows {
+		if d, _ := store.first(); d.Directory != step.follows {
 			t.Errorf("%s: %v is used", step.what, d)
 		}
 		select {
@@ -603,7 +605,7 @@ func TestRevocationsThatCannotBeAreRefused(t *testing.T) {
 
 func TestUninstallLeavesNoTable(t *testing.T) {
 	database, _ := newUsers(t)
-	execute(t, database, InstallSQL("postgres"), directory.UninstallSQL)
+	execute(t, database, InstallSQL("postgres"), postgres.UninstallSQL)
 	if err := server.Exec(t.Context(), database, "create schema stale_session", "select 1 from stale_session.revocations"); err == nil {
 		t.Error("the table is there")
 	}

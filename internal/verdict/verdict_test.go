@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
+	"github.com/seed-4adef13c/caddy-stale-session/directories"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
 )
 
@@ -22,65 +22,65 @@ func TestJudge(t *testing.T) {
 
 	for name, c := range map[string]struct {
 		claims  session.Claims
-		account directory.Account
+		account directories.Account
 		verdict Verdict
 		reason  Reason
 	}{
 		"the user exists": {
-			token, directory.Account{Exists: true}, Live, "",
+			token, directories.Account{Exists: true}, Live, "",
 		},
 		"the user was deleted": {
-			token, directory.Account{}, Stale, UserNotFound,
+			token, directories.Account{}, Stale, UserNotFound,
 		},
 		"the user was banned": {
-			token, directory.Account{Exists: true, Disabled: true}, Stale, UserDisabled,
+			token, directories.Account{Exists: true, Disabled: true}, Stale, UserDisabled,
 		},
 		"the account is older than the token": {
-			token, directory.Account{Exists: true, CreatedAt: hour(-3)}, Live, "",
+			token, directories.Account{Exists: true, CreatedAt: hour(-3)}, Live, "",
 		},
 		"the id was given to a new account after the token was issued": {
-			token, directory.Account{Exists: true, CreatedAt: hour(-1)}, Stale, TokenPredatesAccount,
+			token, directories.Account{Exists: true, CreatedAt: hour(-1)}, Stale, TokenPredatesAccount,
 		},
 		"the account was created just after its token, within the leeway": {
-			token, directory.Account{Exists: true, CreatedAt: token.IssuedAt.Add(Leeway)}, Live, "",
+			token, directories.Account{Exists: true, CreatedAt: token.IssuedAt.Add(Leeway)}, Live, "",
 		},
 		"the account was created a moment past the leeway": {
-			token, directory.Account{Exists: true, CreatedAt: token.IssuedAt.Add(Leeway + time.Millisecond)}, Stale, TokenPredatesAccount,
+			token, directories.Account{Exists: true, CreatedAt: token.IssuedAt.Add(Leeway + time.Millisecond)}, Stale, TokenPredatesAccount,
 		},
 		"the account was created tomorrow, so its time zone is wrong": {
-			token, directory.Account{Exists: true, CreatedAt: hour(9)}, Live, "",
+			token, directories.Account{Exists: true, CreatedAt: hour(9)}, Live, "",
 		},
 		"the token does not say when it was issued": {
-			session.Claims{Subject: []byte("1")}, directory.Account{Exists: true, CreatedAt: hour(-1), ValidAfter: hour(-1)}, Live, "",
+			session.Claims{Subject: []byte("1")}, directories.Account{Exists: true, CreatedAt: hour(-1), ValidAfter: hour(-1)}, Live, "",
 		},
 		"everybody was signed out after the token was issued": {
-			token, directory.Account{Exists: true, ValidAfter: hour(-1)}, Stale, TokenRevoked,
+			token, directories.Account{Exists: true, ValidAfter: hour(-1)}, Stale, TokenRevoked,
 		},
 		"everybody was signed out before the token was issued": {
-			token, directory.Account{Exists: true, ValidAfter: hour(-3)}, Live, "",
+			token, directories.Account{Exists: true, ValidAfter: hour(-3)}, Live, "",
 		},
 		"the sign-out time lies in the far future": {
-			token, directory.Account{Exists: true, ValidAfter: hour(24 * 365)}, Live, "",
+			token, directories.Account{Exists: true, ValidAfter: hour(24 * 365)}, Live, "",
 		},
 		"the e-mail is the row's": {
-			withEmail, directory.Account{Exists: true, Columns: texts("Ada@Example.com")}, Live, "",
+			withEmail, directories.Account{Exists: true, Matched: texts("Ada@Example.com")}, Live, "",
 		},
 		"the id is another person's now": {
-			withEmail, directory.Account{Exists: true, Columns: texts("bob@example.com")}, Stale, ClaimMismatch,
+			withEmail, directories.Account{Exists: true, Matched: texts("bob@example.com")}, Stale, ClaimMismatch,
 		},
 		"the column was emptied": {
-			withEmail, directory.Account{Exists: true, Columns: [][]byte{nil}}, Stale, ClaimMismatch,
+			withEmail, directories.Account{Exists: true, Matched: [][]byte{nil}}, Stale, ClaimMismatch,
 		},
 		"the token lacks the claim": {
-			session.Claims{Subject: []byte("1"), Match: [][]byte{nil}}, directory.Account{Exists: true, Columns: texts("bob@example.com")}, Live, "",
+			session.Claims{Subject: []byte("1"), Match: [][]byte{nil}}, directories.Account{Exists: true, Matched: texts("bob@example.com")}, Live, "",
 		},
 		"two claims are matched and the second differs": {
 			session.Claims{Match: texts("a", "1")},
-			directory.Account{Exists: true, Columns: texts("a", "2")},
+			directories.Account{Exists: true, Matched: texts("a", "2")},
 			Stale, ClaimMismatch,
 		},
 		"deletion goes before every other reason": {
-			withEmail, directory.Account{Disabled: true, ValidAfter: hour(-1)}, Stale, UserNotFound,
+			withEmail, directories.Account{Disabled: true, ValidAfter: hour(-1)}, Stale, UserNotFound,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
