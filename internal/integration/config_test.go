@@ -237,7 +237,7 @@ func TestTheExamplesAreRight(t *testing.T) {
 // is whole, one that begins with a directive or an option belongs into a site.
 func whole(example string) string {
 	switch first := strings.Fields(example)[0]; first {
-	case "localhost", "example.com", "http://localhost:2020", "#", "(guarded)", "{":
+	case "localhost", "example.com", "http://localhost:8080", "http://localhost:2020", "#", "(guarded)", "{":
 		return example
 	case "handle", "handle_errors", "reverse_proxy":
 		return "example.com {\n" + example + "\n}"

@@ -93,7 +93,7 @@ func TestADrillIsToldAlikeEverywhere(t *testing.T) {
 			detected++
 		}
 	}
-	table := "\n| told by | stale | answered with 401 | resets |\n|---|---|---|---|\n"
+	table := "\n| source | stale | answered with 401 | resets |\n|---|---|---|---|\n"
 	for _, told := range []struct {
 		by                     string
 		stale, answers, resets float64 // -1 where it does not tell

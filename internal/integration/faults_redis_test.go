@@ -166,7 +166,7 @@ func share(says string, fault func(*bench) error) func(*bench) error {
 		if err := b.revokes("quiet", "others do not know of it yet: "+says); err != nil {
 			return err
 		}
-		b.saw("`revoke` and `status` say so: %s", says)
+		b.saw("`revoke` and `status` report: %s", says)
 		eventually.Holds(b.t, "the status says so", func() bool { return unshared(b.operator) })
 		logged := notHeard
 		if says == noMemory || says == isReplica {
@@ -190,7 +190,7 @@ func shared(over func(*bench) error) func(*bench) error {
 			return err
 		}
 		eventually.Holds(b.t, "both nodes refuse what was revoked meanwhile", func() bool { return b.onBoth(quiet, http.StatusUnauthorized) })
-		b.saw("known everywhere %s after the end", time.Since(began).Round(time.Millisecond))
+		b.saw("known on all nodes %s after the end", time.Since(began).Round(time.Millisecond))
 		eventually.Holds(b.t, "Redis has both", func() bool {
 			text, err := b.shared.Do(context.Background(), "KEYS", "stale_session:revoked:*:s*")
 			return err == nil && strings.Contains(text, ":searly\r\n") && strings.Contains(text, ":squiet\r\n")
@@ -259,9 +259,9 @@ func sharedRow(name, fault, what, says string) faultRow {
 			return err
 		}
 	}
-	also := "one that is revoked meanwhile is refused here at once, and everywhere after it"
+	also := "one revoked during the fault is refused on this node at once, and on all nodes after it"
 	if says == "" {
-		also = "one that is revoked meanwhile is refused everywhere"
+		also = "one revoked during the fault is refused on all nodes"
 	}
 	return faultRow{
 		part: sharedSite, site: sharedSite, fault: name, what: what, stale: refused, also: also,
@@ -304,19 +304,19 @@ func garbled(name, what string, commands ...string) faultRow {
 }
 
 var redisRows = slices.Concat([]faultRow{
-	sharedRow("kill", "kill", "the server crashes, and comes back with nothing", "no connection to Redis"),
+	sharedRow("kill", "kill", "the server crashes and restarts empty", "no connection to Redis"),
 	sharedRow("pause", "pause", "the server is stopped (SIGSTOP)", "Redis did not answer in time"),
 	sharedRow("refuse", "refuse", "connections are refused", "no connection to Redis"),
-	sharedRow("slow", "slow", "each answer takes 100 ms more", ""),
+	sharedRow("slow", "slow", "each answer takes 100 ms longer", ""),
 	sharedRow("reset", "reset", "connections are reset in the middle of an answer", perhaps),
-	sharedRow("wrong answer", "wrong", "something that is no Redis answers", "no connection to Redis"),
-	passwordAgain(sharedRow("password", "password", "its password is another one, and all connections are ended; the end: Caddy's secret file has it", "Redis does not accept"), ofShared),
+	sharedRow("wrong answer", "wrong", "something other than Redis answers", "no connection to Redis"),
+	passwordAgain(sharedRow("password", "password", "its password is changed and all connections are closed; ends when Caddy's secret file has the new one", "Redis does not accept"), ofShared),
 	sharedRow("out of memory", "memory", "`maxmemory` is used up (noeviction)", noMemory),
-	sharedRow("read-only", "replica", "it has become a replica", isReplica),
+	sharedRow("read-only", "replica", "it becomes a replica", isReplica),
 	sharedRow("emptied", "emptied", "FLUSHALL", ""),
 	{
-		part: sharedSite, site: sharedSite, fault: "garbage", what: "keys of revocations hold lists, hashes, garbage and far times", stale: refused,
-		also: "one that is revoked meanwhile is refused everywhere",
+		part: sharedSite, site: sharedSite, fault: "garbage", what: "keys of revocations hold lists, hashes, garbage and times far ahead", stale: refused,
+		also: "one revoked during the fault is refused on all nodes",
 		begin: share(perhaps, func(b *bench) error { // all connections are ended a moment before
 			answer, err := b.shared.Do(context.Background(), "KEYS", "stale_session:revoked:*:searly")
 			_, key, _ := strings.Cut(answer, "stale_session:")
@@ -349,17 +349,17 @@ var redisRows = slices.Concat([]faultRow{
 	usersRow(usersSite, "kill", "kill", "the server crashes", either),
 	usersRow(usersSite, "pause", "pause", "the server is stopped (SIGSTOP)", either),
 	usersRow(usersSite, "refuse", "refuse", "connections are refused", either),
-	usersRow(usersSite, "slow", "slow", "each answer takes 100 ms more, and an absent user four of them", either),
+	usersRow(usersSite, "slow", "slow", "each answer takes 100 ms longer; a missing user takes four", either),
 	usersRow(usersSite, "reset", "reset", "connections are reset in the middle of an answer", either),
-	usersRow(usersSite, "wrong answer", "wrong", "something that is no Redis answers", either),
-	passwordAgain(usersRow(usersSite, "password", "password", "its password is another one, and all connections are ended; the end: Caddy's secret file has it", either), ofUsers),
+	usersRow(usersSite, "wrong answer", "wrong", "something other than Redis answers", either),
+	passwordAgain(usersRow(usersSite, "password", "password", "its password is changed and all connections are closed; ends when Caddy's secret file has the new one", either), ofUsers),
 	usersRow(usersSite, "out of memory", "memory", "`maxmemory` is used up (noeviction)", refused),
-	usersRow(usersSite, "read-only", "replica", "it has become a replica", either),
+	usersRow(usersSite, "read-only", "replica", "it becomes a replica", either),
 	usersRow(usersSite, "evicts", "evicts", "it may evict keys (`maxmemory`, allkeys-lru)", either),
 	garbled("another type", "the user's key holds a list", "RPUSH other x", "RENAME other user:live"),
-	garbled("garbage", "the user's JSON is cut off", `SET user:live {"id":"li`),
+	garbled("garbage", "the user's JSON is truncated", `SET user:live {"id":"li`),
 	{
-		part: usersSite, site: usersSite, fault: "emptied", what: "FLUSHALL: its users are gone, as after TRUNCATE in Postgres", stale: refused, appStatus: http.StatusUnauthorized,
+		part: usersSite, site: usersSite, fault: "emptied", what: "FLUSHALL: its users are gone, like TRUNCATE in Postgres", stale: refused, appStatus: http.StatusUnauthorized,
 		begin: func(b *bench) error {
 			live := session(b.t, "live")
 			err := b.users.do("FLUSHALL")

@@ -122,7 +122,7 @@ var faultRows = []faultRow{
 		end: func(b *bench) error { return b.resume() },
 	},
 	{
-		part: "postgres", fault: "reset", what: "every connection is ended by an administrator, again and again", stale: either,
+		part: "postgres", fault: "reset", what: "an administrator closes every connection, over and over", stale: either,
 		begin: func(b *bench) error {
 			done, ended := make(chan struct{}), make(chan error, 1)
 			go func() {
@@ -155,13 +155,13 @@ var faultRows = []faultRow{
 		end:   func(b *bench) error { b.network.listen(); return nil },
 	},
 	{
-		part: "network", fault: "pause", what: "a black hole: nothing arrives any more", stale: either,
+		part: "network", fault: "pause", what: "a black hole: nothing arrives", stale: either,
 		begin: setNetwork(hole),
 		end:   func(b *bench) error { restartProxy(b.network); return nil },
 	},
-	{part: "network", fault: "slow", what: "each answer takes 100 ms more", stale: either, begin: setNetwork(slow), end: setNetwork(none)},
+	{part: "network", fault: "slow", what: "each answer takes 100 ms longer", stale: either, begin: setNetwork(slow), end: setNetwork(none)},
 	{part: "network", fault: "reset", what: "connections are reset in the middle of an answer", stale: either, begin: setNetwork(reset), end: setNetwork(none)},
-	{part: "network", fault: "wrong answer", what: "something that is no Postgres answers", stale: either, begin: setNetwork(wrong), end: setNetwork(none)},
+	{part: "network", fault: "wrong answer", what: "something other than Postgres answers", stale: either, begin: setNetwork(wrong), end: setNetwork(none)},
 	{
 		part: "upstream", fault: "kill", what: "the app is down", stale: refused, appStatus: http.StatusBadGateway,
 		begin: func(b *bench) error { b.upstream.refuse(); return nil },
@@ -175,7 +175,7 @@ var faultRows = []faultRow{
 		},
 		end: func(b *bench) error { b.app.Answer(nil); return nil },
 	},
-	{part: "upstream", fault: "slow", what: "the app takes 100 ms more", stale: refused, begin: setUpstream(slow), end: setUpstream(none)},
+	{part: "upstream", fault: "slow", what: "the app takes 100 ms longer", stale: refused, begin: setUpstream(slow), end: setUpstream(none)},
 	{part: "upstream", fault: "reset", what: "connections are reset in the middle of an answer", stale: refused, appStatus: http.StatusBadGateway, begin: setUpstream(reset), end: setUpstream(none)},
 	{
 		part: "upstream", fault: "wrong answer", what: "the app fails with 500", stale: refused, appStatus: http.StatusInternalServerError,
@@ -199,7 +199,7 @@ var faultRows = []faultRow{
 		end: func(b *bench) error { return b.sql(`update "User" set "createdAt" = null`) },
 	},
 	{
-		part: "disk", fault: "gone", what: "Caddy's storage is removed, and cannot be made again; a session is revoked", stale: refused,
+		part: "disk", fault: "gone", what: "Caddy's storage is removed and cannot be recreated; a session is revoked", stale: refused,
 		begin: func(b *bench) error {
 			if err := os.RemoveAll(b.storage); err != nil {
 				return err
@@ -239,7 +239,7 @@ var faultRows = []faultRow{
 		},
 	},
 	{
-		part: "reload", fault: "wrong configuration", what: "configurations that cannot be loaded are loaded again and again", stale: refused,
+		part: "reload", fault: "wrong configuration", what: "invalid configurations are loaded over and over", stale: refused,
 		begin: reloads(func(b *bench, i int) error {
 			wrong := []string{"secret {env.NO_SUCH_SECRET}", "poll 1h", "brake x 1m", "jwks /nowhere/x.json"}[i%4]
 			if err := caddytest.Load(strings.Replace(b.site, "poll 50ms", wrong, 1)); err == nil {
@@ -249,7 +249,7 @@ var faultRows = []faultRow{
 		}), end: func(b *bench) error { return b.resume() },
 	},
 	{
-		part: "reload", fault: "again and again", what: "the configuration is reloaded again and again", stale: refused,
+		part: "reload", fault: "again and again", what: "the configuration is reloaded over and over", stale: refused,
 		begin: reloads(func(b *bench, i int) error {
 			return caddytest.Load(strings.Replace(b.site, "stale_session {", fmt.Sprintf("header X-Reload %d\n\tstale_session {", i), 1))
 		}), end: func(b *bench) error { return b.resume() },
@@ -448,7 +448,7 @@ func TestFaults(t *testing.T) {
 			case http.StatusUnauthorized:
 				expected = "the live session is refused, as its user is gone"
 			default:
-				expected = fmt.Sprintf("the live session gets the proxy's or the app's own %d", want)
+				expected = fmt.Sprintf("the live session gets the %d of the proxy or the app", want)
 			}
 			expected += "; the stale one " + row.stale
 			if row.also != "" {
