@@ -104,11 +104,11 @@ func TestConfigurationsThatDoNotLoad(t *testing.T) {
 		"cleanup too often":            {"cleanup {\n\t\tevery 1s\n\t}", "", "cleanup: every is 1s; it must be 1m or more"},
 		"cleanup of another kind":      {"cleanup {\n\t\tdatabase mysql://root:hunter2@db/shop\n\t}", "", "cleanup: the database address cannot be read"},
 		"rescue":                       {"rescue perhaps", "", `rescue is "perhaps"; it can be one of ["on" "off"]`},
-		"directory beside database":    {"database postgres://u@127.0.0.1:1/d\n\t\tdirectory redis", "", "stand in the block of `directory postgres`"},
+		"directory beside database":    {"database postgres://u@127.0.0.1:1/d\n\t\tdirectory redis", "", "belong into the block of `directory postgres`"},
 		"directory redis, no address":  {"directory redis", "", "set REDIS_URL"},
 		"directory redis, bad key":     {"directory redis {\n\t\t\turl redis://:hunter2@127.0.0.1:1\n\t\t\tkey users\n\t\t}", "", `key is "users"; it must have {subject} in it`},
 		"directory redis, bad url":     {"directory redis {\n\t\t\turl http://:hunter2@127.0.0.1:1\n\t\t}", "", "the address of Redis must be"},
-		"claims that only one matches": {"directory redis {\n\t\t\turl redis://127.0.0.1:1\n\t\t\tmatch email email\n\t\t}\n\t\tdirectory postgres", "", "all have to match the same"},
+		"two directories":              {"directory redis\n\t\tdirectory postgres", "", `option "directory" stands here twice`},
 		"revocations, bad url":         {"revocations {\n\t\t\tredis http://:hunter2@127.0.0.1:1\n\t\t}", "", "revocations: the address of Redis must be"},
 		"backchannel_logout, alone":    {"backchannel_logout {\n\t\t\tpath /logout\n\t\t}", "", "backchannel_logout needs issuer, audience and jwks"},
 		"backchannel_logout, ends":     {"backchannel_logout {\n\t\t\tends all\n\t\t}", "", `ends of backchannel_logout is "all"; it can be session or user`},
@@ -276,7 +276,7 @@ func TestEveryOptionIsShown(t *testing.T) {
 	outer := map[string]bool{}
 	var options [][]string
 	for file, begins := range map[string]string{
-		"caddyfile.go": `stale_session \[<matcher>\]`, "directories/redis.go": "directory redis", "internal/admin/module.go": `stale_session_dashboard \[<matcher>\]`,
+		"caddyfile.go": `stale_session \[<matcher>\]`, "internal/redis/module.go": "directory redis", "internal/admin/module.go": `stale_session_dashboard \[<matcher>\]`,
 	} {
 		syntax := regexp.MustCompile(`(?s)//\t` + begins + ` \{\n(.*?)//\t\}\n`).FindStringSubmatch(read(file))
 		if syntax == nil {

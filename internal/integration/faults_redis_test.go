@@ -18,9 +18,8 @@ import (
 
 // The sites in which Redis is used.
 const (
-	sharedSite  = "revocations in Redis"
-	usersSite   = "users in Redis"
-	chainedSite = "users in Redis, then Postgres"
+	sharedSite = "revocations in Redis"
+	usersSite  = "users in Redis"
 )
 
 // The passwords of Caddy's user of Redis.
@@ -76,13 +75,11 @@ func (b *bench) redisSites() {
 	redis := "directory redis {\n\t\t\turl {file." + b.users.url + "}\n\t\t}"
 	from, to := strings.Index(b.site, "poll 50ms"), strings.Index(b.site, "cache {")
 	own := b.site[from:to]
-	poll, rest, _ := strings.Cut(own, "timeout 500ms")
 	asking := strings.Replace(b.site, "ttl 50ms", "ttl 1ms", 1) // nearly each request asks
 	b.sites = map[string]string{
-		"":          b.site,
-		sharedSite:  strings.Replace(b.site, "poll 50ms", strings.Join(b.revocations, "\n\t")+"\n\t\tpoll 50ms", 1),
-		usersSite:   strings.Replace(asking, own, redis+"\n\t\ttimeout 500ms\n\t\t", 1),
-		chainedSite: strings.Replace(asking, own, redis+"\n\t\tdirectory postgres {\n\t\t"+poll+rest+"}\n\t\ttimeout 500ms\n\t\t", 1),
+		"":         b.site,
+		sharedSite: strings.Replace(b.site, "poll 50ms", strings.Join(b.revocations, "\n\t")+"\n\t\tpoll 50ms", 1),
+		usersSite:  strings.Replace(asking, own, redis+"\n\t\ttimeout 500ms\n\t\t", 1),
 	}
 }
 
@@ -368,10 +365,6 @@ var redisRows = slices.Concat([]faultRow{
 		},
 		end: func(b *bench) error { return b.users.do(usersInRedis...) },
 	},
-}, []faultRow{
-	usersRow(chainedSite, "kill", "kill", "the Redis crashes", refused),
-	usersRow(chainedSite, "pause", "pause", "the Redis is stopped (SIGSTOP)", refused),
-	usersRow(chainedSite, "emptied", "emptied", "FLUSHALL", refused),
 })
 
 // checkLog looks at what the log says of the faults of Redis, all told.

@@ -171,7 +171,7 @@ func TestTheDoctorTriesRedis(t *testing.T) {
 			}
 			t.Setenv("REDIS_URL", "redis://"+c.user+":"+c.password+"@"+c.address)
 			file := filepath.Join(t.TempDir(), "Caddyfile")
-			text := caddytest.Site("stale_session {", "	directory redis", "	directory postgres", "	revocations {", "		redis {env.REDIS_URL}", "	}", "}")
+			text := caddytest.Site("stale_session {", "	directory redis", "	revocations {", "		redis {env.REDIS_URL}", "	}", "}")
 			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
