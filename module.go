@@ -449,7 +449,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	check := &x.check
 	h.reporter.Checked(r, check, route.String())
 	switch {
-	case h.mode == modeObserve || check.Held:
+	case h.mode == modeObserve || check.Braked:
 		x.end()
 		return next.ServeHTTP(w, r)
 	case route == scope.Guarded && h.ends(check.Verdict):
@@ -518,6 +518,8 @@ func (x *exchange) pass(w http.ResponseWriter, next caddyhttp.Handler) error {
 func (x *exchange) Mend(header http.Header, status int) bool {
 	defer x.end()
 	h, r, v := x.handler, x.request, x.validator
+	x.wait.Set(r.Context(), time.Now().Add(v.timeout)) // once more, now that the app has answered
+	defer x.wait.End()
 	if status >= http.StatusInternalServerError && x.rescue(header) {
 		return true
 	}
@@ -527,12 +529,12 @@ func (x *exchange) Mend(header http.Header, status int) bool {
 	signingIn := h.rules.SigningIn(r)
 	var set session.Session
 	v.reader.ReadResponse(header, &set)
-	stale := v.stale(r, set.Tokens, time.Time{})
+	stale := v.stale(&x.wait, set.Tokens, time.Time{})
 	sent := x.check.Ended
 	if !x.check.Strip {
 		sent = x.check.Session.Names
 		if stale == nil && !signingIn {
-			stale = v.stale(r, renewed(x.check.Session.Tokens, set.Tokens), time.Time{})
+			stale = v.stale(&x.wait, renewed(x.check.Session.Tokens, set.Tokens), time.Time{})
 		}
 	}
 	switch {
@@ -561,7 +563,7 @@ func (x *exchange) rescue(header http.Header) bool {
 	if h.Rescue == off || h.rules.SignsIn(r.URL.Path) {
 		return false
 	}
-	stale := v.stale(r, x.check.Session.Tokens, time.Now())
+	stale := v.stale(&x.wait, x.check.Session.Tokens, time.Now())
 	if stale == nil {
 		return false
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/deadline"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/verdict"
@@ -31,6 +32,7 @@ type result struct {
 	session session.Session
 	one     [1]verdict.Judgement
 	check   verdict.Check
+	wait    deadline.Context // bounds what the request waits for
 }
 
 // scratch holds accounts for reuse: no request needs one for longer than a
@@ -38,24 +40,22 @@ type result struct {
 var scratch = sync.Pool{New: func() any { return new(accounts.Account) }}
 
 // validate checks the session of a request. It does not change the request.
+// Everything that it waits for ends at v.timeout after the request's arrival.
 func (v *validator) validate(r *http.Request, x *result) {
 	v.reader.Read(r.Header, &x.session)
 	var judgements []verdict.Judgement
 	if len(x.session.Tokens) > 0 {
-		judgements = v.judge(r.Context(), x.session.Tokens, x.session.At, time.Time{}, x.one[:0])
+		x.wait.Set(r.Context(), x.session.At.Add(v.timeout))
+		judgements = v.judge(&x.wait, x.session.Tokens, x.session.At, time.Time{}, x.one[:0])
+		x.wait.End()
 	}
 	x.check = verdict.Whole(&x.session, judgements)
-	x.check.Held = (x.check.Verdict == verdict.Stale && x.check.Source != accounts.FromRevocation || x.check.Dissent != nil) && v.accounts.Braking()
+	x.check.Braked = (x.check.Verdict == verdict.Stale && x.check.Source != accounts.FromRevocation || x.check.Dissent != nil) && v.accounts.Braking()
 }
 
 // judge appends the judgement on each token, by what is known since a time. It
-// takes no longer than v.timeout altogether.
+// waits until ctx is done.
 func (v *validator) judge(ctx context.Context, tokens []session.Token, now, since time.Time, judgements []verdict.Judgement) []verdict.Judgement {
-	if len(tokens) > 1 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, v.timeout)
-		defer cancel()
-	}
 	account := scratch.Get().(*accounts.Account)
 	defer scratch.Put(account)
 	for i := range tokens {
@@ -109,17 +109,19 @@ func (v *validator) judgeOne(ctx context.Context, claims *session.Claims, now, s
 
 // judgeNow judges tokens by what is true now, without any cache.
 func (v *validator) judgeNow(ctx context.Context, tokens []session.Token, now time.Time) []verdict.Judgement {
+	ctx, cancel := context.WithTimeout(ctx, v.timeout)
+	defer cancel()
 	return v.judge(ctx, tokens, now, now, nil)
 }
 
 // stale returns the judgement on the first of the tokens that is stale by now
 // and is to be ended, nil when none is. What is known from before since is not
 // good enough.
-func (v *validator) stale(r *http.Request, tokens []session.Token, since time.Time) *verdict.Judgement {
+func (v *validator) stale(ctx context.Context, tokens []session.Token, since time.Time) *verdict.Judgement {
 	if len(tokens) == 0 {
 		return nil
 	}
-	for _, j := range v.judge(r.Context(), tokens, time.Now(), since, nil) {
+	for _, j := range v.judge(ctx, tokens, time.Now(), since, nil) {
 		if j.Verdict == verdict.Stale && (j.Source == accounts.FromRevocation || !v.accounts.Braking()) {
 			return &j
 		}

@@ -50,7 +50,7 @@ func (p *Reporter) Checked(r *http.Request, check *verdict.Check, where string) 
 	}
 	logAccess(r, check.Judgement)
 	switch {
-	case check.Held:
+	case check.Braked:
 		p.detections.report(r, check.Judgement, where+", held by the brake")
 	case check.Verdict == verdict.Stale:
 		p.detections.report(r, check.Judgement, where)

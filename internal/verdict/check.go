@@ -37,9 +37,9 @@ type Check struct {
 	// Strip tells that no session cookie of the request may reach the app.
 	Strip bool
 
-	// Held tells that the session is stale but must not be ended, because the
-	// directory brakes.
-	Held bool
+	// Braked reports whether the session is stale but must not end, because the
+	// brake is on.
+	Braked bool
 }
 
 // Whole decides about a request, given the judgement on each token that its
