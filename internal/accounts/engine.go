@@ -149,8 +149,10 @@ func (e *Engine) slow(what string) *directories.Error {
 // lookUp looks the subjects of some calls up. Those that are not found have to
 // be confirmed; until then, further requests for them wait with them.
 func (e *Engine) lookUp(calls []*call) {
+	began := time.Now()
 	found, err := e.serve(calls, false)
 	if err != nil {
+		e.asked(len(calls), began, err)
 		e.answer(calls, nil, err)
 		return
 	}
@@ -163,6 +165,9 @@ func (e *Engine) lookUp(calls []*call) {
 			certain, answers = append(certain, c), append(answers, f)
 		}
 	}
+	if len(certain) > 0 {
+		e.asked(len(certain), began, nil)
+	}
 	e.answer(certain, answers, nil)
 	e.answer(e.confirms.confirm(absent), nil, errBusy)
 }
@@ -171,7 +176,9 @@ func (e *Engine) lookUp(calls []*call) {
 // end by what one query saw in the middle of a change, or on a replica that
 // lags.
 func (e *Engine) confirm(calls []*call) {
+	began := time.Now()
 	found, err := e.serve(calls, true)
+	e.asked(len(calls), began, err)
 	e.confirms.close(calls)
 	originals := make([]*call, len(calls))
 	for i, c := range calls {
@@ -182,7 +189,6 @@ func (e *Engine) confirm(calls []*call) {
 
 // serve looks the subjects of some calls up.
 func (e *Engine) serve(calls []*call, confirming bool) ([]result, error) {
-	began := time.Now()
 	now := e.now()
 	queries := make([]directories.Query, len(calls))
 	for i, c := range calls {
@@ -196,11 +202,16 @@ func (e *Engine) serve(calls []*call, confirming bool) ([]result, error) {
 		}
 		return err
 	})
-	if e.config.Observer != nil && err != error(e.errAway) && (err == nil || e.running.Err() == nil) { //nolint:errorlint // it is never wrapped
-		e.config.Observer.Asked(len(calls), time.Since(began), err)
-	}
 	e.note(queries[0], err)
 	return found, err
+}
+
+// asked notifies the observer of subjects that a lookup has answered for, or
+// has failed to. One that has to be confirmed counts once it is.
+func (e *Engine) asked(subjects int, began time.Time, err error) {
+	if e.config.Observer != nil && err != error(e.errAway) && (err == nil || e.running.Err() == nil) { //nolint:errorlint // it is never wrapped
+		e.config.Observer.Asked(subjects, time.Since(began), err)
+	}
 }
 
 // answer answers those who wait for some calls.

@@ -122,7 +122,7 @@ const nobody = "stale-session-doctor"
 func examineDirectory(ctx context.Context, site Site) []directories.Finding {
 	directory, err := site.Directory.OpenDirectory()
 	if err != nil {
-		return []directories.Finding{{Level: directories.Bad, Text: "the directory is not configured", Remedy: err.Error()}}
+		return []directories.Finding{{Level: directories.Bad, Text: "the database is not configured", Remedy: err.Error()}}
 	}
 	if closer, ok := directory.(io.Closer); ok {
 		defer closer.Close()

@@ -99,7 +99,7 @@ func TestADrillIsToldAlikeEverywhere(t *testing.T) {
 		stale, answers, resets float64 // -1 where it does not tell
 	}{
 		{"browsers", gone, gone, -1},
-		{"log", float64(strings.Count(log.Text(t), `"stale session detected"`)), -1, float64(strings.Count(log.Text(t), "the users table was recreated"))},
+		{"log", float64(strings.Count(log.Text(t), `"stale session detected"`)), -1, float64(strings.Count(log.Text(t), "users table was recreated"))},
 		{"access log", float64(strings.Count(log.Text(t), access)), float64(strings.Count(log.Text(t), `"status":401`)), -1},
 		{"metrics", after.metricStale - before.metricStale, after.metricAnswers - before.metricAnswers, after.metricResets - before.metricResets},
 		{"events", float64(detected), -1, after.eventResets - before.eventResets},
