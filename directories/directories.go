@@ -58,6 +58,11 @@ type Account struct {
 	// what it says is trusted as long as the Gate of that server stays closed.
 	Server string
 
+	// Others are further accounts of the same subject, if its id is not unique:
+	// a session is live if it is by any of them. They have no Others of their own,
+	// and of the fields below Matched none counts.
+	Others []Account
+
 	// Failure is why this subject alone could not be looked up. Its session
 	// passes unchecked.
 	Failure error

@@ -18,6 +18,9 @@ const (
 	Rights Class = "rights"
 	// Standby: a replica answered, whose answer proves nothing.
 	Standby Class = "standby"
+	// Unproven: the subject was not found, but may exist all the same: the role
+	// does not see all rows, say.
+	Unproven Class = "unproven"
 	// Busy: too many lookups are waiting.
 	Busy Class = "busy"
 	// Other: anything else.
@@ -25,7 +28,7 @@ const (
 )
 
 // Classes lists the classes of failures.
-var Classes = []Class{Down, Slow, Refused, Schema, Rights, Standby, Busy, Other}
+var Classes = []Class{Down, Slow, Refused, Schema, Rights, Standby, Unproven, Busy, Other}
 
 // Error is a failure to look users up. It says what to do, and never holds a
 // subject or a password.

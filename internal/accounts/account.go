@@ -4,13 +4,22 @@
 // keeps requests from waiting while the directory is away.
 package accounts
 
-import "github.com/seed-4adef13c/caddy-stale-session/directories"
+import (
+	"slices"
+
+	"github.com/seed-4adef13c/caddy-stale-session/directories"
+)
 
 // Account is what is known of a subject. It must not be copied: what it holds
 // points into it.
 type Account struct {
 	directories.Account
 	record
+}
+
+// gone reports whether no session of an account can be live.
+func gone(a *directories.Account) bool {
+	return !a.Exists || a.Disabled && !slices.ContainsFunc(a.Others, func(other directories.Account) bool { return !other.Disabled })
 }
 
 // Source says where an account came from.

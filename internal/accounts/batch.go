@@ -61,22 +61,22 @@ func newBatch(workers int, now func() instant, serve func([]*call)) *batch {
 }
 
 // join returns the lookup of a subject to wait for: one that began after a
-// time, and then one that no replica may answer.
-func (b *batch) join(subject string, after instant) (*call, error) {
+// time, and if it is to be confirmed, one that no replica may answer.
+func (b *batch) join(subject string, after instant, confirmed bool) (*call, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch c := b.open[subject]; {
 	case c == nil:
 	case c.asked == 0:
-		c.confirmed = c.confirmed || after != 0
+		c.confirmed = c.confirmed || confirmed
 		return c, nil
-	case c.asked >= after && (c.confirmed || after == 0):
+	case c.asked >= after && (c.confirmed || !confirmed):
 		return c, nil
 	}
 	if len(b.waiting) >= maxWaiting {
 		return nil, errBusy
 	}
-	c := &call{subject: subject, confirmed: after != 0, done: make(chan struct{})}
+	c := &call{subject: subject, confirmed: confirmed, done: make(chan struct{})}
 	b.add(c)
 	return c, nil
 }

@@ -42,7 +42,7 @@ func (e *Engine) Braking() bool {
 
 // seen records that a user was seen.
 func (b *brake) seen(subject string, a *Account, now instant) {
-	if b.share == 0 || a.Disabled || b.braking.Load() {
+	if b.share == 0 || gone(&a.Account) || b.braking.Load() {
 		return
 	}
 	b.mu.Lock()
@@ -87,13 +87,13 @@ func (b *brake) check(ctx context.Context, look lookup, found []result, confirme
 		return // no decision by this
 	}
 	b.decided = now
-	gone := 0
+	missing := 0
 	for _, f := range again {
-		if f.err == nil && (!f.account.Exists || f.account.Disabled) {
-			gone++
+		if f.err == nil && gone(&f.account.Account) {
+			missing++
 		}
 	}
-	on := float64(gone) > b.share*float64(len(again))
+	on := float64(missing) > b.share*float64(len(again))
 	if b.braking.Swap(on) == on {
 		return
 	}
@@ -107,13 +107,13 @@ func (b *brake) check(ctx context.Context, look lookup, found []result, confirme
 		likely = explainer.Explain(ctx)
 	}
 	b.e.config.Logger().Error("brake on: too many sessions would end at once, so none does",
-		zap.Int("gone", gone), zap.Int("seen", len(again)), zap.String("likely", likely))
-	b.e.happened(BrakeOn, map[string]any{"gone": gone, "seen": len(again), "likely": likely})
+		zap.Int("gone", missing), zap.Int("seen", len(again)), zap.String("likely", likely))
+	b.e.happened(BrakeOn, map[string]any{"gone": missing, "seen": len(again), "likely": likely})
 }
 
 func anyGone(found []result, confirmed bool) bool {
 	for _, f := range found {
-		if f.err == nil && (f.account.Disabled || !f.account.Exists && confirmed) {
+		if f.err == nil && gone(&f.account.Account) && (f.account.Exists || confirmed) {
 			return true
 		}
 	}

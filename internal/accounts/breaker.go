@@ -31,7 +31,7 @@ func newBreaker() *gobreaker.CircuitBreaker[struct{}] {
 // costs no time to ask again: the users table is missing, say, or one user
 // could not be confirmed, while others can.
 func answered(err error) bool {
-	return slices.Contains([]directories.Class{directories.Schema, directories.Rights, directories.Standby}, classified(err).Class)
+	return slices.Contains([]directories.Class{directories.Schema, directories.Rights, directories.Standby, directories.Unproven}, classified(err).Class)
 }
 
 // classified returns an error as an *Error; nil for none.

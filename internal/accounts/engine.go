@@ -121,11 +121,12 @@ func (e *Engine) ask(ctx context.Context, key []byte, query Query) (*Account, er
 	if e.away() {
 		return nil, e.errAway
 	}
-	var after instant // a lookup that is under way may have begun before
-	if !query.Since.IsZero() {
+	// A lookup that is under way may have begun before a change that is known.
+	after, confirmed := instant(max(e.since.Load(), e.watch.quiet.Load())), !query.Since.IsZero()
+	if confirmed {
 		after = e.instant(query.Now)
 	}
-	call, err := e.lookups.join(string(key), after)
+	call, err := e.lookups.join(string(key), after, confirmed)
 	if err != nil {
 		e.journal.failed(err)
 		return nil, err

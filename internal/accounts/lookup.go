@@ -20,8 +20,9 @@ type Query struct {
 
 // Lookup returns the account of a subject: from the cache, or else from the
 // directory, which it waits for at most Config.Timeout and until ctx is done.
-// While the directory is away, an account that existed up to ten minutes ago is
-// returned as FromFallback; an absence is not.
+// While the directory cannot be asked, an account that existed up to ten minutes
+// ago is returned as FromFallback; an absence is returned as long as the watch
+// knows that nothing has changed since.
 func (e *Engine) Lookup(ctx context.Context, query Query, account *Account) (Source, error) {
 	key := e.normalize(query.Subject)
 	now := e.instant(query.Now)
@@ -40,8 +41,11 @@ func (e *Engine) Lookup(ctx context.Context, query Query, account *Account) (Sou
 		err = errReplica
 		e.journal.failed(err)
 	}
-	if known && account.Exists && now-account.asked < lastKnown {
+	switch {
+	case known && account.Exists && now-account.asked < lastKnown:
 		return FromFallback, nil
+	case known && !account.Exists && e.watch.watcher != nil && e.watch.connected(now) && e.watch.holds(account):
+		return FromCache, nil // nothing has changed since it was confirmed
 	}
 	return "", err
 }
@@ -88,15 +92,12 @@ func (e *Engine) ttl(a *Account) instant {
 // used records that an account is in use, and looks it up in the background
 // before its time is over.
 func (e *Engine) used(key []byte, a *Account, now instant, clock time.Time) {
-	if !a.Exists {
-		return
-	}
 	window := windowOf(now)
 	if a.window != window && (e.watch.watcher != nil || e.brake.share > 0) && e.watch.recent.add(window, key) {
 		e.store.use(key, window, clock)
 		e.brake.seen(string(key), a, now)
 	}
-	if now-a.asked > e.ttl(a)/4*3 && !e.away() {
+	if a.Exists && now-a.asked > e.ttl(a)/4*3 && !e.away() {
 		e.lookups.refresh(string(key))
 	}
 }

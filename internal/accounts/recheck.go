@@ -51,8 +51,8 @@ func (w *watch) next() []directories.Query {
 	return queries
 }
 
-// recheckSome looks subjects up. One that is not found is dropped: its next
-// request looks it up once more before its session ends.
+// recheckSome looks subjects up. One that is not found is looked up once more,
+// and the absence counts: requests may not be able to ask.
 func (w *watch) recheckSome(gate directories.Gate, queries []directories.Query) error {
 	if len(queries) == 0 {
 		return nil
@@ -61,7 +61,7 @@ func (w *watch) recheckSome(gate directories.Gate, queries []directories.Query) 
 	err := w.bounded(func(ctx context.Context) error {
 		var err error
 		if found, err = w.e.find(ctx, gate.Lookup, queries); err == nil {
-			w.e.brake.check(ctx, gate.Lookup, found, true)
+			err = w.confirm(ctx, gate, queries, found)
 		}
 		return err
 	})
@@ -69,21 +69,45 @@ func (w *watch) recheckSome(gate directories.Gate, queries []directories.Query) 
 	case err == nil:
 	case classified(err).Class == directories.Down:
 		return err
-	default: // nothing is known: the accounts stay what they were
-		w.move(w.e.instant(w.e.now()))
-		w.todo = subjectList{}
+	default: // requests have to look their accounts up
+		w.moved, w.todo = false, subjectList{}
+		w.behind.Store(0)
 		w.e.failed(queries[0], err)
 		w.credit = min(w.credit, 0)
 		return nil
 	}
 	w.rechecked.Add(uint64(len(found)))
 	for _, f := range found {
-		if f.account.Exists && f.err == nil {
-			w.e.keep(f)
-		} else {
+		if f.err != nil || f.account.Replica && !f.account.Exists { // its request has to ask
 			w.e.store.drop(f.key)
+		} else {
+			w.e.keep(f)
 		}
 	}
+	return nil
+}
+
+// confirm looks those up once more that were not found.
+func (w *watch) confirm(ctx context.Context, gate directories.Gate, queries []directories.Query, found []result) error {
+	var absent []int
+	var again []directories.Query
+	now := w.e.now()
+	for i, f := range found {
+		if f.err == nil && !f.account.Exists {
+			absent = append(absent, i)
+			again = append(again, directories.Query{Subject: queries[i].Subject, Since: now})
+		}
+	}
+	if len(again) > 0 {
+		confirmed, err := w.e.find(ctx, gate.Lookup, again)
+		if err != nil {
+			return err
+		}
+		for i, at := range absent {
+			found[at] = confirmed[i]
+		}
+	}
+	w.e.brake.check(ctx, gate.Lookup, found, true)
 	return nil
 }
 

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"math"
 	"time"
+
+	"github.com/seed-4adef13c/caddy-stale-session/directories"
 )
 
 // instant is a time on the clock of the process, in nanoseconds since the
@@ -29,7 +31,8 @@ const (
 	flagWatched
 	flagCreatedAt
 	flagValidAfter
-	flagAsOf // another time than that at which its lookup began
+	flagAsOf   // another time than that at which its lookup began
+	flagOthers // there are further accounts
 )
 
 // noTime stands for the zero time.
@@ -39,13 +42,12 @@ const noTime = math.MinInt64
 const askedBytes = 7
 
 // appendTo appends an account without a pointer in it: flags, the window, when
-// it was asked for, the times that there are, and the columns, each after its
-// length plus one, 0 for a NULL. What changes while an account is known keeps
+// it was asked for, the times that there are, the values to match, and further accounts. What changes while an account is known keeps
 // its length, so that it is written over in its place. Opened is when the
 // directory's clock began.
 func (a *Account) appendTo(b []byte, opened time.Time) []byte {
 	flags := flagIf(a.Exists, flagExists) | flagIf(a.Disabled, flagDisabled) | flagIf(a.Replica, flagReplica) | flagIf(a.watched, flagWatched) |
-		flagIf(!a.CreatedAt.IsZero(), flagCreatedAt) | flagIf(!a.ValidAfter.IsZero(), flagValidAfter) | flagIf(!a.asOfBegan(opened), flagAsOf)
+		flagIf(!a.CreatedAt.IsZero(), flagCreatedAt) | flagIf(!a.ValidAfter.IsZero(), flagValidAfter) | flagIf(!a.asOfBegan(opened), flagAsOf) | flagIf(len(a.Others) > 0, flagOthers)
 	b = append(b, flags)
 	b = binary.LittleEndian.AppendUint32(b, a.window)
 	b = binary.LittleEndian.AppendUint64(b, uint64(a.asked/instant(time.Microsecond)))[:len(b)+askedBytes] //nolint:gosec // read back as it was
@@ -58,14 +60,79 @@ func (a *Account) appendTo(b []byte, opened time.Time) []byte {
 	if flags&flagAsOf != 0 {
 		b = appendTime(b, a.AsOf)
 	}
-	for _, column := range a.Matched {
-		if column == nil {
+	if len(a.Others) == 0 {
+		return appendTexts(b, a.Matched)
+	}
+	b = appendCounted(b, a.Matched)
+	for i := range a.Others {
+		b = appendOther(b, &a.Others[i])
+	}
+	return b
+}
+
+// appendTexts appends texts, each after its length plus one, 0 for nil.
+func appendTexts(b []byte, texts [][]byte) []byte {
+	for _, text := range texts {
+		if text == nil {
 			b = append(b, 0)
 		} else {
-			b = append(binary.AppendUvarint(b, uint64(len(column))+1), column...)
+			b = append(binary.AppendUvarint(b, uint64(len(text))+1), text...)
 		}
 	}
 	return b
+}
+
+// appendCounted appends texts after their number.
+func appendCounted(b []byte, texts [][]byte) []byte {
+	return appendTexts(binary.AppendUvarint(b, uint64(len(texts))), texts)
+}
+
+// appendOther appends one of Account.Others: flags, the times that there are,
+// and the values to match.
+func appendOther(b []byte, a *directories.Account) []byte {
+	b = append(b, flagIf(a.Disabled, flagDisabled)|flagIf(!a.CreatedAt.IsZero(), flagCreatedAt)|flagIf(!a.ValidAfter.IsZero(), flagValidAfter))
+	for _, t := range []time.Time{a.CreatedAt, a.ValidAfter} {
+		if !t.IsZero() {
+			b = appendTime(b, t)
+		}
+	}
+	return appendCounted(b, a.Matched)
+}
+
+// cutOther reads what appendOther has written at the beginning of b.
+func cutOther(b []byte) (a directories.Account, rest []byte) {
+	flags := b[0]
+	a.Exists, a.Disabled, b = true, flags&flagDisabled != 0, b[1:]
+	if flags&flagCreatedAt != 0 {
+		a.CreatedAt, b = cutTime(b)
+	}
+	if flags&flagValidAfter != 0 {
+		a.ValidAfter, b = cutTime(b)
+	}
+	a.Matched, b = cutCounted(nil, b)
+	return a, b
+}
+
+// cutText reads the text at the beginning of b.
+func cutText(b []byte) (text, rest []byte) {
+	length, n := binary.Uvarint(b)
+	if b = b[n:]; length == 0 {
+		return nil, b
+	}
+	return b[: length-1 : length-1], b[length-1:]
+}
+
+// cutCounted appends the texts that appendCounted has written at the beginning
+// of b.
+func cutCounted(texts [][]byte, b []byte) (all [][]byte, rest []byte) {
+	count, n := binary.Uvarint(b)
+	b = b[n:]
+	for range count {
+		var text []byte
+		text, b = cutText(b)
+		texts = append(texts, text)
+	}
+	return texts, b
 }
 
 // began is when the lookup of an account began.
@@ -122,15 +189,19 @@ func (a *Account) decode(opened time.Time) {
 	if flags&flagAsOf != 0 {
 		a.AsOf, b = cutTime(b)
 	}
-	a.Matched = a.columns[:0]
-	for len(b) > 0 {
-		length, n := binary.Uvarint(b)
-		b = b[n:]
-		if length == 0 {
-			a.Matched = append(a.Matched, nil)
-			continue
+	a.Matched, a.Others = a.columns[:0], nil
+	if flags&flagOthers == 0 {
+		for len(b) > 0 {
+			var text []byte
+			text, b = cutText(b)
+			a.Matched = append(a.Matched, text)
 		}
-		a.Matched = append(a.Matched, b[:length-1:length-1])
-		b = b[length-1:]
+		return
+	}
+	a.Matched, b = cutCounted(a.Matched, b)
+	for len(b) > 0 {
+		var other directories.Account
+		other, b = cutOther(b)
+		a.Others = append(a.Others, other)
 	}
 }

@@ -56,7 +56,9 @@ func (c *Cache) Get(key, into []byte, now time.Time) ([]byte, bool) {
 func (c *Cache) Set(key, value []byte, now time.Time, life time.Duration) {
 	c.clock.set(now)
 	life = min(max(life, time.Second), 365*24*time.Hour)
-	_ = c.entries.Load().Set(key, value, int(life/time.Second)+1)
+	if entries := c.entries.Load(); entries.Set(key, value, int(life/time.Second)+1) != nil {
+		entries.Del(key) // what it replaces is no longer true
+	}
 }
 
 // Delete removes a key.

@@ -58,33 +58,50 @@ const Leeway = 60 * time.Second
 const farFuture = 5 * time.Minute
 
 // Judge decides about a session that claims c, whose subject has the account
-// a, at the time now. The result is Live or Stale. Each claim to match has to
-// equal the column in the same place.
+// a, at the time now. The result is Live or Stale. Each claim to match must equal
+// the value in the same place. If the subject has several accounts, the session
+// is live if it is by any of them.
 //
 // Times are compared with Leeway; a time more than five minutes ahead of now
 // is ignored, and so are the time rules for a token that does not say when it
 // was issued. A claim that the token lacks is not matched. Letter case is
 // ignored when a claim is matched, as e-mail addresses are written either way.
 func Judge(c *session.Claims, a *directories.Account, now time.Time) (Verdict, Reason) {
-	switch {
-	case !a.Exists:
+	if !a.Exists {
 		return Stale, UserNotFound
-	case a.Disabled:
-		return Stale, UserDisabled
-	case predates(c.IssuedAt, a.CreatedAt, now):
-		return Stale, TokenPredatesAccount
-	case predates(c.IssuedAt, a.ValidAfter, now):
-		return Stale, TokenRevoked
 	}
-	for i, claim := range c.Match {
-		if claim != nil && (i >= len(a.Matched) || a.Matched[i] == nil || !bytes.EqualFold(claim, a.Matched[i])) {
-			return Stale, ClaimMismatch
+	reason := endedBy(c, a, now)
+	for i := range a.Others {
+		if reason == "" {
+			break
 		}
+		reason = endedBy(c, &a.Others[i], now)
+	}
+	if reason != "" {
+		return Stale, reason
 	}
 	return Live, ""
 }
 
-// predates tells whether a token issued at issued is older than mark.
+// endedBy returns why an account ends a session; empty if it does not.
+func endedBy(c *session.Claims, a *directories.Account, now time.Time) Reason {
+	switch {
+	case a.Disabled:
+		return UserDisabled
+	case predates(c.IssuedAt, a.CreatedAt, now):
+		return TokenPredatesAccount
+	case predates(c.IssuedAt, a.ValidAfter, now):
+		return TokenRevoked
+	}
+	for i, claim := range c.Match {
+		if claim != nil && (i >= len(a.Matched) || a.Matched[i] == nil || !bytes.EqualFold(claim, a.Matched[i])) {
+			return ClaimMismatch
+		}
+	}
+	return ""
+}
+
+// predates reports whether a token issued at issued is older than mark.
 func predates(issued, mark, now time.Time) bool {
 	if issued.IsZero() || mark.IsZero() || mark.After(now.Add(farFuture)) {
 		return false

@@ -82,6 +82,21 @@ func TestJudge(t *testing.T) {
 		"deletion goes before every other reason": {
 			withEmail, directories.Account{Disabled: true, ValidAfter: hour(-1)}, Stale, UserNotFound,
 		},
+		"one of two rows is deleted": {
+			token, directories.Account{Exists: true, Disabled: true, Others: []directories.Account{{Exists: true}}}, Live, "",
+		},
+		"the other one is": {
+			token, directories.Account{Exists: true, Others: []directories.Account{{Exists: true, Disabled: true}}}, Live, "",
+		},
+		"both rows are deleted": {
+			token, directories.Account{Exists: true, Disabled: true, Others: []directories.Account{{Exists: true, Disabled: true}}}, Stale, UserDisabled,
+		},
+		"the second row matches": {
+			withEmail, directories.Account{Exists: true, Matched: texts("bob@example.com"), Others: []directories.Account{{Exists: true, Matched: texts("ada@example.com")}}}, Live, "",
+		},
+		"no row fits, each for a reason of its own": {
+			withEmail, directories.Account{Exists: true, Disabled: true, Others: []directories.Account{{Exists: true, Matched: texts("bob@example.com")}}}, Stale, ClaimMismatch,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v, reason := Judge(&c.claims, &c.account, now)
