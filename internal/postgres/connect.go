@@ -155,12 +155,14 @@ func (c *connector) acquire(ctx context.Context, pool *pgxpool.Pool) (conn *pgxp
 	return conn, err
 }
 
-// retry connects again without settings that a pooler has refused.
+// retry connects again if a pooler has refused the settings of a session: then
+// prepare leaves them out.
 func (c *connector) retry(connect func() error) error {
 	err := connect()
-	if !refusesSettings(err) || c.pooled.Swap(true) {
+	if !refusesSettings(err) {
 		return err
 	}
+	c.pooled.Store(true)
 	return connect()
 }
 
