@@ -30,8 +30,8 @@ type notification struct {
 	// Echo is the test message of a directory, sent in a transaction.
 	Echo        string `json:"echo"`
 	Transaction string `json:"transaction"`
-	// Beside reports that another table has changed, see Directory.Subscribe.
-	Beside bool `json:"beside"`
+	// Others reports that another table has changed, see Directory.Subscribe.
+	Others bool `json:"others"`
 }
 
 // listenerState says whether notifications can be relied on.
@@ -99,7 +99,7 @@ func (l *listener) hear(_ *pgconn.PgConn, n *pgconn.Notification) {
 		if l.others = append(l.others, message.Transaction); len(l.others) > maxOthers {
 			l.others = l.others[1:]
 		}
-	case message.Beside:
+	case message.Others:
 		l.w.others = true
 	default:
 		l.w.changed(message.IDs...)
