@@ -373,21 +373,6 @@ func TestWindowsOfRecentUse(t *testing.T) {
 	}
 }
 
-func TestTheGateThatATransactionLeaves(t *testing.T) {
-	for _, c := range []struct{ gate, transaction, want string }{
-		{"primary 100:100: 2026-11-23 10:00:00+00", "100", "primary 101:101: 2026-11-23 10:00:00+00"},
-		{"primary 90:100:90,95 2026-11-23", "100", "primary 90:101:90,95 2026-11-23"},
-		{"primary 100:100: 2026", "101", ""}, // another one came first
-		{"primary 100:100: 2026", "", ""},
-		{"standby 0/3000060 2026", "100", ""},
-		{"", "1", ""},
-	} {
-		if got := withTransaction(c.gate, c.transaction); got != c.want {
-			t.Errorf("after %s, %q is %q, want %q", c.transaction, c.gate, got, c.want)
-		}
-	}
-}
-
 // BenchmarkRecheck looks 10,000 accounts in use up again, as after a change.
 func BenchmarkRecheck(b *testing.B) {
 	const inUse = 10_000

@@ -1,7 +1,6 @@
 package postgres
 
 import (
-	"bytes"
 	"net"
 	"net/url"
 	"strings"
@@ -10,6 +9,7 @@ import (
 )
 
 func TestAddressesInEveryDialect(t *testing.T) {
+	t.Parallel()
 	type want struct {
 		host, user, password, database, schema, mode string
 		port                                         uint16
@@ -86,6 +86,7 @@ func TestAddressesInEveryDialect(t *testing.T) {
 }
 
 func TestAddressesThatCannotBeRight(t *testing.T) {
+	t.Parallel()
 	for dsn, says := range map[string]string{
 		"":                             "postgres://",
 		"   ":                          "postgres://",
@@ -130,52 +131,12 @@ func TestTheEnvironmentOfCaddyHasNoInfluence(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, dsn := range []string{server.DSN(name), "host=" + host + " port=" + port + " user=postgres dbname=" + name} {
-		p, _ := open(t, dsn, Config{})
-		if !lookup(t, p, "live").Exists {
+		d, _ := open(t, dsn, Config{})
+		if !lookup(t, d, "live").Exists {
 			t.Errorf("%s: the user was not found", dsn)
 		}
-		if c := p.pool.Config().ConnConfig; c.RuntimeParams["application_name"] != applicationName || c.Password != "" {
+		if c := d.pool.Config().ConnConfig; c.RuntimeParams["application_name"] != applicationName || c.Password != "" {
 			t.Errorf("application_name %q, password %q", c.RuntimeParams["application_name"], c.Password)
-		}
-	}
-}
-
-func TestASessionOnlyReads(t *testing.T) {
-	name := database(t, oneUser)
-	p, _ := open(t, server.DSN(name), Config{})
-	lookup(t, p, "live")
-	if _, err := p.pool.Exec(t.Context(), `delete from users`); err == nil || !strings.Contains(err.Error(), "read-only") {
-		t.Errorf("deleting: %v", err)
-	}
-}
-
-func TestTableNames(t *testing.T) {
-	for name, want := range map[string]string{
-		"users":                   `"users"`,
-		"User":                    `"User"`,
-		"auth.users":              `"auth"."users"`,
-		`"my.schema"."User"`:      `"my.schema"."User"`,
-		`"my.schema".users`:       `"my.schema"."users"`,
-		`app."User"`:              `"app"."User"`,
-		"with blanks":             `"with blanks"`,
-		"":                        "",
-		".":                       "",
-		"a.":                      "",
-		".a":                      "",
-		"a.b.c":                   "",
-		`"a`:                      "",
-		`""`:                      "",
-		`a"b`:                     "",
-		`"a"b`:                    "",
-		`users"; drop table x;--`: "",
-	} {
-		parts, err := splitName(name)
-		got := ""
-		if err == nil {
-			got = quote(parts...)
-		}
-		if got != want {
-			t.Errorf("%s is %s (%v), want %s", name, got, err, want)
 		}
 	}
 }
@@ -201,38 +162,6 @@ func FuzzAddress(f *testing.F) {
 		}
 		if err != nil && strings.Contains(err.Error(), password) {
 			t.Errorf("the password is in the error: %v", err)
-		}
-	})
-}
-
-func FuzzSubject(f *testing.F) {
-	for _, subject := range []string{"1", "-1", "+1", "01", "9223372036854775808", "7D444840-9dc0-11d1-b245-5ffdce74fad2", "\xff", "", " 1", "1\x00"} {
-		f.Add(subject)
-	}
-	f.Fuzz(func(t *testing.T, subject string) {
-		for _, name := range []string{"text", "uuid", "smallint", "integer", "bigint", "character", "citext", "numeric"} {
-			id, ok := idTypeOf(name)
-			if !ok {
-				t.Fatalf("%s is unknown", name)
-			}
-			canonical, possible := id.canonical([]byte(subject))
-			if !possible {
-				continue
-			}
-			if again, still := id.canonical(canonical); !still || !bytes.Equal(again, canonical) {
-				t.Errorf("%s: %q is %q, which is %q", name, subject, canonical, again)
-			}
-		}
-	})
-}
-
-func FuzzTableName(f *testing.F) {
-	for _, name := range []string{"users", `"a"."b"`, `"`, "a..b"} {
-		f.Add(name)
-	}
-	f.Fuzz(func(t *testing.T, name string) {
-		if parts, err := splitName(name); err == nil && (len(parts) < 1 || len(parts) > 2 || parts[0] == "") {
-			t.Errorf("%q is %q", name, parts)
 		}
 	})
 }

@@ -72,7 +72,7 @@ func newConnector(dsn func() (string, error)) (*connector, error) {
 }
 
 // latest returns the address as it is now; the first one if it cannot be read
-// any more, because it may still do.
+// any more, because that may still do.
 func (c *connector) latest() address {
 	if text, err := c.dsn(); err == nil {
 		if latest, err := readAddress(text); err == nil {
@@ -82,8 +82,12 @@ func (c *connector) latest() address {
 	return c.address
 }
 
-// prepare gives a connection the settings of its purpose.
+// prepare gives a connection the user and the password as they are now, and the
+// settings of its purpose.
 func (c *connector) prepare(config *pgx.ConnConfig, to purpose) {
+	if latest, err := c.latest().poolConfig(); err == nil {
+		config.User, config.Password = latest.ConnConfig.User, latest.ConnConfig.Password
+	}
 	switch to {
 	case confirming:
 		config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
@@ -104,12 +108,12 @@ func (c *connector) prepare(config *pgx.ConnConfig, to purpose) {
 // connect opens a connection. Notify, which may be nil, is called with the
 // notifications that arrive on it.
 func (c *connector) connect(ctx context.Context, to purpose, notify pgconn.NotificationHandler) (conn *pgx.Conn, err error) {
-	pooled, err := c.latest().poolConfig()
+	first, err := c.address.poolConfig()
 	if err != nil {
 		return nil, err
 	}
 	err = c.retry(func() error {
-		config := pooled.ConnConfig.Copy()
+		config := first.ConnConfig.Copy()
 		config.OnNotification = notify
 		c.prepare(config, to)
 		conn, err = pgx.ConnectConfig(ctx, config)
@@ -127,16 +131,8 @@ func (c *connector) pool(to purpose) (*pgxpool.Pool, error) {
 	if to == confirming {
 		config.MaxConns = 1
 	}
-	c.prepare(config.ConnConfig, to)
 	config.BeforeConnect = func(_ context.Context, config *pgx.ConnConfig) error {
-		if latest, err := c.latest().poolConfig(); err == nil {
-			config.User, config.Password = latest.ConnConfig.User, latest.ConnConfig.Password
-		}
-		if c.pooled.Load() {
-			for name := range readingSettings {
-				delete(config.RuntimeParams, name)
-			}
-		}
+		c.prepare(config, to)
 		return nil
 	}
 	pool, err := pgxpool.NewWithConfig(context.Background(), config)
@@ -155,12 +151,14 @@ func (c *connector) acquire(ctx context.Context, pool *pgxpool.Pool) (conn *pgxp
 	return conn, err
 }
 
-// retry connects again without settings that a pooler has refused.
+// retry connects again if a pooler has refused the settings of a session: then
+// prepare leaves them out.
 func (c *connector) retry(connect func() error) error {
 	err := connect()
-	if !refusesSettings(err) || c.pooled.Swap(true) {
+	if !refusesSettings(err) {
 		return err
 	}
+	c.pooled.Store(true)
 	return connect()
 }
 

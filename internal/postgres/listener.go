@@ -30,8 +30,8 @@ type notification struct {
 	// Echo is the test message of a directory, sent in a transaction.
 	Echo        string `json:"echo"`
 	Transaction string `json:"transaction"`
-	// Beside reports that another table has changed, see Directory.Subscribe.
-	Beside bool `json:"beside"`
+	// Others reports that another table has changed, see Directory.Subscribe.
+	Others bool `json:"others"`
 }
 
 // listenerState says whether notifications can be relied on.
@@ -99,7 +99,7 @@ func (l *listener) hear(_ *pgconn.PgConn, n *pgconn.Notification) {
 		if l.others = append(l.others, message.Transaction); len(l.others) > maxOthers {
 			l.others = l.others[1:]
 		}
-	case message.Beside:
+	case message.Others:
 		l.w.others = true
 	default:
 		l.w.changed(message.IDs...)
@@ -130,16 +130,25 @@ func (l *listener) try() {
 	go func() {
 		ctx, cancel := context.WithTimeout(d.running, queryTimeout)
 		defer cancel()
-		var transaction string
-		// If it fails, no echo arrives.
-		_ = d.pool.QueryRow(ctx, echoSQL, channel, echo).Scan(&transaction)
-		by <- transaction
+		by <- d.sendEcho(ctx, echo)
 	}()
 }
 
 // echoSQL sends an echo, and returns the transaction that does.
 const echoSQL = `select pg_current_xact_id()::text
 from pg_notify($1, json_build_object('echo', $2::text, 'transaction', pg_current_xact_id()::text)::text)`
+
+// sendEcho sends an echo, and returns the transaction that does. If it fails, no
+// echo arrives.
+func (d *Directory) sendEcho(ctx context.Context, echo string) (transaction string) {
+	conn, err := d.lookups.acquire(ctx, d.pool)
+	if err != nil {
+		return ""
+	}
+	defer conn.Release()
+	_ = conn.QueryRow(ctx, echoSQL, channel, echo).Scan(&transaction)
+	return transaction
+}
 
 // explains reports whether the gate has changed by nothing but the transactions
 // that have sent echoes: the last one of this directory, and those of others,

@@ -10,7 +10,7 @@ import (
 
 // NotifySQL is an expression that makes the subscribers of every node read,
 // once the transaction that evaluates it is committed.
-const NotifySQL = `pg_notify('` + channel + `', '{"beside":true}')`
+const NotifySQL = `pg_notify('` + channel + `', '{"others":true}')`
 
 // subscriber reads other tables than the users table.
 type subscriber struct {

@@ -10,17 +10,14 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
-
-	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
 )
 
 // install installs the triggers for the users of a directory.
-func install(t testing.TB, p *Postgres) {
+func install(t testing.TB, d *Directory) {
 	t.Helper()
-	sql, err := p.InstallSQL(context.Background())
+	sql, err := d.InstallSQL(t.Context())
 	if err == nil {
-		err = p.Run(context.Background(), sql)
+		err = d.Run(t.Context(), sql)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -65,6 +62,7 @@ func notified(t testing.TB, name string, commands ...string) []string {
 }
 
 func TestWhatTheTriggersNotify(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		commands []string
 		want     []string
@@ -88,12 +86,13 @@ func TestWhatTheTriggersNotify(t *testing.T) {
 		"ids too long for one":  {[]string{`insert into "User" select repeat('x', 200) || g from generate_series(1, 50) g; delete from "User" where id like 'xxx%'`}, []string{"all"}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			db := database(t, `create table teams (id int primary key); insert into teams values (1)`,
 				`create table "User" (id text primary key, banned boolean, email text, seen timestamptz, n int, team int references teams on delete cascade)`,
 				`insert into "User" select 'u' || g, false, 'a@b.c', null, g, 1 from generate_series(1, 1500) g`)
-			p, _ := open(t, server.DSN(db), Config{Poll: -1, Users: Users{Match: []string{"email"}}})
-			install(t, p)
-			install(t, p) // twice does no harm
+			d, _ := open(t, server.DSN(db), Config{Users: Users{Match: map[string]string{"email": "email"}}})
+			install(t, d)
+			install(t, d) // twice does no harm
 			got := notified(t, db, c.commands...)
 			for i, ids := range got {
 				if n := strings.Count(ids, ",") + 1; n > 2 && name != "an odd id" {
@@ -109,6 +108,7 @@ func TestWhatTheTriggersNotify(t *testing.T) {
 }
 
 func TestUninstallingLeavesNoTrace(t *testing.T) {
+	t.Parallel()
 	name := database(t, `create table users (id int primary key); insert into users values (1), (2)`)
 	traces := `select (select count(*) from pg_trigger where tgname like 'stale_session%') + (select count(*) from pg_namespace where nspname = 'stale_session') + (select count(*) from pg_proc where pronamespace::regnamespace::text = 'stale_session')`
 	count := func() (n int) {
@@ -122,13 +122,13 @@ func TestUninstallingLeavesNoTrace(t *testing.T) {
 		}
 		return n
 	}
-	p, _ := open(t, server.DSN(name), Config{Poll: -1})
-	install(t, p)
+	d, _ := open(t, server.DSN(name), Config{})
+	install(t, d)
 	if n := count(); n != 5 {
 		t.Errorf("%d things are installed, want three triggers, a function and its schema", n)
 	}
 	for range 2 {
-		if err := p.Run(t.Context(), UninstallSQL); err != nil {
+		if err := d.Run(t.Context(), UninstallSQL); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -141,17 +141,19 @@ func TestUninstallingLeavesNoTrace(t *testing.T) {
 }
 
 func TestAWriterNeedsNoRightsForTheTriggers(t *testing.T) {
+	t.Parallel()
 	name := database(t, `create table users (id int primary key); insert into users values (1), (2)`)
 	writer := "writer_of_" + name
 	run(t, name, `create role `+writer, `grant select, update, delete on users to `+writer)
-	p, _ := open(t, server.DSN(name), Config{Poll: -1})
-	install(t, p)
+	d, _ := open(t, server.DSN(name), Config{})
+	install(t, d)
 	if got := notified(t, name, `set role `+writer+`; delete from users where id = 1; update users set id = 3 where id = 2`); fmt.Sprint(got) != "[1 2,3]" {
 		t.Errorf("notified %q", got)
 	}
 }
 
 func TestWhyTriggersCannotBeInstalled(t *testing.T) {
+	t.Parallel()
 	name := database(t, `create table users (id int primary key); create view people as select * from users`)
 	reader := "reader_of_" + name
 	run(t, name, `create role `+reader+` login`, `grant select on users to `+reader)
@@ -166,162 +168,15 @@ func TestWhyTriggersCannotBeInstalled(t *testing.T) {
 		"no table":               {server.DSN("postgres"), Config{}, "no users table"},
 	} {
 		t.Run(what, func(t *testing.T) {
-			c.config.Poll = -1
-			p, _ := open(t, c.dsn, c.config)
-			sql, err := p.InstallSQL(t.Context())
+			t.Parallel()
+			d, _ := open(t, c.dsn, c.config)
+			sql, err := d.InstallSQL(t.Context())
 			if err == nil {
-				err = p.Run(t.Context(), sql)
+				err = d.Run(t.Context(), sql)
 			}
 			if err == nil || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("%v", err)
 			}
 		})
-	}
-}
-
-func TestNotificationsAreProvenAndSaid(t *testing.T) {
-	name := database(t, oneUser)
-	pooler := pgbouncer(t, name)
-	pooled := "postgres://postgres@" + pooler + "/" + name + "?sslmode=disable"
-	direct := func() (string, error) { return server.DSN(name), nil }
-	for _, c := range []struct {
-		title     string
-		dsn       string
-		listen    func() (string, error)
-		installed bool
-		want      hearing
-		says      string
-	}{
-		{"no triggers", server.DSN(name), nil, false, untold, "has no triggers"},
-		{"through a pooler", pooled, nil, true, swallowed, "do not arrive"},
-		{"beside a pooler", pooled, direct, true, told, "are notified"},
-		{"direct", server.DSN(name), nil, true, told, "are notified"},
-	} {
-		t.Run(c.title, func(t *testing.T) {
-			p, lines := open(t, c.dsn, Config{Poll: quickly, TTL: time.Hour, ListenDSN: c.listen})
-			if c.installed {
-				q, _ := open(t, server.DSN(name), Config{Poll: -1})
-				install(t, q)
-			}
-			lookup(t, p, "live")
-			eventually.Holds(t, "it is found out", func() bool { return hearing(p.watch.ears.hearing.Load()) == c.want })
-			if lines.FilterMessageSnippet(c.says).Len() != 1 {
-				t.Errorf("logged %v", lines.All())
-			}
-			lookup(t, p, "live")
-			run(t, name, `delete from users`)
-			becomes(t, p, "live", "is gone", gone)
-			run(t, name, `insert into users values ('live')`)
-		})
-	}
-}
-
-func TestNotificationsOfTriggersDropAccounts(t *testing.T) {
-	name := database(t, `create table users (id uuid primary key); insert into users values ('7d444840-9dc0-11d1-b245-5ffdce74fad2'), ('0b6a2b7e-9dc0-11d1-b245-5ffdce74fad2')`)
-	const one, other = "7D444840-9dc0-11d1-b245-5ffdce74fad2", "0b6a2b7e-9dc0-11d1-b245-5ffdce74fad2"
-	p := watched(t, server.DSN(name), Config{})
-	install(t, p)
-	eventually.Holds(t, "changes are notified", func() bool { return p.Stats().Notified })
-	for what, c := range map[string]struct {
-		payload    string
-		drops, all bool
-	}{
-		"one":              {`{"ids":["` + strings.ToLower(one) + `"]}`, true, false},
-		"all":              {`{}`, true, true},
-		"somebody else's":  {`{"ids":["nobody"]}`, false, false},
-		"nonsense":         {`nonsense`, false, false},
-		"a foreign echo":   {`{"echo":"x"}`, false, false},
-		"ids of no string": {`{"ids":[7]}`, false, false},
-	} {
-		t.Run(what, func(t *testing.T) {
-			eventually.Holds(t, "both are known", func() bool {
-				lookup(t, p, one)
-				lookup(t, p, other)
-				var a Account
-				return p.accounts.get([]byte(strings.ToLower(one)), p.now(), &a) && p.accounts.get([]byte(other), p.now(), &a)
-			})
-			conn := p.watch
-			conn.ears.hear(nil, notificationOf(c.payload))
-			var a Account
-			if known := p.accounts.get([]byte(strings.ToLower(one)), p.now(), &a); known == c.drops {
-				t.Errorf("the one is known: %t", known)
-			}
-			if known := p.accounts.get([]byte(other), p.now(), &a); known == c.all {
-				t.Errorf("the other is known: %t", known)
-			}
-		})
-	}
-}
-
-func FuzzNotification(f *testing.F) {
-	for _, payload := range []string{`{}`, `{"ids":["1"]}`, `{"echo":"x"}`, `{"ids":null,"echo":""}`, "\x00", `[`, `{"ids":[{}]}`} {
-		f.Add(payload)
-	}
-	p, _ := open(f, "postgres://nowhere/x", Config{})
-	f.Fuzz(func(_ *testing.T, payload string) {
-		p.watch.ears.hear(nil, notificationOf(payload))
-	})
-}
-
-func notificationOf(payload string) *pgconn.Notification {
-	return &pgconn.Notification{Channel: channel, Payload: payload}
-}
-
-func TestEchoesAreNoChangeToAnybody(t *testing.T) {
-	for _, c := range []struct {
-		name          string
-		before, after string
-		own           string
-		others        []string
-		explained     bool
-	}{
-		{"its own", "primary 100:100: s", "primary 101:101: s", "100", nil, true},
-		{"another's", "primary 100:100: s", "primary 101:101: s", "", []string{"100"}, true},
-		{"several in any order", "primary 100:100: s", "primary 103:103: s", "101", []string{"102", "100"}, true},
-		{"an earlier one of another", "primary 100:100: s", "primary 101:101: s", "100", []string{"98"}, true},
-		{"and a change", "primary 100:100: s", "primary 102:102: s", "100", []string{"98"}, false},
-		{"a change alone", "primary 100:100: s", "primary 101:101: s", "", nil, false},
-		{"a change, after an echo that was seen", "primary 101:101: s", "primary 102:102: s", "", []string{"100"}, false},
-		{"another server", "primary 100:100: s", "primary 101:101: z", "100", nil, false},
-		{"nonsense", "primary 100:100: s", "primary 101:101: s", "", []string{"", "x", "101"}, false},
-	} {
-		e := ears{others: c.others}
-		if c.own != "" {
-			e.by = make(chan string, 1)
-			e.by <- c.own
-		}
-		if explained := e.explains(c.before, c.after); explained != c.explained {
-			t.Errorf("%s: explained: %t", c.name, explained)
-		}
-		if e.by != nil || e.others != nil {
-			t.Errorf("%s: it is remembered", c.name)
-		}
-	}
-}
-
-func TestAnEchoTellsOthersItsTransaction(t *testing.T) {
-	name := database(t, oneUser)
-	conn, err := pgx.Connect(t.Context(), server.DSN(name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(context.Background())
-	if _, err := conn.Exec(t.Context(), "listen "+channel); err != nil {
-		t.Fatal(err)
-	}
-	watched(t, server.DSN(name), Config{})
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	heard, err := conn.WaitForNotification(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var told notification
-	if err := json.Unmarshal([]byte(heard.Payload), &told); err != nil {
-		t.Fatal(err)
-	}
-	var status *string
-	if err := conn.QueryRow(t.Context(), "select pg_xact_status($1::text::xid8)", told.Transaction).Scan(&status); err != nil || status == nil || *status != "committed" {
-		t.Errorf("%s: transaction %q: %v", heard.Payload, told.Transaction, err)
 	}
 }

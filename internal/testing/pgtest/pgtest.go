@@ -120,7 +120,7 @@ func (s *Server) launch(ctx context.Context) error {
 	args := []string{
 		"-D", s.data(), "-k", s.dir, "-p", strconv.Itoa(s.port), "-c", "listen_addresses=127.0.0.1",
 		"-c", "fsync=off", "-c", "full_page_writes=off",
-		"-c", "shared_buffers=16MB", "-c", "max_connections=60", "-c", "timezone=UTC", "-c", "dynamic_shared_memory_type=mmap",
+		"-c", "shared_buffers=16MB", "-c", "max_connections=200", "-c", "timezone=UTC", "-c", "dynamic_shared_memory_type=mmap",
 	}
 	for _, setting := range s.settings {
 		args = append(args, "-c", setting)

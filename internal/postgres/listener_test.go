@@ -1,0 +1,240 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
+)
+
+func TestNotificationsAreProvenAndSaid(t *testing.T) {
+	t.Parallel()
+	name := database(t, oneUser)
+	pooled := pooler(t, name)
+	direct := func() (string, error) { return server.DSN(name), nil }
+	for _, c := range []struct {
+		title     string
+		dsn       string
+		listen    func() (string, error)
+		installed bool
+		want      listenerState
+		says      string
+	}{
+		{"no triggers", server.DSN(name), nil, false, noTriggers, "no change triggers"},
+		{"through a pooler", pooled, nil, true, blocked, "do not arrive"},
+		{"past a pooler", pooled, direct, true, active, "notifications work"},
+		{"direct", server.DSN(name), nil, true, active, "notifications work"},
+	} {
+		t.Run(c.title, func(t *testing.T) {
+			d, lines := open(t, c.dsn, Config{ListenDSN: c.listen})
+			if c.want == blocked { // an echo gets through if the pooler lends the watch the right connection just then
+				d.echoEvery = 3 * time.Second
+			}
+			if c.installed {
+				owner, _ := open(t, server.DSN(name), Config{})
+				install(t, owner)
+			}
+			e := watched(t, d, accounts.Config{Poll: quickly})
+			if _, _, err := ask(e, "live", time.Time{}); err != nil {
+				t.Fatal(err)
+			}
+			eventually.Holds(t, "the listener knows", func() bool { return listenerState(d.state.Load()) == c.want })
+			if lines.FilterMessageSnippet(c.says).Len() != 1 {
+				t.Errorf("logged %v", lines.All())
+			}
+			if notified := d.Describe().Notified; notified != (c.want == active) {
+				t.Errorf("notified: %t", notified)
+			}
+			if account, _, err := ask(e, "live", time.Time{}); err != nil || !account.Exists {
+				t.Fatalf("%+v, %v", account, err)
+			}
+			run(t, name, `delete from users`)
+			eventually.Holds(t, "the user is gone", func() bool {
+				account, _, err := ask(e, "live", time.Time{})
+				return err == nil && !account.Exists
+			})
+			run(t, name, `insert into users values ('live')`)
+		})
+	}
+}
+
+// Whoever sees the state finds the line.
+func TestTheListenerLogsBeforeItsStateChanges(t *testing.T) {
+	t.Parallel()
+	for _, want := range []listenerState{blocked, noTriggers, active} {
+		d, _ := open(t, "postgres://nowhere/x", Config{})
+		var logged []listenerState
+		logger := d.log().WithOptions(zap.Hooks(func(zapcore.Entry) error {
+			logged = append(logged, listenerState(d.state.Load()))
+			return nil
+		}))
+		d.config.Logger = func() *zap.Logger { return logger }
+		l := listener{w: &watch{d: d}, arrives: want != blocked, known: true, triggers: want == active}
+		l.conclude()
+		l.conclude() // which is no news
+		if len(logged) != 1 || logged[0] != unknown {
+			t.Errorf("states when a line was logged: %v", logged)
+		}
+		if state := listenerState(d.state.Load()); state != want {
+			t.Errorf("state %d, want %d", state, want)
+		}
+	}
+}
+
+// The gate is read once an hour, so that it shows no change.
+func TestNotificationsOfTriggersDropAccounts(t *testing.T) {
+	t.Parallel()
+	name := database(t, `create table users (id uuid primary key); insert into users values ('7d444840-9dc0-11d1-b245-5ffdce74fad2'), ('0b6a2b7e-9dc0-11d1-b245-5ffdce74fad2')`)
+	const one, other = "7D444840-9dc0-11d1-b245-5ffdce74fad2", "0b6a2b7e-9dc0-11d1-b245-5ffdce74fad2"
+	d, _ := open(t, server.DSN(name), Config{})
+	install(t, d)
+	e := watched(t, d, accounts.Config{Poll: time.Hour})
+	eventually.Holds(t, "changes are notified", func() bool { return e.Stats().Notified })
+	source := func(t *testing.T, subject string) accounts.Source {
+		t.Helper()
+		account, source, err := ask(e, subject, time.Time{})
+		if err != nil || !account.Exists {
+			t.Fatalf("%s: %+v, %v", subject, account, err)
+		}
+		return source
+	}
+	for what, c := range map[string]struct {
+		payload              string
+		reports, drops, both bool
+	}{
+		"one":              {`{"ids":["` + strings.ToLower(one) + `"]}`, true, true, false},
+		"all":              {`{}`, true, true, true},
+		"somebody else's":  {`{"ids":["nobody"]}`, true, false, false},
+		"nonsense":         {`nonsense`, false, false, false},
+		"a foreign echo":   {`{"echo":"x"}`, false, false, false},
+		"another table":    {`{"others":true}`, false, false, false},
+		"ids of no string": {`{"ids":[7]}`, false, false, false},
+	} {
+		t.Run(what, func(t *testing.T) {
+			for _, subject := range []string{one, other} {
+				source(t, subject)
+				if from := source(t, subject); from != accounts.FromCache {
+					t.Fatalf("%s is not cached: %s", subject, from)
+				}
+			}
+			heard := e.Stats().Notifications + 1
+			if c.reports {
+				heard++
+			}
+			run(t, name, `notify `+channel+`, '`+c.payload+`'`, `notify `+channel+`, '{"ids":["the end"]}'`)
+			eventually.Holds(t, "both notifications are read", func() bool { return e.Stats().Notifications == heard })
+			if dropped := source(t, one) != accounts.FromCache; dropped != c.drops {
+				t.Errorf("the one is dropped: %t", dropped)
+			}
+			if dropped := source(t, other) != accounts.FromCache; dropped != c.both {
+				t.Errorf("the other is dropped: %t", dropped)
+			}
+		})
+	}
+	run(t, name, `delete from users where id = '`+one+`'`)
+	eventually.Holds(t, "the deleted user is gone", func() bool {
+		account, _, err := ask(e, one, time.Time{})
+		return err == nil && !account.Exists
+	})
+	if from := source(t, other); from != accounts.FromCache {
+		t.Errorf("the other is dropped")
+	}
+}
+
+func FuzzNotification(f *testing.F) {
+	for _, payload := range []string{`{}`, `{"ids":["1"]}`, `{"echo":"x"}`, `{"ids":null,"echo":""}`, "\x00", `[`, `{"ids":[{}]}`, `{"others":true}`} {
+		f.Add(payload)
+	}
+	d, _ := open(f, "postgres://nowhere/x", Config{})
+	l := listener{w: &watch{d: d, changed: func(...string) {}}}
+	f.Fuzz(func(_ *testing.T, payload string) {
+		l.hear(nil, &pgconn.Notification{Channel: channel, Payload: payload})
+	})
+}
+
+func TestEchoesAreNoChangeToAnybody(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name          string
+		before, after string
+		own           string
+		others        []string
+		explained     bool
+	}{
+		{"its own", "primary 100:100: s", "primary 101:101: s", "100", nil, true},
+		{"another's", "primary 100:100: s", "primary 101:101: s", "", []string{"100"}, true},
+		{"several in any order", "primary 100:100: s", "primary 103:103: s", "101", []string{"102", "100"}, true},
+		{"an earlier one of another", "primary 100:100: s", "primary 101:101: s", "100", []string{"98"}, true},
+		{"and a change", "primary 100:100: s", "primary 102:102: s", "100", []string{"98"}, false},
+		{"a change alone", "primary 100:100: s", "primary 101:101: s", "", nil, false},
+		{"a change, after an echo that was seen", "primary 101:101: s", "primary 102:102: s", "", []string{"100"}, false},
+		{"another server", "primary 100:100: s", "primary 101:101: z", "100", nil, false},
+		{"nonsense", "primary 100:100: s", "primary 101:101: s", "", []string{"", "x", "101"}, false},
+	} {
+		l := listener{others: c.others}
+		if c.own != "" {
+			l.by = make(chan string, 1)
+			l.by <- c.own
+		}
+		if explained := l.explains(c.before, c.after); explained != c.explained {
+			t.Errorf("%s: explained: %t", c.name, explained)
+		}
+		if l.by != nil || l.others != nil {
+			t.Errorf("%s: it is remembered", c.name)
+		}
+	}
+}
+
+func TestTheGateThatATransactionLeaves(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ gate, transaction, want string }{
+		{"primary 100:100: 2026-11-23 10:00:00+00", "100", "primary 101:101: 2026-11-23 10:00:00+00"},
+		{"primary 90:100:90,95 2026-11-23", "100", "primary 90:101:90,95 2026-11-23"},
+		{"primary 100:100: 2026", "101", ""}, // another one came first
+		{"primary 100:100: 2026", "", ""},
+		{"standby 0/3000060 2026", "100", ""},
+		{"", "1", ""},
+	} {
+		if got := withTransaction(c.gate, c.transaction); got != c.want {
+			t.Errorf("after %s, %q is %q, want %q", c.transaction, c.gate, got, c.want)
+		}
+	}
+}
+
+func TestAnEchoTellsOthersItsTransaction(t *testing.T) {
+	t.Parallel()
+	name := database(t, oneUser)
+	conn, err := pgx.Connect(t.Context(), server.DSN(name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if _, err := conn.Exec(t.Context(), "listen "+channel); err != nil {
+		t.Fatal(err)
+	}
+	d, _ := open(t, server.DSN(name), Config{})
+	watched(t, d, accounts.Config{Poll: quickly})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	heard, err := conn.WaitForNotification(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var message notification
+	if err := json.Unmarshal([]byte(heard.Payload), &message); err != nil {
+		t.Fatal(err)
+	}
+	var status *string
+	if err := conn.QueryRow(t.Context(), "select pg_xact_status($1::text::xid8)", message.Transaction).Scan(&status); err != nil || status == nil || *status != "committed" {
+		t.Errorf("%s: transaction %q: %v", heard.Payload, message.Transaction, err)
+	}
+}

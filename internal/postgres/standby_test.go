@@ -1,0 +1,119 @@
+package postgres
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-4adef13c/caddy-stale-session/directories"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/pgtest"
+)
+
+// replicated starts a server, and a standby of it. No autovacuum: only the test
+// commits.
+func replicated(t *testing.T, commands ...string) (primary, standby *pgtest.Server) {
+	t.Helper()
+	primary = ownServer(t, "wal_level=replica", "max_wal_senders=4", "autovacuum=off")
+	execute(t, primary, commands...)
+	standby, err := primary.Standby(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { standby.Close() })
+	return primary, standby
+}
+
+func TestAStandbyProvesNoAbsence(t *testing.T) {
+	t.Parallel()
+	primary, standby := replicated(t)
+	d, _ := open(t, standby.DSN("postgres"), Config{})
+	e := engine(t, d, accounts.Config{TTL: time.Nanosecond}) // nothing is cached
+	// known reports whether the standby's answer counts for a session of that time.
+	known := func(subject string, since time.Time, exists bool) bool {
+		t.Helper()
+		account, _, err := ask(e, subject, since)
+		var failure *directories.Error
+		if err == nil && account.Exists != exists || err != nil && (!errors.As(err, &failure) || failure.Class != directories.Standby || !strings.Contains(failure.Error(), "primary")) {
+			t.Fatalf("%+v, %v", account, err)
+		}
+		return err == nil
+	}
+	eventually.Holds(t, "the user is on the standby", func() bool {
+		account, _, err := ask(e, "live", time.Time{})
+		return err == nil && account.Exists
+	})
+	signedIn := time.Now()
+	if known("gone", signedIn, false) {
+		t.Error("a user who signed in just now may be unknown to the standby yet")
+	}
+	if known("live", signedIn, true) {
+		t.Error("the row of a user who signed in just now may have changed")
+	}
+	if !known("live", time.Time{}, true) {
+		t.Error("the row of a user is not enough for an earlier session")
+	}
+	eventually.Holds(t, "the standby replays a later change, so it would know the user", func() bool {
+		execute(t, primary, `create table if not exists later ()`, `drop table later`)
+		return known("gone", signedIn, false)
+	})
+	if !known("live", signedIn, true) {
+		t.Error("the standby has replayed a later change, and would know the row")
+	}
+	execute(t, standby, `select pg_promote(false)`)
+	eventually.Holds(t, "the standby is promoted", func() bool {
+		return standby.Exec(t.Context(), "postgres", `do $$ begin assert not pg_is_in_recovery(); end $$`) == nil
+	})
+	if !known("gone", time.Now(), false) {
+		t.Error("a primary proves no absence")
+	}
+}
+
+func TestWhatAStandbyDoesNotKnowIsConfirmedOnThePrimary(t *testing.T) {
+	t.Parallel()
+	primary, standby := replicated(t, `alter table users add banned boolean not null default true`)
+	d, lines := open(t, "postgres://postgres@"+standby.Address()+","+primary.Address()+"/postgres?sslmode=disable", Config{})
+	e := engine(t, d, accounts.Config{Poll: quickly, TTL: time.Nanosecond}) // nothing is cached
+	find := func(subject string, since time.Time) *accounts.Account {
+		t.Helper()
+		account, source, err := ask(e, subject, since)
+		if err != nil || source != accounts.FromDatabase {
+			t.Fatalf("%q: %s, %v", subject, source, err)
+		}
+		return account
+	}
+	if !find("live", time.Time{}).Exists {
+		t.Error("the user was not found")
+	}
+	execute(t, standby, `select pg_wal_replay_pause()`)
+	eventually.Holds(t, "the standby has paused", func() bool {
+		return standby.Exec(t.Context(), "postgres", `do $$ begin assert pg_get_wal_replay_pause_state() = 'paused'; end $$`) == nil
+	})
+	execute(t, primary, `insert into users values ('fresh')`)
+	if !find("fresh", time.Time{}).Exists {
+		t.Error("a user whom only the primary knows was not found")
+	}
+	// What the standby still says of somebody proves nothing about a new session.
+	execute(t, primary, `update users set banned = false`)
+	if account := find("live", time.Time{}); !account.Disabled || !account.Replica || !account.AsOf.IsZero() {
+		t.Errorf("as the standby knows the user: %+v", account)
+	}
+	if account := find("live", time.Now()); account.Disabled || account.Replica {
+		t.Errorf("as the primary does: %+v", account)
+	}
+	if account := find("gone", time.Time{}); account.Exists || account.Replica {
+		t.Errorf("a user whom nobody knows: %+v", account)
+	}
+	if err := primary.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	account, _, err := ask(e, "unheard of", time.Now())
+	if e := failureOf(t, account, err); e.Class != directories.Standby {
+		t.Errorf("without a primary: %v", e)
+	}
+	if lines.FilterMessageSnippet("primary is not available").Len() == 0 {
+		t.Errorf("logged %v", lines.All())
+	}
+}
