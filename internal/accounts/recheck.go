@@ -72,7 +72,7 @@ func (w *watch) recheckSome(gate directories.Gate, queries []directories.Query) 
 	default: // nothing is known: the accounts stay what they were
 		w.move(w.e.instant(w.e.now()))
 		w.todo = subjectList{}
-		w.e.failed(queries[0], err)
+		w.e.failed(string(queries[0].Subject), err)
 		w.credit = min(w.credit, 0)
 		return nil
 	}
