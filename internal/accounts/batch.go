@@ -3,7 +3,6 @@ package accounts
 import (
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 )
@@ -24,23 +23,14 @@ var errBusy = &directories.Error{Class: directories.Busy, Text: "too many user l
 
 // call is the lookup of one subject, shared by all who wait for it.
 type call struct {
-	subject   string
-	asked     instant // when its lookup began, 0 while it waits
-	tries     int
-	confirmed bool  // a replica's answer is not enough
-	original  *call // that this one confirms; nil for none
-	done      chan struct{}
-	account   *Account
-	err       error
-}
-
-// query is what the call asks the directory for.
-func (c *call) query(now time.Time) directories.Query {
-	q := directories.Query{Subject: []byte(c.subject)}
-	if c.confirmed {
-		q.Since = now
-	}
-	return q
+	batch    *batch
+	subject  string
+	asked    instant // when its lookup began, 0 while it waits
+	tries    int
+	original *call // that this one confirms; nil for none
+	done     chan struct{}
+	account  *Account
+	err      error
 }
 
 // batch joins waiting lookups. Each of a few workers takes all that waits, so
@@ -61,24 +51,17 @@ func newBatch(workers int, now func() instant, serve func([]*call)) *batch {
 }
 
 // join returns the lookup of a subject to wait for: one that began after a
-// time, and if it is to be confirmed, one that no replica may answer.
-func (b *batch) join(subject string, after instant, confirmed bool) (*call, error) {
+// time.
+func (b *batch) join(subject string, after instant) (*call, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	switch c := b.open[subject]; {
-	case c == nil:
-	case c.asked == 0:
-		c.confirmed = c.confirmed || confirmed
-		return c, nil
-	case c.asked >= after && (c.confirmed || !confirmed):
+	if c := b.open[subject]; c != nil && (c.asked == 0 || c.asked >= after) {
 		return c, nil
 	}
 	if len(b.waiting) >= maxWaiting {
 		return nil, errBusy
 	}
-	c := &call{subject: subject, confirmed: confirmed, done: make(chan struct{})}
-	b.add(c)
-	return c, nil
+	return b.share(subject), nil
 }
 
 // refresh looks a subject up in the background, unless many wait.
@@ -86,24 +69,26 @@ func (b *batch) refresh(subject string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.open[subject] == nil && len(b.waiting) < maxBatch {
-		b.add(&call{subject: subject, done: make(chan struct{})})
+		b.share(subject)
 	}
 }
 
-// again looks a subject up once more. It reports false after maxTries.
-func (b *batch) again(c *call) bool {
+// again looks the subject up once more. It reports false after maxTries.
+func (c *call) again() bool {
+	b := c.batch
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if c.tries++; c.tries == maxTries {
 		return false
 	}
 	c.asked = 0
+	b.open[c.subject] = c
 	b.add(c)
 	return true
 }
 
-// confirm looks subjects up once more that calls of another batch have not
-// found. It returns the calls that there is no room for.
+// confirm looks subjects up once more that calls have not found. It returns the
+// calls that there is no room for.
 func (b *batch) confirm(absent []*call) (rejected []*call) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -111,15 +96,23 @@ func (b *batch) confirm(absent []*call) (rejected []*call) {
 		if len(b.waiting) >= maxWaiting {
 			return absent[i:]
 		}
-		b.add(&call{subject: c.subject, confirmed: true, original: c})
+		b.add(&call{subject: c.subject, original: c})
 	}
 	return nil
+}
+
+// share adds the lookup of a subject that requests can wait for. The caller
+// holds b.mu.
+func (b *batch) share(subject string) *call {
+	c := &call{batch: b, subject: subject, done: make(chan struct{})}
+	b.open[subject] = c
+	b.add(c)
+	return c
 }
 
 // add lets a call wait for a worker. The caller holds b.mu.
 func (b *batch) add(c *call) {
 	b.waiting = append(b.waiting, c)
-	b.open[c.subject] = c
 	if b.working < b.workers {
 		b.working++
 		go b.work()
@@ -150,7 +143,8 @@ func (b *batch) take() []*call {
 	return calls
 }
 
-// close keeps further requests from waiting for these calls.
+// close keeps further requests from waiting for those of the calls that are
+// this batch's.
 func (b *batch) close(calls []*call) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -69,22 +69,22 @@ func (e *Engine) bounded(ask func(context.Context) error) error {
 }
 
 // note records how a lookup went.
-func (e *Engine) note(query directories.Query, err error) {
+func (e *Engine) note(subject string, err error) {
 	switch {
 	case err == nil:
 		e.journal.succeeded()
 	case err == error(e.errAway): //nolint:errorlint // it is never wrapped
 	case e.running.Err() != nil: // closed: that says nothing about the directory
 	default:
-		e.failed(query, err)
+		e.failed(subject, err)
 	}
 }
 
 // failed records a failed lookup, and probes the directory until it answers. A
 // failure of one subject alone goes to the journal only.
-func (e *Engine) failed(query directories.Query, err error) {
+func (e *Engine) failed(subject string, err error) {
 	e.journal.failed(err)
-	e.failedOn.Store(&query)
+	e.failedOn.Store(&subject)
 	if !e.probing.Load() {
 		e.background(e.probe)
 	}
@@ -93,8 +93,9 @@ func (e *Engine) failed(query directories.Query, err error) {
 // failing reports whether the circuit is open or the last lookup has failed.
 func (e *Engine) failing() bool { return e.away() || e.journal.lasts.Load() }
 
-// probe repeats the query that failed until it is answered, so that no request
-// has to, and so that recovery is noticed without requests. One runs at a time.
+// probe looks the subject up whose lookup failed until that is answered, so that
+// no request has to, and so that recovery is noticed without requests. One runs
+// at a time.
 func (e *Engine) probe() {
 	for e.failing() && e.probing.CompareAndSwap(false, true) { // again: it may have failed just before probing was unset
 		for wait := breakFor; e.failing(); {
@@ -102,22 +103,23 @@ func (e *Engine) probe() {
 				return // closed: probing stays set, so that none begins
 			}
 			wait = breakFor
-			query := *e.failedOn.Load()
+			subject := *e.failedOn.Load()
 			switch e.breaker.State() {
 			case gobreaker.StateOpen: // requests have opened it a moment ago
 				wait = breakFor / 10
 			case gobreaker.StateHalfOpen:
-				e.note(query, e.guarded(func(ctx context.Context) error { return e.try(ctx, query) }))
+				e.note(subject, e.guarded(func(ctx context.Context) error { return e.try(ctx, subject) }))
 			case gobreaker.StateClosed: // only requests open it
-				e.note(query, e.bounded(func(ctx context.Context) error { return e.try(ctx, query) }))
+				e.note(subject, e.bounded(func(ctx context.Context) error { return e.try(ctx, subject) }))
 			}
 		}
 		e.probing.Store(false)
 	}
 }
 
-// try repeats a query.
-func (e *Engine) try(ctx context.Context, query directories.Query) error {
-	_, err := e.find(ctx, e.directory.Lookup, []directories.Query{query})
+// try looks a subject up. It does not confirm: that a primary hangs must not keep
+// the circuit open for the users that a replica knows.
+func (e *Engine) try(ctx context.Context, subject string) error {
+	_, err := e.find(ctx, e.directory.Lookup, []directories.Query{{Subject: []byte(subject)}})
 	return err
 }

@@ -14,7 +14,7 @@ import (
 
 const (
 	// lookupWorkers and confirmWorkers are how many lookups run at a time. Those
-	// that confirm an absence have a worker of their own: a primary that hangs
+	// that no replica may answer have a worker of their own: a primary that hangs
 	// must not delay the users that a replica knows.
 	lookupWorkers, confirmWorkers = 2, 1
 	// lookupTimeout bounds a lookup, which goes on when nobody waits any more.
@@ -38,10 +38,10 @@ type Engine struct {
 	confirms  *batch
 	breaker   *gobreaker.CircuitBreaker[struct{}]
 	probing   atomic.Bool
-	failedOn  atomic.Pointer[directories.Query] // what to probe with
-	errAway   *directories.Error                // the answer while the circuit is open
-	found     atomic.Bool                       // some subject was found
-	since     atomic.Int64                      // accounts that were looked up before may have changed
+	failedOn  atomic.Pointer[string] // what to probe with
+	errAway   *directories.Error     // the answer while the circuit is open
+	found     atomic.Bool            // some subject was found
+	since     atomic.Int64           // accounts that were looked up before may have changed
 	watch     watch
 	watching  sync.Once
 	journal   journal
@@ -64,8 +64,8 @@ func Open(directory directories.Directory, config Config) *Engine {
 	e.breaker = newBreaker()
 	e.errAway = &directories.Error{Class: directories.Down, Text: directory.String() + " is not available"}
 	now := func() instant { return e.instant(e.now()) }
-	e.lookups = newBatch(lookupWorkers, now, e.lookUp)
-	e.confirms = newBatch(confirmWorkers, now, e.confirm)
+	e.lookups = newBatch(lookupWorkers, now, func(calls []*call) { e.lookUp(calls, false) })
+	e.confirms = newBatch(confirmWorkers, now, func(calls []*call) { e.lookUp(calls, true) })
 	e.brake = brake{e: e, share: e.config.BrakeShare, window: instant(e.config.BrakeWindow)}
 	e.watch = watch{e: e, recent: recent{limit: e.config.Size}, credit: maxBurst}
 	if e.config.Poll > 0 {
@@ -122,11 +122,11 @@ func (e *Engine) ask(ctx context.Context, key []byte, query Query) (*Account, er
 		return nil, e.errAway
 	}
 	// A lookup that is under way may have begun before a change that is known.
-	after, confirmed := instant(max(e.since.Load(), e.watch.quiet.Load())), !query.Since.IsZero()
-	if confirmed {
-		after = e.instant(query.Now)
+	batch, after := e.lookups, instant(max(e.since.Load(), e.watch.quiet.Load()))
+	if !query.Since.IsZero() {
+		batch, after = e.confirms, e.instant(query.Now)
 	}
-	call, err := e.lookups.join(string(key), after, confirmed)
+	call, err := batch.join(string(key), after)
 	if err != nil {
 		e.journal.failed(err)
 		return nil, err
@@ -147,11 +147,13 @@ func (e *Engine) slow(what string) *directories.Error {
 	return &directories.Error{Class: directories.Slow, Text: e.directory.String() + " " + what}
 }
 
-// lookUp looks the subjects of some calls up. Those that are not found have to
-// be confirmed; until then, further requests for them wait with them.
-func (e *Engine) lookUp(calls []*call) {
+// lookUp looks the subjects of some calls up. Those that are not found are
+// looked up once more before a session ends, because one lookup may have seen
+// the middle of a change, or a replica that lags. Until then, further requests
+// for them wait with them.
+func (e *Engine) lookUp(calls []*call, confirming bool) {
 	began := time.Now()
-	found, err := e.serve(calls, false)
+	found, err := e.serve(calls, confirming)
 	if err != nil {
 		e.asked(len(calls), began, err)
 		e.answer(calls, nil, err)
@@ -160,32 +162,17 @@ func (e *Engine) lookUp(calls []*call) {
 	var certain, absent []*call
 	var answers []result
 	for i, c := range calls {
-		if f := found[i]; f.err == nil && !f.account.Exists && plausible(f.key) {
+		if f := found[i]; f.err == nil && !f.account.Exists && plausible(f.key) && c.original == nil {
 			absent = append(absent, c)
 		} else {
 			certain, answers = append(certain, c), append(answers, f)
 		}
 	}
-	if len(certain) > 0 {
+	if len(certain) > 0 { // the others count once they are confirmed
 		e.asked(len(certain), began, nil)
 	}
 	e.answer(certain, answers, nil)
 	e.answer(e.confirms.confirm(absent), nil, errBusy)
-}
-
-// confirm looks subjects up once more that were not found: a session must not
-// end by what one query saw in the middle of a change, or on a replica that
-// lags.
-func (e *Engine) confirm(calls []*call) {
-	began := time.Now()
-	found, err := e.serve(calls, true)
-	e.asked(len(calls), began, err)
-	e.confirms.close(calls)
-	originals := make([]*call, len(calls))
-	for i, c := range calls {
-		originals[i] = c.original
-	}
-	e.answer(originals, found, err)
 }
 
 // serve looks the subjects of some calls up.
@@ -193,7 +180,10 @@ func (e *Engine) serve(calls []*call, confirming bool) ([]result, error) {
 	now := e.now()
 	queries := make([]directories.Query, len(calls))
 	for i, c := range calls {
-		queries[i] = c.query(now)
+		queries[i].Subject = []byte(c.subject)
+		if confirming {
+			queries[i].Since = now
+		}
 	}
 	var found []result
 	err := e.guarded(func(ctx context.Context) error {
@@ -203,28 +193,33 @@ func (e *Engine) serve(calls []*call, confirming bool) ([]result, error) {
 		}
 		return err
 	})
-	e.note(queries[0], err)
+	e.note(calls[0].subject, err)
 	return found, err
 }
 
-// asked notifies the observer of subjects that a lookup has answered for, or
-// has failed to. One that has to be confirmed counts once it is.
+// asked notifies the observer of subjects that were looked up.
 func (e *Engine) asked(subjects int, began time.Time, err error) {
 	if e.config.Observer != nil && err != error(e.errAway) && (err == nil || e.running.Err() == nil) { //nolint:errorlint // it is never wrapped
 		e.config.Observer.Asked(subjects, time.Since(began), err)
 	}
 }
 
-// answer answers those who wait for some calls.
+// answer answers those who wait for some calls, or for those that they confirm.
 func (e *Engine) answer(calls []*call, found []result, err error) {
+	for i, c := range calls {
+		if c.original != nil {
+			calls[i] = c.original
+		}
+	}
 	// From here on a request starts a new lookup: what it must know may be
 	// newer than this answer.
 	e.lookups.close(calls)
+	e.confirms.close(calls)
 	for i, c := range calls {
 		if c.err = err; err == nil {
 			if c.err = found[i].err; c.err != nil {
 				e.journal.failed(c.err)
-			} else if c.account = found[i].account; !e.keep(found[i]) && e.lookups.again(c) {
+			} else if c.account = found[i].account; !e.keep(found[i]) && c.again() {
 				continue
 			}
 		}

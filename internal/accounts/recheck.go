@@ -72,7 +72,7 @@ func (w *watch) recheckSome(gate directories.Gate, queries []directories.Query) 
 	default: // requests have to look their accounts up
 		w.moved, w.todo = false, subjectList{}
 		w.behind.Store(0)
-		w.e.failed(queries[0], err)
+		w.e.failed(string(queries[0].Subject), err)
 		w.credit = min(w.credit, 0)
 		return nil
 	}
