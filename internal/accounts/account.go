@@ -17,8 +17,8 @@ type Account struct {
 	record
 }
 
-// gone reports whether no session of an account can be live.
-func gone(a *directories.Account) bool {
+// noneLive reports whether no session of an account can be live.
+func noneLive(a *directories.Account) bool {
 	return !a.Exists || a.Disabled && !slices.ContainsFunc(a.Others, func(other directories.Account) bool { return !other.Disabled })
 }
 

@@ -42,7 +42,7 @@ func (e *Engine) Braking() bool {
 
 // seen records that a user was seen.
 func (b *brake) seen(subject string, a *Account, now instant) {
-	if b.share == 0 || gone(&a.Account) || b.braking.Load() {
+	if b.share == 0 || noneLive(&a.Account) || b.braking.Load() {
 		return
 	}
 	b.mu.Lock()
@@ -89,7 +89,7 @@ func (b *brake) check(ctx context.Context, look lookup, found []result, confirme
 	b.decided = now
 	missing := 0
 	for _, f := range again {
-		if f.err == nil && gone(&f.account.Account) {
+		if f.err == nil && noneLive(&f.account.Account) {
 			missing++
 		}
 	}
@@ -113,7 +113,7 @@ func (b *brake) check(ctx context.Context, look lookup, found []result, confirme
 
 func anyGone(found []result, confirmed bool) bool {
 	for _, f := range found {
-		if f.err == nil && gone(&f.account.Account) && (f.account.Exists || confirmed) {
+		if f.err == nil && noneLive(&f.account.Account) && (f.account.Exists || confirmed) {
 			return true
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -54,6 +55,12 @@ type connector struct {
 	address address
 	// pooled is set when a pooler has refused the settings of a session.
 	pooled atomic.Bool
+
+	// What was found in the catalogue belongs to the role and the search path of
+	// the address.
+	statement   atomic.Pointer[statement]
+	discovering sync.Mutex
+	database    atomic.Pointer[string] // the identity of the database that was found
 }
 
 // newConnector reads an address. It does not connect.
@@ -174,9 +181,6 @@ func (c *connector) severalHosts() bool {
 		return other.Host != first.Host || other.Port != first.Port
 	})
 }
-
-// serverOf identifies the server that a connection leads to.
-func serverOf(conn *pgx.Conn) string { return conn.PgConn().Conn().RemoteAddr().String() }
 
 // Connect opens a connection with the role's own settings to a server that
 // accepts writes. Its errors are each a *directories.Error.

@@ -64,7 +64,7 @@ func (d *Directory) diagnoseTable(ctx context.Context, conn *pgx.Conn) ([]direct
 	if standby {
 		found = append(found, directories.Finding{directories.Note, "it is a standby", "name the primary too, as in host=standby,primary, so that a user who is not found is looked for there before a session ends"})
 	}
-	s, err := d.ready(ctx, conn, 0)
+	s, err := d.ready(ctx, conn, d.lookups, 0)
 	if err != nil {
 		return append(found, directories.Finding{directories.Bad, "the users table is not found", classify(err).Error()}), nil
 	}

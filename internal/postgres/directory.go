@@ -32,8 +32,7 @@ type Directory struct {
 	running context.Context // until Close
 	stop    context.CancelFunc
 
-	statement   atomic.Pointer[statement]
-	discovering sync.Mutex
+	proofs      proofs
 	ids         atomic.Pointer[idType] // of the last statement
 
 	subscribers subscribers

@@ -38,11 +38,10 @@ func (d *doubts) due(now time.Time) bool {
 	return true
 }
 
-// doubt raises the alarm if no subject was ever found in a table that has rows:
+// alarm raises the alarm if no subject was ever found in a table that has rows:
 // then the configuration is wrong, or everybody is gone.
-func (d *Directory) doubt(ctx context.Context, conn *pgx.Conn) {
-	s := d.statement.Load()
-	if !d.doubts.due(time.Now()) || s == nil || s.table == "" {
+func (d *Directory) alarm(ctx context.Context, conn *pgx.Conn, s *statement) {
+	if !d.doubts.due(time.Now()) || s.table == "" {
 		return
 	}
 	var rows bool
@@ -55,7 +54,7 @@ func (d *Directory) doubt(ctx context.Context, conn *pgx.Conn) {
 
 // Explain implements directories.Explainer.
 func (d *Directory) Explain(ctx context.Context) string {
-	s := d.statement.Load()
+	s := d.lookups.statement.Load()
 	if s == nil || s.table == "" {
 		return "`query` does not find them any more"
 	}

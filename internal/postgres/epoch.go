@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -23,7 +24,7 @@ where d.datname = current_database()`
 func (w *watch) readEpoch(ctx context.Context) error {
 	var epoch string
 	var triggers bool
-	s, err := w.d.ready(ctx, w.conn, statementAge)
+	s, err := w.d.ready(ctx, w.conn, w.d.listen, statementAge)
 	if err == nil {
 		var system string
 		if system, err = systemOf(ctx, w.conn); err == nil {
@@ -41,10 +42,22 @@ func (w *watch) readEpoch(ctx context.Context) error {
 		return nil
 	}
 	if w.d.epoch != "" && w.d.epoch != epoch {
-		w.d.statement.Store(nil) // the columns may be others
+		w.d.lookups.statement.Store(nil) // the columns may be others
+		w.d.listen.statement.Store(nil)
 	}
 	w.d.epoch, w.reported.Epoch = epoch, epoch
 	return nil
+}
+
+// identityOf identifies a database, however its address is written.
+func identityOf(ctx context.Context, conn *pgx.Conn) (string, error) {
+	system, err := systemOf(ctx, conn)
+	if err != nil {
+		return "", err
+	}
+	var oid int64
+	err = conn.QueryRow(ctx, "select oid::bigint from pg_database where datname = current_database()").Scan(&oid)
+	return fmt.Sprintf("%s/%d", system, oid), err
 }
 
 // systemOf identifies the server's data. Some hosts do not let a role see that.

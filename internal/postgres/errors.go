@@ -120,3 +120,12 @@ func classOf(err error) directories.Class {
 // Classify returns an error of the driver as a *directories.Error: it says what
 // to do, and never holds a password.
 func Classify(err error) error { return classify(err) }
+
+// sqlState returns the SQLSTATE of an error; empty if the server gave none.
+func sqlState(err error) string {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return pg.Code
+	}
+	return ""
+}

@@ -20,6 +20,7 @@ const (
 	kindText
 	kindUUID
 	kindInteger
+	kindNumeric
 )
 
 // idType is the type of an id column.
@@ -44,10 +45,17 @@ func idTypeOf(name string) (idType, bool) {
 		return idType{name: name, kind: kindInteger, bits: 16}, true
 	case "integer":
 		return idType{name: name, kind: kindInteger, bits: 32}, true
-	case "bigint", "numeric":
+	case "bigint":
 		return idType{name: name, kind: kindInteger, bits: 64}, true
+	case "numeric":
+		return idType{name: name, kind: kindNumeric}, true
 	}
 	return idType{}, false
+}
+
+// isEmail reports whether ids of the type in a column are e-mail addresses.
+func (t idType) isEmail(column string) bool {
+	return t.kind == kindText && strings.Contains(strings.ToLower(column), "mail") && !strings.HasSuffix(t.name, "citext")
 }
 
 // Normalize implements directories.Normalizer: it returns the canonical form of
@@ -88,6 +96,8 @@ func (t idType) canonical(subject []byte) ([]byte, bool) {
 		return canonicalUUID(subject)
 	case kindInteger:
 		return subject, isInteger(subject, t.bits)
+	case kindNumeric:
+		return subject, isDigits(subject)
 	}
 	return subject, true
 }
@@ -97,32 +107,78 @@ func plausible(subject []byte) bool {
 	return len(subject) > 0 && len(subject) <= maxSubject && utf8.Valid(subject) && bytes.IndexByte(subject, 0) < 0
 }
 
-// isInteger reports whether a subject is an integer of so many bits, as the
-// server writes it: " 1", "+1" and "01" are aliases.
+// isInteger reports whether a subject is an integer of a number of bits, as the
+// server writes it: " 1", "+1" and "01" are aliases that no app writes.
 func isInteger(subject []byte, bits int) bool {
-	digits := bytes.TrimPrefix(subject, []byte("-"))
-	if len(digits) == 0 || len(digits) > 19 || digits[0] == '0' && len(subject) > 1 {
+	if !isDigits(subject) || len(subject) > 20 {
 		return false
 	}
 	_, err := strconv.ParseInt(string(subject), 10, bits)
-	return err == nil && digits[0] != '+'
+	return err == nil
 }
 
-// canonicalUUID is the text form of RFC 9562, in lower case. Postgres takes
-// others too, but no app writes them.
+// isDigits reports whether a subject is an integer of any size, as the server
+// writes it.
+func isDigits(subject []byte) bool {
+	digits := bytes.TrimPrefix(subject, []byte("-"))
+	if len(digits) == 0 || digits[0] == '0' && len(subject) > 1 {
+		return false
+	}
+	for _, c := range digits {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return true
+}
+
+// uuidDigits is how many hexadecimal digits a UUID has.
+const uuidDigits = 32
+
+// canonicalUUID returns the text form of RFC 9562 of any that Postgres takes:
+// in upper case, in braces, without hyphens or with other ones after each four
+// digits.
 func canonicalUUID(subject []byte) ([]byte, bool) {
+	if isCanonicalUUID(subject) {
+		return subject, true
+	}
+	text := subject
+	if len(text) > 1 && text[0] == '{' && text[len(text)-1] == '}' {
+		text = text[1 : len(text)-1]
+	}
+	canonical := make([]byte, 0, 36)
+	digits := 0
+	for i, c := range text {
+		switch {
+		case c == '-':
+			if digits == 0 || digits%4 != 0 || digits == uuidDigits || text[i-1] == '-' {
+				return nil, false
+			}
+			continue
+		case !isHex(c) || digits == uuidDigits:
+			return nil, false
+		case digits == 8 || digits == 12 || digits == 16 || digits == 20:
+			canonical = append(canonical, '-')
+		}
+		canonical = append(canonical, c)
+		digits++
+	}
+	return bytes.ToLower(canonical), digits == uuidDigits
+}
+
+// isCanonicalUUID reports whether a subject is a UUID in the text form of RFC
+// 9562, in lower case.
+func isCanonicalUUID(subject []byte) bool {
 	if len(subject) != 36 {
-		return nil, false
+		return false
 	}
 	for i, c := range subject {
 		switch hyphen := i == 8 || i == 13 || i == 18 || i == 23; {
-		case hyphen && c != '-', !hyphen && !isHex(c):
-			return nil, false
-		case 'A' <= c && c <= 'F':
-			return canonicalUUID(bytes.ToLower(subject))
+		case hyphen && c != '-', !hyphen && (!isHex(c) || c >= 'A' && c <= 'F'):
+			return false
 		}
 	}
-	return subject, true
+	return true
 }
 
 func isHex(c byte) bool {

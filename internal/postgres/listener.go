@@ -54,10 +54,11 @@ type listener struct {
 	listening bool
 	known     bool // whether there are triggers
 	triggers  bool
-	echo      string      // that was sent and has not arrived
+	echo      string      // that was sent last
+	pending   bool        // it has not arrived
 	sent      time.Time   // when
 	by        chan string // the transaction that has sent it
-	others    []string    // those of the last echoes of other directories
+	others    []string    // those of the last echoes that have arrived
 	arrives   bool        // the last echo has arrived
 }
 
@@ -73,14 +74,8 @@ func (l *listener) open(ctx context.Context) error {
 	return err
 }
 
-// close waits for an echo that is being sent.
-func (l *listener) close() {
-	l.w.d.state.Store(int32(unknown))
-	if l.by != nil {
-		<-l.by
-		l.by = nil
-	}
-}
+// close forgets what is known of the channel.
+func (l *listener) close() { l.w.d.state.Store(int32(unknown)) }
 
 // hear takes a notification. It is called while the connection is read.
 func (l *listener) hear(_ *pgconn.PgConn, n *pgconn.Notification) {
@@ -92,10 +87,11 @@ func (l *listener) hear(_ *pgconn.PgConn, n *pgconn.Notification) {
 		return
 	}
 	switch {
-	case message.Echo != "" && message.Echo == l.echo:
-		l.echo, l.arrives = "", true
-		l.conclude()
 	case message.Echo != "":
+		if message.Echo == l.echo { // also if it is late
+			l.pending, l.arrives = false, true
+			l.conclude()
+		}
 		if l.others = append(l.others, message.Transaction); len(l.others) > maxOthers {
 			l.others = l.others[1:]
 		}
@@ -114,18 +110,15 @@ func (l *listener) try() {
 		return
 	}
 	now := time.Now()
-	if l.echo != "" && now.Sub(l.sent) > echoWithin {
-		l.echo, l.arrives = "", false
+	if l.pending && now.Sub(l.sent) > echoWithin {
+		l.pending, l.arrives = false, false
 		l.conclude()
 	}
 	if now.Sub(l.sent) < l.w.d.echoEvery {
 		return
 	}
-	if l.by != nil { // of the last one
-		<-l.by
-	}
 	by := make(chan string, 1)
-	l.echo, l.sent, l.by = rand.Text(), now, by
+	l.echo, l.pending, l.sent, l.by = rand.Text(), true, now, by
 	d, echo := l.w.d, l.echo
 	go func() {
 		ctx, cancel := context.WithTimeout(d.running, queryTimeout)
@@ -155,10 +148,12 @@ func (d *Directory) sendEcho(ctx context.Context, echo string) (transaction stri
 // in other instances of Caddy before the same server.
 func (l *listener) explains(before, after string) bool {
 	transactions := l.others
-	if l.by != nil {
-		transactions = append(transactions, <-l.by) // which comes within queryTimeout
+	select {
+	case transaction := <-l.by:
+		transactions, l.by = append(transactions, transaction), nil
+	default: // it is still being sent, or there is none
 	}
-	l.by, l.others = nil, nil
+	l.others = nil
 	for range transactions { // in whatever order they come
 		for _, transaction := range transactions {
 			if next := withTransaction(before, transaction); next != "" {

@@ -2,12 +2,10 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/zap"
 
@@ -66,7 +64,7 @@ func (d *Directory) lookupOnPool(ctx context.Context, queries []directories.Quer
 		return nil, err
 	}
 	defer conn.Release()
-	accounts, err := d.lookupOn(ctx, conn.Conn(), queries)
+	accounts, err := d.lookupOn(ctx, conn.Conn(), d.lookups, queries)
 	if err == nil {
 		d.standby.Store(slices.ContainsFunc(accounts, func(a directories.Account) bool { return a.Replica }))
 	}
@@ -90,7 +88,7 @@ func (d *Directory) lookupWith(ctx context.Context, pool *pgxpool.Pool, queries 
 		return nil, err
 	}
 	defer conn.Release()
-	return d.lookupOn(ctx, conn.Conn(), queries)
+	return d.lookupOn(ctx, conn.Conn(), d.lookups, queries)
 }
 
 // lookupOnStandby looks subjects up on a standby, for what was true at the last
@@ -106,7 +104,7 @@ func (d *Directory) lookupOnStandby(ctx context.Context, queries []directories.Q
 	if err := conn.QueryRow(ctx, "select pg_last_xact_replay_timestamp()").Scan(&replayed); err != nil {
 		return nil, err
 	}
-	accounts, err := d.lookupOn(ctx, conn.Conn(), queries)
+	accounts, err := d.lookupOn(ctx, conn.Conn(), d.lookups, queries)
 	if err != nil {
 		return nil, err
 	}
@@ -118,25 +116,29 @@ func (d *Directory) lookupOnStandby(ctx context.Context, queries []directories.Q
 	return accounts, nil
 }
 
-// lookupOn looks subjects up on a connection.
-func (d *Directory) lookupOn(ctx context.Context, conn *pgx.Conn, queries []directories.Query) ([]directories.Account, error) {
-	s, err := d.ready(ctx, conn, statementAge)
+// lookupOn looks subjects up on a connection of a connector.
+func (d *Directory) lookupOn(ctx context.Context, conn *pgx.Conn, c *connector, queries []directories.Query) ([]directories.Account, error) {
+	s, err := d.ready(ctx, conn, c, statementAge)
 	if err != nil {
 		return nil, err
 	}
 	ids, possible, doubtful := s.id.prepare(queries)
 	if doubtful { // a migration may have changed the type of the id
-		if s, err = d.ready(ctx, conn, 0); err != nil {
+		if s, err = d.ready(ctx, conn, c, 0); err != nil {
 			return nil, err
 		}
 		ids, possible, _ = s.id.prepare(queries)
 	}
 	found := make([]directories.Account, len(ids))
-	if err := s.query(ctx, conn, ids, found); err != nil {
-		if classOf(err) == directories.Schema {
-			d.statement.Store(nil)
-		}
-		return nil, err
+	confirming := slices.ContainsFunc(queries, func(q directories.Query) bool { return !q.Since.IsZero() })
+	var hidden *doubt
+	if confirming {
+		hidden, err = d.queryProven(ctx, conn, s, ids, found)
+	} else {
+		err = s.query(ctx, s.plain(conn), ids, found)
+	}
+	if err != nil {
+		return nil, d.lost(ctx, conn, c, s, err)
 	}
 	accounts := found
 	if len(found) < len(queries) {
@@ -147,78 +149,112 @@ func (d *Directory) lookupOn(ctx context.Context, conn *pgx.Conn, queries []dire
 			}
 		}
 	}
-	server := serverOf(conn)
-	for i := range accounts {
-		accounts[i].Server = server
+	d.note(ctx, conn, s, queries, accounts)
+	if confirming {
+		d.refuse(s, hidden, queries, accounts)
 	}
-	d.note(ctx, conn, queries, accounts)
 	return accounts, nil
 }
 
-// note raises the alarm if no subject was ever found.
-func (d *Directory) note(ctx context.Context, conn *pgx.Conn, queries []directories.Query, accounts []directories.Account) {
-	if d.doubts.found.Load() {
+// refuse makes absences that prove nothing failures.
+func (d *Directory) refuse(s *statement, hidden *doubt, queries []directories.Query, accounts []directories.Account) {
+	if hidden == nil {
+		hidden = d.doubt(s)
+	}
+	if hidden == nil {
 		return
 	}
+	for i := range accounts {
+		if a := &accounts[i]; !a.Exists && a.Failure == nil && plausible(queries[i].Subject) {
+			a.Failure = hidden.err()
+		}
+	}
+}
+
+// lost drops the statement if it does not fit any more, and says which rights
+// the role has lost.
+func (d *Directory) lost(ctx context.Context, conn *pgx.Conn, c *connector, s *statement, err error) error {
+	switch classOf(err) {
+	case directories.Schema:
+		c.statement.Store(nil)
+	case directories.Rights:
+		c.statement.Store(nil)
+		var role string
+		if s.table != "" && conn.QueryRow(ctx, "select current_user").Scan(&role) == nil {
+			return rightsError(s.relation.schema, s.relation.name, role)
+		}
+	}
+	return err
+}
+
+// note records that subjects were found, and raises the alarm if none ever was.
+func (d *Directory) note(ctx context.Context, conn *pgx.Conn, s *statement, queries []directories.Query, accounts []directories.Account) {
 	absent := false
 	for i, a := range accounts {
 		if a.Exists {
-			d.doubts.found.Store(true)
+			if d.proofs.add(s.table) {
+				d.doubts.found.Store(true)
+			}
 			return
 		}
 		absent = absent || !queries[i].Since.IsZero() // which confirms it
 	}
-	if absent {
-		d.doubt(ctx, conn)
+	if absent && !d.doubts.found.Load() {
+		d.alarm(ctx, conn, s)
 	}
 }
 
 // query fills in the accounts of ids. An id that the database refuses, because
 // a query of the user's casts it, has no row.
-func (s *statement) query(ctx context.Context, conn *pgx.Conn, ids []string, accounts []directories.Account) error {
+func (s *statement) query(ctx context.Context, once execution, ids []string, accounts []directories.Account) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	rows := conn.PgConn().ExecParams(ctx, s.sql, [][]byte{textArray(ids)}, nil, binaryFormat, binaryFormat)
-	err := s.scan(conn.TypeMap(), rows, accounts)
-	var pg *pgconn.PgError
+	err := once(ctx, ids, accounts)
 	switch {
 	case err == nil:
 		return nil
-	case !errors.As(err, &pg) || !slices.Contains([]string{"22P02", "22003", "22021"}, pg.Code):
+	case !slices.Contains([]string{"22P02", "22003", "22021"}, sqlState(err)):
 		return err
 	case len(ids) == 1:
 		accounts[0] = directories.Account{}
 		return nil
 	}
 	half := len(ids) / 2
-	if err := s.query(ctx, conn, ids[:half], accounts[:half]); err != nil {
+	if err := s.query(ctx, once, ids[:half], accounts[:half]); err != nil {
 		return err
 	}
-	return s.query(ctx, conn, ids[half:], accounts[half:])
+	return s.query(ctx, once, ids[half:], accounts[half:])
 }
 
 // ready returns the statement. It reads the catalogue if there is none, or if
 // it is older than age.
-func (d *Directory) ready(ctx context.Context, conn *pgx.Conn, age time.Duration) (*statement, error) {
+func (d *Directory) ready(ctx context.Context, conn *pgx.Conn, c *connector, age time.Duration) (*statement, error) {
 	asked := time.Now()
-	if s := d.statement.Load(); s != nil && asked.Sub(s.made) < age {
+	if s := c.statement.Load(); s != nil && asked.Sub(s.made) < age {
 		return s, nil
 	}
-	d.discovering.Lock()
-	defer d.discovering.Unlock()
-	if s := d.statement.Load(); s != nil && asked.Sub(s.made) < age { // found meanwhile
+	c.discovering.Lock()
+	defer c.discovering.Unlock()
+	if s := c.statement.Load(); s != nil && asked.Sub(s.made) < age { // found meanwhile
 		return s, nil
 	}
 	s, err := d.discover(ctx, conn)
 	if err != nil {
-		d.statement.Store(nil)
+		c.statement.Store(nil)
 		return nil, err
 	}
+	database, err := identityOf(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	c.database.Store(&database)
 	s.made = time.Now()
-	d.statement.Store(s)
-	d.ids.Store(&s.id)
-	d.describe(s)
+	c.statement.Store(s)
+	if c == d.lookups {
+		d.ids.Store(&s.id)
+		d.describe(s)
+	}
 	return s, nil
 }
 

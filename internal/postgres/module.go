@@ -86,11 +86,14 @@ type Users struct {
 	ValidAfter string `json:"valid_after,omitempty"`
 
 	// The columns that disable the user: a boolean that is true, a time that has
-	// passed, or an integer other than 0.
+	// passed, or an integer other than 0. Of columns that are found, such as
+	// deletedAt, any time counts, also one to come.
 	Disabled []string `json:"disabled,omitempty"`
 
 	// Claims that must equal columns: claim path to column name.
 	Match map[string]string `json:"match,omitempty"`
+
+	softDeletes bool // Disabled was found: a time in it counts whatever it is, as apps filter it
 }
 
 // Directives are the options in a Caddyfile.

@@ -3,6 +3,7 @@ package postgres
 import (
 	"encoding/binary"
 	"math"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -33,26 +34,35 @@ func textArray(texts []string) []byte {
 
 func appendInt(b []byte, n int) []byte { return binary.BigEndian.AppendUint32(b, uint32(n)) } //nolint:gosec // a length
 
-// scan reads the rows of the statement: one for each subject, in any order. It
-// fills the accounts in by the place of their subject, counted from 0.
+// maxOtherRows is how many further rows of one subject are read.
+const maxOtherRows = 64
+
+// scan reads the rows of the statement, in any order: at least one for each
+// subject, and more if its id is not unique. It fills the accounts in by the
+// place of their subject, counted from 0.
 func (s *statement) scan(types *pgtype.Map, rows *pgconn.ResultReader, accounts []directories.Account) error {
 	answered, left := make([]bool, len(accounts)), len(accounts)
 	var err error
+	var server serverName
 	for rows.NextRow() && err == nil {
 		row := rows.Values()
 		at := binary.BigEndian.Uint64(row[0]) - 1
-		if !answered[at] {
+		found := directories.Account{Exists: isTrue(row[1]), Disabled: isTrue(row[5]), Replica: isTrue(row[2]), Server: server.of(row[7])}
+		if found.Exists {
+			found.CreatedAt, found.ValidAfter = moment(row[3]), moment(row[4])
+			if len(s.matched) > 0 {
+				err = types.Scan(pgtype.ByteaArrayOID, pgtype.BinaryFormatCode, row[6], &found.Matched)
+			}
+		}
+		switch a := &accounts[at]; {
+		case !answered[at]:
 			answered[at] = true
 			left--
-		}
-		a := &accounts[at]
-		*a = directories.Account{Exists: isTrue(row[1]), Disabled: isTrue(row[5]), Replica: isTrue(row[2])}
-		if !a.Exists {
-			continue
-		}
-		a.CreatedAt, a.ValidAfter = moment(row[3]), moment(row[4])
-		if len(s.matched) > 0 {
-			err = types.Scan(pgtype.ByteaArrayOID, pgtype.BinaryFormatCode, row[6], &a.Matched)
+			*a = found
+		case len(a.Others) == maxOtherRows:
+			a.Failure = schemaError("more than %d rows have the id of one session: name the column that identifies a user as `id`", maxOtherRows)
+		case found.Exists:
+			a.Others = append(a.Others, found)
 		}
 	}
 	if _, failed := rows.Close(); failed != nil {
@@ -62,6 +72,21 @@ func (s *statement) scan(types *pgtype.Map, rows *pgconn.ResultReader, accounts 
 		return schemaError("the database has not answered for each subject: `query` is wrong")
 	}
 	return err
+}
+
+// serverName names the server that rows come from by when it was started: a
+// pooler, or a name for several servers, hides its address.
+type serverName struct {
+	started uint64
+	name    string
+}
+
+// of returns the name for the bits of a float8 of seconds since 1970.
+func (n *serverName) of(started []byte) string {
+	if bits := binary.BigEndian.Uint64(started); bits != n.started || n.name == "" {
+		n.started, n.name = bits, strconv.FormatUint(bits, 16)
+	}
+	return n.name
 }
 
 // isTrue reads a boolean.

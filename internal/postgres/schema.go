@@ -3,7 +3,6 @@ package postgres
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -29,14 +28,6 @@ var (
 	}
 )
 
-// table is a table found in the catalogue.
-type table struct {
-	schema, name string
-	oid          uint32
-}
-
-func (t table) String() string { return quote(t.schema, t.name) }
-
 // discover finds the users table, or checks the user's query, and makes the
 // statement that looks accounts up.
 func (d *Directory) discover(ctx context.Context, conn *pgx.Conn) (*statement, error) {
@@ -55,22 +46,30 @@ func (d *Directory) discover(ctx context.Context, conn *pgx.Conn) (*statement, e
 		}
 		return newStatement(from, users)
 	}
-	t, err := d.findTable(ctx, conn)
+	r, err := d.findTable(ctx, conn)
 	if err != nil {
 		return nil, err
 	}
-	found, err := readColumns(ctx, conn, t)
+	if err := describeRelation(ctx, conn, &r); err != nil {
+		return nil, err
+	}
+	found, err := readColumns(ctx, conn, r)
 	if err != nil {
 		return nil, err
 	}
-	from = source{from: t.String(), table: t.String(), columns: found.columns, indexed: slices.Contains(found.indexed, users.ID)}
+	index, err := readIDIndex(ctx, conn, r, users.ID)
+	if err != nil {
+		return nil, err
+	}
+	from = source{from: r.String(), table: r.String(), columns: found.columns, relation: r, id: index}
 	made, err := newStatement(from, found.complete(users))
 	if err != nil {
 		return nil, err
 	}
-	if made.scans = !from.indexed; made.scans {
+	if made.scans = !index.indexed; made.scans {
 		d.log().Warn("the id column of the users table has no index: each lookup reads the whole table; add one")
 	}
+	d.proofs.resolved(made.table)
 	return made, nil
 }
 
@@ -81,138 +80,71 @@ func present(c columns, name string) string {
 	return ""
 }
 
-// findTable finds the table that the configuration names, or the one
-// well-known table that there is.
-func (d *Directory) findTable(ctx context.Context, conn *pgx.Conn) (table, error) {
-	schema, names := d.lookups.address.schema, wellKnown
-	if d.config.Users.Table != "" {
-		parts, err := splitName(d.config.Users.Table)
-		if err != nil {
-			return table{}, err
-		}
-		names = parts[len(parts)-1:]
-		if len(parts) == 2 {
-			schema = parts[0]
-		}
-	}
-	tables, err := queryTables(ctx, conn, schema, names, d.config.Users.Table == "")
-	if err != nil {
-		return table{}, err
-	}
-	switch {
-	case len(tables) == 1:
-		return tables[0], nil
-	case len(tables) == 0 && d.config.Users.Table != "":
-		return table{}, noTable(ctx, conn, d.config.Users.Table)
-	case len(tables) == 0:
-		return table{}, schemaError("no users table was found (looked for %q): a migration is running, or name it with `users TABLE`", names)
-	}
-	var lines []string
-	for _, t := range tables {
-		lines = append(lines, fmt.Sprintf("`users %s.%s`", t.schema, t.name))
-	}
-	return table{}, schemaError("several tables could be the users table: add one of these lines: %s", strings.Join(lines, ", "))
-}
-
-// queryTables returns the tables of some names, in one schema, or in those of
-// the search path: there the first of a name hides the others.
-func queryTables(ctx context.Context, conn *pgx.Conn, schema string, names []string, wellKnown bool) ([]table, error) {
-	rows, err := conn.Query(ctx, `select distinct on (c.relname, n.nspname = $4) n.nspname, c.relname, c.oid::bigint
-from pg_class c join pg_namespace n on n.oid = c.relnamespace
-where c.relname = any($1::text[]) and c.relkind in ('r', 'p', 'v', 'm', 'f')
-  and case when $2 <> '' then n.nspname = $2
-      else n.nspname = any(current_schemas(false)) or ($3::bool and n.nspname = $4 and c.relname = 'users') end
-  and (not $3::bool or exists (select from pg_attribute a where a.attrelid = c.oid and a.attname = 'id' and not a.attisdropped))
-order by c.relname, n.nspname = $4, array_position(current_schemas(false), n.nspname)`, names, schema, wellKnown, supabaseSchema)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (table, error) {
-		var t table
-		var oid int64
-		err := row.Scan(&t.schema, &t.name, &oid)
-		t.oid = uint32(oid) //nolint:gosec // an oid
-		return t, err
-	})
-}
-
-// noTable says that the table of the configuration does not exist, and names
-// those that are alike.
-func noTable(ctx context.Context, conn *pgx.Conn, name string) error {
-	rows, err := conn.Query(ctx, `select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
-where c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname not in ('pg_catalog', 'information_schema') order by 1, 2 limit 10000`)
-	if err != nil {
-		return err
-	}
-	tables, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t table, err error) {
-		return t, row.Scan(&t.schema, &t.name)
-	})
-	if err != nil {
-		return err
-	}
-	parts, _ := splitName(name)
-	var near []string
-	for _, t := range tables {
-		if alike(t.name, parts[len(parts)-1]) {
-			near = append(near, t.schema+"."+t.name)
-		}
-	}
-	if len(near) > 0 {
-		return schemaError("there is no table %s; upper and lower case differ, and there is %q", name, near)
-	}
-	return schemaError("there is no table %s: a migration is running, or `users` is wrong", name)
-}
-
 // layout is what the catalogue says of the columns of a table.
 type layout struct {
 	columns  columns
 	indexed  []string // columns that begin an index
 	readable []string // columns that the role may read
-	utc      bool     // whether the session's time zone is UTC all year
+	utc      []string // columns that surely hold UTC without a time zone
 }
 
 // readColumns reads the layout of a table.
-func readColumns(ctx context.Context, conn *pgx.Conn, t table) (layout, error) {
+func readColumns(ctx context.Context, conn *pgx.Conn, r relation) (layout, error) {
 	l := layout{columns: make(columns)}
-	rows, err := conn.Query(ctx, `select a.attname, format_type(coalesce(nullif(y.typbasetype, 0), a.atttypid), -1),
-  exists (select from pg_index i where i.indrelid = a.attrelid and i.indkey[0] = a.attnum and i.indpred is null and i.indisvalid)
-    or c.relkind in ('v', 'f'),
-  has_column_privilege(a.attrelid, a.attnum, 'select'),
-  extract(timezone from now()) = 0 and extract(timezone from now() + interval '182 days') = 0
-from pg_attribute a join pg_type y on y.oid = a.atttypid join pg_class c on c.oid = a.attrelid
-where a.attrelid = $1::bigint::oid and a.attnum > 0 and not a.attisdropped`, int64(t.oid))
+	rows, err := conn.Query(ctx, columnsSQL, int64(r.oid))
 	if err != nil {
 		return layout{}, err
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var name, typeName string
-		var indexed, readable bool
-		if err := rows.Scan(&name, &typeName, &indexed, &readable, &l.utc); err != nil {
+		var readable, utc bool
+		if err := rows.Scan(&name, &typeName, &readable, &utc); err != nil {
 			return layout{}, err
 		}
 		l.columns[name] = typeName
-		if indexed {
-			l.indexed = append(l.indexed, name)
-		}
 		if readable {
 			l.readable = append(l.readable, name)
+		}
+		if utc {
+			l.utc = append(l.utc, name)
 		}
 	}
 	return l, rows.Err()
 }
+
+// columnsSQL reads the columns of a relation: the type, without a length, and
+// of a domain what it is made of; whether the role may read it; and whether a
+// timestamp without a time zone in it surely is UTC: its default says so, or
+// Prisma writes it, which does so in UTC, and neither the server nor any role
+// has another time zone, in which a default of now() would be.
+const columnsSQL = `with recursive base(name, oid, next) as (
+  select a.attname, y.oid, y.typbasetype from pg_attribute a join pg_type y on y.oid = a.atttypid
+  where a.attrelid = $1::bigint::oid and a.attnum > 0 and not a.attisdropped
+  union all select b.name, y.oid, y.typbasetype from base b join pg_type y on y.oid = b.next
+)
+select a.attname, format_type(b.oid, -1), has_column_privilege(a.attrelid, a.attnum, 'select'),
+  coalesce(pg_get_expr(d.adbin, d.adrelid) ~* 'utc', false)
+  or extract(timezone from now()) = 0 and extract(timezone from now() + interval '182 days') = 0
+    and not exists (select from pg_db_role_setting, unnest(setconfig) s where s ~* '^timezone=' and s !~* '^timezone=(etc/)?(utc|gmt|uct|zulu|universal)$')
+    and exists (select from pg_class p where p.relname = '_prisma_migrations' and p.relnamespace = c.relnamespace)
+from pg_attribute a join pg_class c on c.oid = a.attrelid
+join base b on b.name = a.attname and b.next = 0
+left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+where a.attrelid = $1::bigint::oid and a.attnum > 0 and not a.attisdropped`
 
 // complete fills in the well-known columns that the configuration does not
 // name, where using them is safe.
 func (l layout) complete(users Users) Users {
 	id, _ := idTypeOf(l.columns[users.ID])
 	if users.CreatedAt == "" && id.kind == kindInteger { // other ids are not used twice
-		users.CreatedAt = l.first(wellKnownCreated, l.isInstant)
+		users.CreatedAt = l.firstTime(wellKnownCreated)
 	}
 	if users.ValidAfter == "" {
-		users.ValidAfter = l.first(wellKnownValid, l.isInstant)
+		users.ValidAfter = l.firstTime(wellKnownValid)
 	}
 	if len(users.Disabled) == 0 {
+		users.softDeletes = true
 		for _, name := range wellKnownDisabled {
 			if found := l.first([]string{name}, func(t string) bool { return t == "boolean" || isTime(t) }); found != "" {
 				users.Disabled = append(users.Disabled, found)
@@ -233,11 +165,18 @@ func (l layout) first(names []string, right func(string) bool) string {
 	return ""
 }
 
-// isInstant tells whether a type surely is a point in time. A timestamp without
-// a time zone is one where the server's is UTC; elsewhere a default of now()
-// writes the local time, and a valid session would seem older than its account.
-func (l layout) isInstant(t string) bool {
-	return t == "timestamp with time zone" || t == "timestamp without time zone" && l.utc
+// firstTime returns the first of some columns that the role may read and that
+// surely hold points in time. What an app or a default of now() has written
+// without a time zone may be local, and then a live session seems older than its
+// account.
+func (l layout) firstTime(names []string) string {
+	for _, name := range names {
+		t := l.columns[name]
+		if slices.Contains(l.readable, name) && (t == "timestamp with time zone" || t == "timestamp without time zone" && slices.Contains(l.utc, name)) {
+			return name
+		}
+	}
+	return ""
 }
 
 // describe checks a query of the user's, and reads its columns.
@@ -263,36 +202,40 @@ func describe(ctx context.Context, conn *pgx.Conn, query string) (source, error)
 	return from, nil
 }
 
-// splitName splits the name of a table into its schema, if it has one, and
-// itself. Dots within double quotes belong to a name.
-func splitName(name string) ([]string, error) {
-	var parts []string
-	for rest := name; ; {
-		var part string
-		if strings.HasPrefix(rest, `"`) {
-			end := strings.Index(rest[1:], `"`)
-			if end < 0 {
-				return nil, schemaError("the name of the table %s has a quote that does not end", name)
-			}
-			part, rest = rest[1:end+1], rest[end+2:]
-		} else {
-			end := strings.IndexAny(rest, `."`)
-			if end < 0 {
-				end = len(rest)
-			}
-			part, rest = rest[:end], rest[end:]
-		}
-		parts = append(parts, part)
-		if part == "" || len(parts) > 2 || rest != "" && rest[0] != '.' {
-			return nil, schemaError("%s is no name of a table: it must be like users, auth.users or \"my.schema\".\"User\"", name)
-		}
-		if rest == "" {
-			return parts, nil
-		}
-		rest = rest[1:]
-	}
-}
-
 // statementAge is how long a statement is used before the catalogue is asked
 // again, in case a migration has changed what it says.
 const statementAge = time.Minute
+
+// readIDIndex reads how ids are compared and found. The operator is that of the
+// index: the equality of a type such as citext need not be in the search path,
+// and then another one would be used in silence.
+func readIDIndex(ctx context.Context, conn *pgx.Conn, r relation, id string) (idIndex, error) {
+	var index idIndex
+	err := conn.QueryRow(ctx, idIndexSQL, int64(r.oid), id).Scan(&index.equals, &index.indexed, &index.unique, &index.lowerRow)
+	return index, err
+}
+
+const idIndexSQL = `with recursive base(oid, next) as (
+  select y.oid, y.typbasetype from pg_attribute a join pg_type y on y.oid = a.atttypid
+  where a.attrelid = $1::bigint::oid and a.attname = $2 and not a.attisdropped
+  union all select y.oid, y.typbasetype from base b join pg_type y on y.oid = b.next
+), id as (
+  select a.attnum, a.attcollation, c.relkind from pg_attribute a join pg_class c on c.oid = a.attrelid
+  where a.attrelid = $1::bigint::oid and a.attname = $2 and not a.attisdropped
+), indexes as (
+  select i.* from pg_index i, id where i.indrelid = $1::bigint::oid and i.indkey[0] = id.attnum and i.indpred is null and i.indisvalid
+)
+select coalesce((
+    select 'operator(' || quote_ident(n.nspname) || '.' || o.oprname || ')'
+    from pg_opclass c join pg_am m on m.oid = c.opcmethod
+    join pg_amop a on a.amopfamily = c.opcfamily and a.amoplefttype = c.opcintype and a.amoprighttype = c.opcintype
+      and a.amopstrategy = case m.amname when 'btree' then 3 else 1 end
+    join pg_operator o on o.oid = a.amopopr join pg_namespace n on n.oid = o.oprnamespace
+    where m.amname in ('btree', 'hash') and (c.oid = (select indclass[0] from indexes order by indisunique desc limit 1)
+      or c.opcdefault and c.opcintype = (select oid from base where next = 0))
+    order by c.oid = (select indclass[0] from indexes order by indisunique desc limit 1) desc nulls last, m.amname limit 1), ''),
+  exists (select from indexes) or coalesce((select relkind in ('v', 'f') from id), false),
+  exists (select from indexes i, id where i.indisunique and i.indimmediate and i.indnkeyatts = 1 and i.indcollation[0] = id.attcollation)
+    and not exists (select from pg_inherits h join pg_class c on c.oid = h.inhrelid where h.inhparent = $1::bigint::oid and not c.relispartition),
+  exists (select from pg_index i where i.indrelid = $1::bigint::oid and i.indkey[0] = 0 and i.indpred is null and i.indisvalid
+    and pg_get_indexdef(i.indexrelid, 1, true) ~ ('^lower\(\(?"?' || regexp_replace($2, '\W', '.', 'g') || '"?\)?(::text)?\)$'))`

@@ -35,7 +35,16 @@ func TestUsersAreFoundInTheSchemasOfWellKnownStacks(t *testing.T) {
 			`create table "user" (id text primary key, banned boolean); insert into "user" values ('u1')`, "", "u1", []string{"u2"},
 		},
 		"TypeORM": {
-			`create table users (id uuid primary key); insert into users values ('` + uuid + `')`, "", uuid, []string{"7d444840-9dc0-11d1-b245-5ffdce74fad3", "7d4448409dc011d1b2455ffdce74fad2", "{" + uuid + "}", "x"},
+			`create table users (id uuid primary key); insert into users values ('` + uuid + `')`, "", uuid, []string{"7d444840-9dc0-11d1-b245-5ffdce74fad3", "{7d444840-9dc0-11d1-b245-5ffdce74fad2", "7d444840-9dc0-11d1-b245-5ffdce74fad2a", "x"},
+		},
+		"a UUID without hyphens": {
+			`create table users (id uuid primary key); insert into users values ('` + uuid + `')`, "", strings.ReplaceAll(uuid, "-", ""), nil,
+		},
+		"a UUID in braces and upper case": {
+			`create table users (id uuid primary key); insert into users values ('` + uuid + `')`, "", "{" + strings.ToUpper(uuid) + "}", nil,
+		},
+		"ids of Google": {
+			`create table users (id numeric(21,0) primary key); insert into users values (109876543210123456789)`, "", "109876543210123456789", []string{"109876543210123456788", "0109876543210123456789", "1e20"},
 		},
 		"Kysely": {
 			`create table "User" (id uuid primary key default gen_random_uuid()); insert into "User" values ('` + uuid + `')`, "", strings.ToUpper(uuid), nil,

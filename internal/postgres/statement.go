@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,7 +15,9 @@ import (
 // statement is the query that looks accounts up, made for the table or query
 // as it was found.
 type statement struct {
-	sql     string
+	sql        string
+	confirmSQL string // for what would end a session: the same, but for the letter case of e-mail addresses
+	relation   relation
 	id      idType
 	table   string   // quoted, empty for a query of the user's
 	users   Users    // the columns that it reads
@@ -35,7 +38,16 @@ type source struct {
 	from    string // SQL after "left join", without an alias
 	table   string
 	columns columns
-	indexed bool // by the id
+	relation
+	id idIndex
+}
+
+// idIndex is what the catalogue says of how ids are compared and found.
+type idIndex struct {
+	equals   string // the operator, quoted; empty for the type's own
+	indexed  bool   // a lookup by the id uses an index
+	unique   bool   // no two rows have the same id
+	lowerRow bool   // there is an index on lower(id)
 }
 
 // newStatement makes the statement for a source. Users names the columns;
@@ -57,7 +69,7 @@ func newStatement(from source, users Users) (*statement, error) {
 	if err != nil {
 		return nil, err
 	}
-	disabled, err := from.disabled(users.Disabled)
+	disabled, err := from.disabled(users)
 	if err != nil {
 		return nil, err
 	}
@@ -74,17 +86,27 @@ func newStatement(from source, users Users) (*statement, error) {
 	// each subject is looked for by itself (offset 0 keeps the planner from
 	// anything else): for many at a time it would rather read the whole table,
 	// which takes several times as long.
-	same := fmt.Sprintf("u.%s = k.subject::%s", quote(users.ID), id.name)
-	join := from.from + " u on " + same
-	if from.indexed {
-		join = "lateral (select " + strings.Join(users.columns(), ", ") + " from " + from.from + " u where " + same + " offset 0) u on true"
-	}
-	sql := fmt.Sprintf(`select k.ord, u.%s is not null, pg_is_in_recovery(), %s, %s, %s, array[%s]::bytea[]
+	sql := func(same string, indexed bool) string {
+		join := from.from + " u on " + same
+		if indexed {
+			join = "lateral (select " + strings.Join(users.columns(), ", ") + " from " + from.from + " u where " + same + " offset 0) u on true"
+		}
+		return fmt.Sprintf(`select k.ord, u.%s is not null, pg_is_in_recovery() or %t, %s, %s, %s, array[%s]::bytea[], date_part('epoch', pg_postmaster_start_time())
 from unnest($1::text[]) with ordinality k(subject, ord)
 left join %s`,
-		quote(users.ID), created, validAfter, disabled, strings.Join(matched, ", "), join)
+			quote(users.ID), from.replicated, created, validAfter, disabled, strings.Join(matched, ", "), join)
+	}
+	same := fmt.Sprintf("u.%s %s k.subject::%s", quote(users.ID), cmp.Or(from.id.equals, "="), id.name)
+	usual := sql(same, from.id.indexed)
+	confirm := usual
+	if id.isEmail(users.ID) { // apps ignore its letter case
+		same = fmt.Sprintf("pg_catalog.lower(u.%s::text) operator(pg_catalog.=) pg_catalog.lower(k.subject)", quote(users.ID))
+		if confirm = sql(same, from.id.lowerRow); from.id.lowerRow {
+			usual = confirm
+		}
+	}
 	return &statement{
-		sql: sql, id: id, table: from.table, users: users, matched: names,
+		sql: usual, confirmSQL: confirm, relation: from.relation, id: id, table: from.table, users: users, matched: names,
 		columns: fmt.Sprintf("id %s (%s), created_at %s, valid_after %s, disabled %s, match %s", users.ID, id.name,
 			orNone(users.CreatedAt), orNone(users.ValidAfter), orNone(strings.Join(users.Disabled, " ")), orNone(strings.Join(names, " "))),
 	}, nil
@@ -131,7 +153,8 @@ func isTime(t string) bool {
 }
 
 // disabled is the SQL that tells whether any of the columns disables the user.
-func (s source) disabled(names []string) (string, error) {
+func (s source) disabled(users Users) (string, error) {
+	names := users.Disabled
 	terms := []string{"false"}
 	for _, name := range names {
 		t, ok := s.columns[name]
@@ -140,6 +163,8 @@ func (s source) disabled(names []string) (string, error) {
 			return "", s.missing("disabled", name)
 		case t == "boolean":
 			terms = append(terms, "coalesce("+c+", false)")
+		case isTime(t) && users.softDeletes:
+			terms = append(terms, c+" is not null")
 		case isTime(t):
 			terms = append(terms, "coalesce(extract(epoch from "+c+") <= extract(epoch from now()), false)")
 		case t == "smallint" || t == "integer" || t == "bigint":

@@ -25,7 +25,17 @@ func TestWhatTheColumnsSay(t *testing.T) {
 			directories.Account{Exists: true, CreatedAt: at},
 		},
 		"createdAt without a time zone, as Prisma writes it": {
-			`create table users (id int primary key, "createdAt" timestamp(3)); insert into users values (1, '2026-05-01 12:00:00.5')`,
+			`create table users (id int primary key, "createdAt" timestamp(3)); insert into users values (1, '2026-05-01 12:00:00.5'); create table _prisma_migrations ()`,
+			Users{},
+			directories.Account{Exists: true, CreatedAt: at},
+		},
+		"created_at without a time zone, by somebody else": {
+			`create table users (id int primary key, created_at timestamp); insert into users values (1, '2026-05-01 14:00:00.5')`,
+			Users{},
+			directories.Account{Exists: true},
+		},
+		"created_at without a time zone, whose default is UTC": {
+			`create table users (id int primary key, created_at timestamp default (now() at time zone 'utc')); insert into users values (1, '2026-05-01 12:00:00.5')`,
 			Users{},
 			directories.Account{Exists: true, CreatedAt: at},
 		},
@@ -63,8 +73,11 @@ func TestWhatTheColumnsSay(t *testing.T) {
 		"soft-deleted": {
 			`create table "User" (id text primary key, "deletedAt" timestamp(3)); insert into "User" values ('1', now() - interval '1 minute')`, Users{}, directories.Account{Exists: true, Disabled: true},
 		},
-		"to be deleted tomorrow": {
-			`create table users (id text primary key, deleted_at timestamptz); insert into users values ('1', now() + interval '1 day')`, Users{}, directories.Account{Exists: true},
+		"soft-deleted by a clock in Tokyo": {
+			`create table users (id text primary key, deleted_at timestamp); insert into users values ('1', now() + interval '9 hours')`, Users{}, directories.Account{Exists: true, Disabled: true},
+		},
+		"to be deleted tomorrow, by a column that is named": {
+			`create table users (id text primary key, deleted_at timestamptz); insert into users values ('1', now() + interval '1 day')`, Users{Disabled: []string{"deleted_at"}}, directories.Account{Exists: true},
 		},
 		"disabled by a number, one of two columns": {
 			`create table users (id text primary key, state int, gone boolean); insert into users values ('1', 2, false)`, Users{Disabled: []string{"gone", "state"}}, directories.Account{Exists: true, Disabled: true},
@@ -153,7 +166,7 @@ func TestTheIndexOnTheIDIsUsedWhateverItsType(t *testing.T) {
 			}
 			// The engine re-checks 1000 at a time, for which the planner would rather read the
 			// whole table.
-			rows, err := conn.Query(t.Context(), "explain "+d.statement.Load().sql, slices.Repeat([]string{subject}, 1000))
+			rows, err := conn.Query(t.Context(), "explain "+d.lookups.statement.Load().sql, slices.Repeat([]string{subject}, 1000))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -59,7 +59,7 @@ func (d *Directory) InstallSQL(ctx context.Context) (string, error) {
 	var s *statement
 	err := d.With(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		var err error
-		s, err = d.ready(ctx, conn, 0)
+		s, err = d.ready(ctx, conn, d.lookups, 0)
 		return err
 	})
 	switch {

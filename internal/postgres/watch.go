@@ -2,6 +2,9 @@ package postgres
 
 import (
 	"context"
+	"fmt"
+	"math"
+	"strconv"
 
 	"github.com/jackc/pgx/v5"
 
@@ -20,6 +23,7 @@ type watch struct {
 	gate     string              // as it was read last
 	reported directories.Reading // what the engine knows
 	others   bool                // subscribers are to read
+	reads    uint64              // of the gate
 }
 
 // Watch implements directories.Watcher.
@@ -71,14 +75,19 @@ func (w *watch) bounded(query func(ctx context.Context) error) error {
 
 // gateSQL changes with every commit. On a standby the snapshot does not, but
 // the position that it has replayed does.
-const gateSQL = `select case when pg_is_in_recovery() then 'standby ' || coalesce(pg_last_wal_replay_lsn()::text, '')
+const gateSQL = `select date_part('epoch', pg_postmaster_start_time()), case when pg_is_in_recovery() then 'standby ' || coalesce(pg_last_wal_replay_lsn()::text, '')
   else 'primary ' || pg_current_snapshot()::text end || ' ' || pg_postmaster_start_time()::text`
 
 // Read implements directories.Gate. Echoes of the listener are no change.
 func (w *watch) Read(ctx context.Context) (directories.Reading, error) {
+	var started float64
 	var gate string
-	if err := w.conn.QueryRow(ctx, gateSQL).Scan(&gate); err != nil {
+	if err := w.conn.QueryRow(ctx, gateSQL).Scan(&started, &gate); err != nil {
 		return w.reported, classify(err)
+	}
+	if s := w.d.listen.statement.Load(); s != nil && s.relation.foreign { // its changes are commits elsewhere
+		w.reads++
+		gate += " " + strconv.FormatUint(w.reads, 10)
 	}
 	explained := w.gate != "" && gate != w.gate && w.listener.explains(w.gate, gate)
 	if gate != w.gate && !explained {
@@ -87,17 +96,34 @@ func (w *watch) Read(ctx context.Context) (directories.Reading, error) {
 			return w.reported, classify(err)
 		}
 	}
-	w.gate, w.reported.Server = gate, serverOf(w.conn)
+	w.gate, w.reported.Server = gate, strconv.FormatUint(math.Float64bits(started), 16)
 	return w.reported, classify(w.publish())
 }
 
 // Lookup implements directories.Gate.
 func (w *watch) Lookup(ctx context.Context, queries []directories.Query) ([]directories.Account, error) {
-	accounts, err := w.d.lookupOn(ctx, w.conn, queries)
+	if err := w.same(); err != nil {
+		return nil, err
+	}
+	accounts, err := w.d.lookupOn(ctx, w.conn, w.d.listen, queries)
 	if err != nil {
 		return nil, w.fatal(err)
 	}
-	return accounts, nil
+	return accounts, w.same()
+}
+
+// same returns an error if this connection, whose role and search path may be
+// others, does not read what lookups read.
+func (w *watch) same() error {
+	if a, b := w.d.listen.database.Load(), w.d.lookups.database.Load(); a != nil && b != nil && *a != *b {
+		return &directories.Error{Class: directories.Refused, Text: "listen_database leads to another database than database: changes are not noticed before cached users expire"}
+	}
+	here, there := w.d.listen.statement.Load(), w.d.lookups.statement.Load()
+	if here == nil || there == nil || here.sql == there.sql {
+		return nil
+	}
+	return &directories.Error{Class: directories.Rights, Text: fmt.Sprintf(
+		"the role of listen_database does not see the users as that of database does, so that active users are not re-checked: it reads %s, and that of database %s; give it the same rights and search_path", here, there)}
 }
 
 // fatal makes an error one of class Down if the connection was lost.
