@@ -14,9 +14,9 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// known are the parameters of a connection URL that pgx or the server knows.
-// All others, those of Prisma, node-postgres and poolers, are left out: the
-// server would refuse the connection for them.
+// known lists the parameters of a connection URL that pgx or the server accepts.
+// All others, those of Prisma, node-postgres and poolers, are dropped: the
+// server would refuse the connection.
 var known = []string{
 	"host", "port", "dbname", "database", "user", "password",
 	"sslmode", "sslcert", "sslkey", "sslrootcert", "sslpassword", "sslsni", "sslnegotiation", "sslcertmode",
@@ -25,8 +25,8 @@ var known = []string{
 	"krbsrvname", "krbspn", "min_protocol_version", "max_protocol_version", "passfile",
 }
 
-// fromEnvironment are the settings that pgx would take from the PG* variables
-// of Caddy's own environment, with what they are without any.
+// fromEnvironment holds the settings that pgx would take from PG* variables in
+// Caddy's environment, with their defaults.
 var fromEnvironment = map[string]string{
 	"host": "", "port": "", "database": "", "user": "", "password": "", "passfile": "",
 	"application_name": applicationName, "connect_timeout": strconv.Itoa(int(connectTimeout.Seconds())),
@@ -35,52 +35,56 @@ var fromEnvironment = map[string]string{
 	"min_protocol_version": "", "max_protocol_version": "", "channel_binding": "", "require_auth": "",
 }
 
-// errDSN says no more, because what cannot be read may hold a password in any
-// of its places.
-var errDSN = errors.New("the database address cannot be read: it must be like postgres://user:password@host:5432/database, special characters in the password percent-encoded, or like host=… user=… dbname=…")
+// Errors of an address. They quote nothing of it, because any part may be a
+// password.
+var (
+	errAddress   = errors.New("cannot parse the database address: write postgres://user:password@host:5432/database, with special characters in the password percent-encoded, or host=… user=… dbname=…")
+	errParameter = errors.New("the database address has an invalid parameter: check sslmode, the ports and the certificate files")
+	errPrisma    = errors.New("the database address is that of Prisma's HTTP proxy: use the direct postgres:// address of the database")
+)
 
-// address is a database address, read.
+// address is a parsed database address.
 type address struct {
 	settings map[string]string
-	// schema is that of the users table, from Prisma's parameter.
+	// schema is the schema of the users table: Prisma's parameter.
 	schema string
-	// limit is the most connections there may be, 0 for no limit.
+	// limit is the maximum number of connections; 0 for no limit.
 	limit int
-	// pooled tells that a transaction pooler stands before the server, which
-	// takes no settings for a session.
+	// pooled reports whether a transaction pooler is in front of the server: it
+	// accepts no settings of a session.
 	pooled bool
 }
 
-// readAddress reads a connection URL or a keyword/value string, in the
+// parseAddress parses a connection URL or a keyword/value string, in the
 // dialects of libpq, Prisma, node-postgres, SQLAlchemy and JDBC.
-func readAddress(dsn string) (address, error) {
+func parseAddress(dsn string) (address, error) {
 	dsn = strings.TrimSpace(dsn)
 	if len(dsn) > 1 && (dsn[0] == '"' || dsn[0] == '\'') && dsn[len(dsn)-1] == dsn[0] {
-		dsn = dsn[1 : len(dsn)-1] // as `docker run --env-file` passes it on
+		dsn = dsn[1 : len(dsn)-1] // `docker run --env-file` keeps the quotes
 	}
 	scheme, rest, isURL := strings.Cut(strings.TrimPrefix(dsn, "jdbc:"), "://")
 	if !isURL || strings.ContainsAny(scheme, "= '") {
-		settings, err := readKeywords(dsn)
+		settings, err := parseKeywords(dsn)
 		return address{settings: settings}, err
 	}
 	switch base, _, _ := strings.Cut(scheme, "+"); {
 	case base == "prisma":
-		return address{}, errors.New("the database address is one of Prisma's HTTP proxies: give the direct postgres:// address of the database")
+		return address{}, errPrisma
 	case base != "postgres" && base != "postgresql":
-		return address{}, errDSN
+		return address{}, errAddress
 	case scheme == "prisma+postgres":
-		return address{}, errors.New("the database address is one of Prisma's HTTP proxies: give the direct postgres:// address of the database")
+		return address{}, errPrisma
 	}
-	settings, err := readURL(rest)
+	settings, err := parseURL(rest)
 	if err != nil {
 		return address{}, err
 	}
 	return translate(settings)
 }
 
-// readURL reads what follows the scheme of a connection URL. It minds
-// characters that should have been escaped less than libpq does.
-func readURL(rest string) (map[string]string, error) {
+// parseURL parses what follows the scheme of a connection URL. Unlike libpq, it
+// accepts characters that should have been escaped.
+func parseURL(rest string) (map[string]string, error) {
 	rest, query, _ := strings.Cut(rest, "?")
 	settings := make(map[string]string)
 	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
@@ -102,7 +106,7 @@ func readURL(rest string) (map[string]string, error) {
 	settings["host"], settings["port"] = strings.Join(names, ","), strings.Join(ports, ",")
 	parameters, err := url.ParseQuery(query)
 	if err != nil {
-		return nil, errDSN
+		return nil, errAddress
 	}
 	for name, values := range parameters {
 		if name == "dbname" {
@@ -113,8 +117,8 @@ func readURL(rest string) (map[string]string, error) {
 	return settings, nil
 }
 
-// unescape decodes percent escapes, and keeps a text whose escapes are
-// malformed as it is.
+// unescape decodes percent escapes. It returns a text with malformed escapes as
+// it is.
 func unescape(text string) string {
 	if decoded, err := url.PathUnescape(text); err == nil {
 		return decoded
@@ -122,18 +126,18 @@ func unescape(text string) string {
 	return text
 }
 
-// readKeywords reads a keyword/value string.
-func readKeywords(dsn string) (map[string]string, error) {
+// parseKeywords parses a keyword/value string.
+func parseKeywords(dsn string) (map[string]string, error) {
 	settings := make(map[string]string)
 	for dsn = strings.TrimLeft(dsn, " \t\r\n"); dsn != ""; dsn = strings.TrimLeft(dsn, " \t\r\n") {
 		name, rest, found := strings.Cut(dsn, "=")
 		name = strings.TrimSpace(name)
 		if !found || name == "" || strings.ContainsAny(name, " \t\r\n'") {
-			return nil, errDSN
+			return nil, errAddress
 		}
 		value, rest, ok := keywordValue(strings.TrimLeft(rest, " \t\r\n"))
 		if !ok {
-			return nil, errDSN
+			return nil, errAddress
 		}
 		if name == "dbname" {
 			name = "database"
@@ -141,12 +145,12 @@ func readKeywords(dsn string) (map[string]string, error) {
 		settings[name], dsn = value, rest
 	}
 	if len(settings) == 0 {
-		return nil, errDSN
+		return nil, errAddress
 	}
 	return settings, nil
 }
 
-// keywordValue reads a value, quoted or not, and returns what follows it.
+// keywordValue parses a value, quoted or not, and returns what follows it.
 func keywordValue(text string) (value, rest string, ok bool) {
 	quoted := strings.HasPrefix(text, "'")
 	if quoted {
@@ -187,7 +191,7 @@ func translate(s map[string]string) (address, error) {
 	case s["sslaccept"] == "strict" && (s["sslmode"] == "" || s["sslmode"] == "require"): // Prisma
 		s["sslmode"] = "verify-full"
 	}
-	if s["sslcert"] != "" && s["sslkey"] == "" { // Prisma's is the server's authority
+	if s["sslcert"] != "" && s["sslkey"] == "" { // Prisma means the certificate authority of the server
 		setDefault(s, "sslrootcert", s["sslcert"])
 		delete(s, "sslcert")
 	}
@@ -208,8 +212,8 @@ func setDefault(settings map[string]string, name, value string) {
 	}
 }
 
-// wholeSeconds reads a timeout such as 5 or 10s. None, 0 and what cannot be
-// read is our own: an attempt has to end.
+// wholeSeconds parses a timeout such as 5 or 10s. Anything else stands for
+// connectTimeout, because an attempt has to end.
 func wholeSeconds(text string) int {
 	if seconds, err := strconv.Atoi(text); err == nil && seconds > 0 {
 		return seconds
@@ -243,7 +247,7 @@ func (a address) poolConfig() (*pgxpool.Config, error) {
 	}
 	config, err := pgxpool.ParseConfig(dsn.String())
 	if err != nil {
-		return nil, errors.New("the database address has a parameter with a value that it cannot have: check sslmode, the ports and the certificate files in it")
+		return nil, errParameter
 	}
 	c := config.ConnConfig
 	for name, value := range c.RuntimeParams {
@@ -263,8 +267,8 @@ func (a address) poolConfig() (*pgxpool.Config, error) {
 	return config, nil
 }
 
-// emptyService makes a service file that sets nothing. Only by naming one can
-// pgx be kept from the service that PGSERVICE names.
+// emptyService creates a service file without settings. Nothing else keeps pgx
+// from the service that PGSERVICE names.
 func emptyService() (string, error) {
 	dir, err := os.MkdirTemp("", applicationName)
 	if err != nil {

@@ -50,7 +50,7 @@ func TestAddressesInEveryDialect(t *testing.T) {
 		"postgres://app:hunter2@db.example:5432,other:5433/shop?target_session_attrs=read-write":                            plain,
 	} {
 		t.Run(dsn, func(t *testing.T) {
-			a, err := readAddress(dsn)
+			a, err := parseAddress(dsn)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -75,7 +75,7 @@ func TestAddressesInEveryDialect(t *testing.T) {
 			}
 			for name := range c.RuntimeParams {
 				if name != "application_name" && name != "options" {
-					t.Errorf("the server is told %s", name)
+					t.Errorf("the server receives %s", name)
 				}
 			}
 			if c.ConnectTimeout < time.Second {
@@ -100,7 +100,7 @@ func TestAddressesThatCannotBeRight(t *testing.T) {
 		"host=db password='hunter2":                          "postgres://",
 	} {
 		t.Run(dsn, func(t *testing.T) {
-			a, err := readAddress(dsn)
+			a, err := parseAddress(dsn)
 			if err == nil {
 				_, err = a.poolConfig()
 			}
@@ -149,14 +149,14 @@ func FuzzAddress(f *testing.F) {
 		f.Add(dsn, "s3cret-of-mine")
 	}
 	f.Fuzz(func(t *testing.T, dsn, password string) {
-		a, err := readAddress(dsn)
+		a, err := parseAddress(dsn)
 		if err == nil {
 			_, _ = a.poolConfig() // must not panic
 		}
-		if len(password) < 8 || strings.Contains(errDSN.Error(), password) || strings.Contains("the database address has a parameter with a value that it cannot have: check sslmode, the ports and the certificate files in it", password) {
+		if len(password) < 8 || strings.Contains(errAddress.Error(), password) || strings.Contains(errParameter.Error(), password) {
 			return
 		}
-		a, err = readAddress("postgres://u:" + url.QueryEscape(password) + "@h:x/d?" + dsn)
+		a, err = parseAddress("postgres://u:" + url.QueryEscape(password) + "@h:x/d?" + dsn)
 		if err == nil {
 			_, err = a.poolConfig()
 		}

@@ -14,14 +14,14 @@ import (
 )
 
 const (
-	// applicationName is what pg_stat_activity shows.
+	// applicationName is the name in pg_stat_activity.
 	applicationName = "caddy-stale-session"
-	// connectTimeout bounds a connection attempt if the address does not say.
+	// connectTimeout bounds a connection attempt. The address can set another.
 	connectTimeout = 3 * time.Second
 	// queryTimeout bounds a query.
 	queryTimeout = 2 * time.Second
-	// maxConns is how many connections lookups use: two that take turns serve
-	// more lookups than many with one query each, and leave the app its own.
+	// maxConns is the maximum number of connections for lookups. Two that batch
+	// serve more lookups than many with one query each.
 	maxConns = 2
 )
 
@@ -29,16 +29,15 @@ const (
 type purpose int
 
 const (
-	// reading: it only reads, and neither waits nor works for long. Any server
-	// will do.
+	// reading: read-only, with short timeouts, on any server.
 	reading purpose = iota
 	// confirming: the same, on a primary.
 	confirming
-	// writing: it has the role's own settings, on a server that accepts writes.
+	// writing: with the role's own settings, on a server that accepts writes.
 	writing
 )
 
-// readingSettings are those of a session that only reads.
+// readingSettings are the settings of a read-only session.
 var readingSettings = map[string]string{
 	"default_transaction_read_only": "on",
 	"statement_timeout":             strconv.FormatInt(queryTimeout.Milliseconds(), 10),
@@ -48,12 +47,12 @@ var readingSettings = map[string]string{
 // connector opens connections to the servers of one address. Every connection
 // of this package comes from one.
 type connector struct {
-	// dsn returns the address. It is read again for each connection, so that a
+	// dsn returns the address. It is called again for each connection, so that a
 	// rotated password is used.
 	dsn func() (string, error)
-	// address is the one that was read first.
+	// address is the first address.
 	address address
-	// pooled is set when a pooler has refused the settings of a session.
+	// pooled is set once a pooler has refused the settings of a session.
 	pooled atomic.Bool
 
 	// What was found in the catalogue belongs to the role and the search path of
@@ -63,39 +62,38 @@ type connector struct {
 	database    atomic.Pointer[string] // the identity of the database that was found
 }
 
-// newConnector reads an address. It does not connect.
+// newConnector returns a connector. It does not connect.
 func newConnector(dsn func() (string, error)) (*connector, error) {
 	c := &connector{dsn: dsn}
 	text, err := dsn()
 	if err != nil {
 		return nil, err
 	}
-	if c.address, err = readAddress(text); err != nil {
+	if c.address, err = parseAddress(text); err != nil {
 		return nil, err
 	}
 	c.pooled.Store(c.address.pooled)
-	_, err = c.address.poolConfig() // reports what it cannot have
+	_, err = c.address.poolConfig() // to report invalid parameters
 	return c, err
 }
 
-// latest returns the address as it is now; the first one if it cannot be read
-// any more, because that may still do.
+// latest returns the current address; the first one if there is an error, because
+// it may still work.
 func (c *connector) latest() address {
 	if text, err := c.dsn(); err == nil {
-		if latest, err := readAddress(text); err == nil {
+		if latest, err := parseAddress(text); err == nil {
 			return latest
 		}
 	}
 	return c.address
 }
 
-// prepare gives a connection the user and the password as they are now, and the
-// settings of its purpose.
-func (c *connector) prepare(config *pgx.ConnConfig, to purpose) {
+// prepare sets the current user and password, and the settings of the purpose.
+func (c *connector) prepare(config *pgx.ConnConfig, use purpose) {
 	if latest, err := c.latest().poolConfig(); err == nil {
 		config.User, config.Password = latest.ConnConfig.User, latest.ConnConfig.Password
 	}
-	switch to {
+	switch use {
 	case confirming:
 		config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
 	case writing:
@@ -112,9 +110,9 @@ func (c *connector) prepare(config *pgx.ConnConfig, to purpose) {
 	}
 }
 
-// connect opens a connection. Notify, which may be nil, is called with the
-// notifications that arrive on it.
-func (c *connector) connect(ctx context.Context, to purpose, notify pgconn.NotificationHandler) (conn *pgx.Conn, err error) {
+// connect opens a connection. It calls notify, which may be nil, with the
+// notifications that it receives.
+func (c *connector) connect(ctx context.Context, use purpose, notify pgconn.NotificationHandler) (conn *pgx.Conn, err error) {
 	first, err := c.address.poolConfig()
 	if err != nil {
 		return nil, err
@@ -122,7 +120,7 @@ func (c *connector) connect(ctx context.Context, to purpose, notify pgconn.Notif
 	err = c.retry(func() error {
 		config := first.ConnConfig.Copy()
 		config.OnNotification = notify
-		c.prepare(config, to)
+		c.prepare(config, use)
 		conn, err = pgx.ConnectConfig(ctx, config)
 		return err
 	})
@@ -130,26 +128,26 @@ func (c *connector) connect(ctx context.Context, to purpose, notify pgconn.Notif
 }
 
 // pool returns a pool of connections. It does not connect.
-func (c *connector) pool(to purpose) (*pgxpool.Pool, error) {
+func (c *connector) pool(use purpose) (*pgxpool.Pool, error) {
 	config, err := c.address.poolConfig()
 	if err != nil {
 		return nil, err
 	}
-	if to == confirming {
+	if use == confirming {
 		config.MaxConns = 1
 	}
 	config.BeforeConnect = func(_ context.Context, config *pgx.ConnConfig) error {
-		c.prepare(config, to)
+		c.prepare(config, use)
 		return nil
 	}
 	pool, err := pgxpool.NewWithConfig(context.Background(), config)
 	if err != nil {
-		return nil, errDSN
+		return nil, errAddress
 	}
 	return pool, nil
 }
 
-// acquire takes a connection of a pool.
+// acquire acquires a connection of a pool.
 func (c *connector) acquire(ctx context.Context, pool *pgxpool.Pool) (conn *pgxpool.Conn, err error) {
 	err = c.retry(func() error {
 		conn, err = pool.Acquire(ctx)
@@ -158,8 +156,8 @@ func (c *connector) acquire(ctx context.Context, pool *pgxpool.Pool) (conn *pgxp
 	return conn, err
 }
 
-// retry connects again if a pooler has refused the settings of a session: then
-// prepare leaves them out.
+// retry connects again if a pooler refuses the settings of a session: then
+// prepare omits them.
 func (c *connector) retry(connect func() error) error {
 	err := connect()
 	if !refusesSettings(err) {
@@ -169,8 +167,8 @@ func (c *connector) retry(connect func() error) error {
 	return connect()
 }
 
-// severalHosts reports whether the address names several servers, of which one
-// may be the primary of another.
+// severalHosts reports whether the address names several servers: one may be the
+// primary of another.
 func (c *connector) severalHosts() bool {
 	config, err := c.address.poolConfig()
 	if err != nil {
@@ -183,7 +181,7 @@ func (c *connector) severalHosts() bool {
 }
 
 // Connect opens a connection with the role's own settings to a server that
-// accepts writes. Its errors are each a *directories.Error.
+// accepts writes. Errors are of type *directories.Error.
 func (d *Directory) Connect(ctx context.Context) (*pgx.Conn, error) {
 	conn, err := d.lookups.connect(ctx, writing, nil)
 	if err != nil {
@@ -192,7 +190,7 @@ func (d *Directory) Connect(ctx context.Context) (*pgx.Conn, error) {
 	return conn, nil
 }
 
-// With runs a function with a connection of Connect.
+// With calls do with a connection of Connect, and closes it.
 func (d *Directory) With(ctx context.Context, do func(ctx context.Context, conn *pgx.Conn) error) error {
 	conn, err := d.Connect(ctx)
 	if err != nil {

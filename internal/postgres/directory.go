@@ -16,18 +16,18 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 )
 
-// closeTimeout is how long Close waits for a server.
+// closeTimeout bounds the wait for a server in Close.
 const closeTimeout = time.Second
 
 // Directory looks users up in a Postgres database.
 type Directory struct {
 	config  Config
 	lookups *connector
-	listen  *connector // of the connection that watches for changes
+	listen  *connector // for the connection that watches for changes
 
 	pool    *pgxpool.Pool
 	primary *pgxpool.Pool // nil if the address names one host
-	standby atomic.Bool   // pool led to a standby when it was used last
+	standby atomic.Bool   // the last lookup on pool was answered by a standby
 
 	running context.Context // until Close
 	stop    context.CancelFunc
@@ -38,7 +38,7 @@ type Directory struct {
 	subscribers subscribers
 	state       atomic.Int32 // of the listener
 	echoEvery   time.Duration
-	epoch       string // that the watch has read last; there is one watch at a time
+	epoch       string // as the watch read it last; there is one watch at a time
 	doubts      doubts
 
 	described sync.Mutex
@@ -48,11 +48,11 @@ type Directory struct {
 // Config says where the users are.
 type Config struct {
 	// DSN returns the address of the database. It is called when the directory
-	// is opened, and again for each connection, so that a rotated password is
-	// used.
+	// is opened, and again for each connection, which uses the user and the
+	// password: a rotated password needs no reload.
 	DSN func() (string, error) `json:"-"`
-	// ListenDSN returns the address of the connection that watches for changes,
-	// if DSN is that of a pooler; nil for DSN.
+	// ListenDSN is the same for the connection that watches for changes, if DSN
+	// is the address of a pooler. Default: DSN.
 	ListenDSN func() (string, error) `json:"-"`
 	// Users names the users table and its columns.
 	Users Users
@@ -63,14 +63,14 @@ type Config struct {
 	Logger func() *zap.Logger `json:"-"`
 }
 
-// Open opens a directory. It does not connect: only a configuration that cannot
-// be right is an error.
+// Open opens a directory. It does not connect: an error is one of the
+// configuration.
 func Open(config Config) (*Directory, error) {
 	if config.Logger == nil {
 		config.Logger = zap.NewNop
 	}
 	if config.Query != "" && config.Users.Table != "" {
-		return nil, errors.New("both a users table and a query are given: give one of them")
+		return nil, errors.New("both a users table and a query are given: remove one of them")
 	}
 	if config.Users.Table != "" {
 		if _, err := splitName(config.Users.Table); err != nil {
@@ -86,7 +86,7 @@ func Open(config Config) (*Directory, error) {
 	return d, nil
 }
 
-// prepare reads the addresses, and makes the pools.
+// prepare parses the addresses, and creates the pools.
 func (d *Directory) prepare() error {
 	var err error
 	if d.lookups, err = newConnector(d.config.DSN); err != nil {
@@ -107,7 +107,7 @@ func (d *Directory) prepare() error {
 	return err
 }
 
-// listenError names the option that an error is about.
+// listenError makes an error name its option.
 func listenError(err error) error {
 	if text := err.Error(); !strings.HasPrefix(text, "listen_database") {
 		return errors.New("listen_database: " + text)
@@ -115,8 +115,8 @@ func listenError(err error) error {
 	return err
 }
 
-// Close closes the connections. Lookups that are under way fail. It does not
-// wait for a server that hangs.
+// Close closes the connections. Lookups in progress fail. Close does not wait for
+// a server that hangs.
 func (d *Directory) Close() error {
 	d.stop()
 	closed := make(chan struct{})

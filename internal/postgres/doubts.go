@@ -10,10 +10,10 @@ import (
 	"go.uber.org/zap"
 )
 
-// doubtPeriod is how often the alarm is raised.
+// doubtPeriod is the minimum time between two alarms.
 const doubtPeriod = 30 * time.Second
 
-// doubts counts subjects that were not found, until the first one is.
+// doubts counts subjects that were not found, until one is found.
 type doubts struct {
 	found  atomic.Bool
 	absent atomic.Int64
@@ -22,8 +22,8 @@ type doubts struct {
 	raised time.Time
 }
 
-// due reports whether it is time to raise the alarm, after one more subject was
-// not found.
+// due counts a subject that was not found, and reports whether to raise the
+// alarm.
 func (d *doubts) due(now time.Time) bool {
 	if d.found.Load() {
 		return false
@@ -48,7 +48,7 @@ func (d *Directory) alarm(ctx context.Context, conn *pgx.Conn, s *statement) {
 	if err := conn.QueryRow(ctx, "select exists (select from "+s.table+")").Scan(&rows); err != nil || !rows {
 		return
 	}
-	d.log().Error("no session so far names a user of the users table, which has rows: either all of them are stale, or `subject` or `database` is wrong; `mode observe` ends no session while you look, and `subject email` with `users { id email }` finds users by e-mail",
+	d.log().Error("no session so far names a user of the users table, which has rows: all of them are stale, or `subject` or `database` is wrong; set `mode observe` while you investigate; `subject email` with `users { id email }` looks users up by email",
 		zap.String("table", s.table), zap.Int64("subjects", d.doubts.absent.Load()))
 }
 
@@ -56,7 +56,7 @@ func (d *Directory) alarm(ctx context.Context, conn *pgx.Conn, s *statement) {
 func (d *Directory) Explain(ctx context.Context) string {
 	s := d.lookups.statement.Load()
 	if s == nil || s.table == "" {
-		return "`query` does not find them any more"
+		return "`query` no longer returns them"
 	}
 	var rows, security bool
 	err := d.pool.QueryRow(ctx, "select exists (select from "+s.table+"), (select relrowsecurity from pg_class where oid = to_regclass($1))", s.table).Scan(&rows, &security)
@@ -66,7 +66,7 @@ func (d *Directory) Explain(ctx context.Context) string {
 	case security:
 		return "row-level security hides rows of the users table from the role"
 	case !rows:
-		return "the users table is empty: another database or search_path than the app's, or a reset without a new table"
+		return "the users table is empty: the database or search_path is not the app's, or all users were deleted"
 	}
-	return "the users table has other rows: another database or search_path than the app's, a restored snapshot, or a mass deletion"
+	return "the users table has other rows: the database or search_path is not the app's, a snapshot was restored, or many users were deleted"
 }

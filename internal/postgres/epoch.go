@@ -11,16 +11,16 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 )
 
-// epochSQL is a fingerprint of the users table's identity, and whether its
-// triggers are there. It is null while there is no table.
+// epochSQL returns a fingerprint of the users table, and whether it has triggers.
+// The fingerprint is empty while there is no table.
 const epochSQL = `select coalesce(($2::text || ' ' || d.oid || ' ' || c.oid || ' ' || coalesce(pg_relation_filenode(c.oid), 0)), ''),
   exists (select from pg_trigger t where t.tgname = '` + deleteTrigger + `' and t.tgenabled <> 'D'
     and (t.tgrelid = c.oid or coalesce(c.relkind, 'v') not in ('r', 'p')))
 from pg_database d left join pg_class c on c.oid = to_regclass(nullif($1, ''))
 where d.datname = current_database()`
 
-// readEpoch finds out whether the users table was recreated, emptied or
-// restored, and with it the schema, the database or the server.
+// readEpoch detects that the users table was recreated, emptied or restored,
+// alone or with its schema, database or server.
 func (w *watch) readEpoch(ctx context.Context) error {
 	var epoch string
 	var triggers bool
@@ -35,7 +35,7 @@ func (w *watch) readEpoch(ctx context.Context) error {
 		if broken(err) && classOf(err) == directories.Down || w.conn.IsClosed() {
 			return err
 		}
-		return nil // a migration is under way, perhaps: its next change tells
+		return nil // perhaps a migration is in progress: its next commit changes the gate
 	}
 	w.listener.know(triggers)
 	if epoch == "" {

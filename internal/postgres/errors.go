@@ -13,8 +13,8 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 )
 
-// states tells the class of a SQLSTATE, or of its first two characters, and
-// what to do.
+// states holds the class of a SQLSTATE, or of its first two characters, with what
+// goes wrong and what to do.
 var states = map[string]struct {
 	class directories.Class
 	text  string
@@ -25,22 +25,22 @@ var states = map[string]struct {
 	"57P03": {directories.Down, "the database server is starting up or shutting down"},
 	"57P05": {directories.Down, "the database server ended an idle connection"},
 	"53":    {directories.Down, "the database server is out of resources"},
-	"53300": {directories.Down, "the database takes no more connections: raise max_connections, or the limit of the role; lookups need two"},
+	"53300": {directories.Down, "the database accepts no more connections: raise max_connections, or the connection limit of the role; lookups need two"},
 	"57014": {directories.Slow, "the database did not answer in time"},
-	"55P03": {directories.Slow, "the users table is locked, by a migration perhaps"},
-	"40":    {directories.Slow, "the database broke the query off: a replica that caught up, perhaps"},
-	"28000": {directories.Refused, "the database does not let the user in: there is no such user, or no rule in pg_hba.conf for it from here (some only let it in with TLS: sslmode=require in the address)"},
-	"28":    {directories.Refused, "the database does not accept the user or its password: check `database`"},
+	"55P03": {directories.Slow, "the users table is locked: a migration is running, perhaps"},
+	"40":    {directories.Slow, "the database canceled the query: a replica had to catch up, perhaps"},
+	"28000": {directories.Refused, "the database refuses the user: there is no such user, or pg_hba.conf has no rule for it from this host; some rules need TLS: add sslmode=require to the address"},
+	"28":    {directories.Refused, "the database refuses the user or the password: check `database` and `listen_database`"},
 	"3D000": {directories.Refused, "the database does not exist, or is being recreated"},
-	"42501": {directories.Rights, "the role may not read the users table: GRANT USAGE ON its schema and SELECT ON the table or its columns"},
+	"42501": {directories.Rights, "the role may not read the users table: GRANT USAGE ON its schema, and SELECT ON the table or its columns"},
 	"42P01": {directories.Schema, "the users table does not exist: a migration is running, or `users` or `query` is wrong"},
 	"3F000": {directories.Schema, "the schema of the users table does not exist: a migration is running, or `users` or `query` is wrong"},
 	"42703": {directories.Schema, "a column of the users table does not exist: a migration is running, or `users` or `query` is wrong"},
-	"42":    {directories.Schema, "the database refuses the query: the users table has changed, or `query` is wrong"},
+	"42":    {directories.Schema, "the database rejects the query: the users table has changed, or `query` is wrong"},
 	"0A000": {directories.Schema, "the users table has changed"},
 }
 
-// classify makes an Error of an error of the driver.
+// classify converts an error of the driver to a *directories.Error.
 func classify(err error) error {
 	var known *directories.Error
 	if err == nil || errors.As(err, &known) {
@@ -53,7 +53,7 @@ func classify(err error) error {
 				return &directories.Error{Class: state.class, Code: pg.Code, Text: state.text}
 			}
 		}
-		return &directories.Error{Class: directories.Other, Code: pg.Code, Text: "the database answered with an error"}
+		return &directories.Error{Class: directories.Other, Code: pg.Code, Text: "the database returned an error"}
 	}
 	var (
 		network     net.Error
@@ -67,9 +67,9 @@ func classify(err error) error {
 	case errors.As(err, &network) && network.Timeout():
 		return &directories.Error{Class: directories.Slow, Text: "the database did not answer in time"}
 	case errors.As(err, &certificate):
-		return &directories.Error{Class: directories.Down, Text: "the certificate of the database server is not trusted: name its authority by sslrootcert=FILE in the address, and the host that the certificate is for"}
-	case strings.Contains(err.Error(), "server refused TLS connection"): // pgconn has no name for it
-		return &directories.Error{Class: directories.Down, Text: "the database server has no TLS: sslmode=disable in the address does without"}
+		return &directories.Error{Class: directories.Down, Text: "the certificate of the database server is not trusted: add sslrootcert=FILE with its authority to the address, and use the host that the certificate is for"}
+	case strings.Contains(err.Error(), "server refused TLS connection"): // pgconn exports no error for it
+		return &directories.Error{Class: directories.Down, Text: "the database server does not support TLS: add sslmode=disable to the address"}
 	case errors.As(err, &connect):
 		why := "is the server running, and can it be reached from here?"
 		if errors.As(err, &unknown) {
@@ -80,10 +80,10 @@ func classify(err error) error {
 	return &directories.Error{Class: directories.Down, Text: "the connection to the database failed"}
 }
 
-// hostOf names a server without a user, a password or options.
+// hostOf returns the host and port of a server.
 func hostOf(config *pgconn.Config) string {
 	if config == nil {
-		return "an unknown place"
+		return "an unknown host"
 	}
 	if strings.HasPrefix(config.Host, "/") {
 		return config.Host
@@ -91,8 +91,7 @@ func hostOf(config *pgconn.Config) string {
 	return net.JoinHostPort(config.Host, fmt.Sprint(config.Port))
 }
 
-// broken tells whether an error is one of a connection, so that another one
-// may do better.
+// broken reports whether a connection failed, so that another one may succeed.
 func broken(err error) bool {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
@@ -101,8 +100,8 @@ func broken(err error) bool {
 	return !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled)
 }
 
-// refusesSettings tells whether a pooler refused a connection for settings of
-// a session.
+// refusesSettings reports whether a pooler refused a connection for the settings
+// of its session.
 func refusesSettings(err error) bool {
 	var pg *pgconn.PgError
 	return errors.As(err, &pg) && pg.Code == "08P01" && strings.Contains(pg.Message, "unsupported startup parameter")
@@ -117,8 +116,8 @@ func classOf(err error) directories.Class {
 	return directories.Other
 }
 
-// Classify returns an error of the driver as a *directories.Error: it says what
-// to do, and never holds a password.
+// Classify converts an error of the driver to a *directories.Error, which says
+// what to do and never holds a password.
 func Classify(err error) error { return classify(err) }
 
 // sqlState returns the SQLSTATE of an error; empty if the server gave none.

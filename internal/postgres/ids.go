@@ -9,10 +9,10 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 )
 
-// maxSubject is how long an id can be, in bytes.
+// maxSubject is the maximum length of an id, in bytes.
 const maxSubject = 255
 
-// kind is the kind of type that an id column has.
+// kind is the kind of the type of an id column.
 type kind int
 
 const (
@@ -25,13 +25,13 @@ const (
 
 // idType is the type of an id column.
 type idType struct {
-	name string // as SQL has it, without a length
+	name string // in SQL, without a length
 	kind kind
 	bits int // of an integer
 }
 
-// idTypeOf tells what is known of a type. It is not ok for a type that no
-// subject can be compared with.
+// idTypeOf returns a type by its name. It is not ok if no subject can be compared
+// with that type.
 func idTypeOf(name string) (idType, bool) {
 	switch base := name[strings.LastIndexByte(name, '.')+1:]; base {
 	case "text", "character varying", "bpchar", "character", "citext", "name":
@@ -69,8 +69,8 @@ func (d *Directory) Normalize(subject []byte) []byte {
 	return subject
 }
 
-// prepare returns the ids that are asked for, and which of the subjects they
-// are. It is doubtful when a subject cannot be an id of the type.
+// prepare returns the ids to look up, and which of the subjects are possible ids.
+// It is doubtful if a plausible subject is not.
 func (t idType) prepare(queries []directories.Query) (ids []string, possible []bool, doubtful bool) {
 	ids, possible = make([]string, 0, len(queries)), make([]bool, len(queries))
 	for i, q := range queries {
@@ -84,9 +84,9 @@ func (t idType) prepare(queries []directories.Query) (ids []string, possible []b
 	return ids, possible, doubtful
 }
 
-// canonical returns the one form of a subject, so that none has two entries in
-// the cache and none is refused by the server. It is not ok for a text that
-// cannot be an id of the type: no such user.
+// canonical returns the one spelling of a subject, so that none has two entries
+// in the cache, and the server rejects none. It is not ok if the subject cannot
+// be an id of the type: there is no such user.
 func (t idType) canonical(subject []byte) ([]byte, bool) {
 	if !plausible(subject) {
 		return nil, false

@@ -13,38 +13,38 @@ import (
 )
 
 const (
-	// channel is what the triggers notify.
+	// channel is the channel of the triggers' notifications.
 	channel = "stale_session"
-	// echoEvery is how often the channel is tested.
+	// echoEvery is the interval between two tests of the channel.
 	echoEvery = 30 * time.Second
-	// echoWithin is how soon an echo has to arrive.
+	// echoWithin is how long an echo may take.
 	echoWithin = 2 * time.Second
-	// maxOthers is how many echoes of other directories are remembered.
-	maxOthers = 16
+	// maxForeign is how many echoes of other directories are remembered.
+	maxForeign = 16
 )
 
 // notification is the payload of a notification, as JSON.
 type notification struct {
-	// IDs are the users that were deleted or changed; none for all.
+	// IDs are the users that were deleted or changed; empty for all.
 	IDs []string `json:"ids"`
-	// Echo is the test message of a directory, sent in a transaction.
+	// Echo identifies a test message, Transaction the transaction that sent it.
 	Echo        string `json:"echo"`
 	Transaction string `json:"transaction"`
 	// Others reports that another table has changed, see Directory.Subscribe.
 	Others bool `json:"others"`
 }
 
-// listenerState says whether notifications can be relied on.
+// listenerState says whether notifications of changes are received.
 type listenerState int32
 
 const (
-	// unknown: the server is a standby, or the channel was not tested yet.
+	// unknown: the server is a standby, or the channel has not been tested yet.
 	unknown listenerState = iota
-	// blocked: notifications do not arrive, as behind a transaction pooler.
+	// blocked: none are received, as through a transaction pooler.
 	blocked
-	// noTriggers: they arrive, but the users table has no triggers.
+	// noTriggers: they would be received, but the users table has no triggers.
 	noTriggers
-	// active: changes are notified.
+	// active: they are received.
 	active
 )
 
@@ -62,12 +62,12 @@ type listener struct {
 	arrives   bool        // the last echo has arrived
 }
 
-// open begins to listen.
+// open starts to listen.
 func (l *listener) open(ctx context.Context) error {
 	l.w.d.state.Store(int32(unknown))
 	_, err := l.w.conn.Exec(ctx, "listen "+channel)
 	var pg *pgconn.PgError
-	if errors.As(err, &pg) && !l.w.conn.IsClosed() { // a standby, or no Postgres: it is polled
+	if errors.As(err, &pg) && !l.w.conn.IsClosed() { // a standby, or not quite Postgres: only the gate shows changes
 		return nil
 	}
 	l.listening = err == nil
@@ -77,8 +77,8 @@ func (l *listener) open(ctx context.Context) error {
 // close forgets what is known of the channel.
 func (l *listener) close() { l.w.d.state.Store(int32(unknown)) }
 
-// hear takes a notification. It is called while the connection is read.
-func (l *listener) hear(_ *pgconn.PgConn, n *pgconn.Notification) {
+// receive handles a notification. It is called while the connection is read.
+func (l *listener) receive(_ *pgconn.PgConn, n *pgconn.Notification) {
 	if n.Channel != channel {
 		return
 	}
@@ -102,10 +102,9 @@ func (l *listener) hear(_ *pgconn.PgConn, n *pgconn.Notification) {
 	}
 }
 
-// try tests once in a while that notifications arrive: another connection sends
-// one, because a pooler may return to a connection what that one has sent
-// itself.
-func (l *listener) try() {
+// test tests every echoEvery that notifications are received. Another connection
+// sends one, because a pooler may return to a connection what it sent itself.
+func (l *listener) test() {
 	if !l.listening {
 		return
 	}
@@ -123,16 +122,16 @@ func (l *listener) try() {
 	go func() {
 		ctx, cancel := context.WithTimeout(d.running, queryTimeout)
 		defer cancel()
-		by <- d.sendEcho(ctx, echo)
+		own <- d.sendEcho(ctx, echo)
 	}()
 }
 
-// echoSQL sends an echo, and returns the transaction that does.
+// echoSQL sends an echo, and returns its transaction.
 const echoSQL = `select pg_current_xact_id()::text
 from pg_notify($1, json_build_object('echo', $2::text, 'transaction', pg_current_xact_id()::text)::text)`
 
-// sendEcho sends an echo, and returns the transaction that does. If it fails, no
-// echo arrives.
+// sendEcho sends an echo, and returns its transaction; empty if that fails.
+// Then no echo is received.
 func (d *Directory) sendEcho(ctx context.Context, echo string) (transaction string) {
 	conn, err := d.lookups.acquire(ctx, d.pool)
 	if err != nil {
@@ -143,9 +142,8 @@ func (d *Directory) sendEcho(ctx context.Context, echo string) (transaction stri
 	return transaction
 }
 
-// explains reports whether the gate has changed by nothing but the transactions
-// that have sent echoes: the last one of this directory, and those of others,
-// in other instances of Caddy before the same server.
+// explains reports whether the gate has changed only by transactions that sent
+// echoes: the last one of this directory, and those of other instances of Caddy.
 func (l *listener) explains(before, after string) bool {
 	transactions := l.others
 	select {
@@ -164,9 +162,9 @@ func (l *listener) explains(before, after string) bool {
 	return before == after
 }
 
-// withTransaction is the gate of a primary once a transaction is done, and
-// nothing else, empty when that is not the next one to begin. A snapshot is
-// xmin:xmax:xip, where xmax is the next, and xip are those under way.
+// withTransaction returns the gate of a primary after one more transaction;
+// empty if that is not the next one. A snapshot is xmin:xmax:xip, where xmax is
+// the next transaction, and xip are those in progress.
 func withTransaction(gate, transaction string) string {
 	kind, rest, _ := strings.Cut(gate, " ")
 	snapshot, started, _ := strings.Cut(rest, " ")
@@ -185,34 +183,34 @@ func withTransaction(gate, transaction string) string {
 // know records whether the users table has triggers.
 func (l *listener) know(triggers bool) {
 	l.known, l.triggers = true, triggers
-	if l.arrives {
+	if l.received {
 		l.conclude()
 	}
 }
 
-// conclude logs whether notifications can be relied on, if that has changed.
+// conclude sets the state, and logs it if it has changed.
 func (l *listener) conclude() {
 	now := blocked
 	switch {
-	case l.arrives && l.triggers:
+	case l.received && l.triggers:
 		now = active
-	case l.arrives && l.known:
+	case l.received && l.known:
 		now = noTriggers
-	case l.arrives:
-		return // it will be known in a moment
+	case l.received:
+		return // the gate is about to be read, which sets it
 	}
 	d := l.w.d
 	if listenerState(d.state.Load()) == now {
 		return
 	}
-	// The line comes before the state, so that who sees the state finds the line.
+	// Log first: whoever sees the state finds the line.
 	switch now {
 	case active:
 		d.log().Info("change notifications work")
 	case noTriggers:
 		d.log().Info("no change triggers on the users table; changes are noticed within the poll interval; `caddy stale-session install` adds triggers")
 	case blocked:
-		d.log().Warn("change notifications do not arrive, as behind a transaction pooler; changes are noticed within the poll interval; set `listen_database` to the direct address")
+		d.log().Warn("change notifications do not arrive, as behind a transaction pooler; changes are noticed within the poll interval; set `listen_database` to the direct address of the database")
 	}
 	d.state.Store(int32(now))
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
 )
 
-func TestNotificationsAreProvenAndSaid(t *testing.T) {
+func TestNotificationsAreTestedAndTheResultIsLogged(t *testing.T) {
 	t.Parallel()
 	name := database(t, oneUser)
 	pooled := pooler(t, name)
@@ -36,7 +36,7 @@ func TestNotificationsAreProvenAndSaid(t *testing.T) {
 	} {
 		t.Run(c.title, func(t *testing.T) {
 			d, lines := open(t, c.dsn, Config{ListenDSN: c.listen})
-			if c.want == blocked { // an echo gets through if the pooler lends the watch the right connection just then
+			if c.want == blocked { // an echo is received if it arrives while the watch has the right connection to the server
 				d.echoEvery = 3 * time.Second
 			}
 			if c.installed {
@@ -67,7 +67,7 @@ func TestNotificationsAreProvenAndSaid(t *testing.T) {
 	}
 }
 
-// Whoever sees the state finds the line.
+// So whoever sees the state finds the line.
 func TestTheListenerLogsBeforeItsStateChanges(t *testing.T) {
 	t.Parallel()
 	for _, want := range []listenerState{blocked, noTriggers, active} {
@@ -78,9 +78,9 @@ func TestTheListenerLogsBeforeItsStateChanges(t *testing.T) {
 			return nil
 		}))
 		d.config.Logger = func() *zap.Logger { return logger }
-		l := listener{w: &watch{d: d}, arrives: want != blocked, known: true, triggers: want == active}
+		l := listener{w: &watch{d: d}, received: want != blocked, known: true, triggers: want == active}
 		l.conclude()
-		l.conclude() // which is no news
+		l.conclude() // which changes nothing
 		if len(logged) != 1 || logged[0] != unknown {
 			t.Errorf("states when a line was logged: %v", logged)
 		}
@@ -126,12 +126,12 @@ func TestNotificationsOfTriggersDropAccounts(t *testing.T) {
 					t.Fatalf("%s is not cached: %s", subject, from)
 				}
 			}
-			heard := e.Stats().Notifications + 1
+			want := e.Stats().Notifications + 1
 			if c.reports {
-				heard++
+				want++
 			}
 			run(t, name, `notify `+channel+`, '`+c.payload+`'`, `notify `+channel+`, '{"ids":["the end"]}'`)
-			eventually.Holds(t, "both notifications are read", func() bool { return e.Stats().Notifications == heard })
+			eventually.Holds(t, "both notifications are read", func() bool { return e.Stats().Notifications == want })
 			if dropped := source(t, one) != accounts.FromCache; dropped != c.drops {
 				t.Errorf("the one is dropped: %t", dropped)
 			}
@@ -157,11 +157,11 @@ func FuzzNotification(f *testing.F) {
 	d, _ := open(f, "postgres://nowhere/x", Config{})
 	l := listener{w: &watch{d: d, changed: func(...string) {}}}
 	f.Fuzz(func(_ *testing.T, payload string) {
-		l.hear(nil, &pgconn.Notification{Channel: channel, Payload: payload})
+		l.receive(nil, &pgconn.Notification{Channel: channel, Payload: payload})
 	})
 }
 
-func TestEchoesAreNoChangeToAnybody(t *testing.T) {
+func TestEchoesAreNoChange(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name          string
@@ -180,21 +180,21 @@ func TestEchoesAreNoChangeToAnybody(t *testing.T) {
 		{"another server", "primary 100:100: s", "primary 101:101: z", "100", nil, false},
 		{"nonsense", "primary 100:100: s", "primary 101:101: s", "", []string{"", "x", "101"}, false},
 	} {
-		l := listener{others: c.others}
+		l := listener{foreign: c.others}
 		if c.own != "" {
-			l.by = make(chan string, 1)
-			l.by <- c.own
+			l.own = make(chan string, 1)
+			l.own <- c.own
 		}
 		if explained := l.explains(c.before, c.after); explained != c.explained {
 			t.Errorf("%s: explained: %t", c.name, explained)
 		}
-		if l.by != nil || l.others != nil {
+		if l.own != nil || l.foreign != nil {
 			t.Errorf("%s: it is remembered", c.name)
 		}
 	}
 }
 
-func TestTheGateThatATransactionLeaves(t *testing.T) {
+func TestTheGateAfterATransaction(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ gate, transaction, want string }{
 		{"primary 100:100: 2026-11-23 10:00:00+00", "100", "primary 101:101: 2026-11-23 10:00:00+00"},
@@ -210,7 +210,7 @@ func TestTheGateThatATransactionLeaves(t *testing.T) {
 	}
 }
 
-func TestAnEchoTellsOthersItsTransaction(t *testing.T) {
+func TestAnEchoNamesItsTransaction(t *testing.T) {
 	t.Parallel()
 	name := database(t, oneUser)
 	conn, err := pgx.Connect(t.Context(), server.DSN(name))
@@ -225,16 +225,16 @@ func TestAnEchoTellsOthersItsTransaction(t *testing.T) {
 	watched(t, d, accounts.Config{Poll: quickly})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	heard, err := conn.WaitForNotification(ctx)
+	received, err := conn.WaitForNotification(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var message notification
-	if err := json.Unmarshal([]byte(heard.Payload), &message); err != nil {
+	if err := json.Unmarshal([]byte(received.Payload), &message); err != nil {
 		t.Fatal(err)
 	}
 	var status *string
 	if err := conn.QueryRow(t.Context(), "select pg_xact_status($1::text::xid8)", message.Transaction).Scan(&status); err != nil || status == nil || *status != "committed" {
-		t.Errorf("%s: transaction %q: %v", heard.Payload, message.Transaction, err)
+		t.Errorf("%s: transaction %q: %v", received.Payload, message.Transaction, err)
 	}
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 )
 
-// Lookup implements directories.Directory. It tries once more on another
-// connection if the first one turns out to be broken, because after a restart
-// of the server all idle ones are.
+// Lookup implements directories.Directory. If a connection turns out to be
+// broken, it tries once more on another: after a restart of the server, all
+// idle ones are.
 func (d *Directory) Lookup(ctx context.Context, queries []directories.Query) ([]directories.Account, error) {
 	look := d.lookupOnPool
 	if slices.ContainsFunc(queries, func(q directories.Query) bool { return !q.Since.IsZero() }) {
@@ -26,7 +26,7 @@ func (d *Directory) Lookup(ctx context.Context, queries []directories.Query) ([]
 		return accounts, nil
 	case broken(err) && classOf(err) == directories.Down:
 		d.pool.Reset()
-	case classOf(err) == directories.Schema: // it may have changed
+	case classOf(err) == directories.Schema: // a migration may have changed it
 	default:
 		return nil, classify(err)
 	}
@@ -34,8 +34,8 @@ func (d *Directory) Lookup(ctx context.Context, queries []directories.Query) ([]
 	return accounts, classify(err)
 }
 
-// confirm looks subjects up on a primary, if one can be reached. A standby tells
-// the time up to which it has all changes.
+// confirm looks subjects up on a primary, if one is available; else on a standby,
+// with the time up to which that has all changes.
 func (d *Directory) confirm(ctx context.Context, queries []directories.Query) ([]directories.Account, error) {
 	if d.standby.Load() && d.primary != nil {
 		accounts, err := d.lookupOnPrimary(ctx, queries)
@@ -91,7 +91,7 @@ func (d *Directory) lookupWith(ctx context.Context, pool *pgxpool.Pool, queries 
 	return d.lookupOn(ctx, conn.Conn(), d.lookups, queries)
 }
 
-// lookupOnStandby looks subjects up on a standby, for what was true at the last
+// lookupOnStandby looks subjects up on a standby, with the time of the last
 // change that it has replayed.
 func (d *Directory) lookupOnStandby(ctx context.Context, queries []directories.Query) ([]directories.Account, error) {
 	conn, err := d.lookups.acquire(ctx, d.pool)
@@ -99,7 +99,7 @@ func (d *Directory) lookupOnStandby(ctx context.Context, queries []directories.Q
 		return nil, err
 	}
 	defer conn.Release()
-	// Read first: the next query sees that change.
+	// First, so that the lookup sees that change.
 	var replayed *time.Time
 	if err := conn.QueryRow(ctx, "select pg_last_xact_replay_timestamp()").Scan(&replayed); err != nil {
 		return nil, err
@@ -197,7 +197,7 @@ func (d *Directory) note(ctx context.Context, conn *pgx.Conn, s *statement, quer
 			}
 			return
 		}
-		absent = absent || !queries[i].Since.IsZero() // which confirms it
+		absent = absent || !queries[i].Since.IsZero() // confirmed
 	}
 	if absent && !d.doubts.found.Load() {
 		d.alarm(ctx, conn, s)
@@ -258,7 +258,7 @@ func (d *Directory) ready(ctx context.Context, conn *pgx.Conn, c *connector, age
 	return s, nil
 }
 
-// describe logs what was found in the catalogue, if it is new.
+// describe logs the users table, if it has changed.
 func (d *Directory) describe(s *statement) {
 	d.described.Lock()
 	defer d.described.Unlock()

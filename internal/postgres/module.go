@@ -55,15 +55,15 @@ type DatabaseOptions struct {
 	// schemas of the Auth.js adapters, Prisma and Better Auth.
 	Users *Users `json:"users,omitempty"`
 
-	// A query that takes the place of the users table. It has one parameter, a
-	// text[] of subjects, and returns a row for each that exists: the column
-	// `id`, and optionally `created_at`, `valid_after`, `disabled` and the
-	// columns to match.
+	// A query that replaces the users table. It has one parameter, a text[] of
+	// subjects, and returns a row for each that exists: the column `id`, and
+	// optionally `created_at`, `valid_after`, `disabled` and the columns to
+	// match.
 	Query string `json:"query,omitempty"`
 
-	// A second address of the same database for the connection that watches for
-	// changes: the direct one, if Database is that of a transaction pooler such
-	// as PgBouncer, through which notifications do not arrive. Default: Database.
+	// The address for the connection that watches for changes: the direct address
+	// of the same database, if Database is that of a transaction pooler such as
+	// PgBouncer, which does not forward notifications. Default: Database.
 	ListenDatabase string `json:"listen_database,omitempty"`
 }
 
@@ -133,8 +133,8 @@ func (u Users) matched() []string {
 	return columns
 }
 
-// Config returns the options as Open takes them. Placeholders are filled in
-// each time that an address is used.
+// Config returns the configuration for Open. Placeholders are replaced each time
+// that an address is used.
 func (o DatabaseOptions) Config() Config {
 	c := Config{
 		DSN: environment.Later("database", cmp.Or(o.Database, "{env.DATABASE_URL}")), Query: o.Query,
@@ -149,8 +149,8 @@ func (o DatabaseOptions) Config() Config {
 	return c
 }
 
-// ConfigOf returns the configuration of a module that looks users up in
-// Postgres. It reports false for any other.
+// ConfigOf returns the configuration of a module that looks users up in Postgres;
+// false for any other module.
 func ConfigOf(module directories.Module) (Config, bool) {
 	if m, ok := module.(interface{ Config() Config }); ok {
 		return m.Config(), true

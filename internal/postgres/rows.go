@@ -12,18 +12,18 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 )
 
-// binaryFormat is that of the statement's parameter and of its rows: it costs
-// both sides less than text.
+// binaryFormat is the format of the statement's parameter and rows: it is cheaper
+// than text for both sides.
 var binaryFormat = []int16{pgtype.BinaryFormatCode}
 
-// textArray writes a text[] as the server receives it.
+// textArray encodes a text[] in binary format.
 func textArray(texts []string) []byte {
 	size := 20
 	for _, text := range texts {
 		size += 4 + len(text)
 	}
 	b := make([]byte, 0, size)
-	for _, n := range [...]int{1, 0, pgtype.TextOID, len(texts), 1} { // of one dimension, without NULLs, from 1 on
+	for _, n := range [...]int{1, 0, pgtype.TextOID, len(texts), 1} { // one dimension, no NULLs, lower bound 1
 		b = appendInt(b, n)
 	}
 	for _, text := range texts {
@@ -69,7 +69,7 @@ func (s *statement) scan(types *pgtype.Map, rows *pgconn.ResultReader, accounts 
 		return failed
 	}
 	if err == nil && left > 0 {
-		return schemaError("the database has not answered for each subject: `query` is wrong")
+		return schemaError("the database did not return a row for each subject: `query` is wrong")
 	}
 	return err
 }
@@ -92,7 +92,7 @@ func (n *serverName) of(started []byte) string {
 // isTrue reads a boolean.
 func isTrue(value []byte) bool { return len(value) == 1 && value[0] != 0 }
 
-// moment is the time of a float8 of seconds since 1970, zero for none.
+// moment returns the time of a float8 of seconds since 1970; zero for NULL.
 func moment(value []byte) time.Time {
 	if value == nil {
 		return time.Time{}

@@ -11,15 +11,14 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// wellKnown are the users tables of Prisma and the Kysely adapter, of the pg,
-// TypeORM, Hasura and Supabase adapters, of Drizzle and Better Auth, and of
-// Lucia.
+// wellKnown lists the users tables of Prisma and the Kysely adapter; of the pg,
+// TypeORM, Hasura and Supabase adapters; of Drizzle and Better Auth; of Lucia.
 var wellKnown = []string{"User", "users", "user", "auth_user"}
 
-// supabaseSchema is where the Supabase adapter has its tables.
+// supabaseSchema is the schema of the Supabase adapter.
 const supabaseSchema = "next_auth"
 
-// Columns that are used without being named, if their type is right.
+// Columns that are used by default, if their type is right.
 var (
 	wellKnownCreated  = []string{"createdAt", "created_at"}
 	wellKnownValid    = []string{"sessionsValidAfter", "sessions_valid_after"}
@@ -83,7 +82,7 @@ func present(c columns, name string) string {
 // layout is what the catalogue says of the columns of a table.
 type layout struct {
 	columns  columns
-	indexed  []string // columns that begin an index
+	indexed  []string // the first column of each index
 	readable []string // columns that the role may read
 	utc      []string // columns that surely hold UTC without a time zone
 }
@@ -154,8 +153,7 @@ func (l layout) complete(users Users) Users {
 	return users
 }
 
-// first returns the first of some columns that the role may read and whose
-// type is right.
+// first returns the first column that the role may read and whose type is right.
 func (l layout) first(names []string, right func(string) bool) string {
 	for _, name := range names {
 		if right(l.columns[name]) && slices.Contains(l.readable, name) {
@@ -179,7 +177,7 @@ func (l layout) firstTime(names []string) string {
 	return ""
 }
 
-// describe checks a query of the user's, and reads its columns.
+// describe checks Config.Query, and returns its columns.
 func describe(ctx context.Context, conn *pgx.Conn, query string) (source, error) {
 	query = strings.TrimRight(strings.TrimSpace(query), ";")
 	described, err := conn.PgConn().Prepare(ctx, "", query, nil)

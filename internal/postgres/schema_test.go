@@ -137,28 +137,28 @@ func TestConfigurationsThatTheDatabaseContradicts(t *testing.T) {
 		"a table in another case": {
 			`create table users (id int)`, Config{Users: Users{Table: "Users"}}, directories.Schema, []string{"Users", "public.users"},
 		},
-		"a table in a schema that is not": {
+		"a table in a missing schema": {
 			`create table users (id int)`, Config{Users: Users{Table: "auth.users"}}, directories.Schema, []string{"auth.users", "public.users"},
 		},
 		"a column in another case": {
 			`create table users (id int, "createdAt" timestamptz)`, Config{Users: Users{CreatedAt: "created_at"}}, directories.Schema, []string{"created_at", "createdAt"},
 		},
-		"an id column that is not": {
+		"no id column": {
 			`create table users (uid int)`, Config{Users: Users{Table: "users"}}, directories.Schema, []string{`"id"`},
 		},
 		"an id of a type that cannot be looked up": {
 			`create table users (id jsonb)`, Config{}, directories.Schema, []string{"jsonb"},
 		},
-		"a time that is none": {
+		"a time of another type": {
 			`create table users (id int, created_at text)`, Config{Users: Users{CreatedAt: "created_at"}}, directories.Schema, []string{"created_at", "text"},
 		},
-		"a disabled column that tells nothing": {
+		"a disabled column of a type without a meaning": {
 			`create table users (id int, disabled text)`, Config{Users: Users{Disabled: []string{"disabled"}}}, directories.Schema, []string{"disabled", "text"},
 		},
-		"a match column that is not": {
+		"no match column": {
 			`create table users (id int, email text)`, Config{Users: Users{Match: map[string]string{"mail": "Email"}}}, directories.Schema, []string{"Email", "email"},
 		},
-		"a query that is none": {`select 1`, Config{Query: "selec"}, directories.Schema, []string{"query"}},
+		"a query with a syntax error": {`select 1`, Config{Query: "selec"}, directories.Schema, []string{"query"}},
 		"a query without a parameter": {
 			`create table users (id int)`, Config{Query: "select id from users"}, directories.Schema, []string{"$1::text[]"},
 		},

@@ -31,7 +31,8 @@ func TestAStandbyProvesNoAbsence(t *testing.T) {
 	primary, standby := replicated(t)
 	d, _ := open(t, standby.DSN("postgres"), Config{})
 	e := engine(t, d, accounts.Config{TTL: time.Nanosecond}) // nothing is cached
-	// known reports whether the standby's answer counts for a session of that time.
+	// known reports whether the standby's answer counts for a session of that
+	// time.
 	known := func(subject string, since time.Time, exists bool) bool {
 		t.Helper()
 		account, _, err := ask(e, subject, since)
@@ -109,7 +110,7 @@ func TestWhatAStandbyDoesNotKnowIsConfirmedOnThePrimary(t *testing.T) {
 	if err := primary.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	account, _, err := ask(e, "unheard of", time.Now())
+	account, _, err := ask(e, "unknown", time.Now())
 	if e := failureOf(t, account, err); e.Class != directories.Standby {
 		t.Errorf("without a primary: %v", e)
 	}

@@ -12,25 +12,24 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 )
 
-// statement is the query that looks accounts up, made for the table or query
-// as it was found.
+// statement is the query that looks accounts up.
 type statement struct {
 	sql        string
 	confirmSQL string // for what would end a session: the same, but for the letter case of e-mail addresses
 	relation   relation
 	id      idType
-	table   string   // quoted, empty for a query of the user's
+	table   string   // quoted; empty for Config.Query
 	users   Users    // the columns that it reads
 	matched []string // the columns that claims must equal
-	columns string   // what was found, for the log
+	columns string   // for the log
 	made    time.Time
-	scans   bool // for want of an index
+	scans   bool // the id has no index
 }
 
-// String says where users are looked up, and which columns are read.
+// String returns the table and the columns.
 func (s *statement) String() string { return strings.TrimSpace(s.table + " " + s.columns) }
 
-// columns are the columns of a table or query: their types by name.
+// columns maps the columns of a table or query to their types.
 type columns map[string]string
 
 // source is what the statement reads from.
@@ -50,8 +49,8 @@ type idIndex struct {
 	lowerRow bool   // there is an index on lower(id)
 }
 
-// newStatement makes the statement for a source. Users names the columns;
-// names that are empty are not used.
+// newStatement returns the statement for a source. Users names the columns to
+// read.
 func newStatement(from source, users Users) (*statement, error) {
 	idName, ok := from.columns[users.ID]
 	if !ok {
@@ -59,7 +58,7 @@ func newStatement(from source, users Users) (*statement, error) {
 	}
 	id, ok := idTypeOf(idName)
 	if !ok {
-		return nil, schemaError("the id column %q is of type %s; text, varchar, citext, uuid and integers can be looked up", users.ID, idName)
+		return nil, schemaError("the id column %q is of type %s; it must be text, varchar, citext, uuid or an integer", users.ID, idName)
 	}
 	created, err := from.time("created_at", users.CreatedAt)
 	if err != nil {
@@ -112,8 +111,8 @@ left join %s`,
 	}, nil
 }
 
-// columns are the columns that are named, each once: the role may not be allowed
-// to read others.
+// columns returns the columns that are named, each once. The role may not be
+// allowed to read others.
 func (u Users) columns() []string {
 	var all []string
 	for _, name := range slices.Concat([]string{u.ID, u.CreatedAt, u.ValidAfter}, u.Disabled, u.matched()) {
@@ -131,8 +130,8 @@ func orNone(text string) string {
 	return text
 }
 
-// time is the SQL of a time column as seconds since 1970. A timestamp without
-// a time zone counts as UTC, whatever the session's zone is.
+// time returns the SQL of a time column as seconds since 1970. A timestamp
+// without a time zone is UTC, whatever the time zone of the session.
 func (s source) time(option, name string) (string, error) {
 	if name == "" {
 		return "null::float8", nil
@@ -147,7 +146,7 @@ func (s source) time(option, name string) (string, error) {
 	return fmt.Sprintf("case when isfinite(%[1]s) then date_part('epoch', %[1]s) end", column(name)), nil
 }
 
-// isTime tells whether a type is a point in time.
+// isTime reports whether a type is a date or a timestamp.
 func isTime(t string) bool {
 	return t == "date" || strings.HasPrefix(t, "timestamp")
 }
@@ -176,7 +175,7 @@ func (s source) disabled(users Users) (string, error) {
 	return strings.Join(terms, " or "), nil
 }
 
-// missing says that a column does not exist, and names those that are alike.
+// missing returns the error that a column does not exist, with similar names.
 func (s source) missing(option, name string) error {
 	var near []string
 	for other := range s.columns {
@@ -190,13 +189,12 @@ func (s source) missing(option, name string) error {
 		what = "the query"
 	}
 	if len(near) > 0 {
-		return schemaError("%s has no column %q for %s; upper and lower case differ, and it has %q", what, name, option, near)
+		return schemaError("%s has no column %q for %s, but %q: names are case-sensitive", what, name, option, near)
 	}
 	return schemaError("%s has no column %q for %s", what, name, option)
 }
 
-// alike tells whether two names are the same but for case, underscores and a
-// plural.
+// alike reports whether two names differ only in case, underscores and a plural.
 func alike(a, b string) bool {
 	plain := func(s string) string {
 		return strings.TrimSuffix(strings.ReplaceAll(strings.ToLower(s), "_", ""), "s")
@@ -208,12 +206,12 @@ func schemaError(format string, args ...any) error {
 	return &directories.Error{Class: directories.Schema, Text: fmt.Sprintf(format, args...)}
 }
 
-// quote writes a name as an SQL identifier.
+// quote returns a name as an SQL identifier.
 func quote(names ...string) string {
 	return pgx.Identifier(names).Sanitize()
 }
 
-// column writes the name of a column of the joined table.
+// column returns a column of the joined table as SQL.
 func column(name string) string {
 	return "u." + quote(name)
 }

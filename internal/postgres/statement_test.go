@@ -39,7 +39,7 @@ func TestWhatTheColumnsSay(t *testing.T) {
 			Users{},
 			directories.Account{Exists: true, CreatedAt: at},
 		},
-		"created_at of a text id is left alone": {
+		"created_at of a text id is ignored": {
 			`create table users (id text primary key, created_at timestamptz); insert into users values ('1', '2026-05-01 12:00:00.5Z')`,
 			Users{},
 			directories.Account{Exists: true},
@@ -82,7 +82,7 @@ func TestWhatTheColumnsSay(t *testing.T) {
 		"disabled by a number, one of two columns": {
 			`create table users (id text primary key, state int, gone boolean); insert into users values ('1', 2, false)`, Users{Disabled: []string{"gone", "state"}}, directories.Account{Exists: true, Disabled: true},
 		},
-		"disabled of a kind that tells nothing is left alone": {
+		"disabled of another type is ignored": {
 			`create table users (id text primary key, disabled text); insert into users values ('1', 'yes')`, Users{}, directories.Account{Exists: true},
 		},
 		"columns to match": {
@@ -117,7 +117,7 @@ func TestWhatTheColumnsSay(t *testing.T) {
 	}
 }
 
-func TestAQueryOfOnesOwn(t *testing.T) {
+func TestACustomQuery(t *testing.T) {
 	t.Parallel()
 	name := database(t, `create table members (mid uuid primary key, mail text, banned boolean, since timestamptz);
 		insert into members values ('7d444840-9dc0-11d1-b245-5ffdce74fad2', 'a@b.c', true, '2026-05-01Z')`)

@@ -8,23 +8,23 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// NotifySQL is an expression that makes the subscribers of every node read,
-// once the transaction that evaluates it is committed.
+// NotifySQL is an expression that notifies the subscribers on every node, once
+// the transaction that evaluates it is committed.
 const NotifySQL = `pg_notify('` + channel + `', '{"others":true}')`
 
 // subscriber reads other tables than the users table.
 type subscriber struct {
 	read  func(ctx context.Context, conn *pgx.Conn, fresh bool) error
-	fresh bool // what was committed earlier is to be read too
+	fresh bool // it has not read earlier commits yet
 }
 
-// subscribers are those of a directory.
+// subscribers are the subscribers of a directory.
 type subscribers struct {
 	mu  sync.Mutex
 	all []*subscriber
 }
 
-// refresh notes that a new connection knows nothing of earlier commits.
+// refresh marks all as fresh, after commits may have been missed.
 func (s *subscribers) refresh() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -33,7 +33,7 @@ func (s *subscribers) refresh() {
 	}
 }
 
-// list returns the subscribers: all, or those that know nothing yet.
+// list returns all subscribers, or those that are fresh.
 func (s *subscribers) list(all bool) []*subscriber {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -49,8 +49,7 @@ func (s *subscribers) list(all bool) []*subscriber {
 	return fresh
 }
 
-// begin notes that a subscriber reads what was committed earlier, and reports
-// whether it was to.
+// begin marks a subscriber as no longer fresh, and reports whether it was.
 func (s *subscribers) begin(one *subscriber) (fresh bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -58,10 +57,10 @@ func (s *subscribers) begin(one *subscriber) (fresh bool) {
 	return fresh
 }
 
-// Subscribe has a function called on the connection that watches for changes,
-// soon after anything was committed to the database, and with fresh if it may
-// have missed something. It must not take long. An error that it returns ends
-// the connection. It is called only while the directory is watched.
+// Subscribe calls read on the connection that watches for changes, soon after any
+// commit to the database; with fresh if commits may have been missed. While read
+// runs, no change is noticed. An error of read ends the connection. Nothing is
+// called unless the directory is watched.
 func (d *Directory) Subscribe(read func(ctx context.Context, conn *pgx.Conn, fresh bool) error) (stop func()) {
 	one := &subscriber{read: read, fresh: true}
 	s := &d.subscribers
@@ -75,7 +74,7 @@ func (d *Directory) Subscribe(read func(ctx context.Context, conn *pgx.Conn, fre
 	}
 }
 
-// publish lets subscribers read what was committed.
+// publish calls the subscribers.
 func (w *watch) publish() error {
 	all := w.others
 	w.others = false

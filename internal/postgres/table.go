@@ -12,8 +12,8 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 )
 
-// Table returns the users table, quoted for SQL, and the name of its id column;
-// empty for a query of the user's.
+// Table returns the users table, quoted for SQL, and the name of its id column.
+// The table is empty if Config.Query replaces it.
 func (d *Directory) Table(ctx context.Context) (table, id string, err error) {
 	conn, err := d.lookups.acquire(ctx, d.pool)
 	if err != nil {

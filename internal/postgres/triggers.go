@@ -10,8 +10,8 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 )
 
-// The names of what is installed. All of it is in, or depends on, a schema of
-// its own, so that dropping that leaves no trace.
+// The names of what is installed. All of it is in a schema of its own, or
+// depends on it: dropping that schema removes everything.
 const (
 	triggerSchema   = "stale_session"
 	deleteTrigger   = "stale_session_delete"
@@ -19,14 +19,14 @@ const (
 	updateTrigger   = "stale_session_update"
 )
 
-// UninstallSQL removes all that InstallSQL has made.
+// UninstallSQL removes everything that InstallSQL creates.
 const UninstallSQL = "drop schema if exists " + triggerSchema + " cascade;\n"
 
-// notifySQL makes the function that the triggers call. It sends the ids of at
-// most 1000 rows, 50 at a time, because a payload has to be below 8000 bytes;
-// else that all may have changed.
+// notifySQL creates the function that the triggers call. It sends the ids of up
+// to 1000 rows, 50 at a time, because a payload must be shorter than 8000
+// bytes; for more, it sends that any may have changed.
 const notifySQL = `create schema if not exists ` + triggerSchema + `;
-comment on schema ` + triggerSchema + ` is 'Tells caddy-stale-session which users were deleted or changed. To remove it: drop schema ` + triggerSchema + ` cascade';
+comment on schema ` + triggerSchema + ` is 'Notifies caddy-stale-session of users that were deleted or changed. To remove it: drop schema ` + triggerSchema + ` cascade';
 create or replace function ` + triggerSchema + `.notify() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp as $body$
 declare
@@ -53,8 +53,8 @@ end
 $body$;
 `
 
-// InstallSQL connects, and returns the SQL that makes the users table notify
-// its changes. It can be run again and again.
+// InstallSQL connects, and returns the SQL that creates the triggers on the users
+// table. It can be run repeatedly.
 func (d *Directory) InstallSQL(ctx context.Context) (string, error) {
 	var s *statement
 	err := d.With(ctx, func(ctx context.Context, conn *pgx.Conn) error {
@@ -66,7 +66,7 @@ func (d *Directory) InstallSQL(ctx context.Context) (string, error) {
 	case err != nil:
 		return "", classify(err)
 	case s.table == "":
-		return "", schemaError("`query` names no table for triggers: name one, with its columns, as `users`")
+		return "", schemaError("`query` names no table for triggers: name the table and its columns with `users`")
 	}
 	argument := "'" + strings.ReplaceAll(s.users.ID, "'", "''") + "'"
 	call := " execute function " + triggerSchema + ".notify(" + argument + ");\n"
@@ -79,30 +79,31 @@ func (d *Directory) InstallSQL(ctx context.Context) (string, error) {
 	} {
 		fmt.Fprintf(&b, "drop trigger if exists %s on %s;\n", trigger.name, s.table)
 		b.WriteString("create trigger " + trigger.name + " after " + trigger.event + call)
-		// Also when rows are replicated or restored.
+		// "always": also when rows are replicated or restored.
 		fmt.Fprintf(&b, "alter table %s enable always trigger %s;\n", s.table, trigger.name)
 	}
 	return b.String(), nil
 }
 
-// changed is the SQL condition that a column has changed which a verdict
-// depends on.
+// changed returns the SQL condition that a column that a verdict depends on has
+// changed.
 func (u Users) changed() string {
 	names := append([]string{u.ID, u.CreatedAt, u.ValidAfter}, u.Disabled...)
 	var terms []string
 	for _, name := range append(names, u.matched()...) {
-		if name != "" { // as text, because not every type can be compared
+		if name != "" { // as text, because some types have no equality
 			terms = append(terms, fmt.Sprintf("old.%[1]s::text is distinct from new.%[1]s::text", quote(name)))
 		}
 	}
 	return strings.Join(terms, " or ")
 }
 
-// Run runs SQL of this package in one transaction.
+// Run executes SQL of this package in one transaction.
 func (d *Directory) Run(ctx context.Context, sql string) error {
 	return classifyInstall(d.With(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-			// A trigger needs a moment without writers: rather none than a queue.
+			// Creating a trigger waits for all writers, and new ones queue
+			// behind it.
 			if _, err := tx.Exec(ctx, "set local lock_timeout = '5s'"); err != nil {
 				return err
 			}
@@ -112,19 +113,19 @@ func (d *Directory) Run(ctx context.Context, sql string) error {
 	}))
 }
 
-// classifyInstall is classify for what installing needs.
+// classifyInstall is classify, with what to do when installing.
 func classifyInstall(err error) error {
 	err = classify(err)
 	if e, ok := err.(*directories.Error); ok { //nolint:errorlint // classify returns no other
 		switch e.Code {
 		case "42501":
-			e.Text = "the role may not change triggers: use the owner of the users table, with CREATE on the database"
+			e.Text = "the role may not create triggers: connect as the owner of the users table, with CREATE on the database"
 		case "42704":
 			e.Text = "there is no such role to grant to"
 		case "55P03":
-			e.Text = "the users table was in use for five seconds: try again at a quieter time"
+			e.Text = "the users table was in use for five seconds: try again when there are fewer writes"
 		case "42809":
-			e.Text = "triggers need a table: name the one behind the view as `users`"
+			e.Text = "triggers need a table: name the one behind the view with `users`"
 		}
 	}
 	return err

@@ -11,9 +11,9 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 )
 
-// watch is the connection that watches for changes. It is a directories.Gate,
-// and listens for the notifications of triggers, where these are installed: they
-// are quick, but never everything.
+// watch is the connection that watches for changes. It is a directories.Gate, and
+// listens for the notifications of triggers, if they are installed: these are
+// faster, but only the gate shows every change.
 type watch struct {
 	d        *Directory
 	conn     *pgx.Conn
@@ -33,11 +33,11 @@ func (d *Directory) Watch(ctx context.Context, changed func(subjects ...string))
 	ctx, cancel := context.WithTimeout(ctx, 2*connectTimeout)
 	defer cancel()
 	var err error
-	if w.conn, err = d.listen.connect(ctx, reading, w.listener.hear); err != nil {
+	if w.conn, err = d.listen.connect(ctx, reading, w.listener.receive); err != nil {
 		return nil, classify(err)
 	}
 	d.subscribers.refresh()
-	if err := w.listener.open(ctx); err != nil { // before the gate is read, so that nothing is lost in between
+	if err := w.listener.open(ctx); err != nil { // before the gate is read, so that no change is missed in between
 		_ = w.Close()
 		return nil, classify(err)
 	}
@@ -52,9 +52,10 @@ func (w *watch) Close() error {
 	return w.conn.Close(ctx)
 }
 
-// Wait implements directories.Watch. Notifications are read at once.
+// Wait implements directories.Watch. It reports notifications as they are
+// received.
 func (w *watch) Wait(ctx context.Context) error {
-	w.listener.try()
+	w.listener.test()
 	for ctx.Err() == nil {
 		if err := w.conn.PgConn().WaitForNotification(ctx); err != nil && (ctx.Err() == nil || w.conn.IsClosed()) {
 			return classify(err)
@@ -66,7 +67,7 @@ func (w *watch) Wait(ctx context.Context) error {
 	return nil
 }
 
-// bounded runs a query of the watch's own.
+// bounded runs a query with a timeout.
 func (w *watch) bounded(query func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeout(w.d.running, queryTimeout)
 	defer cancel()
@@ -78,7 +79,7 @@ func (w *watch) bounded(query func(ctx context.Context) error) error {
 const gateSQL = `select date_part('epoch', pg_postmaster_start_time()), case when pg_is_in_recovery() then 'standby ' || coalesce(pg_last_wal_replay_lsn()::text, '')
   else 'primary ' || pg_current_snapshot()::text end || ' ' || pg_postmaster_start_time()::text`
 
-// Read implements directories.Gate. Echoes of the listener are no change.
+// Read implements directories.Gate. Echoes do not change its value.
 func (w *watch) Read(ctx context.Context) (directories.Reading, error) {
 	var started float64
 	var gate string
@@ -126,7 +127,8 @@ func (w *watch) same() error {
 		"the role of listen_database does not see the users as that of database does, so that active users are not re-checked: it reads %s, and that of database %s; give it the same rights and search_path", here, there)}
 }
 
-// fatal makes an error one of class Down if the connection was lost.
+// fatal converts an error: to class Down if the connection is lost, which ends
+// the watch.
 func (w *watch) fatal(err error) error {
 	if w.conn.IsClosed() {
 		return &directories.Error{Class: directories.Down, Text: "the connection to the database failed"}
