@@ -57,9 +57,9 @@ type listener struct {
 	echo      string      // that was sent last
 	pending   bool        // it has not arrived
 	sent      time.Time   // when
-	by        chan string // the transaction that has sent it
-	others    []string    // those of the last echoes that have arrived
-	arrives   bool        // the last echo has arrived
+	own       chan string // the transaction that has sent it
+	foreign   []string    // those of the last echoes that have arrived
+	received  bool        // the last echo has arrived
 }
 
 // open starts to listen.
@@ -89,11 +89,11 @@ func (l *listener) receive(_ *pgconn.PgConn, n *pgconn.Notification) {
 	switch {
 	case message.Echo != "":
 		if message.Echo == l.echo { // also if it is late
-			l.pending, l.arrives = false, true
+			l.pending, l.received = false, true
 			l.conclude()
 		}
-		if l.others = append(l.others, message.Transaction); len(l.others) > maxOthers {
-			l.others = l.others[1:]
+		if l.foreign = append(l.foreign, message.Transaction); len(l.foreign) > maxForeign {
+			l.foreign = l.foreign[1:]
 		}
 	case message.Others:
 		l.w.others = true
@@ -110,14 +110,14 @@ func (l *listener) test() {
 	}
 	now := time.Now()
 	if l.pending && now.Sub(l.sent) > echoWithin {
-		l.pending, l.arrives = false, false
+		l.pending, l.received = false, false
 		l.conclude()
 	}
 	if now.Sub(l.sent) < l.w.d.echoEvery {
 		return
 	}
-	by := make(chan string, 1)
-	l.echo, l.pending, l.sent, l.by = rand.Text(), true, now, by
+	own := make(chan string, 1)
+	l.echo, l.pending, l.sent, l.own = rand.Text(), true, now, own
 	d, echo := l.w.d, l.echo
 	go func() {
 		ctx, cancel := context.WithTimeout(d.running, queryTimeout)
@@ -145,13 +145,13 @@ func (d *Directory) sendEcho(ctx context.Context, echo string) (transaction stri
 // explains reports whether the gate has changed only by transactions that sent
 // echoes: the last one of this directory, and those of other instances of Caddy.
 func (l *listener) explains(before, after string) bool {
-	transactions := l.others
+	transactions := l.foreign
 	select {
-	case transaction := <-l.by:
-		transactions, l.by = append(transactions, transaction), nil
+	case transaction := <-l.own:
+		transactions, l.own = append(transactions, transaction), nil
 	default: // it is still being sent, or there is none
 	}
-	l.others = nil
+	l.foreign = nil
 	for range transactions { // in whatever order they come
 		for _, transaction := range transactions {
 			if next := withTransaction(before, transaction); next != "" {

@@ -125,7 +125,8 @@ const columnsSQL = `with recursive base(name, oid, next) as (
 select a.attname, format_type(b.oid, -1), has_column_privilege(a.attrelid, a.attnum, 'select'),
   coalesce(pg_get_expr(d.adbin, d.adrelid) ~* 'utc', false)
   or extract(timezone from now()) = 0 and extract(timezone from now() + interval '182 days') = 0
-    and not exists (select from pg_db_role_setting, unnest(setconfig) s where s ~* '^timezone=' and s !~* '^timezone=(etc/)?(utc|gmt|uct|zulu|universal)$')
+    and not exists (select from pg_db_role_setting r, unnest(r.setconfig) s
+      where r.setdatabase in (0, (select oid from pg_database where datname = current_database())) and s ~* '^timezone=' and s !~* '^timezone=(etc/)?(utc|gmt|uct|zulu|universal)$')
     and exists (select from pg_class p where p.relname = '_prisma_migrations' and p.relnamespace = c.relnamespace)
 from pg_attribute a join pg_class c on c.oid = a.attrelid
 join base b on b.name = a.attname and b.next = 0
