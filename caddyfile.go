@@ -88,10 +88,6 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //			path      <path>
 //			ends      session|user
 //		}
-//		logout_webhook {
-//			secret    <secret...>
-//			path      <path>
-//		}
 //		rescue          on|off
 //		cleanup {
 //			every     <duration>
@@ -128,7 +124,6 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"cache":              directive.Nested(&h.Cache),
 		"revocations":        directive.Nested(&h.Revocations),
 		"backchannel_logout": directive.Nested(&h.BackchannelLogout),
-		"logout_webhook":     directive.Nested(&h.LogoutWebhook),
 		"rescue":             directive.Text(&h.Rescue),
 		"cleanup":            directive.Nested(&h.SessionCleanup),
 		"timeout":            directive.Duration(&h.Timeout),

@@ -202,9 +202,6 @@ type Handler struct {
 	// Lets an OpenID provider end sessions. Default: it cannot.
 	BackchannelLogout *logout.BackchannelConfig `json:"backchannel_logout,omitempty"`
 
-	// Lets others end sessions by signed messages. Default: they cannot.
-	LogoutWebhook *logout.WebhookConfig `json:"logout_webhook,omitempty"`
-
 	// How long a request waits for a lookup, at most, in a chain for that of each
 	// directory. Default: 500ms.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
@@ -291,8 +288,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.logouts, err = h.held.Logouts(env, provision.Logouts{
-		Backchannel: h.BackchannelLogout, Webhook: h.LogoutWebhook,
-		Issuer: h.Issuer, Audience: h.Audience, JWKS: h.JWKS,
+		Backchannel: h.BackchannelLogout,
+		Issuer:      h.Issuer, Audience: h.Audience, JWKS: h.JWKS,
 	})
 	if err != nil {
 		return err

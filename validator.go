@@ -150,7 +150,7 @@ func renewed(request, response []session.Token) []session.Token {
 var namedBy = []string{"sid", "jti"}
 
 // named tells whether sessions can be ended by these claims.
-func (h *Handler) named() bool { return h.BackchannelLogout != nil || h.LogoutWebhook != nil }
+func (h *Handler) named() bool { return h.BackchannelLogout != nil }
 
 // newValidator sets the validator of a handler up, from what it shares with
 // other handlers.

@@ -113,9 +113,7 @@ func TestConfigurationsThatDoNotLoad(t *testing.T) {
 		"backchannel_logout, alone":    {"backchannel_logout {\n\t\t\tpath /logout\n\t\t}", "", "backchannel_logout needs issuer, audience and jwks"},
 		"backchannel_logout, ends":     {"backchannel_logout {\n\t\t\tends all\n\t\t}", "", `ends of backchannel_logout is "all"; it can be session or user`},
 		"backchannel_logout, bad jwks": {"backchannel_logout {\n\t\t\tissuer https://id.example\n\t\t\taudience app\n\t\t\tjwks /nowhere/jwks.json\n\t\t}", "", "jwks: open /nowhere/jwks.json"},
-		"logout_webhook, no secret":    {"logout_webhook {\n\t\t\tpath /logout\n\t\t}", "", "logout_webhook: the secret is missing"},
-		"logout_webhook, short secret": {"logout_webhook {\n\t\t\tsecret hunter2\n\t\t}", "", "logout_webhook: a secret has fewer than 24 bytes"},
-		"logout_webhook, bad path":     {"logout_webhook {\n\t\t\tsecret whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n\t\t\tpath logout\n\t\t}", "", `the path "logout" does not begin with a slash`},
+		"backchannel_logout, bad path": {"backchannel_logout {\n\t\t\tissuer https://id.example\n\t\t\taudience app\n\t\t\tjwks https://id.example/jwks\n\t\t\tpath logout\n\t\t}", "", `the path "logout" does not begin with a slash`},
 		"revocations, bad life":        {"revocations {\n\t\tlife soon\n\t}", "", `"soon" is no length of time above 0`},
 		"directory redis, bad match":   {"directory redis {\n\t\t\tmatch email\n\t\t}", "", "wrong argument count"},
 		"directory redis, bad flag":    {"directory redis {\n\t\t\tno_eviction yes\n\t\t}", "", "wrong argument count"},
@@ -184,7 +182,6 @@ func TestTheExamplesAreRight(t *testing.T) {
 	t.Setenv("SHOP_AUTH_SECRET", secret)
 	t.Setenv("CLEANUP_DATABASE_URL", "postgres://c:hunter2@127.0.0.1:1/d")
 	t.Setenv("REDIS_URL", "redis://:hunter2@127.0.0.1:1")
-	t.Setenv("LOGOUT_WEBHOOK_SECRET", "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")
 	examples := map[string]string{}
 	text, err := os.ReadFile("../../Caddyfile.example")
 	if err != nil {

@@ -42,23 +42,3 @@ func (b *BackchannelConfig) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"ends":     directive.Text(&b.Ends),
 	})
 }
-
-// WebhookConfig ends sessions by a signed message: a POST of {"subject": …},
-// {"session": …} (the claim `sid`) or {"token": …} (the claim `jti`), with the
-// fields webhook-id, webhook-timestamp and webhook-signature of Standard
-// Webhooks.
-type WebhookConfig struct {
-	// The path. Default: `logout-webhook` below the auth routes, usually
-	// /api/auth/logout-webhook.
-	Path string `json:"path,omitempty"`
-	// The secrets; several while one is being rotated. Use placeholders.
-	Secrets []string `json:"secrets,omitempty"`
-}
-
-// UnmarshalCaddyfile takes the block of `logout_webhook`, whose name was read.
-func (l *WebhookConfig) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	return directive.Block(d, "logout_webhook", directive.Options{
-		"path":   directive.Text(&l.Path),
-		"secret": directive.Texts(&l.Secrets),
-	})
-}

@@ -1,6 +1,5 @@
-// Package logout takes the word of others that sessions have ended: of an OpenID
-// provider (OpenID Connect Back-Channel Logout 1.0), and of whoever has the
-// secret of a webhook (Standard Webhooks).
+// Package logout ends sessions that an OpenID provider has ended (OpenID Connect
+// Back-Channel Logout 1.0).
 package logout
 
 import (

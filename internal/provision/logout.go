@@ -11,11 +11,10 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
 )
 
-// Logouts are the options of how others end sessions, each nil when they
-// cannot.
+// Logouts are the options of how others end sessions.
 type Logouts struct {
+	// Backchannel is nil when an OpenID provider cannot.
 	Backchannel *logout.BackchannelConfig
-	Webhook     *logout.WebhookConfig
 	// Issuer, Audience and JWKS are those of the session tokens, which are the
 	// defaults.
 	Issuer, Audience, JWKS string
@@ -30,17 +29,6 @@ func (h *Held) Logouts(env environment.Environment, options Logouts) (logout.End
 			return nil, err
 		}
 		all = append(all, logout.New(cmp.Or(o.Path, env.AuthPath()+"/backchannel-logout"), source))
-	}
-	if o := options.Webhook; o != nil {
-		secrets, err := env.FillAll("secret", o.Secrets)
-		if err != nil {
-			return nil, err
-		}
-		source, err := logout.NewWebhook(secrets)
-		if err != nil {
-			return nil, fmt.Errorf("logout_webhook: %w", err)
-		}
-		all = append(all, logout.New(cmp.Or(o.Path, env.AuthPath()+"/logout-webhook"), source))
 	}
 	for _, e := range all {
 		if e.Path[0] != '/' {
