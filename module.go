@@ -200,7 +200,7 @@ type Handler struct {
 	Revocations *revocation.Revocations `json:"revocations,omitempty"`
 
 	// Lets an OpenID provider end sessions. Default: it cannot.
-	BackchannelLogout *logout.BackchannelConfig `json:"backchannel_logout,omitempty"`
+	BackchannelLogout *logout.Backchannel `json:"backchannel_logout,omitempty"`
 
 	// How long a request waits for a lookup, at most, in a chain for that of each
 	// directory. Default: 500ms.
@@ -208,7 +208,7 @@ type Handler struct {
 
 	mode        string
 	directories provision.Modules
-	logouts     logout.Endpoints
+	logout      *logout.Endpoint // nil without BackchannelLogout
 	rules       scope.Rules
 	validator   *validator
 	responder   *answer.Responder
@@ -287,12 +287,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.held.Record(); err != nil {
 		return err
 	}
-	h.logouts, err = h.held.Logouts(env, provision.Logouts{
-		Backchannel: h.BackchannelLogout,
-		Issuer:      h.Issuer, Audience: h.Audience, JWKS: h.JWKS,
-	})
-	if err != nil {
-		return err
+	if h.BackchannelLogout != nil {
+		defaults := logout.Defaults{Issuer: h.Issuer, Audience: h.Audience, JWKS: h.JWKS}
+		if h.logout, err = h.BackchannelLogout.Open(env, defaults, h.held.KeySet); err != nil {
+			return err
+		}
 	}
 	detections := telemetry.Detections{Logger: ctx.Logger(), Context: ctx, Mode: h.mode}
 	if app, err := ctx.AppIfConfigured("events"); err == nil {
@@ -370,11 +369,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if h.mode == modeOff {
 		return next.ServeHTTP(w, r)
 	}
-	if endpoint := h.logouts.At(r.URL.Path); endpoint != nil {
+	if h.logout != nil && r.URL.Path == h.logout.Path {
 		v, lent := h.borrow()
 		defer lent.Return()
-		revoked, err := endpoint.Serve(w, r, v.revoked.Revoke)
-		h.reporter.Ended(endpoint.Path, revoked, err)
+		revoked, err := h.logout.Serve(w, r, v.revoked.Revoke)
+		h.reporter.Ended(h.logout.Path, revoked, err)
 		return nil
 	}
 	route, err := h.rules.Of(r)

@@ -3,7 +3,9 @@
 package directive
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -105,4 +107,13 @@ func Duration(into *caddy.Duration) Option {
 		*into = caddy.Duration(parsed)
 		return nil
 	}
+}
+
+// OneOf returns an error unless the value of an option is empty or one of some
+// words.
+func OneOf(option, value string, words ...string) error {
+	if value == "" || slices.Contains(words, value) {
+		return nil
+	}
+	return fmt.Errorf("%s is %q; it must be one of %s", option, value, strings.Join(words, ", "))
 }

@@ -124,7 +124,7 @@ func TestAKeySetIsReadAgainOnceItsFileHasChanged(t *testing.T) {
 	held := new(Held)
 	read := func() (*session.JWKS, *session.Reader) {
 		t.Helper()
-		keys, err := held.keySet(file)
+		keys, err := held.KeySet(file)
 		if err != nil {
 			t.Fatal(err)
 		}
