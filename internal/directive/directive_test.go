@@ -73,3 +73,14 @@ func TestValuesAreTaken(t *testing.T) {
 		t.Errorf("%+v, error %v", o, err)
 	}
 }
+
+func TestOneOf(t *testing.T) {
+	for _, value := range []string{"", "on", "off"} {
+		if err := OneOf("rescue", value, "on", "off"); err != nil {
+			t.Errorf("%q: error %v", value, err)
+		}
+	}
+	if err := OneOf("rescue", "perhaps", "on", "off"); err == nil || err.Error() != `rescue is "perhaps"; it must be one of on, off` {
+		t.Errorf("error %v", err)
+	}
+}
