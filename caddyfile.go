@@ -103,6 +103,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
 	p := h.postgres()
 	options := p.Options()
+	maps.Copy(options, h.Routes.Options())
+	maps.Copy(options, h.Answers.Options())
 	maps.Copy(options, directive.Options{
 		"directory":          h.unmarshalDirectory,
 		"secret":             directive.Texts(&h.Secrets),
@@ -111,13 +113,8 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"issuer":             directive.Text(&h.Issuer),
 		"audience":           directive.Text(&h.Audience),
 		"cookie":             directive.Texts(&h.Cookies),
-		"cookie_domain":      directive.Text(&h.CookieDomain),
 		"subject":            directive.Text(&h.Subject),
 		"issued_at":          directive.Text(&h.IssuedAt),
-		"sign_in":            directive.Text(&h.SignIn),
-		"clear_path":         directive.Text(&h.ClearPath),
-		"scrub":              directive.Text(&h.Scrub),
-		"respond":            directive.Text(&h.Respond),
 		"mode":               directive.Text(&h.Mode),
 		"on_error":           directive.Text(&h.OnError),
 		"require_session":    directive.Flag(&h.RequireSession),

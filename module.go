@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"time"
 
@@ -24,6 +23,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/answer"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/cleanup"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/command"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/directive"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/logout"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/provision"
@@ -115,10 +115,6 @@ type Handler struct {
 	// prefixes __Secure- and __Host-.
 	Cookies []string `json:"cookies,omitempty"`
 
-	// The domain that the app sets its session cookies for, when it sets one:
-	// the cookies are then cleared for it too.
-	CookieDomain string `json:"cookie_domain,omitempty"`
-
 	// The claim that holds the user id, as a path such as `user.id`. It may be
 	// a string or an integer. Default: sub.
 	Subject string `json:"subject,omitempty"`
@@ -128,27 +124,8 @@ type Handler struct {
 	// at sign-in, makes `created_at` and `valid_after` stricter. Default: iat.
 	IssuedAt string `json:"issued_at,omitempty"`
 
-	// The sign-in page that people are sent to: a path, or a URL. It is given
-	// `callbackUrl` and `error=SessionRequired`, unless it has such parameters
-	// already. Default: `signin` below the auth routes, usually
-	// /api/auth/signin, which forwards to a page of the app's own.
-	SignIn string `json:"sign_in,omitempty"`
-
-	// The path on which a POST clears the caller's session cookies, or `off`.
-	// Default: `clear-session` below the auth routes, usually
-	// /api/auth/clear-session.
-	ClearPath string `json:"clear_path,omitempty"`
-
-	// Where else a stale session is taken off the request: `auth` (the sign-in
-	// page and the auth routes), `all` (every route that is not guarded) or
-	// `off`. Default: auth.
-	Scrub string `json:"scrub,omitempty"`
-
-	// How a stale session is answered on guarded routes: `auto` (a redirect for
-	// people who navigate, else a 401), `redirect`, `json` or `error` (an error
-	// with status 401 for `handle_errors`, the cookies cleared all the same).
-	// Default: auto.
-	Respond string `json:"respond,omitempty"`
+	scope.Routes
+	answer.Answers
 
 	// What is done: `enforce`, `observe` (log and count only) or `off`.
 	// Default: {env.STALE_SESSION_MODE}, else enforce.
@@ -261,16 +238,17 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		h.held.Keep(admin.Enlist(admin.Site{Mode: h.mode}))
 		return nil
 	}
+	var guarded caddyhttp.MatcherSets
 	if h.GuardedRaw != nil {
 		matchers, err := ctx.LoadModule(h, "GuardedRaw")
 		if err != nil {
 			return fmt.Errorf("loading the matchers of guarded routes: %w", err)
 		}
-		if err := h.rules.Guarded.FromInterface(matchers); err != nil {
+		if err := guarded.FromInterface(matchers); err != nil {
 			return err
 		}
 	}
-	if err := h.provisionAnswers(env); err != nil {
+	if err := h.provisionAnswers(env, guarded); err != nil {
 		return err
 	}
 	if err := h.loadDirectories(ctx); err != nil {
@@ -306,20 +284,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 }
 
 // provisionAnswers sets up on which routes and how stale sessions are answered.
-func (h *Handler) provisionAnswers(env environment.Environment) error {
-	authPath := env.AuthPath()
-	signIn, err := env.Fill("sign_in", cmp.Or(h.SignIn, authPath+"/signin"))
-	if err != nil {
-		return err
-	}
-	page, err := url.Parse(signIn)
-	if err != nil {
-		return fmt.Errorf("sign_in: %w", err)
-	}
-	h.rules.AuthPath, h.rules.SignInPath, h.rules.Scrub = authPath, page.Path, cmp.Or(h.Scrub, scope.ScrubAuth)
-	if h.rules.ClearPath = cmp.Or(h.ClearPath, authPath+"/clear-session"); h.ClearPath == off {
-		h.rules.ClearPath = ""
-	}
+func (h *Handler) provisionAnswers(env environment.Environment, guarded caddyhttp.MatcherSets) error {
 	names, err := env.FillAll("cookies", h.Cookies)
 	if err != nil {
 		return err
@@ -327,38 +292,26 @@ func (h *Handler) provisionAnswers(env environment.Environment) error {
 	if len(names) == 0 {
 		names = session.DefaultCookieNames
 	}
-	domain, err := env.Fill("cookie_domain", h.CookieDomain)
-	if err != nil {
+	if h.responder, err = answer.New(h.Answers, env, names); err != nil {
 		return err
 	}
-	h.responder, err = answer.New(answer.Config{
-		SignIn: signIn, Respond: h.Respond, CookieNames: names, CookieDomain: domain,
-	})
-	return err
+	h.rules = scope.New(h.Routes, guarded, env.AuthPath(), h.responder.SignInPath())
+	return nil
 }
 
 // Validate checks the options that are one of a few words, numbers and paths.
 func (h *Handler) Validate() error {
-	for _, option := range []struct {
-		name, value string
-		words       []string
-	}{
-		{"mode", h.mode, []string{modeEnforce, modeObserve, modeOff}},
-		{"scrub", h.Scrub, []string{scope.ScrubAuth, scope.ScrubAll, scope.ScrubOff}},
-		{"on_error", h.OnError, []string{onErrorAllow, onErrorDeny}},
-		{"rescue", h.Rescue, []string{"on", off}},
-	} {
-		if option.value != "" && !slices.Contains(option.words, option.value) {
-			return fmt.Errorf("%s is %q; it can be one of %q", option.name, option.value, option.words)
-		}
+	if err := directive.OneOf("mode", h.mode, modeEnforce, modeObserve, modeOff); err != nil || h.mode == modeOff {
+		return err
 	}
 	if h.Timeout < 0 || h.Cache != nil && (h.Cache.TTL < 0 || h.Cache.Size < 0) {
 		return errors.New("timeout, and ttl and size of cache, must not be negative")
 	}
-	if h.ClearPath != "" && h.ClearPath != off && h.ClearPath[0] != '/' {
-		return fmt.Errorf("clear_path is %q; it can be a path, which begins with a slash, or off", h.ClearPath)
-	}
-	return nil
+	return errors.Join(
+		h.Routes.Validate(), h.Answers.Validate(),
+		directive.OneOf("on_error", h.OnError, onErrorAllow, onErrorDeny),
+		directive.OneOf("rescue", h.Rescue, "on", off),
+	)
 }
 
 // Cleanup gives back what Provision has taken.

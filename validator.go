@@ -17,6 +17,7 @@ import (
 
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/admin"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/answer"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/command"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
@@ -270,7 +271,7 @@ func describe(text []byte) (command.Site, error) {
 	site.Examine = func(ctx context.Context) []directory.Finding {
 		return provision.Examine(ctx, h.directories, h.Revocations)
 	}
-	site.SignIn = func() (string, error) { return environment.New().SignInURL(h.SignIn) }
+	site.SignIn = func() (string, error) { return answer.SignInURL(h.Answers, environment.New()) }
 	return site, nil
 }
 

@@ -3,6 +3,7 @@
 package answer
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,68 +13,52 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
 )
 
-// What Config.Respond can be.
-const (
-	// Auto redirects people who navigate, and answers 401 to everything else.
-	Auto = "auto"
-	// Redirect always redirects.
-	Redirect = "redirect"
-	// JSON always answers 401.
-	JSON = "json"
-	// ErrorRoute returns an error with status 401 for Caddy's error routes.
-	ErrorRoute = "error"
-)
-
-// Config says how stale sessions are answered.
-type Config struct {
-	// SignIn is the path or URL of the sign-in page. It may have a query.
-	SignIn string
-	// Respond is Auto, Redirect, JSON or ErrorRoute. Default: Auto.
-	Respond string
-	// CookieNames are the session cookies that ClearSession clears.
-	CookieNames []string
-	// CookieDomain is a domain that cookies are cleared for as well; empty for
-	// none.
-	CookieDomain string
-}
-
-// Responder answers requests. It is safe for use by several goroutines.
+// Responder answers requests whose session is stale. It is safe for concurrent
+// use.
 type Responder struct {
-	config Config
-	signIn url.URL
-	body   []byte
+	signIn       url.URL
+	respond      string
+	cookieNames  []string
+	cookieDomain string
+	body         []byte
 }
 
 // message is what people are told.
 const message = "Your session is no longer valid. Please sign in again."
 
-// New returns a responder, or an error that says which option is wrong.
-func New(config Config) (*Responder, error) {
-	if config.Respond == "" {
-		config.Respond = Auto
-	}
-	switch config.Respond {
-	case Auto, Redirect, JSON, ErrorRoute:
-	default:
-		return nil, fmt.Errorf("respond is %q; it can be one of %q", config.Respond, []string{Auto, Redirect, JSON, ErrorRoute})
-	}
-	if config.CookieDomain != "" && (&http.Cookie{Name: "a", Domain: config.CookieDomain}).Valid() != nil {
-		return nil, fmt.Errorf("cookie_domain is %q; it must be a domain, such as example.com", config.CookieDomain)
-	}
-	signIn, err := readSignIn(config.SignIn)
+// New returns the responder that options describe, or an error that names an
+// invalid option. ClearSession clears the cookies of the given names.
+func New(options Answers, env environment.Environment, cookieNames []string) (*Responder, error) {
+	domain, err := env.Fill("cookie_domain", options.CookieDomain)
 	if err != nil {
 		return nil, err
 	}
-	a := &Responder{config: config, signIn: *signIn}
+	if domain != "" && (&http.Cookie{Name: "a", Domain: domain}).Valid() != nil {
+		return nil, fmt.Errorf("cookie_domain is %q; it must be a domain, such as example.com", domain)
+	}
+	address, err := options.signInAddress(env)
+	if err != nil {
+		return nil, err
+	}
+	signIn, err := parseSignIn(address)
+	if err != nil {
+		return nil, err
+	}
+	a := &Responder{signIn: *signIn, respond: cmp.Or(options.Respond, Auto), cookieNames: cookieNames, cookieDomain: domain}
 	a.body, err = json.Marshal(map[string]string{"error": "stale_session", "message": message, "signIn": a.location("")})
 	return a, err
 }
 
-// readSignIn reads the address of the sign-in page. It must lead nowhere but
-// where it seems to.
-func readSignIn(address string) (*url.URL, error) {
+// SignInPath returns the path of the sign-in page.
+func (a *Responder) SignInPath() string { return a.signIn.Path }
+
+// parseSignIn parses the address of the sign-in page. It accepts none that a
+// browser could take for another site's.
+func parseSignIn(address string) (*url.URL, error) {
 	u, err := url.Parse(address)
 	local := strings.HasPrefix(address, "/") && !strings.HasPrefix(address, "//")
 	switch {
@@ -131,8 +116,8 @@ var ofOneAnswer = []string{
 // Kind tells how a stale session is answered: Redirect, JSON or ErrorRoute.
 func (a *Responder) Kind(r *http.Request) string {
 	switch {
-	case a.config.Respond != Auto:
-		return a.config.Respond
+	case a.respond != Auto:
+		return a.respond
 	case navigates(r):
 		return Redirect
 	}
@@ -169,7 +154,7 @@ func (a *Responder) ClearSession(w http.ResponseWriter, r *http.Request, names [
 	case crossSite(r):
 		return false, writeJSON(w, r, http.StatusForbidden, []byte(`{"error":"cross_site","message":"The request comes from another site."}`))
 	}
-	a.Clear(w.Header(), r, append(append([]string(nil), a.config.CookieNames...), names...), nil)
+	a.Clear(w.Header(), r, slices.Concat(a.cookieNames, names), nil)
 	return true, writeJSON(w, r, http.StatusOK, []byte(`{"success":true,"message":"Session cleared successfully"}`))
 }
 

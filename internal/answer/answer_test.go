@@ -1,6 +1,7 @@
 package answer
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -8,14 +9,16 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
 )
 
-func newResponder(t testing.TB, config Config) *Responder {
+func newResponder(t testing.TB, options Answers) *Responder {
 	t.Helper()
-	if config.SignIn == "" {
-		config.SignIn = "/auth/signin"
+	if options.SignIn == "" {
+		options.SignIn = "/auth/signin"
 	}
-	a, err := New(config)
+	a, err := New(options, environment.New(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,29 +74,56 @@ func TestSignInAddresses(t *testing.T) {
 		"http://localhost:3000/api/auth/signin": "http://localhost:3000/api/auth/signin?callbackUrl=%2Fa%3Fb%3Dc%26d&error=SessionRequired",
 		"/":                                     "/?callbackUrl=%2Fa%3Fb%3Dc%26d&error=SessionRequired",
 	} {
-		if got := newResponder(t, Config{SignIn: signIn}).location("/a?b=c&d"); got != want {
+		if got := newResponder(t, Answers{SignIn: signIn}).location("/a?b=c&d"); got != want {
 			t.Errorf("%s leads to %s, want %s", signIn, got, want)
 		}
 	}
 	for _, signIn := range []string{
 		"//evil.example", `/\evil.example`, `\\evil.example`, "javascript:alert(1)", "login", "https://", "https://u:p@h/", "ftp://h/",
-		"/a\nb", "/a b", "/a;b", "https:evil.example", "", " /a",
+		"/a\nb", "/a b", "/a;b", "https:evil.example", " /a",
 	} {
-		if _, err := New(Config{SignIn: signIn}); err == nil {
-			t.Errorf("%q is taken", signIn)
+		if _, err := New(Answers{SignIn: signIn}, environment.New(), nil); err == nil {
+			t.Errorf("%q is accepted", signIn)
 		}
 	}
 }
 
-func TestOptionsThatCannotBeRight(t *testing.T) {
-	for name, c := range map[string]Config{
-		"respond": {SignIn: "/", Respond: "html"},
-		"domain":  {SignIn: "/", CookieDomain: "a b"},
-		"domain;": {SignIn: "/", CookieDomain: "a;Secure"},
+func TestInvalidOptions(t *testing.T) {
+	for says, options := range map[string]Answers{
+		`respond is "html"; it must be one of auto, redirect, json, error`: {Respond: "html"},
+		`cookie_domain is "a b"`:                                      {CookieDomain: "a b"},
+		`cookie_domain is "a;Secure"`:                                 {CookieDomain: "a;Secure"},
+		"cookie_domain: evaluated placeholder {env.NOT_SET} is empty": {CookieDomain: "{env.NOT_SET}"},
+		"sign_in: evaluated placeholder {env.NOT_SET} is empty":       {SignIn: "{env.NOT_SET}"},
 	} {
-		if _, err := New(c); err == nil {
-			t.Errorf("%s is taken", name)
+		_, err := New(options, environment.New(), nil)
+		if err = errors.Join(options.Validate(), err); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("error %v, want %q", err, says)
 		}
+	}
+}
+
+func TestSignInURL(t *testing.T) {
+	for name, c := range map[string]struct {
+		authURL, signIn, want string
+		fails                 bool
+	}{
+		"by default":          {"https://app.example", "", "https://app.example/api/auth/signin", false},
+		"with a base path":    {"https://app.example/shop/auth", "", "https://app.example/shop/auth/signin", false},
+		"a path":              {"https://app.example/auth", "/login?x=1", "https://app.example/login?x=1", false},
+		"a URL":               {"https://app.example", "https://id.example/login", "https://id.example/login", false},
+		"of an unknown site":  {"", "/login", "", false},
+		"an invalid address":  {"https://app.example", "login", "", true},
+		"an unknown variable": {"https://app.example", "{env.NOT_SET}", "", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("AUTH_URL", c.authURL)
+			t.Setenv("NEXTAUTH_URL", "")
+			got, err := SignInURL(Answers{SignIn: c.signIn}, environment.New())
+			if got != c.want || (err != nil) != c.fails {
+				t.Errorf("%q, error %v, want %q", got, err, c.want)
+			}
+		})
 	}
 }
 
@@ -173,7 +203,7 @@ func checkCallback(t *testing.T, target string) {
 			t.Errorf("%q leads to %q", target, form)
 		}
 	}
-	location := newResponder(t, Config{}).location(back)
+	location := newResponder(t, Answers{}).location(back)
 	parsed, err := url.Parse(location)
 	if err != nil || parsed.Path != "/auth/signin" || parsed.Host != "" || parsed.Query().Get("callbackUrl") != back || strings.ContainsAny(location, "\r\n\\ ") {
 		t.Errorf("%q leads to %q (%v)", target, location, err)
@@ -199,7 +229,7 @@ func FuzzAccept(f *testing.F) {
 }
 
 func TestClearing(t *testing.T) {
-	a := newResponder(t, Config{CookieDomain: "example.com"})
+	a := newResponder(t, Answers{CookieDomain: "example.com"})
 	r := httptest.NewRequest(http.MethodGet, "http://app.test/", nil)
 	cleared := func(names []string, set func(string) bool) []string {
 		h := http.Header{"Vary": {"Accept-Encoding"}, "Cache-Control": {"public"}}

@@ -48,8 +48,8 @@ func (a *Responder) clear(h http.Header, name string, https bool) {
 		Secure: https || host || strings.HasPrefix(name, "__Secure-"),
 	}
 	domains := []string{""}
-	if a.config.CookieDomain != "" && !host {
-		domains = append(domains, a.config.CookieDomain)
+	if a.cookieDomain != "" && !host {
+		domains = append(domains, a.cookieDomain)
 	}
 	for _, cookie.Domain = range domains {
 		if field := cookie.String(); field != "" { // else the name is none that a browser keeps

@@ -41,7 +41,7 @@ func TestTheWayBackLeadsNowhereElseInAnyParser(t *testing.T) {
 		Location string `json:"location"`
 	}
 	var ways []way
-	a := newResponder(t, Config{})
+	a := newResponder(t, Answers{})
 	try := func(target string) {
 		u, err := url.ParseRequestURI(target)
 		if err != nil {

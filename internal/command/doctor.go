@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
+	"github.com/seed-4adef13c/caddy-stale-session/internal/answer"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
@@ -104,7 +105,7 @@ func (c commands) sites(file, adapter string) ([]Site, error) {
 			}
 			return session.New(session.Config{Secrets: secrets})
 		},
-		SignIn: func() (string, error) { return environment.New().SignInURL("") },
+		SignIn: func() (string, error) { return answer.SignInURL(answer.Answers{}, environment.New()) },
 	}}, nil
 }
 

@@ -89,22 +89,13 @@ func (e Environment) AuthPath() string {
 	return defaultAuthPath
 }
 
-// SignInURL returns where the sign-in page is opened: what sign_in says, below
-// the address of AUTH_URL or NEXTAUTH_URL unless it is a whole URL; empty when
-// that is not known.
-func (e Environment) SignInURL(signIn string) (string, error) {
-	page, err := e.Fill("sign_in", cmp.Or(signIn, e.AuthPath()+"/signin"))
-	if err != nil {
-		return "", err
-	}
-	to, err := url.Parse(page)
-	if err != nil || to.IsAbs() {
-		return page, err
-	}
+// Origin returns the scheme and host of AUTH_URL, else of NEXTAUTH_URL, such as
+// https://app.example; empty if neither is set.
+func (e Environment) Origin() string {
 	if u := e.authURL(); u != nil && u.Host != "" {
-		return u.Scheme + "://" + u.Host + page, nil
+		return u.Scheme + "://" + u.Host
 	}
-	return "", nil
+	return ""
 }
 
 // authURL returns AUTH_URL, else NEXTAUTH_URL; nil for none.

@@ -38,6 +38,26 @@ func TestAuthPath(t *testing.T) {
 	}
 }
 
+func TestOrigin(t *testing.T) {
+	for name, c := range map[string]struct {
+		env  map[string]string
+		want string
+	}{
+		"nothing set":              {nil, ""},
+		"v4":                       {map[string]string{"NEXTAUTH_URL": "http://localhost:3000/api/auth"}, "http://localhost:3000"},
+		"v5 goes before v4":        {map[string]string{"AUTH_URL": "https://five.example/auth", "NEXTAUTH_URL": "https://four.example"}, "https://five.example"},
+		"no scheme, as v4 permits": {map[string]string{"NEXTAUTH_URL": "app.example"}, "https://app.example"},
+		"an invalid URL":           {map[string]string{"AUTH_URL": "https://[::1"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			clean(t, c.env)
+			if got := New().Origin(); got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
 func TestSecrets(t *testing.T) {
 	clean(t, map[string]string{"AUTH_SECRET": "five", "NEXTAUTH_SECRET": "four"})
 	if got, err := New().Secrets(); err != nil || !slices.Equal(got, []string{"five", "four"}) {

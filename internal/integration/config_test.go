@@ -74,7 +74,7 @@ func TestConfigurationsThatDoNotLoad(t *testing.T) {
 		unset   string
 		says    string
 	}{
-		"mode":                         {"mode maybe", "", `mode is "maybe"; it can be one of ["enforce" "observe" "off"]`},
+		"mode":                         {"mode maybe", "", `mode is "maybe"; it must be one of enforce, observe, off`},
 		"scrub":                        {"scrub some", "", `scrub is "some"`},
 		"on_error":                     {"on_error panic", "", `on_error is "panic"`},
 		"respond":                      {"respond html", "", `respond is "html"`},
@@ -103,7 +103,7 @@ func TestConfigurationsThatDoNotLoad(t *testing.T) {
 		"brake of too much":            {"brake 101%", "", `the share of brake is "101%"`},
 		"cleanup too often":            {"cleanup {\n\t\tevery 1s\n\t}", "", "cleanup: every is 1s; it must be 1m or more"},
 		"cleanup of another kind":      {"cleanup {\n\t\tdatabase mysql://root:hunter2@db/shop\n\t}", "", "cleanup: the database address cannot be read"},
-		"rescue":                       {"rescue perhaps", "", `rescue is "perhaps"; it can be one of ["on" "off"]`},
+		"rescue":                       {"rescue perhaps", "", `rescue is "perhaps"; it must be one of on, off`},
 		"directory beside database":    {"database postgres://u@127.0.0.1:1/d\n\t\tdirectory redis", "", "stand in the block of `directory postgres`"},
 		"directory redis, no address":  {"directory redis", "", "set REDIS_URL"},
 		"directory redis, bad key":     {"directory redis {\n\t\t\turl redis://:hunter2@127.0.0.1:1\n\t\t\tkey users\n\t\t}", "", `key is "users"; it must have {subject} in it`},
@@ -166,7 +166,7 @@ func TestModeOffNeedsNothingElseToBeRight(t *testing.T) {
 	t.Setenv("NEXTAUTH_SECRET", "")
 	t.Setenv("STALE_SESSION_MODE", "off")
 	app := caddytest.NewApp(t)
-	base := caddytest.Start(t, caddytest.Site("stale_session", app.Proxy()))
+	base := caddytest.Start(t, caddytest.Site("stale_session {", "	scrub some", "	respond html", "	on_error panic", "	rescue perhaps", "}", app.Proxy()))
 	if response := caddytest.Do(t, "GET", base+"/", nil); response.Text != "app" {
 		t.Errorf("body %q", response.Text)
 	}

@@ -122,7 +122,7 @@ func (r Rules) ofOdd(req *http.Request, asked *url.URL) (Scope, error) {
 			copied.URL = &url.URL{Path: reading, RawQuery: req.URL.RawQuery}
 			read = &copied
 		}
-		guarded, err := r.Guarded.AnyMatchWithError(read)
+		guarded, err := r.guarded.AnyMatchWithError(read)
 		if err != nil {
 			return Passed, err
 		}
@@ -131,7 +131,7 @@ func (r Rules) ofOdd(req *http.Request, asked *url.URL) (Scope, error) {
 		}
 	}
 	switch {
-	case r.Scrub == ScrubAll:
+	case r.scrub == scrubAll:
 		return Scrubbed, nil
 	case slices.ContainsFunc(own, r.SignsIn), slices.ContainsFunc(first, r.SignsIn):
 		return r.signingIn(), nil

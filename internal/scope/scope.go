@@ -3,6 +3,7 @@
 package scope
 
 import (
+	"cmp"
 	"net/http"
 	"strings"
 
@@ -25,28 +26,26 @@ const (
 	Clearing
 )
 
-// What Rules.Scrub can be.
-const (
-	// ScrubAuth scrubs the sign-in page and the auth routes. It is the default.
-	ScrubAuth = "auth"
-	// ScrubAll scrubs every route that is not guarded.
-	ScrubAll = "all"
-	// ScrubOff scrubs nothing.
-	ScrubOff = "off"
-)
-
-// Rules divide the routes of a site.
+// Rules decide the scope of each request to a site.
 type Rules struct {
-	// Guarded selects the guarded routes; empty selects all.
-	Guarded caddyhttp.MatcherSets
-	// AuthPath is the base path of the app's auth routes, such as /api/auth.
-	AuthPath string
-	// SignInPath is the path of the sign-in page.
-	SignInPath string
-	// ClearPath is the path that clears the caller's session; empty for none.
-	ClearPath string
-	// Scrub is ScrubAuth, ScrubAll or ScrubOff.
-	Scrub string
+	guarded              caddyhttp.MatcherSets // empty for all routes
+	authPath, signInPath string
+	clearPath            string // empty for none
+	scrub                string
+}
+
+// New returns the rules that options describe. guarded selects the guarded
+// routes; empty, it selects all. authPath is the base path of the app's auth
+// routes, such as /api/auth, and signInPath the path of its sign-in page.
+func New(options Routes, guarded caddyhttp.MatcherSets, authPath, signInPath string) Rules {
+	rules := Rules{
+		guarded: guarded, authPath: authPath, signInPath: signInPath,
+		clearPath: cmp.Or(options.ClearPath, authPath+"/clear-session"), scrub: cmp.Or(options.Scrub, scrubAuth),
+	}
+	if options.ClearPath == off {
+		rules.clearPath = ""
+	}
+	return rules
 }
 
 // Of tells the scope of a request. The sign-in page and the auth routes are
@@ -63,7 +62,7 @@ func (r Rules) Of(req *http.Request) (Scope, error) {
 	if original, ok := req.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && original.URL != nil {
 		asked = original.URL
 	}
-	if r.ClearPath != "" && (req.URL.Path == r.ClearPath || asked.Path == r.ClearPath) {
+	if r.clearPath != "" && (req.URL.Path == r.clearPath || asked.Path == r.clearPath) {
 		return Clearing, nil
 	}
 	if odd(req.URL) || asked != req.URL && odd(asked) {
@@ -72,13 +71,13 @@ func (r Rules) Of(req *http.Request) (Scope, error) {
 	if r.SignsIn(req.URL.Path) || r.SignsIn(asked.Path) {
 		return r.signingIn(), nil
 	}
-	guarded, err := r.Guarded.AnyMatchWithError(req)
+	guarded, err := r.guarded.AnyMatchWithError(req)
 	switch {
 	case err != nil:
 		return Passed, err
 	case guarded:
 		return Guarded, nil
-	case r.Scrub == ScrubAll:
+	case r.scrub == scrubAll:
 		return Scrubbed, nil
 	}
 	return Passed, nil
@@ -86,7 +85,7 @@ func (r Rules) Of(req *http.Request) (Scope, error) {
 
 // signingIn is the scope of the sign-in page and the auth routes.
 func (r Rules) signingIn() Scope {
-	if r.Scrub == ScrubOff {
+	if r.scrub == off {
 		return Passed
 	}
 	return Scrubbed
@@ -95,17 +94,17 @@ func (r Rules) signingIn() Scope {
 // SignsIn tells whether a path is the sign-in page or one of the auth routes,
 // in any case, as Caddy matches paths and some apps route them.
 func (r Rules) SignsIn(path string) bool {
-	if strings.EqualFold(strings.TrimSuffix(path, "/"), strings.TrimSuffix(r.SignInPath, "/")) {
+	if strings.EqualFold(strings.TrimSuffix(path, "/"), strings.TrimSuffix(r.signInPath, "/")) {
 		return true
 	}
-	n := len(r.AuthPath)
-	return len(path) >= n && strings.EqualFold(path[:n], r.AuthPath) && (len(path) == n || path[n] == '/')
+	n := len(r.authPath)
+	return len(path) >= n && strings.EqualFold(path[:n], r.authPath) && (len(path) == n || path[n] == '/')
 }
 
 // SigningIn tells whether a request is one by which somebody signs in, so that
 // a session in its response is a new one.
 func (r Rules) SigningIn(req *http.Request) bool {
-	return !odd(req.URL) && strings.HasPrefix(req.URL.Path, r.AuthPath+"/callback/")
+	return !odd(req.URL) && strings.HasPrefix(req.URL.Path, r.authPath+"/callback/")
 }
 
 // String names the scope in log lines.
