@@ -114,7 +114,7 @@ func TestConfigurationsThatDoNotLoad(t *testing.T) {
 		"backchannel_logout, ends":     {"backchannel_logout {\n\t\t\tends all\n\t\t}", "", `backchannel_logout: ends is "all"; it must be one of session, user`},
 		"backchannel_logout, bad jwks": {"backchannel_logout {\n\t\t\tissuer https://id.example\n\t\t\taudience app\n\t\t\tjwks /nowhere/jwks.json\n\t\t}", "", "jwks: open /nowhere/jwks.json"},
 		"backchannel_logout, bad path": {"backchannel_logout {\n\t\t\tissuer https://id.example\n\t\t\taudience app\n\t\t\tjwks https://id.example/jwks\n\t\t\tpath logout\n\t\t}", "", `backchannel_logout: path is "logout"; it must begin with a slash`},
-		"revocations, bad life":        {"revocations {\n\t\tlife soon\n\t}", "", `"soon" is no length of time above 0`},
+		"revocations, bad life":        {"revocations {\n\t\tlife soon\n\t}", "", `"soon" is not a positive duration`},
 		"directory redis, bad match":   {"directory redis {\n\t\t\tmatch email\n\t\t}", "", "wrong argument count"},
 		"directory redis, bad flag":    {"directory redis {\n\t\t\tno_eviction yes\n\t\t}", "", "wrong argument count"},
 		"directory that is not":        {"directory ldap", "", "ldap"},
