@@ -344,7 +344,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	case route == scope.Passed:
 		return next.ServeHTTP(w, r)
 	case route == scope.Guarded && answer.Preflight(r): // it asks for nothing, but may be made by hand
-		route = scope.Scrubbed
+		route = scope.Stripped
 	}
 	x := &exchange{handler: h, request: r}
 	x.validator, x.lent = h.borrow()
@@ -405,9 +405,9 @@ func (x *exchange) end() {
 	}
 }
 
-// pass passes the request on, and mends the response.
+// pass passes the request on, and intercepts the response.
 func (x *exchange) pass(w http.ResponseWriter, next caddyhttp.Handler) error {
-	x.header.ResponseWriter, x.header.Mender = w, x
+	x.header.ResponseWriter, x.header.Interceptor = w, x
 	if err := next.ServeHTTP(&x.header, x.request); err != nil {
 		x.header.Done()
 		return err
@@ -416,10 +416,10 @@ func (x *exchange) pass(w http.ResponseWriter, next caddyhttp.Handler) error {
 	return x.failure
 }
 
-// Mend sees to it that the app does not renew a session that has become stale
-// meanwhile, and that a stale one is cleared. A 5xx status may be the work of
-// such a session: then the person is asked to sign in instead.
-func (x *exchange) Mend(header http.Header, status int) bool {
+// Intercept keeps the app from renewing a session that has become stale meanwhile,
+// and clears a stale one. A 5xx status may be due to such a session: then the
+// answer is that to a stale session.
+func (x *exchange) Intercept(header http.Header, status int) bool {
 	defer x.end()
 	h, r, v := x.handler, x.request, x.validator
 	if status >= http.StatusInternalServerError && x.rescue(header) {
@@ -483,5 +483,5 @@ var (
 	_ caddy.CleanerUpper          = (*Handler)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
 	_ caddyfile.Unmarshaler       = (*Handler)(nil)
-	_ answer.Mender               = (*exchange)(nil)
+	_ answer.Interceptor          = (*exchange)(nil)
 )

@@ -1,5 +1,6 @@
-// Package answer answers requests whose session is stale, in the way that fits
-// who asks, and clears cookies.
+// Package answer answers requests whose session is stale: with a redirect, JSON or
+// an error, as fits the client. It clears cookies, and intercepts responses just
+// before their header is sent.
 package answer
 
 import (
@@ -27,7 +28,7 @@ type Responder struct {
 	body         []byte
 }
 
-// message is what people are told.
+// message is for people.
 const message = "Your session is no longer valid. Please sign in again."
 
 // New returns the responder that options describe, or an error that names an
@@ -71,12 +72,11 @@ func parseSignIn(address string) (*url.URL, error) {
 	return nil, fmt.Errorf("sign_in is %q; it must be a path that begins with one slash, or an http(s) URL", address)
 }
 
-// Stale answers a request whose session is stale, and clears cookies of the
-// names.
+// Stale answers a request whose session is stale, and clears the cookies of the
+// given names.
 func (a *Responder) Stale(w http.ResponseWriter, r *http.Request, names []string) error {
 	a.Clear(w.Header(), r, names, nil)
-	// No cache may keep what depends on a session, even where no cookie is
-	// cleared.
+	// The answer depends on the session, also if no cookie is cleared.
 	w.Header().Set("Cache-Control", "no-store")
 	vary(w.Header(), "Cookie")
 	switch a.Kind(r) {
@@ -88,32 +88,32 @@ func (a *Responder) Stale(w http.ResponseWriter, r *http.Request, names []string
 		return nil
 	}
 	if r.Header.Get("Next-Action") != "" {
-		// The client of a Server Action goes to this address, whatever the
-		// status and without a type behind it: next 14.2, 15.5 and 16.4,
+		// The client of a Server Action navigates to this address, whatever the
+		// status: next 14.2, 15.5 and 16.4,
 		// client/components/router-reducer/reducers/server-action-reducer.js.
 		w.Header().Set("X-Action-Redirect", a.location(""))
 	}
 	return writeJSON(w, r, http.StatusUnauthorized, a.body)
 }
 
-// Replace is Stale in place of a response of the app whose header is about to
-// go out. What the header says of the app's own answer is taken off.
+// Replace answers like Stale in place of a response of the app whose header is
+// about to be sent. It removes the fields that describe the app's response.
 func (a *Responder) Replace(w http.ResponseWriter, r *http.Request, names []string) error {
 	h := w.Header()
 	for field := range h {
-		if strings.HasPrefix(field, "Content-") && field != "Content-Security-Policy" || slices.Contains(ofOneAnswer, field) {
+		if strings.HasPrefix(field, "Content-") && field != "Content-Security-Policy" || slices.Contains(describing, field) {
 			delete(h, field)
 		}
 	}
 	return a.Stale(w, r, names)
 }
 
-// ofOneAnswer are the fields that go with a body or a status.
-var ofOneAnswer = []string{
+// describing are the fields that belong to one body or status.
+var describing = []string{
 	"Accept-Ranges", "Age", "Cache-Control", "Etag", "Expires", "Last-Modified", "Location", "Pragma", "Retry-After", "Trailer", "Transfer-Encoding",
 }
 
-// Kind tells how a stale session is answered: Redirect, JSON or ErrorRoute.
+// Kind returns how a stale session is answered: Redirect, JSON or ErrorRoute.
 func (a *Responder) Kind(r *http.Request) string {
 	switch {
 	case a.respond != Auto:
@@ -124,8 +124,8 @@ func (a *Responder) Kind(r *http.Request) string {
 	return JSON
 }
 
-// location is the address of the sign-in page with the way back and the reason
-// added, unless it has such parameters already.
+// location returns the address of the sign-in page, with the parameters
+// callbackUrl and error unless it has them already.
 func (a *Responder) location(callback string) string {
 	u := a.signIn
 	has := u.Query()
@@ -143,23 +143,24 @@ func (a *Responder) location(callback string) string {
 	return u.String()
 }
 
-// ClearSession clears the session of the caller: by POST, and not for another
-// site. Names are cookies of the request, which it clears besides the
-// configured ones. It tells whether it did.
+// ClearSession clears the caller's session cookies: the configured ones, and those
+// of the given names, which the request has. It takes a POST, and none that
+// another site made. It reports whether it cleared them.
 func (a *Responder) ClearSession(w http.ResponseWriter, r *http.Request, names []string) (cleared bool, err error) {
 	switch {
 	case r.Method != http.MethodPost:
 		w.Header().Set("Allow", http.MethodPost)
 		return false, writeJSON(w, r, http.StatusMethodNotAllowed, []byte(`{"error":"method_not_allowed","message":"Use POST."}`))
 	case crossSite(r):
-		return false, writeJSON(w, r, http.StatusForbidden, []byte(`{"error":"cross_site","message":"The request comes from another site."}`))
+		return false, writeJSON(w, r, http.StatusForbidden, []byte(`{"error":"cross_site","message":"Cross-site requests are not allowed."}`))
 	}
 	a.Clear(w.Header(), r, slices.Concat(a.cookieNames, names), nil)
 	return true, writeJSON(w, r, http.StatusOK, []byte(`{"success":true,"message":"Session cleared successfully"}`))
 }
 
-// crossSite tells whether a page of another origin has made the request. One
-// of a sibling domain counts too. Programs such as curl say nothing of it.
+// crossSite reports whether a page of another origin made the request; a sibling
+// domain is another origin. Clients that send neither field, such as curl, are not
+// browsers.
 func crossSite(r *http.Request) bool {
 	switch r.Header.Get("Sec-Fetch-Site") {
 	case "", "none", "same-origin":
@@ -174,7 +175,7 @@ func crossSite(r *http.Request) bool {
 	return err != nil || len(origins) > 1 || origin.Host == "" || !strings.EqualFold(origin.Host, r.Host)
 }
 
-// writeJSON writes an answer that nobody may keep.
+// writeJSON writes a response that must not be cached.
 func writeJSON(w http.ResponseWriter, r *http.Request, status int, body []byte) error {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")

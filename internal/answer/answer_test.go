@@ -25,7 +25,7 @@ func newResponder(t testing.TB, options Answers) *Responder {
 	return a
 }
 
-func TestWhoNavigates(t *testing.T) {
+func TestNavigates(t *testing.T) {
 	for name, c := range map[string]struct {
 		method string
 		header http.Header
@@ -75,7 +75,7 @@ func TestSignInAddresses(t *testing.T) {
 		"/":                                     "/?callbackUrl=%2Fa%3Fb%3Dc%26d&error=SessionRequired",
 	} {
 		if got := newResponder(t, Answers{SignIn: signIn}).location("/a?b=c&d"); got != want {
-			t.Errorf("%s leads to %s, want %s", signIn, got, want)
+			t.Errorf("%s redirects to %s, want %s", signIn, got, want)
 		}
 	}
 	for _, signIn := range []string{
@@ -127,8 +127,7 @@ func TestSignInURL(t *testing.T) {
 	}
 }
 
-// hostile are the building blocks of addresses that some reader takes for
-// another site's.
+// hostile are parts of addresses that some parser takes for another site's.
 var hostile = []string{
 	"//evil.example", "///evil.example", "////evil.example/..", "/\\evil.example", "/\\/evil.example", "\\\\evil.example",
 	"/%5cevil.example", "/%5Cevil.example", "/%2fevil.example", "/%2Fevil.example", "/%2f%2fevil.example", "//%5cevil.example",
@@ -162,21 +161,21 @@ func TestTheWayBackLeadsNowhereElse(t *testing.T) {
 	} {
 		r := httptest.NewRequest(http.MethodGet, "http://app.test"+target, nil)
 		if got := callback(r); got != want {
-			t.Errorf("back to %q, want %q", got, want)
+			t.Errorf("callback %q, want %q", got, want)
 		}
 	}
 	long := httptest.NewRequest(http.MethodGet, "http://app.test/"+strings.Repeat("a", maxCallback), nil)
 	if got := callback(long); got != "" {
-		t.Errorf("back to %d bytes", len(got))
+		t.Errorf("callback of %d bytes", len(got))
 	}
 	form := httptest.NewRequest(http.MethodPost, "http://app.test/admin", nil)
 	if got := callback(form); got != "" {
-		t.Errorf("back to a form's action %q", got)
+		t.Errorf("callback %q of a form", got)
 	}
 }
 
-// checkCallback holds the way back of a request for a target against the
-// strictest reading of it.
+// checkCallback checks the callback of a request for a target: by the strictest
+// reading it is a path of the site.
 func checkCallback(t *testing.T, target string) {
 	t.Helper()
 	u, err := url.ParseRequestURI(target)
@@ -191,7 +190,7 @@ func checkCallback(t *testing.T, target string) {
 	backPath, _, _ := strings.Cut(back, "?")
 	decoded, err := url.PathUnescape(backPath)
 	if err != nil {
-		t.Errorf("%q leads to %q, which cannot be decoded", target, back)
+		t.Errorf("%q has the callback %q, which cannot be decoded", target, back)
 	}
 	for _, form := range []string{backPath, decoded} {
 		cleaned := path.Clean(form)
@@ -200,13 +199,13 @@ func checkCallback(t *testing.T, target string) {
 		}
 		if !strings.HasPrefix(form, "/") || strings.HasPrefix(form, "//") || cleaned != form ||
 			strings.ContainsFunc(form, func(c rune) bool { return c == '\\' || c < ' ' || c == 0x7f }) {
-			t.Errorf("%q leads to %q", target, form)
+			t.Errorf("%q has the callback %q", target, form)
 		}
 	}
 	location := newResponder(t, Answers{}).location(back)
 	parsed, err := url.Parse(location)
 	if err != nil || parsed.Path != "/auth/signin" || parsed.Host != "" || parsed.Query().Get("callbackUrl") != back || strings.ContainsAny(location, "\r\n\\ ") {
-		t.Errorf("%q leads to %q (%v)", target, location, err)
+		t.Errorf("%q is redirected to %q, error %v", target, location, err)
 	}
 }
 
