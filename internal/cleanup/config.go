@@ -17,8 +17,8 @@ import (
 // Cleanup deletes rows from the sessions table of an app with
 // `strategy: "database"`: those that expired more than an hour ago, and those
 // whose user no longer exists. One node of a fleet does so at a time, 500 rows
-// per statement. The first run after a start only counts and logs. Rows without
-// a user are kept if they are more than half of the table.
+// per statement. The first run after a start only counts and logs. Rows whose
+// user does not exist are kept if they are more than half of the table.
 type Cleanup struct {
 	// How often to run, at least 1m. Runs begin at multiples of it since 1970, in
 	// UTC. Default: 1h.
