@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// clean takes the app's variables out of this process for the test's time.
+// clean sets the app's variables as given, and unsets the others, during a test.
 func clean(t *testing.T, set map[string]string) {
 	t.Helper()
 	for _, name := range []string{"AUTH_URL", "NEXTAUTH_URL", "AUTH_SECRET", "NEXTAUTH_SECRET"} {
@@ -27,7 +27,7 @@ func TestAuthPath(t *testing.T) {
 		"v5 goes before v4":          {map[string]string{"AUTH_URL": "https://a.example/five", "NEXTAUTH_URL": "https://a.example/four"}, "/five"},
 		"v5's origin goes before v4": {map[string]string{"AUTH_URL": "https://a.example", "NEXTAUTH_URL": "https://a.example/four"}, "/api/auth"},
 		"no scheme, as v4 permits":   {map[string]string{"NEXTAUTH_URL": "localhost:3000/x"}, "/x"},
-		"something that is no URL":   {map[string]string{"AUTH_URL": "https://[::1"}, "/api/auth"},
+		"an invalid URL":             {map[string]string{"AUTH_URL": "https://[::1"}, "/api/auth"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			clean(t, c.env)
@@ -86,6 +86,6 @@ func TestFillNamesTheOptionAndThePlaceholder(t *testing.T) {
 		}
 	}
 	if _, err := New().FillAll("secret", []string{""}); err == nil {
-		t.Error("an empty secret was taken")
+		t.Error("an empty secret is accepted")
 	}
 }

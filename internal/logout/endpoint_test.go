@@ -50,7 +50,7 @@ func newProvider(t *testing.T) provider {
 	return p
 }
 
-// claims are those of a logout token that is right.
+// claims returns the claims of a valid logout token.
 func claims() jwt.MapClaims {
 	return jwt.MapClaims{
 		"iss": "https://id.example", "aud": "app", "iat": now.Unix(), "exp": now.Add(2 * time.Minute).Unix(), "jti": "j1",
@@ -69,7 +69,7 @@ func (p provider) sign(t *testing.T, c jwt.MapClaims) string {
 	return text
 }
 
-// listed is what was revoked.
+// listed records what was revoked.
 type listed struct {
 	all  []revocation.Revocation
 	fail error
