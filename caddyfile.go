@@ -87,10 +87,6 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //			path      <path>
 //			ends      session|user
 //		}
-//		logout_webhook {
-//			secret    <secret...>
-//			path      <path>
-//		}
 //		rescue          on|off
 //		cleanup {
 //			every     <duration>
@@ -104,8 +100,10 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 // The matcher selects the guarded routes. Each option may stand once.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
-	options := h.DatabaseOptions.Directives()
-	maps.Copy(options, h.LookupOptions.Directives())
+	options := h.DatabaseOptions.Options()
+	maps.Copy(options, h.LookupOptions.Options())
+	maps.Copy(options, h.Routes.Options())
+	maps.Copy(options, h.Answers.Options())
 	maps.Copy(options, directive.Options{
 		"directory":          h.unmarshalDirectory,
 		"secret":             directive.Texts(&h.Secrets),
@@ -114,19 +112,13 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"issuer":             directive.Text(&h.Issuer),
 		"audience":           directive.Text(&h.Audience),
 		"cookie":             directive.Texts(&h.Cookies),
-		"cookie_domain":      directive.Text(&h.CookieDomain),
 		"subject":            directive.Text(&h.Subject),
 		"issued_at":          directive.Text(&h.IssuedAt),
-		"sign_in":            directive.Text(&h.SignIn),
-		"clear_path":         directive.Text(&h.ClearPath),
-		"scrub":              directive.Text(&h.Scrub),
-		"respond":            directive.Text(&h.Respond),
 		"mode":               directive.Text(&h.Mode),
 		"on_error":           directive.Text(&h.OnError),
 		"require_session":    directive.Flag(&h.RequireSession),
 		"revocations":        directive.Nested(&h.Revocations),
 		"backchannel_logout": directive.Nested(&h.BackchannelLogout),
-		"logout_webhook":     directive.Nested(&h.LogoutWebhook),
 		"rescue":             directive.Text(&h.Rescue),
 		"cleanup":            directive.Nested(&h.SessionCleanup),
 	})

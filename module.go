@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"time"
 
@@ -27,6 +26,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/answer"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/cleanup"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/command"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/directive"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/logout"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
@@ -106,10 +106,6 @@ type Handler struct {
 	// prefixes __Secure- and __Host-.
 	Cookies []string `json:"cookies,omitempty"`
 
-	// The domain that the app sets its session cookies for, when it sets one:
-	// the cookies are then cleared for it too.
-	CookieDomain string `json:"cookie_domain,omitempty"`
-
 	// The claim that holds the user id, as a path such as `user.id`. It may be
 	// a string or an integer. Default: sub.
 	Subject string `json:"subject,omitempty"`
@@ -119,27 +115,8 @@ type Handler struct {
 	// at sign-in, makes `created_at` and `valid_after` stricter. Default: iat.
 	IssuedAt string `json:"issued_at,omitempty"`
 
-	// The sign-in page that people are sent to: a path, or a URL. It is given
-	// `callbackUrl` and `error=SessionRequired`, unless it has such parameters
-	// already. Default: `signin` below the auth routes, usually
-	// /api/auth/signin, which forwards to a page of the app's own.
-	SignIn string `json:"sign_in,omitempty"`
-
-	// The path on which a POST clears the caller's session cookies, or `off`.
-	// Default: `clear-session` below the auth routes, usually
-	// /api/auth/clear-session.
-	ClearPath string `json:"clear_path,omitempty"`
-
-	// Where else a stale session is taken off the request: `auth` (the sign-in
-	// page and the auth routes), `all` (every route that is not guarded) or
-	// `off`. Default: auth.
-	Scrub string `json:"scrub,omitempty"`
-
-	// How a stale session is answered on guarded routes: `auto` (a redirect for
-	// people who navigate, else a 401), `redirect`, `json` or `error` (an error
-	// with status 401 for `handle_errors`, the cookies cleared all the same).
-	// Default: auto.
-	Respond string `json:"respond,omitempty"`
+	scope.Routes
+	answer.Answers
 
 	// What is done: `enforce`, `observe` (log and count only) or `off`.
 	// Default: {env.STALE_SESSION_MODE}, else enforce.
@@ -170,14 +147,11 @@ type Handler struct {
 	Revocations *revocation.Revocations `json:"revocations,omitempty"`
 
 	// Lets an OpenID provider end sessions. Default: it cannot.
-	BackchannelLogout *logout.BackchannelConfig `json:"backchannel_logout,omitempty"`
-
-	// Lets others end sessions by signed messages. Default: they cannot.
-	LogoutWebhook *logout.WebhookConfig `json:"logout_webhook,omitempty"`
+	BackchannelLogout *logout.Backchannel `json:"backchannel_logout,omitempty"`
 
 	mode      string
 	directory directories.Module
-	logouts   logout.Endpoints
+	logout    *logout.Endpoint // nil without BackchannelLogout
 	rules     scope.Rules
 	validator *validator
 	responder *answer.Responder
@@ -219,16 +193,17 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		h.resources.Defer(admin.Enlist(admin.Site{Mode: h.mode}))
 		return nil
 	}
+	var guarded caddyhttp.MatcherSets
 	if h.GuardedRaw != nil {
 		matchers, err := ctx.LoadModule(h, "GuardedRaw")
 		if err != nil {
 			return fmt.Errorf("loading the matchers of guarded routes: %w", err)
 		}
-		if err := h.rules.Guarded.FromInterface(matchers); err != nil {
+		if err := guarded.FromInterface(matchers); err != nil {
 			return err
 		}
 	}
-	if err := h.provisionAnswers(env); err != nil {
+	if err := h.provisionAnswers(env, guarded); err != nil {
 		return err
 	}
 	if err := h.loadDirectory(ctx); err != nil {
@@ -245,12 +220,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.resources.Record(); err != nil {
 		return err
 	}
-	h.logouts, err = h.resources.Logouts(env, provision.Logouts{
-		Backchannel: h.BackchannelLogout, Webhook: h.LogoutWebhook,
-		Issuer: h.Issuer, Audience: h.Audience, JWKS: h.JWKS,
-	})
-	if err != nil {
-		return err
+	if h.BackchannelLogout != nil {
+		defaults := logout.Defaults{Issuer: h.Issuer, Audience: h.Audience, JWKS: h.JWKS}
+		if h.logout, err = h.BackchannelLogout.Open(env, defaults, h.resources.KeySet); err != nil {
+			return err
+		}
 	}
 	detections := telemetry.Detections{Logger: ctx.Logger(), Context: ctx, Mode: h.mode}
 	if app, err := ctx.AppIfConfigured("events"); err == nil {
@@ -267,20 +241,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 }
 
 // provisionAnswers sets up on which routes and how stale sessions are answered.
-func (h *Handler) provisionAnswers(env environment.Environment) error {
-	authPath := env.AuthPath()
-	signIn, err := env.Fill("sign_in", cmp.Or(h.SignIn, authPath+"/signin"))
-	if err != nil {
-		return err
-	}
-	page, err := url.Parse(signIn)
-	if err != nil {
-		return fmt.Errorf("sign_in: %w", err)
-	}
-	h.rules.AuthPath, h.rules.SignInPath, h.rules.Scrub = authPath, page.Path, cmp.Or(h.Scrub, scope.ScrubAuth)
-	if h.rules.ClearPath = cmp.Or(h.ClearPath, authPath+"/clear-session"); h.ClearPath == off {
-		h.rules.ClearPath = ""
-	}
+func (h *Handler) provisionAnswers(env environment.Environment, guarded caddyhttp.MatcherSets) error {
 	names, err := env.FillAll("cookies", h.Cookies)
 	if err != nil {
 		return err
@@ -288,42 +249,30 @@ func (h *Handler) provisionAnswers(env environment.Environment) error {
 	if len(names) == 0 {
 		names = session.DefaultCookieNames
 	}
-	domain, err := env.Fill("cookie_domain", h.CookieDomain)
-	if err != nil {
+	if h.responder, err = answer.New(h.Answers, env, names); err != nil {
 		return err
 	}
-	h.responder, err = answer.New(answer.Config{
-		SignIn: signIn, Respond: h.Respond, CookieNames: names, CookieDomain: domain,
-	})
-	return err
+	h.rules = scope.New(h.Routes, guarded, env.AuthPath(), h.responder.SignInPath())
+	return nil
 }
 
 // Validate checks the options that are one of a few words, numbers and paths.
 func (h *Handler) Validate() error {
-	for _, option := range []struct {
-		name, value string
-		words       []string
-	}{
-		{"mode", h.mode, []string{modeEnforce, modeObserve, modeOff}},
-		{"scrub", h.Scrub, []string{scope.ScrubAuth, scope.ScrubAll, scope.ScrubOff}},
-		{"on_error", h.OnError, []string{onErrorAllow, onErrorDeny}},
-		{"rescue", h.Rescue, []string{"on", off}},
-	} {
-		if option.value != "" && !slices.Contains(option.words, option.value) {
-			return fmt.Errorf("%s is %q; it can be one of %q", option.name, option.value, option.words)
-		}
+	if err := directive.OneOf("mode", h.mode, modeEnforce, modeObserve, modeOff); err != nil || h.mode == modeOff {
+		return err
 	}
-	if h.ClearPath != "" && h.ClearPath != off && h.ClearPath[0] != '/' {
-		return fmt.Errorf("clear_path is %q; it can be a path, which begins with a slash, or off", h.ClearPath)
-	}
-	return nil
+	return errors.Join(
+		h.Routes.Validate(), h.Answers.Validate(),
+		directive.OneOf("on_error", h.OnError, onErrorAllow, onErrorDeny),
+		directive.OneOf("rescue", h.Rescue, "on", off),
+	)
 }
 
 // Cleanup releases what Provision has acquired.
 func (h *Handler) Cleanup() error { return errors.Join(h.resources.Release(), h.lease.End()) }
 
 // byID reports whether sessions can be ended by the claims of sessionIDs.
-func (h *Handler) byID() bool { return h.BackchannelLogout != nil || h.LogoutWebhook != nil }
+func (h *Handler) byID() bool { return h.BackchannelLogout != nil }
 
 // newValidator returns a validator, with what it shares with other handlers.
 func (h *Handler) newValidator(env environment.Environment, resources *provision.Resources) (*validator, error) {
@@ -418,11 +367,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if h.mode == modeOff {
 		return next.ServeHTTP(w, r)
 	}
-	if endpoint := h.logouts.At(r.URL.Path); endpoint != nil {
+	if h.logout != nil && r.URL.Path == h.logout.Path {
 		v, lease := h.acquire()
 		defer lease.Release()
-		revoked, err := endpoint.Serve(w, r, v.revoked.Revoke)
-		h.reporter.Ended(endpoint.Path, revoked, err)
+		revoked, err := h.logout.Serve(w, r, v.revoked.Revoke)
+		h.reporter.Ended(h.logout.Path, revoked, err)
 		return nil
 	}
 	route, err := h.rules.Of(r)
@@ -440,7 +389,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	case route == scope.Passed:
 		return next.ServeHTTP(w, r)
 	case route == scope.Guarded && answer.Preflight(r): // it asks for nothing, but may be made by hand
-		route = scope.Scrubbed
+		route = scope.Stripped
 	}
 	x := &exchange{handler: h, request: r}
 	x.validator, x.lease = h.acquire()
@@ -501,9 +450,9 @@ func (x *exchange) end() {
 	}
 }
 
-// pass passes the request on, and mends the response.
+// pass passes the request on, and intercepts the response.
 func (x *exchange) pass(w http.ResponseWriter, next caddyhttp.Handler) error {
-	x.header.ResponseWriter, x.header.Mender = w, x
+	x.header.ResponseWriter, x.header.Interceptor = w, x
 	if err := next.ServeHTTP(&x.header, x.request); err != nil {
 		x.header.Done()
 		return err
@@ -512,10 +461,10 @@ func (x *exchange) pass(w http.ResponseWriter, next caddyhttp.Handler) error {
 	return x.failure
 }
 
-// Mend sees to it that the app does not renew a session that has become stale
-// meanwhile, and that a stale one is cleared. A 5xx status may be the work of
-// such a session: then the person is asked to sign in instead.
-func (x *exchange) Mend(header http.Header, status int) bool {
+// Intercept keeps the app from renewing a session that has become stale meanwhile,
+// and clears a stale one. A 5xx status may be due to such a session: then the
+// answer is that to a stale session.
+func (x *exchange) Intercept(header http.Header, status int) bool {
 	defer x.end()
 	h, r, v := x.handler, x.request, x.validator
 	x.wait.Set(r.Context(), time.Now().Add(v.timeout)) // once more, now that the app has answered
@@ -581,5 +530,5 @@ var (
 	_ caddy.CleanerUpper          = (*Handler)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
 	_ caddyfile.Unmarshaler       = (*Handler)(nil)
-	_ answer.Mender               = (*exchange)(nil)
+	_ answer.Interceptor          = (*exchange)(nil)
 )

@@ -61,8 +61,8 @@ type Brake struct {
 	Window caddy.Duration `json:"window,omitempty"`
 }
 
-// Directives are the options in a Caddyfile.
-func (o *LookupOptions) Directives() directive.Options {
+// Options are the options in a Caddyfile.
+func (o *LookupOptions) Options() directive.Options {
 	return directive.Options{
 		"cache":   directive.Nested(&o.Cache),
 		"poll":    directive.Text(&o.Poll),

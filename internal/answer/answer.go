@@ -1,8 +1,10 @@
-// Package answer answers requests whose session is stale, in the way that fits
-// who asks, and clears cookies.
+// Package answer answers requests whose session is stale: with a redirect, JSON or
+// an error, as fits the client. It clears cookies, and intercepts responses just
+// before their header is sent.
 package answer
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,68 +14,52 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
 )
 
-// What Config.Respond can be.
-const (
-	// Auto redirects people who navigate, and answers 401 to everything else.
-	Auto = "auto"
-	// Redirect always redirects.
-	Redirect = "redirect"
-	// JSON always answers 401.
-	JSON = "json"
-	// ErrorRoute returns an error with status 401 for Caddy's error routes.
-	ErrorRoute = "error"
-)
-
-// Config says how stale sessions are answered.
-type Config struct {
-	// SignIn is the path or URL of the sign-in page. It may have a query.
-	SignIn string
-	// Respond is Auto, Redirect, JSON or ErrorRoute. Default: Auto.
-	Respond string
-	// CookieNames are the session cookies that ClearSession clears.
-	CookieNames []string
-	// CookieDomain is a domain that cookies are cleared for as well; empty for
-	// none.
-	CookieDomain string
-}
-
-// Responder answers requests. It is safe for use by several goroutines.
+// Responder answers requests whose session is stale. It is safe for concurrent
+// use.
 type Responder struct {
-	config Config
-	signIn url.URL
-	body   []byte
+	signIn       url.URL
+	respond      string
+	cookieNames  []string
+	cookieDomain string
+	body         []byte
 }
 
-// message is what people are told.
+// message is for people.
 const message = "Your session is no longer valid. Please sign in again."
 
-// New returns a responder, or an error that says which option is wrong.
-func New(config Config) (*Responder, error) {
-	if config.Respond == "" {
-		config.Respond = Auto
-	}
-	switch config.Respond {
-	case Auto, Redirect, JSON, ErrorRoute:
-	default:
-		return nil, fmt.Errorf("respond is %q; it can be one of %q", config.Respond, []string{Auto, Redirect, JSON, ErrorRoute})
-	}
-	if config.CookieDomain != "" && (&http.Cookie{Name: "a", Domain: config.CookieDomain}).Valid() != nil {
-		return nil, fmt.Errorf("cookie_domain is %q; it must be a domain, such as example.com", config.CookieDomain)
-	}
-	signIn, err := readSignIn(config.SignIn)
+// New returns the responder that options describe, or an error that names an
+// invalid option. ClearSession clears the cookies of the given names.
+func New(options Answers, env environment.Environment, cookieNames []string) (*Responder, error) {
+	domain, err := env.Fill("cookie_domain", options.CookieDomain)
 	if err != nil {
 		return nil, err
 	}
-	a := &Responder{config: config, signIn: *signIn}
+	if domain != "" && (&http.Cookie{Name: "a", Domain: domain}).Valid() != nil {
+		return nil, fmt.Errorf("cookie_domain is %q; it must be a domain, such as example.com", domain)
+	}
+	address, err := options.signInAddress(env)
+	if err != nil {
+		return nil, err
+	}
+	signIn, err := parseSignIn(address)
+	if err != nil {
+		return nil, err
+	}
+	a := &Responder{signIn: *signIn, respond: cmp.Or(options.Respond, Auto), cookieNames: cookieNames, cookieDomain: domain}
 	a.body, err = json.Marshal(map[string]string{"error": "stale_session", "message": message, "signIn": a.location("")})
 	return a, err
 }
 
-// readSignIn reads the address of the sign-in page. It must lead nowhere but
-// where it seems to.
-func readSignIn(address string) (*url.URL, error) {
+// SignInPath returns the path of the sign-in page.
+func (a *Responder) SignInPath() string { return a.signIn.Path }
+
+// parseSignIn parses the address of the sign-in page. It accepts none that a
+// browser could take for another site's.
+func parseSignIn(address string) (*url.URL, error) {
 	u, err := url.Parse(address)
 	local := strings.HasPrefix(address, "/") && !strings.HasPrefix(address, "//")
 	switch {
@@ -86,12 +72,11 @@ func readSignIn(address string) (*url.URL, error) {
 	return nil, fmt.Errorf("sign_in is %q; it must be a path that begins with one slash, or an http(s) URL", address)
 }
 
-// Stale answers a request whose session is stale, and clears cookies of the
-// names.
+// Stale answers a request whose session is stale, and clears the cookies of the
+// given names.
 func (a *Responder) Stale(w http.ResponseWriter, r *http.Request, names []string) error {
 	a.Clear(w.Header(), r, names, nil)
-	// No cache may keep what depends on a session, even where no cookie is
-	// cleared.
+	// The answer depends on the session, also if no cookie is cleared.
 	w.Header().Set("Cache-Control", "no-store")
 	vary(w.Header(), "Cookie")
 	switch a.Kind(r) {
@@ -103,44 +88,44 @@ func (a *Responder) Stale(w http.ResponseWriter, r *http.Request, names []string
 		return nil
 	}
 	if r.Header.Get("Next-Action") != "" {
-		// The client of a Server Action goes to this address, whatever the
-		// status and without a type behind it: next 14.2, 15.5 and 16.4,
+		// The client of a Server Action navigates to this address, whatever the
+		// status: next 14.2, 15.5 and 16.4,
 		// client/components/router-reducer/reducers/server-action-reducer.js.
 		w.Header().Set("X-Action-Redirect", a.location(""))
 	}
 	return writeJSON(w, r, http.StatusUnauthorized, a.body)
 }
 
-// Replace is Stale in place of a response of the app whose header is about to
-// go out. What the header says of the app's own answer is taken off.
+// Replace answers like Stale in place of a response of the app whose header is
+// about to be sent. It removes the fields that describe the app's response.
 func (a *Responder) Replace(w http.ResponseWriter, r *http.Request, names []string) error {
 	h := w.Header()
 	for field := range h {
-		if strings.HasPrefix(field, "Content-") && field != "Content-Security-Policy" || slices.Contains(ofOneAnswer, field) {
+		if strings.HasPrefix(field, "Content-") && field != "Content-Security-Policy" || slices.Contains(describing, field) {
 			delete(h, field)
 		}
 	}
 	return a.Stale(w, r, names)
 }
 
-// ofOneAnswer are the fields that go with a body or a status.
-var ofOneAnswer = []string{
+// describing are the fields that belong to one body or status.
+var describing = []string{
 	"Accept-Ranges", "Age", "Cache-Control", "Etag", "Expires", "Last-Modified", "Location", "Pragma", "Retry-After", "Trailer", "Transfer-Encoding",
 }
 
-// Kind tells how a stale session is answered: Redirect, JSON or ErrorRoute.
+// Kind returns how a stale session is answered: Redirect, JSON or ErrorRoute.
 func (a *Responder) Kind(r *http.Request) string {
 	switch {
-	case a.config.Respond != Auto:
-		return a.config.Respond
+	case a.respond != Auto:
+		return a.respond
 	case navigates(r):
 		return Redirect
 	}
 	return JSON
 }
 
-// location is the address of the sign-in page with the way back and the reason
-// added, unless it has such parameters already.
+// location returns the address of the sign-in page, with the parameters
+// callbackUrl and error unless it has them already.
 func (a *Responder) location(callback string) string {
 	u := a.signIn
 	has := u.Query()
@@ -158,23 +143,24 @@ func (a *Responder) location(callback string) string {
 	return u.String()
 }
 
-// ClearSession clears the session of the caller: by POST, and not for another
-// site. Names are cookies of the request, which it clears besides the
-// configured ones. It tells whether it did.
+// ClearSession clears the caller's session cookies: the configured ones, and those
+// of the given names, which the request has. It takes a POST, and none that
+// another site made. It reports whether it cleared them.
 func (a *Responder) ClearSession(w http.ResponseWriter, r *http.Request, names []string) (cleared bool, err error) {
 	switch {
 	case r.Method != http.MethodPost:
 		w.Header().Set("Allow", http.MethodPost)
 		return false, writeJSON(w, r, http.StatusMethodNotAllowed, []byte(`{"error":"method_not_allowed","message":"Use POST."}`))
 	case crossSite(r):
-		return false, writeJSON(w, r, http.StatusForbidden, []byte(`{"error":"cross_site","message":"The request comes from another site."}`))
+		return false, writeJSON(w, r, http.StatusForbidden, []byte(`{"error":"cross_site","message":"Cross-site requests are not allowed."}`))
 	}
-	a.Clear(w.Header(), r, append(append([]string(nil), a.config.CookieNames...), names...), nil)
+	a.Clear(w.Header(), r, slices.Concat(a.cookieNames, names), nil)
 	return true, writeJSON(w, r, http.StatusOK, []byte(`{"success":true,"message":"Session cleared successfully"}`))
 }
 
-// crossSite tells whether a page of another origin has made the request. One
-// of a sibling domain counts too. Programs such as curl say nothing of it.
+// crossSite reports whether a page of another origin made the request; a sibling
+// domain is another origin. Clients that send neither field, such as curl, are not
+// browsers.
 func crossSite(r *http.Request) bool {
 	switch r.Header.Get("Sec-Fetch-Site") {
 	case "", "none", "same-origin":
@@ -189,7 +175,7 @@ func crossSite(r *http.Request) bool {
 	return err != nil || len(origins) > 1 || origin.Host == "" || !strings.EqualFold(origin.Host, r.Host)
 }
 
-// writeJSON writes an answer that nobody may keep.
+// writeJSON writes a response that must not be cached.
 func writeJSON(w http.ResponseWriter, r *http.Request, status int, body []byte) error {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")

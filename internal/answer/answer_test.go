@@ -1,6 +1,7 @@
 package answer
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -8,21 +9,23 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
 )
 
-func newResponder(t testing.TB, config Config) *Responder {
+func newResponder(t testing.TB, options Answers) *Responder {
 	t.Helper()
-	if config.SignIn == "" {
-		config.SignIn = "/auth/signin"
+	if options.SignIn == "" {
+		options.SignIn = "/auth/signin"
 	}
-	a, err := New(config)
+	a, err := New(options, environment.New(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return a
 }
 
-func TestWhoNavigates(t *testing.T) {
+func TestNavigates(t *testing.T) {
 	for name, c := range map[string]struct {
 		method string
 		header http.Header
@@ -71,34 +74,60 @@ func TestSignInAddresses(t *testing.T) {
 		"http://localhost:3000/api/auth/signin": "http://localhost:3000/api/auth/signin?callbackUrl=%2Fa%3Fb%3Dc%26d&error=SessionRequired",
 		"/":                                     "/?callbackUrl=%2Fa%3Fb%3Dc%26d&error=SessionRequired",
 	} {
-		if got := newResponder(t, Config{SignIn: signIn}).location("/a?b=c&d"); got != want {
-			t.Errorf("%s leads to %s, want %s", signIn, got, want)
+		if got := newResponder(t, Answers{SignIn: signIn}).location("/a?b=c&d"); got != want {
+			t.Errorf("%s redirects to %s, want %s", signIn, got, want)
 		}
 	}
 	for _, signIn := range []string{
 		"//evil.example", `/\evil.example`, `\\evil.example`, "javascript:alert(1)", "login", "https://", "https://u:p@h/", "ftp://h/",
-		"/a\nb", "/a b", "/a;b", "https:evil.example", "", " /a",
+		"/a\nb", "/a b", "/a;b", "https:evil.example", " /a",
 	} {
-		if _, err := New(Config{SignIn: signIn}); err == nil {
-			t.Errorf("%q is taken", signIn)
+		if _, err := New(Answers{SignIn: signIn}, environment.New(), nil); err == nil {
+			t.Errorf("%q is accepted", signIn)
 		}
 	}
 }
 
-func TestOptionsThatCannotBeRight(t *testing.T) {
-	for name, c := range map[string]Config{
-		"respond": {SignIn: "/", Respond: "html"},
-		"domain":  {SignIn: "/", CookieDomain: "a b"},
-		"domain;": {SignIn: "/", CookieDomain: "a;Secure"},
+func TestInvalidOptions(t *testing.T) {
+	for says, options := range map[string]Answers{
+		`respond is "html"; it must be one of auto, redirect, json, error`: {Respond: "html"},
+		`cookie_domain is "a b"`:                                      {CookieDomain: "a b"},
+		`cookie_domain is "a;Secure"`:                                 {CookieDomain: "a;Secure"},
+		"cookie_domain: evaluated placeholder {env.NOT_SET} is empty": {CookieDomain: "{env.NOT_SET}"},
+		"sign_in: evaluated placeholder {env.NOT_SET} is empty":       {SignIn: "{env.NOT_SET}"},
 	} {
-		if _, err := New(c); err == nil {
-			t.Errorf("%s is taken", name)
+		_, err := New(options, environment.New(), nil)
+		if err = errors.Join(options.Validate(), err); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("error %v, want %q", err, says)
 		}
 	}
 }
 
-// hostile are the building blocks of addresses that some reader takes for
-// another site's.
+func TestSignInURL(t *testing.T) {
+	for name, c := range map[string]struct {
+		authURL, signIn, want string
+		fails                 bool
+	}{
+		"by default":          {"https://app.example", "", "https://app.example/api/auth/signin", false},
+		"with a base path":    {"https://app.example/shop/auth", "", "https://app.example/shop/auth/signin", false},
+		"a path":              {"https://app.example/auth", "/login?x=1", "https://app.example/login?x=1", false},
+		"a URL":               {"https://app.example", "https://id.example/login", "https://id.example/login", false},
+		"of an unknown site":  {"", "/login", "", false},
+		"an invalid address":  {"https://app.example", "login", "", true},
+		"an unknown variable": {"https://app.example", "{env.NOT_SET}", "", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("AUTH_URL", c.authURL)
+			t.Setenv("NEXTAUTH_URL", "")
+			got, err := SignInURL(Answers{SignIn: c.signIn}, environment.New())
+			if got != c.want || (err != nil) != c.fails {
+				t.Errorf("%q, error %v, want %q", got, err, c.want)
+			}
+		})
+	}
+}
+
+// hostile are parts of addresses that some parser takes for another site's.
 var hostile = []string{
 	"//evil.example", "///evil.example", "////evil.example/..", "/\\evil.example", "/\\/evil.example", "\\\\evil.example",
 	"/%5cevil.example", "/%5Cevil.example", "/%2fevil.example", "/%2Fevil.example", "/%2f%2fevil.example", "//%5cevil.example",
@@ -132,21 +161,21 @@ func TestTheWayBackLeadsNowhereElse(t *testing.T) {
 	} {
 		r := httptest.NewRequest(http.MethodGet, "http://app.test"+target, nil)
 		if got := callback(r); got != want {
-			t.Errorf("back to %q, want %q", got, want)
+			t.Errorf("callback %q, want %q", got, want)
 		}
 	}
 	long := httptest.NewRequest(http.MethodGet, "http://app.test/"+strings.Repeat("a", maxCallback), nil)
 	if got := callback(long); got != "" {
-		t.Errorf("back to %d bytes", len(got))
+		t.Errorf("callback of %d bytes", len(got))
 	}
 	form := httptest.NewRequest(http.MethodPost, "http://app.test/admin", nil)
 	if got := callback(form); got != "" {
-		t.Errorf("back to a form's action %q", got)
+		t.Errorf("callback %q of a form", got)
 	}
 }
 
-// checkCallback holds the way back of a request for a target against the
-// strictest reading of it.
+// checkCallback checks the callback of a request for a target: by the strictest
+// reading it is a path of the site.
 func checkCallback(t *testing.T, target string) {
 	t.Helper()
 	u, err := url.ParseRequestURI(target)
@@ -161,7 +190,7 @@ func checkCallback(t *testing.T, target string) {
 	backPath, _, _ := strings.Cut(back, "?")
 	decoded, err := url.PathUnescape(backPath)
 	if err != nil {
-		t.Errorf("%q leads to %q, which cannot be decoded", target, back)
+		t.Errorf("%q has the callback %q, which cannot be decoded", target, back)
 	}
 	for _, form := range []string{backPath, decoded} {
 		cleaned := path.Clean(form)
@@ -170,13 +199,13 @@ func checkCallback(t *testing.T, target string) {
 		}
 		if !strings.HasPrefix(form, "/") || strings.HasPrefix(form, "//") || cleaned != form ||
 			strings.ContainsFunc(form, func(c rune) bool { return c == '\\' || c < ' ' || c == 0x7f }) {
-			t.Errorf("%q leads to %q", target, form)
+			t.Errorf("%q has the callback %q", target, form)
 		}
 	}
-	location := newResponder(t, Config{}).location(back)
+	location := newResponder(t, Answers{}).location(back)
 	parsed, err := url.Parse(location)
 	if err != nil || parsed.Path != "/auth/signin" || parsed.Host != "" || parsed.Query().Get("callbackUrl") != back || strings.ContainsAny(location, "\r\n\\ ") {
-		t.Errorf("%q leads to %q (%v)", target, location, err)
+		t.Errorf("%q is redirected to %q, error %v", target, location, err)
 	}
 }
 
@@ -199,7 +228,7 @@ func FuzzAccept(f *testing.F) {
 }
 
 func TestClearing(t *testing.T) {
-	a := newResponder(t, Config{CookieDomain: "example.com"})
+	a := newResponder(t, Answers{CookieDomain: "example.com"})
 	r := httptest.NewRequest(http.MethodGet, "http://app.test/", nil)
 	cleared := func(names []string, set func(string) bool) []string {
 		h := http.Header{"Vary": {"Accept-Encoding"}, "Cache-Control": {"public"}}

@@ -6,16 +6,16 @@ import (
 	"time"
 )
 
-// Limits on the cookies that one answer clears: their names come from the
-// request.
+// Limits on the cookies that one response clears, because their names come from
+// the request.
 const (
 	maxCleared   = 64
 	maxNameBytes = 8 << 10
 )
 
-// Clear makes a response clear cookies of some names, but for those that set
-// tells are set by it, and keeps it out of caches. Nothing is changed when
-// there is nothing to clear.
+// Clear adds to a response header what clears the cookies of the given names and
+// keeps the response out of caches. It skips names that set reports the response
+// to set itself. set may be nil. Without a cookie to clear, it changes nothing.
 func (a *Responder) Clear(h http.Header, r *http.Request, names []string, set func(name string) bool) {
 	https := secure(r)
 	cleared := make(map[string]bool)
@@ -36,10 +36,9 @@ func (a *Responder) Clear(h http.Header, r *http.Request, names []string, set fu
 	}
 }
 
-// clear adds the fields that make the browser forget a cookie. It only does so
-// for the same domain and path (RFC 6265, section 5.3), and heeds a name with
-// a prefix only where the field keeps the prefix's rules (RFC 6265bis, section
-// 4.1.3).
+// clear adds the fields that make a browser delete a cookie. The domain and path
+// must be those of the cookie (RFC 6265, section 5.3), and the field must follow
+// the rules of a name's prefix (RFC 6265bis, section 4.1.3).
 func (a *Responder) clear(h http.Header, name string, https bool) {
 	host := strings.HasPrefix(name, "__Host-")
 	cookie := http.Cookie{
@@ -48,17 +47,17 @@ func (a *Responder) clear(h http.Header, name string, https bool) {
 		Secure: https || host || strings.HasPrefix(name, "__Secure-"),
 	}
 	domains := []string{""}
-	if a.config.CookieDomain != "" && !host {
-		domains = append(domains, a.config.CookieDomain)
+	if a.cookieDomain != "" && !host {
+		domains = append(domains, a.cookieDomain)
 	}
 	for _, cookie.Domain = range domains {
-		if field := cookie.String(); field != "" { // else the name is none that a browser keeps
+		if field := cookie.String(); field != "" { // else the name is invalid: no browser has such a cookie
 			h.Add("Set-Cookie", field)
 		}
 	}
 }
 
-// vary adds a field name to Vary.
+// vary adds a field name to Vary, unless it is there.
 func vary(h http.Header, name string) {
 	for _, field := range h.Values("Vary") {
 		for item := range strings.SplitSeq(field, ",") {

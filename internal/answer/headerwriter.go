@@ -7,58 +7,59 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// Mender looks at a response just before its header goes out.
-type Mender interface {
-	// Mend may change the header. When it has answered the request itself it
-	// returns true: then nothing of the response goes out.
-	Mend(h http.Header, status int) bool
+// Interceptor inspects a response just before its header is sent.
+type Interceptor interface {
+	// Intercept may change the header. It returns true if it has answered the
+	// request itself: then nothing of the response is sent.
+	Intercept(h http.Header, status int) (answered bool)
 }
 
-// HeaderWriter is a ResponseWriter that calls a Mender once, just before the
-// header of the response goes out. It buffers nothing. Set both fields, and
+// HeaderWriter is a ResponseWriter that calls an Interceptor once, just before
+// the header of the response is sent. It buffers nothing. Set both fields, and
 // call Done when the handler has returned.
 type HeaderWriter struct {
 	caddyhttp.ResponseWriterWrapper
-	Mender Mender
+	Interceptor Interceptor
 
-	mended   bool
-	answered bool // by the Mender
+	intercepted bool
+	answered    bool // by the Interceptor
 }
 
-// mend calls the Mender the first time, and tells whether that has answered.
-func (w *HeaderWriter) mend(status int) bool {
-	if !w.mended {
-		w.mended = true
-		w.answered = w.Mender.Mend(w.Header(), status)
+// intercept calls the Interceptor the first time, and reports whether that
+// answered the request.
+func (w *HeaderWriter) intercept(status int) bool {
+	if !w.intercepted {
+		w.intercepted = true
+		w.answered = w.Interceptor.Intercept(w.Header(), status)
 	}
 	return w.answered
 }
 
-// Done calls the Mender when the handler has written nothing: the server
-// writes the header, or an error route does.
-func (w *HeaderWriter) Done() { w.mend(http.StatusOK) }
+// Done calls the Interceptor if the handler has written nothing: then the server,
+// or an error route, sends the header.
+func (w *HeaderWriter) Done() { w.intercept(http.StatusOK) }
 
-// WriteHeader sends the header. Informational ones go before the response's
-// own, but for 101, which is it.
+// WriteHeader sends the header. Informational headers come before that of the
+// response, except for 101, which is final.
 func (w *HeaderWriter) WriteHeader(status int) {
 	final := status >= http.StatusOK || status == http.StatusSwitchingProtocols
-	if final && w.mend(status) || w.answered {
+	if final && w.intercept(status) || w.answered {
 		return
 	}
 	w.ResponseWriterWrapper.WriteHeader(status)
 }
 
-// Write sends the header, if that was not done, and a part of the body.
+// Write sends the header, unless it was sent, and a part of the body.
 func (w *HeaderWriter) Write(p []byte) (int, error) {
-	if w.mend(http.StatusOK) {
+	if w.intercept(http.StatusOK) {
 		return len(p), nil
 	}
 	return w.ResponseWriterWrapper.Write(p)
 }
 
-// ReadFrom is Write for what a reader holds; it keeps sendfile in use.
+// ReadFrom writes what a reader returns. It keeps sendfile in use.
 func (w *HeaderWriter) ReadFrom(r io.Reader) (int64, error) {
-	if w.mend(http.StatusOK) {
+	if w.intercept(http.StatusOK) {
 		return io.Copy(io.Discard, r)
 	}
 	return w.ResponseWriterWrapper.ReadFrom(r)
@@ -66,13 +67,13 @@ func (w *HeaderWriter) ReadFrom(r io.Reader) (int64, error) {
 
 // FlushError sends what was written so far.
 func (w *HeaderWriter) FlushError() error {
-	if w.mend(http.StatusOK) {
+	if w.intercept(http.StatusOK) {
 		return nil
 	}
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
-// Flush is FlushError for handlers that only know http.Flusher.
+// Flush is FlushError for handlers that use http.Flusher.
 func (w *HeaderWriter) Flush() { _ = w.FlushError() }
 
 // Interface guards

@@ -16,20 +16,20 @@ import (
 	"github.com/coder/websocket"
 )
 
-// mender is a function as a Mender.
-type mender func(h http.Header, status int) bool
+// interceptor is a function as an Interceptor.
+type interceptor func(h http.Header, status int) bool
 
-func (m mender) Mend(h http.Header, status int) bool { return m(h, status) }
+func (i interceptor) Intercept(h http.Header, status int) bool { return i(h, status) }
 
 // serve runs a handler behind a HeaderWriter on a real server, in HTTP/1.1 or
-// HTTP/2, and counts how often the header was mended.
+// HTTP/2, and returns the statuses that were intercepted.
 func serve(t *testing.T, two bool, handler http.HandlerFunc) (*httptest.Server, *[]int) {
 	t.Helper()
 	var statuses []int
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		headed := &HeaderWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, Mender: mender(func(h http.Header, status int) bool {
+		headed := &HeaderWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}, Interceptor: interceptor(func(h http.Header, status int) bool {
 			statuses = append(statuses, status)
-			h.Set("X-Mended", "yes")
+			h.Set("X-Intercepted", "yes")
 			return false
 		})}
 		defer headed.Done()
@@ -45,7 +45,7 @@ func serve(t *testing.T, two bool, handler http.HandlerFunc) (*httptest.Server, 
 	return server, &statuses
 }
 
-func TestTheHeaderIsMendedOnceBeforeItGoesOut(t *testing.T) {
+func TestTheHeaderIsInterceptedOnce(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, []byte("a file"), 0o600); err != nil {
 		t.Fatal(err)
@@ -92,11 +92,11 @@ func TestTheHeaderIsMendedOnceBeforeItGoesOut(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if response.StatusCode != c.status || string(body) != c.body || response.Header.Get("X-Mended") != "yes" {
+				if response.StatusCode != c.status || string(body) != c.body || response.Header.Get("X-Intercepted") != "yes" {
 					t.Errorf("status %d, body %q, header %v", response.StatusCode, body, response.Header)
 				}
 				if len(*statuses) != 1 || (*statuses)[0] != c.status {
-					t.Errorf("mended at %v", *statuses)
+					t.Errorf("intercepted %v", *statuses)
 				}
 			})
 		}
@@ -128,7 +128,7 @@ func TestEventsArriveOneByOne(t *testing.T) {
 	}
 }
 
-func TestAWebSocketIsMendedToo(t *testing.T) {
+func TestAWebSocketIsInterceptedToo(t *testing.T) {
 	server, statuses := serve(t, false, func(w http.ResponseWriter, r *http.Request) {
 		conn, err := websocket.Accept(w, r, nil)
 		if err != nil {
@@ -151,12 +151,12 @@ func TestAWebSocketIsMendedToo(t *testing.T) {
 	if _, message, err := conn.Read(t.Context()); err != nil || string(message) != "hello" {
 		t.Errorf("echo %q, %v", message, err)
 	}
-	if response.Header.Get("X-Mended") != "yes" || len(*statuses) != 1 || (*statuses)[0] != 101 {
-		t.Errorf("header %v, mended at %v", response.Header, *statuses)
+	if response.Header.Get("X-Intercepted") != "yes" || len(*statuses) != 1 || (*statuses)[0] != 101 {
+		t.Errorf("header %v, intercepted %v", response.Header, *statuses)
 	}
 }
 
-func TestAHandlerThatBreaksOffBreaksOff(t *testing.T) {
+func TestAHandlerCanAbort(t *testing.T) {
 	server, _ := serve(t, false, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 	if response, err := server.Client().Get(server.URL); err == nil {
 		response.Body.Close()
@@ -164,7 +164,7 @@ func TestAHandlerThatBreaksOffBreaksOff(t *testing.T) {
 	}
 }
 
-func TestAnAnswerOfTheMendersOwnTakesThePlaceOfTheHandlers(t *testing.T) {
+func TestAnInterceptorCanAnswer(t *testing.T) {
 	for name, handler := range map[string]http.HandlerFunc{
 		"written": func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusInternalServerError)
@@ -187,7 +187,7 @@ func TestAnAnswerOfTheMendersOwnTakesThePlaceOfTheHandlers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				headed := &HeaderWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}}
-				headed.Mender = mender(func(_ http.Header, status int) bool {
+				headed.Interceptor = interceptor(func(_ http.Header, status int) bool {
 					if status >= 500 {
 						w.WriteHeader(http.StatusUnauthorized)
 						fmt.Fprint(w, "its own")
@@ -213,10 +213,10 @@ func TestAnAnswerOfTheMendersOwnTakesThePlaceOfTheHandlers(t *testing.T) {
 
 func BenchmarkHeaderWriter(b *testing.B) {
 	recorder := httptest.NewRecorder()
-	nothing := mender(func(http.Header, int) bool { return false })
+	nothing := interceptor(func(http.Header, int) bool { return false })
 	b.ReportAllocs()
 	for b.Loop() {
-		w := &HeaderWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: recorder}, Mender: nothing}
+		w := &HeaderWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: recorder}, Interceptor: nothing}
 		w.WriteHeader(http.StatusOK)
 		w.Done()
 	}

@@ -11,15 +11,14 @@ import (
 	"testing"
 )
 
-// readers hold addresses against every reading that JavaScript and the redirect
-// callbacks of NextAuth v4 and Auth.js v5 have of them, and print those that
-// lead to another origin.
-const readers = `
+// parsers parses callbacks and redirects as JavaScript and the redirect callbacks of
+// NextAuth v4 and Auth.js v5 do, and prints those that lead to another origin.
+const parsers = `
 const legacy = require('node:url');
 const base = 'https://app.test';
 const callback = (url) => url.startsWith('/') ? base + url : new URL(url).origin === base ? url : base; // next-auth 4.24, @auth/core 0.41
 const bad = [];
-for (const { back, location } of JSON.parse(require('node:fs').readFileSync(0))) {
+for (const { callback: back, location } of JSON.parse(require('node:fs').readFileSync(0))) {
 	const origins = [
 		new URL(back, base + '/auth/signin').origin, new URL(back, base).origin, new URL(callback(back)).origin, new URL(base + back).origin,
 		new URL(location, base + '/admin').origin, new URL(decodeURIComponent(back.split('?')[0]), base).origin,
@@ -31,24 +30,24 @@ for (const { back, location } of JSON.parse(require('node:fs').readFileSync(0)))
 console.log(JSON.stringify(bad));
 `
 
-// TestTheWayBackLeadsNowhereElseInAnyParser asks Node about the ways back of
-// thousands of addresses put together from hostile pieces.
+// TestTheWayBackLeadsNowhereElseInAnyParser has Node parse the callbacks of thousands
+// of addresses made of hostile parts.
 func TestTheWayBackLeadsNowhereElseInAnyParser(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 0))
 	pieces := append([]string{"/", "//", "\\", "%5c", "%2f", "@", ":", "?", "#", ";", ".", "..", "%2e", "evil.example", "http:", "javascript:", "a", "%", "%00", "%09", "%0a", "&", "=", "%E3%80%82", "é", "%C3%A9", "[::1]", "|", "^", "`", "{", "\"", "<", "%u002f"}, hostile...)
-	type way struct {
-		Back     string `json:"back"`
+	type redirect struct {
+		Callback string `json:"callback"`
 		Location string `json:"location"`
 	}
-	var ways []way
-	a := newResponder(t, Config{})
+	var redirects []redirect
+	a := newResponder(t, Answers{})
 	try := func(target string) {
 		u, err := url.ParseRequestURI(target)
 		if err != nil {
 			return
 		}
 		if back := callback(&http.Request{Method: http.MethodGet, URL: u, Header: http.Header{}}); back != "" {
-			ways = append(ways, way{back, a.location(back)})
+			redirects = append(redirects, redirect{back, a.location(back)})
 		}
 	}
 	for _, target := range hostile {
@@ -64,20 +63,20 @@ func TestTheWayBackLeadsNowhereElseInAnyParser(t *testing.T) {
 		}
 		try(target.String())
 	}
-	if len(ways) < 10_000 {
-		t.Fatalf("only %d addresses lead back", len(ways))
+	if len(redirects) < 10_000 {
+		t.Fatalf("only %d addresses have a callback", len(redirects))
 	}
-	text, err := json.Marshal(ways)
+	text, err := json.Marshal(redirects)
 	if err != nil {
 		t.Fatal(err)
 	}
-	node := exec.CommandContext(t.Context(), "node", "-e", readers)
+	node := exec.CommandContext(t.Context(), "node", "-e", parsers)
 	node.Stdin = bytes.NewReader(text)
 	out, err := node.Output()
 	if err != nil {
 		t.Fatalf("node: %v", err)
 	}
 	if got := strings.TrimSpace(string(out)); got != "[]" {
-		t.Errorf("of %d, these lead elsewhere: %.2000s", len(ways), got)
+		t.Errorf("of %d, these lead elsewhere: %.2000s", len(redirects), got)
 	}
 }

@@ -9,18 +9,18 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// maxCallback bounds the way back, in bytes.
+// maxCallback is the longest callbackUrl, in bytes.
 const maxCallback = 2048
 
-// Preflight tells whether a request is a browser's question before a
-// cross-origin request (Fetch, section 3.2.2). It carries no cookies.
+// Preflight reports whether a request is a CORS preflight (Fetch, section 3.2.2).
+// Browsers send those without cookies.
 func Preflight(r *http.Request) bool {
 	return r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != ""
 }
 
-// navigates tells whether a person's browser asks for a page to show. Modern
-// browsers say so (Fetch Metadata, section 2); of others it is believed that
-// ask for HTML by name.
+// navigates reports whether a request is a browser's navigation. Modern browsers
+// send Fetch Metadata (section 2); with others, a GET that accepts HTML by name
+// counts.
 func navigates(r *http.Request) bool {
 	h := r.Header
 	switch {
@@ -36,8 +36,8 @@ func navigates(r *http.Request) bool {
 	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && acceptsHTML(h.Values("Accept"))
 }
 
-// acceptsHTML tells whether an Accept field names HTML. "*/*" does not: it is
-// what programs send.
+// acceptsHTML reports whether Accept fields name HTML. "*/*" does not count: API
+// clients send it.
 func acceptsHTML(fields []string) bool {
 	for _, field := range fields {
 		for item := range strings.SplitSeq(field, ",") {
@@ -53,8 +53,8 @@ func acceptsHTML(fields []string) bool {
 	return false
 }
 
-// quality reads the q of a media range (RFC 9110, section 12.4.2), 1 when
-// there is none.
+// quality returns the q of a media range (RFC 9110, section 12.4.2): 1 if it has
+// none, 0 if it is invalid.
 func quality(parameters string) float64 {
 	for parameter := range strings.SplitSeq(parameters, ";") {
 		name, value, _ := strings.Cut(parameter, "=")
@@ -69,9 +69,9 @@ func quality(parameters string) float64 {
 	return 1
 }
 
-// callback is the way back to the page that was asked for: path and query of a
-// GET as the browser sent it, before any rewrite. It is empty when there is
-// none, or when some reader might take it for another site's.
+// callback returns the page to return to after signing in: path and query of a GET
+// as the browser sent it, before any rewrite. It is empty for other methods, and
+// for a path that some parser could take for another site's.
 func callback(r *http.Request) string {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return ""
@@ -93,9 +93,9 @@ func callback(r *http.Request) string {
 	return path
 }
 
-// plainPath tells whether an escaped path is one that every reader understands
-// alike: no empty segments, no dots, no slashes, backslashes or control
-// characters in disguise.
+// plainPath reports whether every parser reads an escaped path alike: it has no
+// empty or dot segments, and no escaped slashes, backslashes or control
+// characters.
 func plainPath(path string) bool {
 	rest, rooted := strings.CutPrefix(path, "/")
 	if !rooted {
@@ -114,8 +114,8 @@ func plainPath(path string) bool {
 	return true
 }
 
-// withoutRSC is a query without the parameter by which Next.js keeps caches
-// apart.
+// withoutRSC removes the parameter _rsc from a query, which Next.js adds to its
+// own fetches.
 func withoutRSC(query string) string {
 	if !strings.Contains(query, "_rsc") {
 		return query
@@ -129,8 +129,8 @@ func withoutRSC(query string) string {
 	return strings.Join(kept, "&")
 }
 
-// secure tells whether the client's connection is HTTPS: to us, or to a proxy
-// before us that Caddy trusts.
+// secure reports whether the client connects by HTTPS, to Caddy or to a proxy in
+// front that Caddy trusts.
 func secure(r *http.Request) bool {
 	if r.TLS != nil {
 		return true

@@ -1,5 +1,5 @@
-// Package cache holds bytes by key, within a bound of memory and without a
-// pointer, so that a million entries are no work for the garbage collector.
+// Package cache caches bytes by key in bounded memory. Entries are stored without
+// pointers, so a million of them are no work for the garbage collector.
 package cache
 
 import (
@@ -9,20 +9,19 @@ import (
 	"github.com/coocood/freecache"
 )
 
-// Cache is a cache. It is safe for use by several goroutines, and has none of
-// its own to end.
+// Cache is a cache. It is safe for concurrent use, and starts no goroutine.
 type Cache struct {
 	entries atomic.Pointer[freecache.Cache]
 	clock   clock
 	bytes   int64
-	// What was counted before it was cleared.
+	// Counted before the cache was last cleared.
 	hits, misses, evictions atomic.Int64
 }
 
-// clock is the time that a cache goes by: that of its last use.
+// clock is the time of the last use of a cache, which decides what has expired.
 type clock struct{ seconds atomic.Uint32 }
 
-// Now is the time in seconds since 1970.
+// Now returns the time in seconds since 1970.
 func (c *clock) Now() uint32 { return c.seconds.Load() }
 
 func (c *clock) set(now time.Time) {
@@ -31,28 +30,29 @@ func (c *clock) set(now time.Time) {
 	}
 }
 
-// New returns a cache of so many bytes, 512 KiB at least. They are taken from
-// the system as they are used.
+// New returns a cache of a size in bytes, at least 512 KiB. The system allocates
+// the memory as it is used.
 func New(bytes int) *Cache {
 	c := &Cache{bytes: int64(bytes)}
 	c.entries.Store(freecache.NewCacheCustomTimer(bytes, &c.clock))
 	return c
 }
 
-// Close gives the memory back, though somebody may still hold the cache: what is
-// kept from here on has the least room there is.
+// Close frees the memory, also while there are references to the cache. A closed
+// cache has the minimum size.
 func (c *Cache) Close() { c.entries.Store(freecache.NewCacheCustomTimer(0, &c.clock)) }
 
-// Get returns a copy of the value of a key: in into, if it fits there.
+// Get returns a copy of the value of a key, in the memory of into if it fits, and
+// whether there is one.
 func (c *Cache) Get(key, into []byte, now time.Time) ([]byte, bool) {
 	c.clock.set(now)
 	value, err := c.entries.Load().GetWithBuf(key, into)
 	return value, err == nil
 }
 
-// Set keeps a value for some time, at least a second, or until others that are
-// used more need its room. One larger than a thousandth of the cache is not
-// kept.
+// Set stores a value for a lifetime of at least a second. It may be evicted
+// earlier, for values that are used more. A value larger than a thousandth of the
+// cache is not stored.
 func (c *Cache) Set(key, value []byte, now time.Time, life time.Duration) {
 	c.clock.set(now)
 	life = min(max(life, time.Second), 365*24*time.Hour)
@@ -61,33 +61,33 @@ func (c *Cache) Set(key, value []byte, now time.Time, life time.Duration) {
 	}
 }
 
-// Delete removes a key.
+// Delete deletes an entry.
 func (c *Cache) Delete(key []byte) { c.entries.Load().Del(key) }
 
-// Clear removes all keys, and returns how many there were.
+// Clear deletes all entries, and returns how many there were.
 func (c *Cache) Clear() int64 {
 	s := c.Stats()
-	c.entries.Load().Clear() // which begins to count anew
+	c.entries.Load().Clear() // resets its counters
 	c.hits.Store(s.Hits)
 	c.misses.Store(s.Misses)
 	c.evictions.Store(s.Evictions)
 	return s.Entries
 }
 
-// Stats says how a cache is used.
+// Stats are the statistics of a cache.
 type Stats struct {
-	// Entries is how many there are.
+	// Entries is the number of entries.
 	Entries int64 `json:"entries"`
-	// Bytes is the memory that they can take.
+	// Bytes is the size of the cache.
 	Bytes int64 `json:"bytes"`
-	// Hits and Misses count what was found and what was not.
+	// Hits and Misses count the calls of Get that found an entry, and that did not.
 	Hits   int64 `json:"hits"`
 	Misses int64 `json:"misses"`
-	// Evictions counts those that had to go before their time.
+	// Evictions counts the entries that were deleted before they expired.
 	Evictions int64 `json:"evictions"`
 }
 
-// Stats returns the figures of the cache since it was made.
+// Stats returns the statistics of the cache since it was created.
 func (c *Cache) Stats() Stats {
 	return Stats{
 		Entries:   c.entries.Load().EntryCount(),

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func TestAnEntryLeavesAtItsTime(t *testing.T) {
+func TestAnEntryExpires(t *testing.T) {
 	c, now := New(1), time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	c.Set([]byte("k"), []byte("v"), now, time.Minute)
 	for _, step := range []struct {
@@ -22,20 +22,20 @@ func TestAnEntryLeavesAtItsTime(t *testing.T) {
 	}
 }
 
-func TestAValueIsACopyInTheGivenRoom(t *testing.T) {
+func TestAValueIsACopyInTheGivenMemory(t *testing.T) {
 	c, now := New(1), time.Now()
 	c.Set([]byte("k"), []byte("value"), now, time.Minute)
 	var room [8]byte
 	value, found := c.Get([]byte("k"), room[:], now)
 	if !found || string(value) != "value" || &value[0] != &room[0] {
-		t.Fatalf("%q, %t, not in the room that was given", value, found)
+		t.Fatalf("%q, %t, not in the given memory", value, found)
 	}
 	value[0] = 'V'
 	if again, _ := c.Get([]byte("k"), nil, now); string(again) != "value" {
 		t.Errorf("%q: the entry itself was changed", again)
 	}
 	if long, found := c.Get([]byte("k"), room[:2], now); !found || string(long) != "value" {
-		t.Errorf("%q, %t: without enough room", long, found)
+		t.Errorf("%q, %t: with too little memory", long, found)
 	}
 }
 
@@ -49,7 +49,7 @@ func TestItIsBounded(t *testing.T) {
 	}
 }
 
-func TestClosingGivesTheMemoryBack(t *testing.T) {
+func TestClosingFreesTheMemory(t *testing.T) {
 	c, now := New(64<<20), time.Now()
 	c.Set([]byte("k"), []byte("v"), now, time.Hour)
 	freed := make(chan struct{})
@@ -62,27 +62,27 @@ func TestClosingGivesTheMemoryBack(t *testing.T) {
 			gone = true
 		case <-time.After(time.Millisecond): // between two polls
 			if time.Now().After(deadline) {
-				t.Fatal("it is kept")
+				t.Fatal("the memory is still in use")
 			}
 		}
 	}
 	if _, found := c.Get([]byte("k"), nil, now); found {
-		t.Error("what it has held is found")
+		t.Error("an entry from before is found")
 	}
 	c.Set([]byte("k"), []byte("w"), now, time.Hour)
 	if value, _ := c.Get([]byte("k"), nil, now); string(value) != "w" {
-		t.Errorf("%q is found of what is set since", value)
+		t.Errorf("%q is found of what was set after", value)
 	}
 }
 
-func TestWhatIsUsedStaysAndTheFiguresAreRight(t *testing.T) {
+func TestAnEntryInUseIsNotEvicted(t *testing.T) {
 	c, now := New(512<<10), time.Now()
 	c.Set([]byte("used"), []byte("v"), now, time.Hour)
 	for i := range 20_000 {
 		now = now.Add(time.Second / 10)
 		c.Set([]byte(strconv.Itoa(i)), make([]byte, 100), now, time.Hour)
 		if _, found := c.Get([]byte("used"), nil, now); !found {
-			t.Fatalf("the entry in use went after %d others", i)
+			t.Fatalf("the entry in use was evicted after %d others", i)
 		}
 	}
 	c.Delete([]byte("used"))
@@ -94,7 +94,7 @@ func TestWhatIsUsedStaysAndTheFiguresAreRight(t *testing.T) {
 	}
 }
 
-func TestManyUseItAtATime(t *testing.T) {
+func TestConcurrentUse(t *testing.T) {
 	c := New(512 << 10)
 	var all sync.WaitGroup
 	for w := range 4 {
@@ -114,12 +114,12 @@ func TestManyUseItAtATime(t *testing.T) {
 	all.Wait()
 }
 
-func TestAClearedCacheGoesOnCounting(t *testing.T) {
+func TestAClearedCacheKeepsItsCounters(t *testing.T) {
 	c, now := New(1), time.Now()
 	c.Set([]byte("k"), []byte("v"), now, time.Hour)
 	_, _ = c.Get([]byte("k"), nil, now)
 	if n := c.Clear(); n != 1 {
-		t.Errorf("%d were there", n)
+		t.Errorf("%d entries were deleted", n)
 	}
 	if _, found := c.Get([]byte("k"), nil, now); found {
 		t.Error("it is still there")

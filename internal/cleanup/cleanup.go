@@ -1,5 +1,5 @@
-// Package cleanup removes expired and orphaned rows of a table of sessions, as
-// apps have it that keep sessions in the database.
+// Package cleanup deletes expired and orphaned rows from the sessions table of an
+// app that keeps its sessions in the database.
 package cleanup
 
 import (
@@ -17,46 +17,46 @@ import (
 )
 
 const (
-	// grace is how long an expired row stays: clocks differ.
+	// grace is how long an expired row is kept, because clocks differ.
 	grace = time.Hour
-	// batch is how many rows a statement removes at most, so that none locks
-	// many for long.
+	// batch is how many rows a statement deletes at most, so that it does not
+	// hold many locks for long.
 	batch = 500
-	// maxShare of all rows may be orphans. With more, the users table is not
-	// what it seems to be.
+	// maxShare is the share of rows that may be orphans. With more, the users
+	// table is probably the wrong one.
 	maxShare = 0.5
-	// minRows is how many rows there must be for their share to mean anything.
+	// minRows is the number of rows from which maxShare applies.
 	minRows = 20
-	// maxWait is how long a statement waits for rows that somebody has locked.
+	// maxWait is how long a statement waits for locked rows.
 	maxWait = 2 * time.Second
-	// hold is how long a run takes at least: nodes of a fleet whose clocks
-	// differ by less do not both run.
+	// hold is how long a run holds its lock at least, so that nodes whose clocks
+	// differ by less do not run one after the other.
 	hold = 5 * time.Second
-	// timeout bounds a run.
+	// timeout is how long a run takes at most.
 	timeout = 10 * time.Minute
-	// unlockTimeout is how long the end of a run waits for the server.
+	// unlockTimeout is how long a run waits for the server to unlock.
 	unlockTimeout = time.Second
 )
 
-// Config says what is cleaned up, and when.
+// Config is the configuration of a Job.
 type Config struct {
 	// Users is where the users are, and their sessions.
 	Users postgres.Config
-	// Every is how often; runs begin at multiples of it since 1970, so that
-	// the nodes of a fleet begin together, and one of them wins.
+	// Every is the interval. Runs begin at multiples of it since 1970, so that
+	// the nodes of a fleet begin together, and one of them gets the lock.
 	Every time.Duration
-	// Sessions is the table of sessions, with its schema if it needs one;
-	// empty to have it found.
+	// Sessions is the sessions table, with its schema if that is not in the
+	// search path. Default: found in the database.
 	Sessions string
-	// DryRun only counts, at every run. The first one always does.
+	// DryRun only counts, at every run. The first run always does.
 	DryRun bool
 	// Logger returns the logger to use.
 	Logger func() *zap.Logger `json:"-"`
-	// Removed is told how many rows a run has removed; nil for nobody.
+	// Removed is called with the number of rows that a run deleted, unless nil.
 	Removed func(expired, orphaned int64) `json:"-"`
 }
 
-// Job is a cleanup that runs until it is closed.
+// Job deletes sessions on a schedule until it is closed.
 type Job struct {
 	config Config
 	users  *postgres.Directory
@@ -78,7 +78,7 @@ func Start(config Config) (*Job, error) {
 	return j, nil
 }
 
-// Close ends the job.
+// Close stops the job and waits for it.
 func (j *Job) Close() error {
 	j.stop()
 	j.ended.Wait()
@@ -95,16 +95,16 @@ func (j *Job) work(ctx context.Context) {
 		case <-timer.C:
 		}
 		if err := j.run(ctx); err != nil && ctx.Err() == nil {
-			j.config.Logger().Error("sessions are not cleaned up", zap.Error(err))
+			j.config.Logger().Error("session cleanup failed", zap.Error(err))
 		}
 	}
 }
 
-// lockName is what the nodes of a fleet agree on by.
+// lockName is the name of the advisory lock, before that of the table.
 const lockName = "caddy-stale-session cleanup of "
 
-// run cleans up once, unless another node does so with the same table. The lock
-// is held by a transaction of its own, which works through poolers too.
+// run cleans up once, unless another node is cleaning up the same table. The lock
+// is that of a transaction of its own, which works through poolers too.
 func (j *Job) run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -142,15 +142,15 @@ func (j *Job) run(ctx context.Context) error {
 	return nil
 }
 
-// unlock gives the lock back, also when ctx is done, but does not wait for a
+// unlock releases the lock, also when ctx is done, but does not wait long for a
 // server that hangs.
 func unlock(ctx context.Context, tx pgx.Tx) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockTimeout)
 	defer cancel()
-	_ = tx.Rollback(ctx) // else the connection's end does it
+	_ = tx.Rollback(ctx) // if it fails, closing the connection unlocks
 }
 
-// clean counts the rows that can go, and removes them.
+// clean counts the rows to delete, and deletes them.
 func (j *Job) clean(ctx context.Context, conn *pgx.Conn, s sessions) error {
 	var all, expired, orphaned int64
 	var people bool
@@ -159,12 +159,12 @@ func (j *Job) clean(ctx context.Context, conn *pgx.Conn, s sessions) error {
 	}
 	fields := []zap.Field{zap.String("table", s.table), zap.Int64("rows", all), zap.Int64("expired", expired), zap.Int64("orphaned", orphaned)}
 	if orphaned > 0 && (!people || all >= minRows && float64(orphaned) > maxShare*float64(all)) {
-		j.config.Logger().Warn("most sessions seem to be of users who are gone, so these are left: is it the right users table, and can the role see all of its rows?", fields...)
+		j.config.Logger().Warn("most sessions have no user, so these are kept: check that the users table is the right one, and that the role can read all of its rows", fields...)
 		orphaned = 0
 	}
 	if j.counts || j.config.DryRun {
 		j.counts = false
-		j.config.Logger().Info("sessions that would be cleaned up", fields...)
+		j.config.Logger().Info("session cleanup would delete", fields...)
 		return nil
 	}
 	removed, err := j.remove(ctx, conn, s.removeSQL(s.expired()), expired)
@@ -174,12 +174,12 @@ func (j *Job) clean(ctx context.Context, conn *pgx.Conn, s sessions) error {
 	if j.config.Removed != nil {
 		j.config.Removed(removed, orphaned)
 	}
-	j.config.Logger().Info("sessions are cleaned up", zap.String("table", s.table), zap.Int64("expired", removed), zap.Int64("orphaned", orphaned))
+	j.config.Logger().Info("session cleanup deleted", zap.String("table", s.table), zap.Int64("expired", removed), zap.Int64("orphaned", orphaned))
 	return err
 }
 
-// remove runs a statement until it removes nothing, or has removed twice what
-// was counted before: then it races with something.
+// remove runs a statement until it deletes less than a batch, or has deleted twice
+// what was counted: then other writers keep adding rows.
 func (j *Job) remove(ctx context.Context, conn *pgx.Conn, sql string, counted int64) (int64, error) {
 	var removed int64
 	for removed <= 2*counted+batch {
@@ -194,10 +194,10 @@ func (j *Job) remove(ctx context.Context, conn *pgx.Conn, sql string, counted in
 		})
 		var pg *pgconn.PgError
 		switch {
-		case errors.As(err, &pg) && pg.Code == lockNotAvailable: // the next run does it
+		case errors.As(err, &pg) && pg.Code == lockNotAvailable: // left for the next run
 			return removed, nil
 		case err != nil:
-			return removed, fmt.Errorf("removing rows: %w", err)
+			return removed, fmt.Errorf("deleting rows: %w", err)
 		}
 		if removed += some; some < batch {
 			break
@@ -206,8 +206,8 @@ func (j *Job) remove(ctx context.Context, conn *pgx.Conn, sql string, counted in
 	return removed, nil
 }
 
-// lockNotAvailable is the SQLSTATE of a lock that was waited for in vain.
+// lockNotAvailable is the SQLSTATE after lock_timeout.
 const lockNotAvailable = "55P03"
 
-// errQuery is what cannot be joined.
-var errQuery = errors.New("`query` names no users table: name one as `users`")
+// errQuery is the error without a users table to join.
+var errQuery = errors.New("cleanup needs a users table, and `query` names none: use `users` instead")

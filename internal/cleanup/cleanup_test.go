@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// database makes a database, and returns its address.
+// database creates a database, and returns its address.
 func database(t *testing.T, commands ...string) string {
 	t.Helper()
 	name, err := server.NewDatabase(t.Context())
@@ -77,7 +77,7 @@ func clean(t *testing.T, j *Job) error {
 	return j.clean(t.Context(), conn, s)
 }
 
-// left returns the ids of the sessions that are left.
+// left returns the ids of the remaining sessions.
 func left(t *testing.T, dsn, table string) string {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), dsn)
@@ -96,8 +96,8 @@ func left(t *testing.T, dsn, table string) string {
 	return strings.Join(ids, " ")
 }
 
-// schemas are tables as Prisma, the pg adapter of Auth.js and Better Auth make
-// them. %s is a time.
+// schemas are the tables of Prisma, the pg adapter of Auth.js and Better Auth. Of
+// row, %[1]s is the id, %[2]s the user and %[3]s when it expires.
 var schemas = map[string]struct{ users, table, sessions, row, person string }{
 	"Prisma": {
 		`create table "User" (id text primary key)`, `"Session"`,
@@ -138,7 +138,7 @@ func TestExpiredAndOrphanedSessionsAreRemoved(t *testing.T) {
 				if got := left(t, dsn, s.table); got != "1 2 3 4 5" {
 					t.Errorf("after the first run, which counts: %s", got)
 				}
-				entry := logs.FilterMessage("sessions that would be cleaned up").All()
+				entry := logs.FilterMessage("session cleanup would delete").All()
 				if len(entry) != 1 || entry[0].ContextMap()["expired"] != int64(2) || entry[0].ContextMap()["orphaned"] != int64(1) {
 					t.Errorf("it counts %v", entry)
 				}
@@ -156,7 +156,7 @@ func TestExpiredAndOrphanedSessionsAreRemoved(t *testing.T) {
 	}
 }
 
-func TestSessionsAreLeftWhenTheUsersTableIsNotWhatItSeems(t *testing.T) {
+func TestOrphansAreKeptIfTheyAreMostRows(t *testing.T) {
 	s := schemas["Prisma"]
 	many := `insert into "Session" select g::text, g::text, 'u' || g, (now() at time zone 'utc') + interval '1 day' from generate_series(1, 40) g`
 	for name, c := range map[string]struct {
@@ -184,7 +184,7 @@ func TestSessionsAreLeftWhenTheUsersTableIsNotWhatItSeems(t *testing.T) {
 	}
 }
 
-func TestManyRowsGoInBatches(t *testing.T) {
+func TestManyRowsAreDeletedInBatches(t *testing.T) {
 	s := schemas["Prisma"]
 	dsn := database(t, s.users, s.sessions, `insert into "User" values ('1')`,
 		`insert into "Session" select g::text, g::text, '1', (now() at time zone 'utc') - interval '1 day' from generate_series(1, 1700) g`)
@@ -231,13 +231,13 @@ func TestOneNodeCleansUp(t *testing.T) {
 			t.Fatal(err)
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("nobody takes the lock")
+			t.Fatal("the lock is not taken")
 		}
 	}
 	if err := other.run(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if done := logs.FilterMessageSnippet("cleaned up").All(); len(done) > 0 {
+	if done := logs.FilterMessageSnippet("session cleanup").All(); len(done) > 0 {
 		t.Errorf("the other node has done something: %v", done)
 	}
 	cancel()
@@ -246,8 +246,8 @@ func TestOneNodeCleansUp(t *testing.T) {
 	}
 }
 
-// TestTwoTablesOfADatabaseAreBothCleanedUp at the same time, as two sites do
-// that share a database.
+// TestTwoTablesOfADatabaseAreBothCleanedUp runs two jobs at the same time, as two
+// sites do that share a database.
 func TestTwoTablesOfADatabaseAreBothCleanedUp(t *testing.T) {
 	dsn := database(t, schemas["Prisma"].users, schemas["Prisma"].sessions, schemas["the pg adapter"].sessions, `insert into "User" values ('1')`)
 	for _, table := range []string{"Session", "sessions"} {
@@ -255,7 +255,7 @@ func TestTwoTablesOfADatabaseAreBothCleanedUp(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- j.run(ctx) }()
-		eventually.Holds(t, table+" is looked at", func() bool { return logs.FilterMessage("sessions that would be cleaned up").Len() > 0 })
+		eventually.Holds(t, table+" is looked at", func() bool { return logs.FilterMessage("session cleanup would delete").Len() > 0 })
 		defer func() { // it holds its lock until then
 			cancel()
 			if err := <-done; err != nil {
@@ -265,7 +265,7 @@ func TestTwoTablesOfADatabaseAreBothCleanedUp(t *testing.T) {
 	}
 }
 
-func TestASessionThatIsRenewedMeanwhileStays(t *testing.T) {
+func TestASessionThatIsRenewedMeanwhileIsKept(t *testing.T) {
 	s := schemas["Prisma"]
 	dsn := database(t, s.users, s.sessions, fmt.Sprintf(s.person, "1"), fmt.Sprintf(s.row, "1", "1", "-2 hours"), fmt.Sprintf(s.row, "2", "1", "-2 hours"))
 	j, _ := start(t, dsn, Config{})
@@ -327,20 +327,20 @@ func TestASessionThatIsRenewedMeanwhileStays(t *testing.T) {
 	}
 }
 
-func TestTablesThatAreNone(t *testing.T) {
+func TestSessionsTables(t *testing.T) {
 	users := `create table "User" (id text primary key)`
 	for name, c := range map[string]struct {
 		commands []string
 		sessions string
 		says     string
 	}{
-		"none":           {[]string{users}, "", "no table of sessions was found"},
-		"two":            {[]string{users, schemas["Prisma"].sessions, schemas["the pg adapter"].sessions}, "", "could be the table of sessions"},
+		"none":           {[]string{users}, "", "no sessions table found"},
+		"two":            {[]string{users, schemas["Prisma"].sessions, schemas["the pg adapter"].sessions}, "", "could be the sessions table"},
 		"one of two":     {[]string{users, schemas["Prisma"].sessions, schemas["the pg adapter"].sessions}, "Session", ""},
 		"another schema": {[]string{users, `create schema app`, strings.Replace(schemas["Prisma"].sessions, `"Session"`, `app."Session"`, 1)}, "app.Session", ""},
-		"another table":  {[]string{users}, "User", "User is no table of sessions"},
+		"another table":  {[]string{users}, "User", "User is not a sessions table"},
 		"no users":       {[]string{schemas["Prisma"].sessions}, "", "no users table"},
-		"partitions":     {[]string{users, `create table "Session" (id text, "userId" text, expires timestamptz) partition by list (id)`}, "", "no table of sessions"},
+		"partitions":     {[]string{users, `create table "Session" (id text, "userId" text, expires timestamptz) partition by list (id)`}, "", "no sessions table found"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			j, _ := start(t, database(t, c.commands...), Config{Sessions: c.sessions})
@@ -352,7 +352,7 @@ func TestTablesThatAreNone(t *testing.T) {
 	}
 }
 
-func TestAJobEndsThoughTheServerHangs(t *testing.T) {
+func TestAJobStopsWhileTheServerHangs(t *testing.T) {
 	s, err := pgtest.Start(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -401,7 +401,7 @@ func TestAJobEndsThoughTheServerHangs(t *testing.T) {
 	}
 }
 
-func TestAJobEndsWithItsHandler(t *testing.T) {
+func TestAJobStopsWhenItIsClosed(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	j, err := Start(Config{
 		Users: postgres.Config{DSN: func() (string, error) { return server.DSN("postgres"), nil }, Logger: zap.NewNop},

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/answer"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
@@ -182,7 +183,7 @@ func examineReader(site Site, token string) []directories.Finding {
 
 // examineSignIn opens the sign-in page of a handler.
 func examineSignIn(ctx context.Context, site Site) directories.Finding {
-	page, err := environment.New().SignInURL(site.SignIn)
+	page, err := answer.SignInURL(answer.Answers{SignIn: site.SignIn}, environment.New())
 	switch {
 	case err != nil:
 		return directories.Finding{Level: directories.Bad, Text: "the sign-in page is not configured", Remedy: err.Error()}

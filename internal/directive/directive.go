@@ -1,23 +1,25 @@
-// Package directive takes the parts of a Caddyfile directive, with the same
-// errors everywhere.
+// Package directive parses and validates the options of a Caddyfile directive,
+// with the same errors everywhere.
 package directive
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
-// Option takes what follows the name of an option.
+// Option parses what follows the name of an option.
 type Option func(d *caddyfile.Dispenser) error
 
-// Options are those of a block, by their names.
+// Options are the options of a block, by name.
 type Options map[string]Option
 
-// Block takes the rest of a line, which is empty, and the block that follows, if
-// any. An option that stands there twice is an error, but for those that may
-// repeat.
+// Block parses the block that follows the name of a directive or option, if there
+// is one; arguments before it are an error. An option can be set once, those
+// named in repeat several times.
 func Block(d *caddyfile.Dispenser, name string, options Options, repeat ...string) error {
 	if d.NextArg() {
 		return d.ArgErr()
@@ -25,22 +27,22 @@ func Block(d *caddyfile.Dispenser, name string, options Options, repeat ...strin
 	seen := make(map[string]bool)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		option := d.Val()
-		take, known := options[option]
+		parse, known := options[option]
 		switch {
 		case !known:
 			return d.Errf("unrecognized option %q of %s", option, name)
 		case seen[option] && !slices.Contains(repeat, option):
-			return d.Errf("option %q stands here twice", option)
+			return d.Errf("duplicate option %q", option)
 		}
 		seen[option] = true
-		if err := take(d); err != nil {
+		if err := parse(d); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// Nested takes an option that has a block of its own.
+// Nested parses an option with a block of its own.
 func Nested[T any, P interface {
 	*T
 	caddyfile.Unmarshaler
@@ -51,7 +53,7 @@ func Nested[T any, P interface {
 	}
 }
 
-// Flag takes an option that is true when it stands there.
+// Flag parses an option without arguments, which sets a bool to true.
 func Flag(into *bool) Option {
 	return func(d *caddyfile.Dispenser) error {
 		if d.NextArg() {
@@ -62,7 +64,7 @@ func Flag(into *bool) Option {
 	}
 }
 
-// Text takes an option of one argument.
+// Text parses an option with one argument, which must not be empty.
 func Text(into *string) Option {
 	return func(d *caddyfile.Dispenser) error {
 		option := d.Val()
@@ -76,7 +78,7 @@ func Text(into *string) Option {
 	}
 }
 
-// Texts takes an option of at least one argument.
+// Texts parses an option with one or more arguments, none of them empty.
 func Texts(into *[]string) Option {
 	return func(d *caddyfile.Dispenser) error {
 		option := d.Val()
@@ -91,7 +93,7 @@ func Texts(into *[]string) Option {
 	}
 }
 
-// Pairs takes an option of two arguments that may repeat: the first is the key.
+// Pairs parses an option whose arguments are a key and a value; it may repeat.
 func Pairs(into *map[string]string) Option {
 	return func(d *caddyfile.Dispenser) error {
 		option := d.Val()
@@ -110,7 +112,7 @@ func Pairs(into *map[string]string) Option {
 	}
 }
 
-// Duration takes an option that is a length of time above 0.
+// Duration parses an option whose argument is a positive duration.
 func Duration(into *caddy.Duration) Option {
 	return func(d *caddyfile.Dispenser) error {
 		var value string
@@ -119,9 +121,18 @@ func Duration(into *caddy.Duration) Option {
 		}
 		parsed, err := caddy.ParseDuration(value)
 		if err != nil || parsed <= 0 {
-			return d.Errf("%q is no length of time above 0, such as 500ms", value)
+			return d.Errf("%q is not a positive duration, such as 500ms", value)
 		}
 		*into = caddy.Duration(parsed)
 		return nil
 	}
+}
+
+// OneOf returns an error unless the value of an option is empty or one of the
+// words.
+func OneOf(option, value string, words ...string) error {
+	if value == "" || slices.Contains(words, value) {
+		return nil
+	}
+	return fmt.Errorf("%s is %q; it must be one of %s", option, value, strings.Join(words, ", "))
 }

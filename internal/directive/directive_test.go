@@ -10,7 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
-// options are of every kind that an option can be.
+// options has an option of every kind.
 type options struct {
 	text   string
 	texts  []string
@@ -20,7 +20,7 @@ type options struct {
 	nested *options
 }
 
-// UnmarshalCaddyfile takes a block of them.
+// UnmarshalCaddyfile parses a block of options.
 func (o *options) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return Block(d, "directive", Options{
 		"text": Text(&o.text), "texts": Texts(&o.texts), "wait": Duration(&o.wait), "on": Flag(&o.on), "nested": Nested(&o.nested),
@@ -39,23 +39,23 @@ func TestOptionsOfABlock(t *testing.T) {
 		block string
 		fails string
 	}{
-		"each once":         {"text a\ntexts a b\nwait 1m\non", ""},
-		"some again":        {"again\nagain", ""},
-		"nothing":           {"", ""},
-		"twice":             {"text a\ntext b", `option "text" stands here twice, at Testfile:3`},
-		"unknown":           {"colour red", `unrecognized option "colour" of directive`},
-		"unknown within":    {"nested {\ncolour red\n}", `unrecognized option "colour" of directive`},
-		"a block of none":   {"text a {\non\n}", `unrecognized option "{"`},
-		"before the block":  {"nested a {\non\n}", "Testfile:2"},
-		"no argument":       {"text", "Testfile:2"},
-		"two arguments":     {"text a b", "Testfile:2"},
-		"an empty argument": {`text ""`, `option "text" has an empty value`},
-		"no arguments":      {"texts", "Testfile:2"},
-		"one that is empty": {`texts a ""`, `option "texts" has an empty value`},
-		"a value too many":  {"on off", "Testfile:2"},
-		"no length of time": {"wait soon", `"soon" is no length of time above 0`},
-		"a time of nothing": {"wait 0s", `"0s" is no length of time above 0`},
-		"a time below":      {"wait -1s", `"-1s" is no length of time above 0`},
+		"each once":           {"text a\ntexts a b\nwait 1m\non", ""},
+		"some again":          {"again\nagain", ""},
+		"nothing":             {"", ""},
+		"twice":               {"text a\ntext b", `duplicate option "text", at Testfile:3`},
+		"unknown":             {"colour red", `unrecognized option "colour" of directive`},
+		"unknown within":      {"nested {\ncolour red\n}", `unrecognized option "colour" of directive`},
+		"a block of none":     {"text a {\non\n}", `unrecognized option "{"`},
+		"before the block":    {"nested a {\non\n}", "Testfile:2"},
+		"no argument":         {"text", "Testfile:2"},
+		"two arguments":       {"text a b", "Testfile:2"},
+		"an empty argument":   {`text ""`, `option "text" has an empty value`},
+		"no arguments":        {"texts", "Testfile:2"},
+		"one that is empty":   {`texts a ""`, `option "texts" has an empty value`},
+		"a value too many":    {"on off", "Testfile:2"},
+		"no duration":         {"wait soon", `"soon" is not a positive duration`},
+		"zero":                {"wait 0s", `"0s" is not a positive duration`},
+		"a negative duration": {"wait -1s", `"-1s" is not a positive duration`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := parse("directive {\n" + c.block + "\n}")
@@ -66,10 +66,21 @@ func TestOptionsOfABlock(t *testing.T) {
 	}
 }
 
-func TestValuesAreTaken(t *testing.T) {
+func TestValuesAreParsed(t *testing.T) {
 	o, err := parse("directive {\ntext a\ntexts b c\nwait 1d\non\nagain\nagain\nnested {\ntext d\n}\n}")
 	if err != nil || o.text != "a" || !slices.Equal(o.texts, []string{"b", "c"}) || time.Duration(o.wait) != 24*time.Hour ||
 		!o.on || o.again != 2 || o.nested == nil || o.nested.text != "d" {
 		t.Errorf("%+v, error %v", o, err)
+	}
+}
+
+func TestOneOf(t *testing.T) {
+	for _, value := range []string{"", "on", "off"} {
+		if err := OneOf("rescue", value, "on", "off"); err != nil {
+			t.Errorf("%q: error %v", value, err)
+		}
+	}
+	if err := OneOf("rescue", "perhaps", "on", "off"); err == nil || err.Error() != `rescue is "perhaps"; it must be one of on, off` {
+		t.Errorf("error %v", err)
 	}
 }

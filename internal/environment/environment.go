@@ -1,5 +1,5 @@
-// Package environment reads what a standard Auth.js app says of itself in its
-// environment, and fills the placeholders of a configuration.
+// Package environment reads the environment variables of a standard Auth.js app,
+// and replaces the placeholders of a configuration.
 package environment
 
 import (
@@ -16,7 +16,7 @@ import (
 // Auth.js v5 in Next.js.
 const defaultAuthPath = "/api/auth"
 
-// Environment fills placeholders such as {env.DATABASE_URL} and
+// Environment replaces placeholders such as {env.DATABASE_URL} and
 // {file./run/secrets/dsn}.
 type Environment struct {
 	replacer *caddy.Replacer
@@ -27,8 +27,9 @@ func New() Environment {
 	return Environment{caddy.NewReplacer()}
 }
 
-// Fill replaces the placeholders of a text. A placeholder that is unknown or
-// empty is an error, which names the option and the placeholder, never a value.
+// Fill replaces the placeholders in the value of an option. An unknown or empty
+// placeholder is an error, which names the option and the placeholder, never a
+// value.
 func (e Environment) Fill(option, text string) (string, error) {
 	if text == "" {
 		return "", nil
@@ -40,7 +41,7 @@ func (e Environment) Fill(option, text string) (string, error) {
 	return filled, nil
 }
 
-// FillAll is Fill for each of several texts.
+// FillAll is Fill for each of several values, none of which may be empty.
 func (e Environment) FillAll(option string, texts []string) ([]string, error) {
 	filled := make([]string, 0, len(texts))
 	for _, text := range texts {
@@ -49,21 +50,21 @@ func (e Environment) FillAll(option string, texts []string) ([]string, error) {
 			return nil, err
 		}
 		if f == "" {
-			return nil, fmt.Errorf("%s: an empty value", option)
+			return nil, fmt.Errorf("%s: empty value", option)
 		}
 		filled = append(filled, f)
 	}
 	return filled, nil
 }
 
-// Optional replaces the placeholders of a text; those that are unknown or
-// empty become nothing.
+// Optional replaces the placeholders in a text, unknown ones by nothing, and trims
+// spaces.
 func (e Environment) Optional(text string) string {
 	return strings.TrimSpace(e.replacer.ReplaceAll(text, ""))
 }
 
-// Secrets returns the app's secrets: AUTH_SECRET (Auth.js v5) and
-// NEXTAUTH_SECRET (NextAuth v4), those that are set.
+// Secrets returns the app's secrets: of AUTH_SECRET (Auth.js v5) and
+// NEXTAUTH_SECRET (NextAuth v4) those that are set. It is an error if none is.
 func (e Environment) Secrets() ([]string, error) {
 	var secrets []string
 	for _, name := range []string{"{env.AUTH_SECRET}", "{env.NEXTAUTH_SECRET}"} {
@@ -72,14 +73,14 @@ func (e Environment) Secrets() ([]string, error) {
 		}
 	}
 	if len(secrets) == 0 {
-		return nil, errors.New("no secret to read session cookies with: set AUTH_SECRET or NEXTAUTH_SECRET in Caddy's environment to the app's own, or add `secret`, `key_file` or `jwks`")
+		return nil, errors.New("no secret to read session cookies with: set AUTH_SECRET or NEXTAUTH_SECRET in Caddy's environment to the app's secret, or add `secret`, `key_file` or `jwks`")
 	}
 	return secrets, nil
 }
 
 // AuthPath returns the base path of the app's auth routes: the path of AUTH_URL
-// (Auth.js v5) or of NEXTAUTH_URL (NextAuth v4) when it has one, else
-// /api/auth, as next-auth 4.24 and 5.0 have it.
+// (Auth.js v5), else of NEXTAUTH_URL (NextAuth v4). If that has none, it is
+// /api/auth, as in next-auth 4.24 and 5.0.
 func (e Environment) AuthPath() string {
 	if u := e.authURL(); u != nil {
 		if path := strings.TrimRight(u.Path, "/"); path != "" {
@@ -89,25 +90,16 @@ func (e Environment) AuthPath() string {
 	return defaultAuthPath
 }
 
-// SignInURL returns where the sign-in page is opened: what sign_in says, below
-// the address of AUTH_URL or NEXTAUTH_URL unless it is a whole URL; empty when
-// that is not known.
-func (e Environment) SignInURL(signIn string) (string, error) {
-	page, err := e.Fill("sign_in", cmp.Or(signIn, e.AuthPath()+"/signin"))
-	if err != nil {
-		return "", err
-	}
-	to, err := url.Parse(page)
-	if err != nil || to.IsAbs() {
-		return page, err
-	}
+// Origin returns the scheme and host of AUTH_URL, else of NEXTAUTH_URL, such as
+// https://app.example; empty if neither is set.
+func (e Environment) Origin() string {
 	if u := e.authURL(); u != nil && u.Host != "" {
-		return u.Scheme + "://" + u.Host + page, nil
+		return u.Scheme + "://" + u.Host
 	}
-	return "", nil
+	return ""
 }
 
-// authURL returns AUTH_URL, else NEXTAUTH_URL; nil for none.
+// authURL returns AUTH_URL, else NEXTAUTH_URL; nil if neither is a URL.
 func (e Environment) authURL() *url.URL {
 	text := cmp.Or(e.Optional("{env.AUTH_URL}"), e.Optional("{env.NEXTAUTH_URL}"))
 	if text == "" {
@@ -123,7 +115,8 @@ func (e Environment) authURL() *url.URL {
 	return u
 }
 
-// Later returns a function that fills an option in, anew each time.
+// Later returns a function that replaces the placeholders in the value of an
+// option at each call: a file may have changed since.
 func Later(name, value string) func() (string, error) {
 	return func() (string, error) { return New().Fill(name, value) }
 }

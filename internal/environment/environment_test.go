@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// clean takes the app's variables out of this process for the test's time.
+// clean sets the app's variables as given, and unsets the others, during a test.
 func clean(t *testing.T, set map[string]string) {
 	t.Helper()
 	for _, name := range []string{"AUTH_URL", "NEXTAUTH_URL", "AUTH_SECRET", "NEXTAUTH_SECRET"} {
@@ -27,11 +27,31 @@ func TestAuthPath(t *testing.T) {
 		"v5 goes before v4":          {map[string]string{"AUTH_URL": "https://a.example/five", "NEXTAUTH_URL": "https://a.example/four"}, "/five"},
 		"v5's origin goes before v4": {map[string]string{"AUTH_URL": "https://a.example", "NEXTAUTH_URL": "https://a.example/four"}, "/api/auth"},
 		"no scheme, as v4 permits":   {map[string]string{"NEXTAUTH_URL": "localhost:3000/x"}, "/x"},
-		"something that is no URL":   {map[string]string{"AUTH_URL": "https://[::1"}, "/api/auth"},
+		"an invalid URL":             {map[string]string{"AUTH_URL": "https://[::1"}, "/api/auth"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			clean(t, c.env)
 			if got := New().AuthPath(); got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestOrigin(t *testing.T) {
+	for name, c := range map[string]struct {
+		env  map[string]string
+		want string
+	}{
+		"nothing set":              {nil, ""},
+		"v4":                       {map[string]string{"NEXTAUTH_URL": "http://localhost:3000/api/auth"}, "http://localhost:3000"},
+		"v5 goes before v4":        {map[string]string{"AUTH_URL": "https://five.example/auth", "NEXTAUTH_URL": "https://four.example"}, "https://five.example"},
+		"no scheme, as v4 permits": {map[string]string{"NEXTAUTH_URL": "app.example"}, "https://app.example"},
+		"an invalid URL":           {map[string]string{"AUTH_URL": "https://[::1"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			clean(t, c.env)
+			if got := New().Origin(); got != c.want {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
 		})
@@ -66,6 +86,6 @@ func TestFillNamesTheOptionAndThePlaceholder(t *testing.T) {
 		}
 	}
 	if _, err := New().FillAll("secret", []string{""}); err == nil {
-		t.Error("an empty secret was taken")
+		t.Error("an empty secret is accepted")
 	}
 }

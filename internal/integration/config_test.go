@@ -74,7 +74,7 @@ func TestConfigurationsThatDoNotLoad(t *testing.T) {
 		unset   string
 		says    string
 	}{
-		"mode":                         {"mode maybe", "", `mode is "maybe"; it can be one of ["enforce" "observe" "off"]`},
+		"mode":                         {"mode maybe", "", `mode is "maybe"; it must be one of enforce, observe, off`},
 		"scrub":                        {"scrub some", "", `scrub is "some"`},
 		"on_error":                     {"on_error panic", "", `on_error is "panic"`},
 		"respond":                      {"respond html", "", `respond is "html"`},
@@ -102,21 +102,19 @@ func TestConfigurationsThatDoNotLoad(t *testing.T) {
 		"brake of nothing":             {"brake 0%", "", `the share of brake is "0%"`},
 		"brake of too much":            {"brake 101%", "", `the share of brake is "101%"`},
 		"cleanup too often":            {"cleanup {\n\t\tevery 1s\n\t}", "", "cleanup: every is 1s; it must be 1m or more"},
-		"cleanup of another kind":      {"cleanup {\n\t\tdatabase mysql://root:hunter2@db/shop\n\t}", "", "cleanup: cannot parse the database address"},
-		"rescue":                       {"rescue perhaps", "", `rescue is "perhaps"; it can be one of ["on" "off"]`},
+		"cleanup of another kind":      {"cleanup {\n\t\tdatabase mysql://root:hunter2@db/shop\n\t}", "", "cleanup: the database address cannot be read"},
+		"rescue":                       {"rescue perhaps", "", `rescue is "perhaps"; it must be one of on, off`},
 		"directory beside database":    {"database postgres://u@127.0.0.1:1/d\n\t\tdirectory redis", "", "belong into the block of `directory postgres`"},
 		"directory redis, no address":  {"directory redis", "", "set REDIS_URL"},
 		"directory redis, bad key":     {"directory redis {\n\t\t\turl redis://:hunter2@127.0.0.1:1\n\t\t\tkey users\n\t\t}", "", `key is "users"; it must have {subject} in it`},
 		"directory redis, bad url":     {"directory redis {\n\t\t\turl http://:hunter2@127.0.0.1:1\n\t\t}", "", "the address of Redis must be"},
-		"two directories":              {"directory redis\n\t\tdirectory postgres", "", `option "directory" stands here twice`},
+		"two directories":              {"directory redis\n\t\tdirectory postgres", "", `duplicate option "directory"`},
 		"revocations, bad url":         {"revocations {\n\t\t\tredis http://:hunter2@127.0.0.1:1\n\t\t}", "", "revocations: the address of Redis must be"},
-		"backchannel_logout, alone":    {"backchannel_logout {\n\t\t\tpath /logout\n\t\t}", "", "backchannel_logout needs issuer, audience and jwks"},
-		"backchannel_logout, ends":     {"backchannel_logout {\n\t\t\tends all\n\t\t}", "", `ends of backchannel_logout is "all"; it can be session or user`},
+		"backchannel_logout, alone":    {"backchannel_logout {\n\t\t\tpath /logout\n\t\t}", "", "backchannel_logout: issuer, audience and jwks are required"},
+		"backchannel_logout, ends":     {"backchannel_logout {\n\t\t\tends all\n\t\t}", "", `backchannel_logout: ends is "all"; it must be one of session, user`},
 		"backchannel_logout, bad jwks": {"backchannel_logout {\n\t\t\tissuer https://id.example\n\t\t\taudience app\n\t\t\tjwks /nowhere/jwks.json\n\t\t}", "", "jwks: open /nowhere/jwks.json"},
-		"logout_webhook, no secret":    {"logout_webhook {\n\t\t\tpath /logout\n\t\t}", "", "logout_webhook: the secret is missing"},
-		"logout_webhook, short secret": {"logout_webhook {\n\t\t\tsecret hunter2\n\t\t}", "", "logout_webhook: a secret has fewer than 24 bytes"},
-		"logout_webhook, bad path":     {"logout_webhook {\n\t\t\tsecret whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n\t\t\tpath logout\n\t\t}", "", `the path "logout" does not begin with a slash`},
-		"revocations, bad life":        {"revocations {\n\t\tlife soon\n\t}", "", `"soon" is no length of time above 0`},
+		"backchannel_logout, bad path": {"backchannel_logout {\n\t\t\tissuer https://id.example\n\t\t\taudience app\n\t\t\tjwks https://id.example/jwks\n\t\t\tpath logout\n\t\t}", "", `backchannel_logout: path is "logout"; it must begin with a slash`},
+		"revocations, bad life":        {"revocations {\n\t\tlife soon\n\t}", "", `"soon" is not a positive duration`},
 		"directory redis, bad match":   {"directory redis {\n\t\t\tmatch email\n\t\t}", "", "wrong argument count"},
 		"directory redis, bad flag":    {"directory redis {\n\t\t\tno_eviction yes\n\t\t}", "", "wrong argument count"},
 		"directory that is not":        {"directory ldap", "", "ldap"},
@@ -168,7 +166,7 @@ func TestModeOffNeedsNothingElseToBeRight(t *testing.T) {
 	t.Setenv("NEXTAUTH_SECRET", "")
 	t.Setenv("STALE_SESSION_MODE", "off")
 	app := caddytest.NewApp(t)
-	base := caddytest.Start(t, caddytest.Site("stale_session", app.Proxy()))
+	base := caddytest.Start(t, caddytest.Site("stale_session {", "	scrub some", "	respond html", "	on_error panic", "	rescue perhaps", "}", app.Proxy()))
 	if response := caddytest.Do(t, "GET", base+"/", nil); response.Text != "app" {
 		t.Errorf("body %q", response.Text)
 	}
@@ -184,7 +182,6 @@ func TestTheExamplesAreRight(t *testing.T) {
 	t.Setenv("SHOP_AUTH_SECRET", secret)
 	t.Setenv("CLEANUP_DATABASE_URL", "postgres://c:hunter2@127.0.0.1:1/d")
 	t.Setenv("REDIS_URL", "redis://:hunter2@127.0.0.1:1")
-	t.Setenv("LOGOUT_WEBHOOK_SECRET", "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")
 	examples := map[string]string{}
 	text, err := os.ReadFile("../../Caddyfile.example")
 	if err != nil {

@@ -3,10 +3,7 @@ package integration
 import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
-	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -20,6 +17,8 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/seed-4adef13c/caddy-stale-session/internal/provision"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/mint"
@@ -41,8 +40,8 @@ func post(t *testing.T, url, body string, header http.Header) int {
 	return response.StatusCode
 }
 
-// TestAnIdentityProviderEndsSessions logs people out at a provider and by a
-// webhook, on one site with tokens that hold the provider's sid and a jti.
+// TestAnIdentityProviderEndsSessions logs people out at a provider, on a site
+// whose tokens hold the provider's sid and a jti.
 func TestAnIdentityProviderEndsSessions(t *testing.T) {
 	database := newDatabase(t)
 	execute(t, database, `alter table "User" add email text`, `update "User" set email = 'live@example.com'`, `insert into "User" values ('other', 'other@example.com')`)
@@ -57,12 +56,11 @@ func TestAnIdentityProviderEndsSessions(t *testing.T) {
 	}))
 	t.Cleanup(provider.Close)
 	app := caddytest.NewApp(t)
-	t.Setenv("WEBHOOK_SECRET", "0123456789abcdef0123456789abcdef")
 	o := newOperator(t)
 	base := caddytest.Start(t, o.config("stale_session /admin* {",
 		"	users {", "		match email email", "	}",
 		"	backchannel_logout {", "		issuer "+provider.URL, "		audience app", "		jwks "+provider.URL+"/jwks", "	}",
-		"	logout_webhook {", "		secret {env.WEBHOOK_SECRET}", "	}", "}", app.Proxy()))
+		"}", app.Proxy()))
 	logout := func(id string, claims map[string]any, key *ecdsa.PrivateKey) int {
 		t.Helper()
 		all := jwt.MapClaims{
@@ -79,15 +77,6 @@ func TestAnIdentityProviderEndsSessions(t *testing.T) {
 			t.Fatal(err)
 		}
 		return post(t, base+"/api/auth/backchannel-logout", url.Values{"logout_token": {text}}.Encode(), http.Header{"Content-Type": {"application/x-www-form-urlencoded"}})
-	}
-	webhook := func(id, body string) int {
-		t.Helper()
-		stamp := fmt.Sprint(time.Now().Unix())
-		mac := hmac.New(sha256.New, []byte("0123456789abcdef0123456789abcdef"))
-		fmt.Fprintf(mac, "%s.%s.%s", id, stamp, body)
-		return post(t, base+"/api/auth/logout-webhook", body, http.Header{
-			"Webhook-Id": {id}, "Webhook-Timestamp": {stamp}, "Webhook-Signature": {"v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))},
-		})
 	}
 	session := func(subject, sid, jti string) string {
 		t.Helper()
@@ -111,8 +100,10 @@ func TestAnIdentityProviderEndsSessions(t *testing.T) {
 		return logout("a"+fmt.Sprint(time.Now().UnixNano()), map[string]any{"sid": "s1", "sub": "ignored"}, key) == http.StatusOK
 	})
 	must("a session ended", map[string]int{first: 401, second: 200, third: 200, other: 200})
-	if status := webhook("w1", `{"token":"j2"}`); status != http.StatusOK {
-		t.Errorf("the webhook: status %d", status)
+	for _, list := range provision.Lists() {
+		if err := list.Revoke(t.Context(), revocation.Revocation{Token: "j2", At: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	must("a token ended", map[string]int{second: 401, third: 200, other: 200})
 	if status := logout("b", map[string]any{"sub": "live"}, key); status != http.StatusOK {
@@ -129,8 +120,8 @@ func TestAnIdentityProviderEndsSessions(t *testing.T) {
 			t.Fatalf("forged: status %d", status)
 		}
 	}
-	if status := webhook("w1", `{"subject":"other"}`); status != http.StatusBadRequest {
-		t.Errorf("an id that was used: status %d", status)
+	if status := logout("b", map[string]any{"sub": "other"}, key); status != http.StatusBadRequest {
+		t.Errorf("a jti that was used: status %d", status)
 	}
 	must("nobody else", map[string]int{other: 200})
 	if n := fetched.Load(); n > 3 {

@@ -40,7 +40,7 @@ func (*Module) CaddyModule() caddy.ModuleInfo {
 //	}
 func (m *Module) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
-	return directive.Block(d, "directory postgres", m.Directives())
+	return directive.Block(d, "directory postgres", m.Options())
 }
 
 // DatabaseOptions say where users are in Postgres.
@@ -96,8 +96,8 @@ type Users struct {
 	softDeletes bool // Disabled was found: a time in it counts whatever it is, as apps filter it
 }
 
-// Directives are the options in a Caddyfile.
-func (o *DatabaseOptions) Directives() directive.Options {
+// Options are the options in a Caddyfile.
+func (o *DatabaseOptions) Options() directive.Options {
 	return directive.Options{
 		"database":        directive.Text(&o.Database),
 		"users":           directive.Nested(&o.Users),

@@ -17,13 +17,13 @@ type statement struct {
 	sql        string
 	confirmSQL string // for what would end a session: the same, but for the letter case of e-mail addresses
 	relation   relation
-	id      idType
-	table   string   // quoted; empty for Config.Query
-	users   Users    // the columns that it reads
-	matched []string // the columns that claims must equal
-	columns string   // for the log
-	made    time.Time
-	scans   bool // the id has no index
+	id         idType
+	table      string   // quoted; empty for Config.Query
+	users      Users    // the columns that it reads
+	matched    []string // the columns that claims must equal
+	columns    string   // for the log
+	made       time.Time
+	scans      bool // the id has no index
 }
 
 // String returns the table and the columns.

@@ -171,4 +171,3 @@ func splitName(name string) ([]string, error) {
 		rest = rest[1:]
 	}
 }
-

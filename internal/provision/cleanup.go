@@ -1,16 +1,10 @@
 package provision
 
 import (
-	"cmp"
 	"fmt"
-	"time"
-
-	"github.com/caddyserver/caddy/v2"
-	"go.uber.org/zap"
 
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/cleanup"
-	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/shared"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/telemetry"
@@ -31,24 +25,18 @@ func (r *Resources) Cleanup(options *cleanup.Cleanup, module directories.Module)
 }
 
 func (r *Resources) startCleanup(options *cleanup.Cleanup, module directories.Module) error {
-	if options.Every != 0 && time.Duration(options.Every) < time.Minute {
-		return fmt.Errorf("every is %s; it must be 1m or more", time.Duration(options.Every))
-	}
 	users, found := postgres.ConfigOf(module)
 	if !found {
 		users = postgres.DatabaseOptions{}.Config()
 	}
-	if options.Database != "" {
-		users.DSN = environment.Later("database", options.Database)
-	}
-	dsn, err := users.DSN()
+	job, err := options.Config(users)
 	if err != nil {
 		return err
 	}
-	job := cleanup.Config{
-		Users: users, Every: cmp.Or(time.Duration(options.Every), time.Hour), Sessions: options.Sessions, DryRun: options.DryRun,
-		Logger:  func() *zap.Logger { return caddy.Log().Named("http.handlers.stale_session.cleanup") },
-		Removed: telemetry.CleanedUp,
+	job.Removed = telemetry.CleanedUp
+	dsn, err := job.Users.DSN()
+	if err != nil {
+		return err
 	}
 	_, err = acquire(r, cleanups, []any{dsn, job}, func() (*cleanup.Job, func() error, error) {
 		started, err := cleanup.Start(job)

@@ -129,7 +129,7 @@ func TestAKeySetIsReadAgainOnceItsFileHasChanged(t *testing.T) {
 	held := new(Resources)
 	read := func() (*session.JWKS, *session.Reader) {
 		t.Helper()
-		keys, err := held.keySet(file)
+		keys, err := held.KeySet(file)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -71,7 +71,7 @@ func (r *Resources) Reader(env environment.Environment, options Tokens) (*sessio
 		if err != nil {
 			return nil, err
 		}
-		if config.JWKS, err = r.keySet(location); err != nil {
+		if config.JWKS, err = r.KeySet(location); err != nil {
 			return nil, err
 		}
 		distinct.JWKS = fmt.Sprintf("%p", config.JWKS) // and not only where: the file there may have changed
@@ -96,9 +96,9 @@ func readKeys(env environment.Environment, file string) ([]byte, []crypto.Public
 	return pem, keys, err
 }
 
-// keySet takes the key set of a JWKS. That of a file is another one once the file
-// has changed.
-func (r *Resources) keySet(location string) (*session.JWKS, error) {
+// KeySet acquires the JSON Web Key Set at a URL or in a file. A file that has
+// changed is another key set.
+func (r *Resources) KeySet(location string) (*session.JWKS, error) {
 	distinct := []string{location}
 	if text, err := os.ReadFile(location); err == nil {
 		distinct = append(distinct, string(text))

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// odd tells whether apps may read the path of a URL otherwise than Caddy's
-// matchers do, which decode it once, merge slashes and resolve dots.
+// odd reports whether apps may parse the path of a URL differently from Caddy's
+// matchers, which decode it once, merge slashes and resolve dots.
 func odd(u *url.URL) bool {
 	text := u.Path
 	for i := range len(text) {
@@ -25,11 +25,11 @@ func odd(u *url.URL) bool {
 	return u.Opaque != "" || u.RawPath != "" && strings.Contains(strings.ToLower(u.RawPath), "%2f")
 }
 
-// readings returns the paths that apps may read from a URL: Express and Next.js
-// match routes without resolving dots, what uses the URL class resolves them
-// and takes what follows two slashes for a host; to some, an encoded slash
-// separates segments, to others not; some take what follows a semicolon off,
-// and some decode twice. The first is Caddy's own.
+// readings returns the paths that apps may see in a URL. Express and Next.js match
+// routes without resolving dots. The URL class resolves them, and takes what
+// follows two leading slashes for a host. An encoded slash separates segments in
+// some apps only; some drop what follows a semicolon, and some decode twice. The
+// first reading is Caddy's own.
 func readings(u *url.URL) []string {
 	all := []string{u.Path}
 	add := func(reading string) {
@@ -38,7 +38,7 @@ func readings(u *url.URL) []string {
 		}
 	}
 	text := u.EscapedPath()
-	for range 3 { // as it is, decoded once more, and twice
+	for range 3 { // decoded once, twice and three times
 		for _, text := range []string{text, withoutHost(text), withoutParameters(text)} {
 			for _, segments := range [][]string{split(text, true), split(text, false)} {
 				add(path.Join("/", strings.Join(segments, "/")))
@@ -59,13 +59,13 @@ func readings(u *url.URL) []string {
 	return all
 }
 
-// inert stands for what is neither a separator nor a dot to a reader.
+// inert replaces what a reading takes for neither a separator nor a dot.
 const inert = "-"
 
-// split returns the decoded segments of an escaped path. Slashes in disguise
-// separate as well, or are part of a segment.
-func split(text string, disguised bool) []string {
-	if disguised {
+// split returns the decoded segments of an escaped path. Escaped slashes and
+// backslashes separate segments if separate is true, else they are part of one.
+func split(text string, separate bool) []string {
+	if separate {
 		return strings.Split(strings.ReplaceAll(unescape(text), `\`, "/"), "/")
 	}
 	segments := strings.Split(text, "/")
@@ -75,7 +75,7 @@ func split(text string, disguised bool) []string {
 	return segments
 }
 
-// unescape decodes a path once, where it can be decoded.
+// unescape decodes a path once. It returns a path that cannot be decoded as it is.
 func unescape(text string) string {
 	if decoded, err := url.PathUnescape(text); err == nil {
 		return decoded
@@ -83,7 +83,7 @@ func unescape(text string) string {
 	return text
 }
 
-// withoutHost is a path without what stands after two slashes at its start.
+// withoutHost removes a host, which follows two leading slashes, from a path.
 func withoutHost(text string) string {
 	host := strings.TrimLeft(text, "/")
 	if len(text)-len(host) < 2 {
@@ -95,7 +95,7 @@ func withoutHost(text string) string {
 	return "/"
 }
 
-// withoutParameters is a path whose segments end at their semicolon.
+// withoutParameters ends each segment of a path at its semicolon.
 func withoutParameters(text string) string {
 	segments := strings.Split(text, "/")
 	for i, segment := range segments {
@@ -104,10 +104,10 @@ func withoutParameters(text string) string {
 	return strings.Join(segments, "/")
 }
 
-// ofOdd is Of for a request with an odd path: it is guarded when it is in any
-// reading, but where all of them sign in.
+// ofOdd is Of for a request with an odd path: guarded if any reading is, unless
+// all readings sign in.
 func (r Rules) ofOdd(req *http.Request, asked *url.URL) (Scope, error) {
-	if req.URL.Opaque != "" { // no path at all, and what reaches the app is the client's choice
+	if req.URL.Opaque != "" { // it has no path, and the client decides what the app sees
 		return Guarded, nil
 	}
 	own, first := readings(req.URL), readings(asked)
@@ -122,7 +122,7 @@ func (r Rules) ofOdd(req *http.Request, asked *url.URL) (Scope, error) {
 			copied.URL = &url.URL{Path: reading, RawQuery: req.URL.RawQuery}
 			read = &copied
 		}
-		guarded, err := r.Guarded.AnyMatchWithError(read)
+		guarded, err := r.guarded.AnyMatchWithError(read)
 		if err != nil {
 			return Passed, err
 		}
@@ -131,8 +131,8 @@ func (r Rules) ofOdd(req *http.Request, asked *url.URL) (Scope, error) {
 		}
 	}
 	switch {
-	case r.Scrub == ScrubAll:
-		return Scrubbed, nil
+	case r.scrub == scrubAll:
+		return Stripped, nil
 	case slices.ContainsFunc(own, r.SignsIn), slices.ContainsFunc(first, r.SignsIn):
 		return r.signingIn(), nil
 	}

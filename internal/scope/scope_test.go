@@ -22,18 +22,15 @@ func readPath(u *url.URL, text string) error {
 	return err
 }
 
-// TestNoWayToWriteAPathLeadsPastTheGuard has paths that some app takes for one
+// TestNoWayToWriteAPathLeadsPastTheGuard has paths that some app parses as one
 // below /admin or /api/admin.
 func TestNoWayToWriteAPathLeadsPastTheGuard(t *testing.T) {
 	guard := caddyhttp.MatchPath{"/admin*", "/api/admin*"}
 	if err := guard.Provision(caddy.Context{}); err != nil {
 		t.Fatal(err)
 	}
-	for _, scrub := range []string{"", ScrubOff, ScrubAll} {
-		rules := Rules{
-			Guarded: caddyhttp.MatcherSets{{guard}}, AuthPath: "/api/auth", SignInPath: "/auth/signin",
-			ClearPath: "/api/auth/clear-session", Scrub: scrub,
-		}
+	for _, scrub := range []string{"", off, scrubAll} {
+		rules := New(Routes{Scrub: scrub}, caddyhttp.MatcherSets{{guard}}, "/api/auth", "/auth/signin")
 		for _, text := range []string{
 			"/admin", "/%61dmin", "/ADMIN", "//admin", "///admin", "/./admin", "/x/../admin", "/x/%2e%2e/admin", "/x/.%2E/admin", "/admin;x", "/;x/admin",
 			"/admin/", "/admin%00", "/admin%20", "/admin.rsc", "/admin%3fx", "/admin%23x",
@@ -103,32 +100,32 @@ func TestOf(t *testing.T) {
 		"a guarded page":                                 {path: "/admin/users", want: Guarded},
 		"a guarded path in other case":                   {path: "/ADMIN", want: Guarded},
 		"a public page":                                  {path: "/", want: Passed},
-		"a public page with scrub all":                   {scrub: ScrubAll, path: "/", want: Scrubbed},
-		"a guarded page with scrub all":                  {scrub: ScrubAll, path: "/admin", want: Guarded},
-		"the session endpoint, though matched":           {path: "/api/auth/session", want: Scrubbed},
-		"the auth base path":                             {path: "/api/auth", want: Scrubbed},
+		"a public page with scrub all":                   {scrub: scrubAll, path: "/", want: Stripped},
+		"a guarded page with scrub all":                  {scrub: scrubAll, path: "/admin", want: Guarded},
+		"the session endpoint, though matched":           {path: "/api/auth/session", want: Stripped},
+		"the auth base path":                             {path: "/api/auth", want: Stripped},
 		"a path that only begins like the auth routes":   {path: "/api/authors", want: Guarded},
-		"the sign-in page":                               {path: "/auth/signin", want: Scrubbed},
-		"the sign-in page with a slash":                  {path: "/auth/signin/", want: Scrubbed},
-		"the sign-in page when everything is guarded":    {all: true, path: "/auth/signin", want: Scrubbed},
-		"the sign-in page, configured with a slash":      {slash: true, path: "/auth/signin", want: Scrubbed},
+		"the sign-in page":                               {path: "/auth/signin", want: Stripped},
+		"the sign-in page with a slash":                  {path: "/auth/signin/", want: Stripped},
+		"the sign-in page when everything is guarded":    {all: true, path: "/auth/signin", want: Stripped},
+		"the sign-in page, configured with a slash":      {slash: true, path: "/auth/signin", want: Stripped},
 		"a page below the sign-in page":                  {path: "/auth/signin/help", want: Passed},
 		"any page when everything is guarded":            {all: true, path: "/", want: Guarded},
-		"the session endpoint with scrub off":            {scrub: ScrubOff, path: "/api/auth/session", want: Passed},
-		"the sign-in page, all guarded, scrub off":       {scrub: ScrubOff, all: true, path: "/auth/signin", want: Passed},
+		"the session endpoint with scrub off":            {scrub: off, path: "/api/auth/session", want: Passed},
+		"the sign-in page, all guarded, scrub off":       {scrub: off, all: true, path: "/auth/signin", want: Passed},
 		"the clear path":                                 {path: "/api/auth/clear-session", want: Clearing},
-		"below the clear path":                           {path: "/api/auth/clear-session/x", want: Scrubbed},
-		"a rewrite away from the sign-in page":           {asked: "/auth/signin", path: "/admin/login", want: Scrubbed},
+		"below the clear path":                           {path: "/api/auth/clear-session/x", want: Stripped},
+		"a rewrite away from the sign-in page":           {asked: "/auth/signin", path: "/admin/login", want: Stripped},
 		"a rewrite to a guarded page":                    {asked: "/dashboard", path: "/admin", want: Guarded},
 		"a rewrite of a guarded page to a public one":    {asked: "/admin", path: "/public", want: Passed},
 		"dots that lead out of the auth routes":          {path: "/api/auth/../admin", want: Guarded},
-		"the same with scrub off":                        {scrub: ScrubOff, path: "/api/auth/../admin", want: Guarded},
-		"dots that stay within the auth routes":          {path: "/api/auth/x/../session", want: Scrubbed},
+		"the same with scrub off":                        {scrub: off, path: "/api/auth/../admin", want: Guarded},
+		"dots that stay within the auth routes":          {path: "/api/auth/x/../session", want: Stripped},
 		"dots that lead to the auth routes":              {path: "/x/../api/auth/session", want: Guarded},
-		"the auth routes in other case":                  {path: "/API/Auth/session", want: Scrubbed},
-		"the sign-in page in other case":                 {path: "/auth/SignIn", want: Scrubbed},
-		"two slashes before the auth routes":             {none: true, path: "//api/auth/session", want: Scrubbed},
-		"a host before the auth routes":                  {none: true, path: "//x/api/auth/session", want: Scrubbed},
+		"the auth routes in other case":                  {path: "/API/Auth/session", want: Stripped},
+		"the sign-in page in other case":                 {path: "/auth/SignIn", want: Stripped},
+		"two slashes before the auth routes":             {none: true, path: "//api/auth/session", want: Stripped},
+		"a host before the auth routes":                  {none: true, path: "//x/api/auth/session", want: Stripped},
 		"dots and a public page":                         {path: "/x/../y", want: Passed},
 		"a hidden file":                                  {path: "/.well-known/x", want: Passed},
 		"a semicolon":                                    {path: "/x;y", want: Passed},
@@ -136,18 +133,15 @@ func TestOf(t *testing.T) {
 		"dots that lead from elsewhere to a guarded one": {path: "/x/../admin", want: Guarded},
 	} {
 		t.Run(name, func(t *testing.T) {
-			rules := Rules{
-				Guarded: guarded, AuthPath: "/api/auth", SignInPath: "/auth/signin",
-				ClearPath: "/api/auth/clear-session", Scrub: c.scrub,
-			}
+			rules := New(Routes{Scrub: c.scrub}, guarded, "/api/auth", "/auth/signin")
 			if c.all {
-				rules.Guarded = nil
+				rules.guarded = nil
 			}
 			if c.none {
-				rules.Guarded = caddyhttp.MatcherSets{{caddyhttp.MatchPath{"/nowhere"}}}
+				rules.guarded = caddyhttp.MatcherSets{{caddyhttp.MatchPath{"/nowhere"}}}
 			}
 			if c.slash {
-				rules.SignInPath += "/"
+				rules.signInPath += "/"
 			}
 			r := httptest.NewRequest(http.MethodGet, "http://app.test/", nil)
 			if err := readPath(r.URL, c.path); err != nil {
@@ -163,5 +157,35 @@ func TestOf(t *testing.T) {
 				t.Errorf("scope %d, error %v; want %d", got, err, c.want)
 			}
 		})
+	}
+}
+
+func TestClearPath(t *testing.T) {
+	for options, want := range map[Routes]Scope{
+		{}:                                     Clearing,
+		{ClearPath: "/clear"}:                  Stripped,
+		{ClearPath: "off"}:                     Stripped,
+		{ClearPath: "/api/auth/clear-session"}: Clearing,
+	} {
+		r := httptest.NewRequest(http.MethodPost, "http://app.test/api/auth/clear-session", nil)
+		if got, err := New(options, nil, "/api/auth", "/auth/signin").Of(r); err != nil || got != want {
+			t.Errorf("%+v: scope %s, error %v; want %s", options, got, err, want)
+		}
+	}
+}
+
+func TestInvalidOptions(t *testing.T) {
+	for says, options := range map[string]Routes{
+		`scrub is "some"; it must be one of auth, all, off`:                         {Scrub: "some"},
+		`clear_path is "clear"; it must be a path that begins with a slash, or off`: {ClearPath: "clear"},
+	} {
+		if err := options.Validate(); err == nil || err.Error() != says {
+			t.Errorf("error %v, want %q", err, says)
+		}
+	}
+	for _, options := range []Routes{{}, {ClearPath: "off", Scrub: "off"}, {ClearPath: "/clear", Scrub: "all"}, {Scrub: "auth"}} {
+		if err := options.Validate(); err != nil {
+			t.Errorf("%+v: error %v", options, err)
+		}
 	}
 }

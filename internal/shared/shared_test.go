@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// counted counts what is opened and closed.
+// counted counts how often it is opened and closed.
 type counted struct{ opened, closed int }
 
 func (c *counted) open() (*counted, func() error, error) {
@@ -13,11 +13,11 @@ func (c *counted) open() (*counted, func() error, error) {
 	return c, func() error { c.closed++; return nil }, nil
 }
 
-func TestAValueLivesAsLongAsSomebodyUsesIt(t *testing.T) {
+func TestAValueIsClosedAfterItsLastUse(t *testing.T) {
 	pool, one, other := NewPool[*counted](), new(counted), new(counted)
-	acquire := func(distinct any, c *counted) (value *counted, release func()) {
+	acquire := func(key any, c *counted) (value *counted, release func()) {
 		t.Helper()
-		value, give, err := pool.Acquire(distinct, c.open)
+		value, give, err := pool.Acquire(key, c.open)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -31,14 +31,14 @@ func TestAValueLivesAsLongAsSomebodyUsesIt(t *testing.T) {
 	second, releaseSecond := acquire([]string{"dsn", "a"}, one)
 	third, releaseThird := acquire([]string{"dsn", "b"}, other)
 	if first != one || second != one || third != other {
-		t.Error("equal configurations do not share one value, or others do")
+		t.Error("equal keys do not share a value, or others do")
 	}
 	if one.opened != 1 || len(pool.All()) != 2 {
 		t.Errorf("opened %d times, %d values in use", one.opened, len(pool.All()))
 	}
 	releaseFirst()
 	if one.closed != 0 {
-		t.Error("it was closed while somebody used it")
+		t.Error("it was closed while in use")
 	}
 	releaseSecond()
 	releaseThird()
@@ -48,17 +48,17 @@ func TestAValueLivesAsLongAsSomebodyUsesIt(t *testing.T) {
 	_, release := acquire([]string{"dsn", "a"}, one)
 	defer release()
 	if one.opened != 2 {
-		t.Error("it was not opened anew")
+		t.Error("it was not opened again")
 	}
 }
 
 func TestAValueThatCannotBeOpenedIsNotKept(t *testing.T) {
-	pool, away := NewPool[int](), errors.New("it is away")
+	pool, away := NewPool[int](), errors.New("unavailable")
 	if _, _, err := pool.Acquire("a", func() (int, func() error, error) { return 0, nil, away }); !errors.Is(err, away) {
 		t.Errorf("error %v", err)
 	}
 	if _, _, err := pool.Acquire(func() {}, func() (int, func() error, error) { return 0, nil, nil }); err == nil {
-		t.Error("what JSON cannot hold tells two values apart")
+		t.Error("a key that cannot be encoded is accepted")
 	}
 	if all := pool.All(); len(all) != 0 {
 		t.Errorf("%d values in use", len(all))

@@ -1,0 +1,44 @@
+package scope
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/directive"
+)
+
+// Routes are the options of what is done on which route.
+type Routes struct {
+	// The path on which a POST clears the caller's session cookies, or `off`.
+	// Default: `clear-session` below the auth routes, usually
+	// /api/auth/clear-session.
+	ClearPath string `json:"clear_path,omitempty"`
+
+	// Where else a stale session is stripped from the request: `auth` (the
+	// sign-in page and the auth routes), `all` (every route that is not guarded)
+	// or `off` (nowhere). Default: auth.
+	Scrub string `json:"scrub,omitempty"`
+}
+
+// The values of Routes.Scrub; off is one of Routes.ClearPath too.
+const (
+	scrubAuth = "auth"
+	scrubAll  = "all"
+	off       = "off"
+)
+
+// Options returns the options by their names in a Caddyfile.
+func (r *Routes) Options() directive.Options {
+	return directive.Options{
+		"clear_path": directive.Text(&r.ClearPath),
+		"scrub":      directive.Text(&r.Scrub),
+	}
+}
+
+// Validate returns an error that names an invalid option.
+func (r *Routes) Validate() error {
+	if r.ClearPath != "" && r.ClearPath != off && !strings.HasPrefix(r.ClearPath, "/") {
+		return fmt.Errorf("clear_path is %q; it must be a path that begins with a slash, or off", r.ClearPath)
+	}
+	return directive.OneOf("scrub", r.Scrub, scrubAuth, scrubAll, off)
+}
