@@ -12,8 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed-4adef13c/caddy-stale-session/internal/jose"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
-	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
 )
 
 const (
@@ -149,7 +149,7 @@ func (e *Endpoint) remember(id string, now time.Time) {
 // OIDC is the logout tokens of an OpenID provider.
 type OIDC struct {
 	// Keys verify them.
-	Keys *session.Verifier
+	Keys *jose.Verifier
 	// Issuer and Audience are what their claims iss and aud must be, and
 	// contain.
 	Issuer, Audience string
@@ -169,7 +169,7 @@ func (o OIDC) Read(r *http.Request, body []byte, now time.Time) (revoked revocat
 	}
 	claims, err := o.Keys.Verify(token)
 	switch {
-	case errors.Is(err, session.ErrKeysUnavailable):
+	case errors.Is(err, jose.ErrKeysUnavailable):
 		return revoked, "", err
 	case err != nil:
 		return revoked, "", refusal{"the logout token is not signed by a key of the provider"}

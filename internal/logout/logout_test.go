@@ -20,11 +20,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
+	gojose "github.com/go-jose/go-jose/v4"
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/seed-4adef13c/caddy-stale-session/internal/jose"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
-	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
 )
 
 var now = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
@@ -41,7 +41,7 @@ func newProvider(t *testing.T) provider {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "k1", Algorithm: "ES256", Use: "sig"}}})
+	text, err := json.Marshal(gojose.JSONWebKeySet{Keys: []gojose.JSONWebKey{{Key: key.Public(), KeyID: "k1", Algorithm: "ES256", Use: "sig"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,11 +87,11 @@ func (l *listed) revoke(_ context.Context, r revocation.Revocation) error {
 
 func (p provider) endpoint(t *testing.T, user bool) *Endpoint {
 	t.Helper()
-	keys, err := session.OpenJWKS(p.file, func(err error) { t.Error(err) })
+	keys, err := jose.OpenJWKS(p.file, func(err error) { t.Error(err) })
 	if err != nil {
 		t.Fatal(err)
 	}
-	verifier, err := session.NewVerifier(keys)
+	verifier, err := jose.NewVerifier(jose.VerifierConfig{Type: jose.TypeLogout, JWKS: keys})
 	if err != nil {
 		t.Fatal(err)
 	}

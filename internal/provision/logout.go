@@ -7,8 +7,8 @@ import (
 	"slices"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/jose"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/logout"
-	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
 )
 
 // Logouts are the options of how others end sessions, each nil when they
@@ -73,6 +73,6 @@ func (h *Held) backchannel(env environment.Environment, options Logouts) (source
 	if err != nil {
 		return source, err
 	}
-	source.Keys, err = session.NewVerifier(keys)
+	source.Keys, err = jose.NewVerifier(jose.VerifierConfig{Type: jose.TypeLogout, JWKS: keys})
 	return source, err
 }

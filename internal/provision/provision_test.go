@@ -17,6 +17,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/directory"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/jose"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
 )
@@ -122,7 +123,7 @@ func TestAKeySetIsReadAgainOnceItsFileHasChanged(t *testing.T) {
 		}
 	}
 	held := new(Held)
-	read := func() (*session.JWKS, *session.Reader) {
+	read := func() (*jose.JWKS, *session.Reader) {
 		t.Helper()
 		keys, err := held.keySet(file)
 		if err != nil {

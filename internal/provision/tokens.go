@@ -9,13 +9,14 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/jose"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/shared"
 )
 
 var (
 	readers = shared.NewPool[*session.Reader]()
-	keySets = shared.NewPool[*session.JWKS]()
+	keySets = shared.NewPool[*jose.JWKS]()
 )
 
 // Readers returns the readers in use.
@@ -92,19 +93,19 @@ func readKeys(env environment.Environment, file string) ([]byte, []crypto.Public
 	if err != nil {
 		return nil, nil, err
 	}
-	keys, err := session.ParsePublicKeys(pem)
+	keys, err := jose.ParsePublicKeys(pem)
 	return pem, keys, err
 }
 
 // keySet takes the key set of a JWKS. That of a file is another one once the file
 // has changed.
-func (h *Held) keySet(location string) (*session.JWKS, error) {
+func (h *Held) keySet(location string) (*jose.JWKS, error) {
 	distinct := []string{location}
 	if text, err := os.ReadFile(location); err == nil {
 		distinct = append(distinct, string(text))
 	}
-	keys, err := take(h, keySets, distinct, func() (*session.JWKS, func() error, error) {
-		keys, err := session.OpenJWKS(location, func(err error) {
+	keys, err := take(h, keySets, distinct, func() (*jose.JWKS, func() error, error) {
+		keys, err := jose.OpenJWKS(location, func(err error) {
 			caddy.Log().Named("http.handlers.stale_session").Error("the JSON Web Key Set cannot be fetched", zap.Error(err))
 		})
 		if err != nil {

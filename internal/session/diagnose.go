@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/jose"
 )
 
 // Diagnose tells what is wrong with a token that is the value of a session
@@ -24,22 +26,22 @@ func (rd *Reader) Diagnose(token string) string {
 	case s.TooLarge:
 		return "it is larger than a session can be"
 	}
-	switch parts := strings.Split(token, "."); len(parts) {
-	case 5:
-		return rd.diagnoseEncrypted(parts[0])
-	case 3:
-		return rd.diagnoseSigned(parts[0])
+	switch strings.Count(token, ".") {
+	case 4:
+		return rd.diagnoseEncrypted(token)
+	case 2:
+		return rd.diagnoseSigned(token)
 	}
 	return "it is no JWT, which has three or five parts: with `strategy: \"database\"` the cookie holds a random key, and Auth.js itself checks it; a session that is cut into chunks (.0, .1) has to be put together first"
 }
 
 // diagnoseEncrypted tells why an encrypted token cannot be opened.
-func (rd *Reader) diagnoseEncrypted(segment string) string {
-	header, err := readHeader(segment, "alg", "enc", "kid", "typ", "cty")
+func (rd *Reader) diagnoseEncrypted(token string) string {
+	header, err := rd.decrypter.Header(token)
 	switch {
 	case err != nil:
 		return "its header is none that NextAuth v4 or Auth.js v5 makes: the app encrypts its tokens in a way of its own, which cannot be read"
-	case header["alg"] != direct || header["enc"] != a256GCM && header["enc"] != a256CBCHS512:
+	case header["alg"] != "dir" || header["enc"] != "A256GCM" && header["enc"] != "A256CBC-HS512":
 		return fmt.Sprintf("it is encrypted with %q and %q; NextAuth v4 and Auth.js v5 use \"dir\" with A256GCM or A256CBC-HS512", header["alg"], header["enc"])
 	}
 	id, named := header["kid"]
@@ -50,8 +52,8 @@ func (rd *Reader) diagnoseEncrypted(segment string) string {
 		if slices.Contains(rd.config.CookieNames, name) {
 			continue
 		}
-		other, err := newEncrypted(rd.config.Secrets, []string{name})
-		if err == nil && slices.ContainsFunc(other.v5[name], func(key contentKey) bool { return key.id == id }) {
+		other, err := jose.NewDecrypter(rd.config.Secrets, []string{name})
+		if err == nil && other.HasKey(name, id) {
 			return fmt.Sprintf("the secret is right, but it belongs to the cookie %s: name that with `cookie`", name)
 		}
 	}
@@ -59,17 +61,17 @@ func (rd *Reader) diagnoseEncrypted(segment string) string {
 }
 
 // diagnoseSigned tells why a signature cannot be verified.
-func (rd *Reader) diagnoseSigned(segment string) string {
-	header, err := readHeader(segment, "alg", "kid", "typ", "cty", "x5t", "x5t#S256")
+func (rd *Reader) diagnoseSigned(token string) string {
+	header, err := rd.verifier.Header(token)
 	algorithm := header["alg"]
 	switch {
 	case err != nil:
 		return "its header holds more than is accepted (crit, embedded keys or key URLs)"
 	case algorithm == "none":
 		return "it is not signed"
-	case slices.Contains(hmacAlgorithms, algorithm):
+	case slices.Contains([]string{"HS256", "HS384", "HS512"}, algorithm):
 		return fmt.Sprintf("it is signed with %s and another secret: give the app's own; or its `iss` or `aud` are others than configured", algorithm)
-	case len(rd.signed.public[algorithm]) == 0 && rd.signed.jwks == nil:
+	case !rd.verifier.HasKey(algorithm):
 		return fmt.Sprintf("it is signed with %s and a private key: give the public one with `key_file` or `jwks`", algorithm)
 	}
 	return fmt.Sprintf("it is signed with %s and another key than those of `key_file` or `jwks`; or its `iss` or `aud` are others than configured", algorithm)

@@ -1,8 +1,6 @@
 package session
 
 import (
-	"encoding/base64"
-	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -76,37 +74,4 @@ func escapedByte(text string) (byte, bool) {
 	}
 	high, low := digit(text[1]), digit(text[2])
 	return byte(high*16 + low), high < 16 && low < 16
-}
-
-// strict takes nothing but the one form of what a text encodes.
-var strict = base64.RawURLEncoding.Strict()
-
-// appendBase64 appends what a base64url text encodes. Node reads base64
-// leniently (Buffer.from, which jose 4 uses): characters that are none of the
-// alphabet are passed over, + and / stand for - and _, and nothing counts after
-// a "=" or in an incomplete group. So a token that somebody has sprinkled with
-// such characters is still a session to the app.
-func appendBase64(decoded []byte, text string) (all []byte, ok bool) {
-	at := len(decoded)
-	decoded = slices.Grow(decoded, strict.DecodedLen(len(text)))
-	if n, err := strict.Decode(decoded[at:cap(decoded)], []byte(text)); err == nil {
-		return decoded[:at+n], true
-	}
-	text, _, _ = strings.Cut(text, "=")
-	text = strings.Map(func(c rune) rune {
-		switch {
-		case c == '+':
-			return '-'
-		case c == '/':
-			return '_'
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_':
-			return c
-		}
-		return -1
-	}, text)
-	if len(text)%4 == 1 {
-		text = text[:len(text)-1]
-	}
-	n, err := base64.RawURLEncoding.Decode(decoded[at:cap(decoded)], []byte(text))
-	return decoded[:at+n], err == nil
 }

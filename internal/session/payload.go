@@ -1,60 +1,15 @@
 package session
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
-	"io"
 	"math"
 	"slices"
 	"strings"
 	"time"
 )
 
-// maxDepth is how deep the JSON of a token's payload can be nested.
-const maxDepth = 16
-
 // clockTolerance is that of next-auth 4.24 and @auth/core 0.41.
 const clockTolerance = 15 * time.Second
-
-// object parses a payload, which has to be one JSON object. Numbers keep their
-// digits.
-func object(payload []byte) (map[string]any, Failure) {
-	if tooDeep(payload) {
-		return nil, Undecodable
-	}
-	in := json.NewDecoder(bytes.NewReader(payload))
-	in.UseNumber()
-	var claims map[string]any
-	if err := in.Decode(&claims); err != nil || claims == nil {
-		return nil, Undecodable
-	}
-	if _, err := in.Token(); !errors.Is(err, io.EOF) {
-		return nil, Undecodable
-	}
-	return claims, ""
-}
-
-// tooDeep tells whether a JSON text is nested deeper than maxDepth.
-func tooDeep(text []byte) bool {
-	depth, quoted := 0, false
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '{', c == '[':
-			if depth++; depth > maxDepth {
-				return true
-			}
-		case c == '}', c == ']':
-			depth--
-		}
-	}
-	return false
-}
 
 // claims checks the registered claims of a payload as jose 4.15 and 6.2 do
 // (RFC 7519, section 4.1), and takes from it what the verdict needs.

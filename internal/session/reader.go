@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/jose"
 )
 
 // DefaultCookieNames are the names of the session cookies of Auth.js v5 and
@@ -50,7 +52,7 @@ type Config struct {
 	// ed25519.PublicKey.
 	PublicKeys []crypto.PublicKey `json:"-"`
 	// JWKS verifies signatures too; nil for none.
-	JWKS *JWKS `json:"-"`
+	JWKS *jose.JWKS `json:"-"`
 	// Issuer and Audience are what the iss and aud claims must say; empty for
 	// anything.
 	Issuer, Audience string
@@ -74,8 +76,8 @@ type Config struct {
 // several goroutines.
 type Reader struct {
 	config    Config
-	encrypted encrypted
-	signed    signed
+	decrypter *jose.Decrypter
+	verifier  *jose.Verifier
 	decoded   *decoded
 }
 
@@ -151,10 +153,11 @@ func New(config Config) (*Reader, error) {
 	}
 	rd := &Reader{config: config}
 	var err error
-	if rd.encrypted, err = newEncrypted(config.Secrets, config.CookieNames); err != nil {
+	if rd.decrypter, err = jose.NewDecrypter(config.Secrets, config.CookieNames); err != nil {
 		return nil, err
 	}
-	if rd.signed, err = newSigned(config.Secrets, config.PublicKeys, config.JWKS); err != nil {
+	rd.verifier, err = jose.NewVerifier(jose.VerifierConfig{Secrets: config.Secrets, PublicKeys: config.PublicKeys, JWKS: config.JWKS})
+	if err != nil {
 		return nil, err
 	}
 	rd.decoded = newDecoded(cmp.Or(config.CacheBytes, defaultCacheBytes))
@@ -301,14 +304,17 @@ func (rd *Reader) decode(base, text string, now time.Time, c *Claims) Failure {
 // open decrypts or verifies a token.
 func (rd *Reader) open(base, text string) (Claims, Failure) {
 	var payload map[string]any
-	var failure Failure
+	var err error
 	if strings.Count(text, ".") == 4 {
-		payload, failure = rd.encrypted.open(base, text)
+		payload, err = rd.decrypter.Decrypt(base, text)
 	} else {
-		payload, failure = rd.signed.verify(text)
+		payload, err = rd.verifier.Verify(text)
 	}
-	if failure != "" {
-		return Claims{}, failure
+	switch {
+	case errors.Is(err, jose.ErrKeysUnavailable):
+		return Claims{}, KeysUnavailable
+	case err != nil:
+		return Claims{}, Undecodable
 	}
 	return rd.claims(payload)
 }

@@ -2,7 +2,6 @@ package session
 
 import (
 	"cmp"
-	"encoding/hex"
 	"encoding/json"
 	"net/http"
 	"os"
@@ -13,12 +12,6 @@ import (
 
 // vectors are tokens made by the real libraries; testdata/generate makes them.
 type vectors struct {
-	DerivedKeys []struct {
-		Version, Enc, Secret, Salt, Info string
-		Length                           int
-		KeyHex                           string `json:"key_hex"`
-		Kid                              string
-	} `json:"derived_keys"`
 	Vectors, Signed  []vector
 	SessionStoreEdge []struct {
 		Lib, Case  string
@@ -167,37 +160,6 @@ func TestIdsInOtherClaims(t *testing.T) {
 				t.Errorf("read %+v, want %q", s, c.want)
 			}
 		})
-	}
-}
-
-func TestDerivedKeysAndThumbprints(t *testing.T) {
-	for _, k := range readVectors(t).DerivedKeys {
-		e, err := newEncrypted([]string{k.Secret}, []string{k.Salt})
-		if err != nil {
-			t.Fatal(err)
-		}
-		candidates := e.v5[k.Salt]
-		if k.Version == "v4" && k.Salt == "" {
-			candidates = e.v4
-		} else if k.Version == "v4" {
-			continue // of state cookies
-		}
-		found := false
-		for _, key := range candidates {
-			if k.Enc != "" && key.enc != k.Enc {
-				continue
-			}
-			found = true
-			if got := hex.EncodeToString(key.bytes); got != k.KeyHex {
-				t.Errorf("%s %s: key %s, want %s", k.Info, k.Enc, got, k.KeyHex)
-			}
-			if k.Kid != "" && key.id != k.Kid {
-				t.Errorf("%s %s: kid %s, want %s", k.Info, k.Enc, key.id, k.Kid)
-			}
-		}
-		if !found {
-			t.Errorf("no key for %s %s", k.Info, k.Enc)
-		}
 	}
 }
 
