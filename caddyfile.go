@@ -105,19 +105,12 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 // The matcher selects the guarded routes. Each option may stand once.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
-	p := h.postgres()
+	p, tokens := h.postgres(), &h.TokenOptions
 	options := p.Options()
+	maps.Copy(options, tokens.Options())
 	maps.Copy(options, directive.Options{
 		"directory":          h.unmarshalDirectory,
-		"secret":             directive.Texts(&h.Secrets),
-		"key_file":           directive.Text(&h.KeyFile),
-		"jwks":               directive.Text(&h.JWKS),
-		"issuer":             directive.Text(&h.Issuer),
-		"audience":           directive.Text(&h.Audience),
-		"cookie":             directive.Texts(&h.Cookies),
 		"cookie_domain":      directive.Text(&h.CookieDomain),
-		"subject":            directive.Text(&h.Subject),
-		"issued_at":          directive.Text(&h.IssuedAt),
 		"sign_in":            directive.Text(&h.SignIn),
 		"clear_path":         directive.Text(&h.ClearPath),
 		"scrub":              directive.Text(&h.Scrub),

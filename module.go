@@ -90,43 +90,12 @@ type Handler struct {
 	// columns to match.
 	Query string `json:"query,omitempty"`
 
-	// The secrets that the app makes its session cookies with; several while
-	// one is being rotated. Use placeholders. Default: {env.AUTH_SECRET} and
-	// {env.NEXTAUTH_SECRET}, those that are set, unless there is a key file or
-	// a JWKS.
-	Secrets []string `json:"secrets,omitempty"`
-
-	// A PEM file of public keys or certificates, for tokens signed with RS, PS,
-	// ES 256 to 512 or EdDSA.
-	KeyFile string `json:"key_file,omitempty"`
-
-	// The file or URL of a JSON Web Key Set (RFC 7517), for the same. A URL is
-	// fetched in the background, and again as its keys change.
-	JWKS string `json:"jwks,omitempty"`
-
-	// The `iss` claim that tokens must have. Default: not checked.
-	Issuer string `json:"issuer,omitempty"`
-
-	// The `aud` claim that tokens must have or contain. Default: not checked.
-	Audience string `json:"audience,omitempty"`
-
-	// The names of the session cookies, without the numbers of chunks.
-	// Default: those of NextAuth v4 and Auth.js v5, plain and with the
-	// prefixes __Secure- and __Host-.
-	Cookies []string `json:"cookies,omitempty"`
+	// Which tokens are session tokens, and how they are read.
+	session.TokenOptions
 
 	// The domain that the app sets its session cookies for, when it sets one:
 	// the cookies are then cleared for it too.
 	CookieDomain string `json:"cookie_domain,omitempty"`
-
-	// The claim that holds the user id, as a path such as `user.id`. It may be
-	// a string or an integer. Default: sub.
-	Subject string `json:"subject,omitempty"`
-
-	// The claim that holds the time of sign-in, as seconds since 1970. Auth.js
-	// makes `iat` anew at every session poll; a claim that the app sets once,
-	// at sign-in, makes `created_at` and `valid_after` stricter. Default: iat.
-	IssuedAt string `json:"issued_at,omitempty"`
 
 	// The sign-in page that people are sent to: a path, or a URL. It is given
 	// `callbackUrl` and `error=SessionRequired`, unless it has such parameters
@@ -324,12 +293,9 @@ func (h *Handler) provisionAnswers(env environment.Environment) error {
 	if h.rules.ClearPath = cmp.Or(h.ClearPath, authPath+"/clear-session"); h.ClearPath == off {
 		h.rules.ClearPath = ""
 	}
-	names, err := env.FillAll("cookies", h.Cookies)
+	names, err := h.CookieNames(env)
 	if err != nil {
 		return err
-	}
-	if len(names) == 0 {
-		names = session.DefaultCookieNames
 	}
 	domain, err := env.Fill("cookie_domain", h.CookieDomain)
 	if err != nil {

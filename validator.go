@@ -155,12 +155,9 @@ func (h *Handler) named() bool { return h.BackchannelLogout != nil || h.LogoutWe
 // newValidator sets the validator of a handler up, from what it shares with
 // other handlers.
 func (h *Handler) newValidator(env environment.Environment, held *provision.Held) (*validator, error) {
-	tokens, err := h.tokens()
-	if err != nil {
-		return nil, err
-	}
 	v := &validator{timeout: h.accounts().Timeout, named: h.named()}
-	if v.reader, err = held.Reader(env, tokens); err != nil {
+	var err error
+	if v.reader, err = h.reader(env, held); err != nil {
 		return nil, err
 	}
 	if v.directory, err = held.Directory(h.directories, h.accounts()); err != nil {
@@ -187,20 +184,20 @@ func (h *Handler) borrow() (*validator, *provision.Lent) {
 	return v, late
 }
 
-// tokens are the options of what reads the session cookies.
-func (h *Handler) tokens() (provision.Tokens, error) {
-	o := provision.Tokens{
-		Cookies: h.Cookies, Secrets: h.Secrets, KeyFile: h.KeyFile, JWKS: h.JWKS, Issuer: h.Issuer, Audience: h.Audience,
-		Subject: h.Subject, IssuedAt: h.IssuedAt,
+// reader acquires the reader of the session tokens.
+func (h *Handler) reader(env environment.Environment, held *provision.Held) (*session.Reader, error) {
+	match, err := h.directories.Matched()
+	if err != nil {
+		return nil, err
 	}
+	if h.named() {
+		match = slices.Concat(match, namedBy)
+	}
+	tokens := 0
 	if h.Cache != nil {
-		o.Accounts = h.Cache.Size
+		tokens = h.Cache.Size // one for each account
 	}
-	var err error
-	if o.Match, err = h.directories.Matched(); err == nil && h.named() {
-		o.Match = slices.Concat(o.Match, namedBy)
-	}
-	return o, err
+	return held.Reader(env, h.TokenOptions, match, tokens)
 }
 
 // accounts says how accounts are kept, of any directory.
@@ -260,13 +257,7 @@ func describe(text []byte) (command.Site, error) {
 		}
 		site.Directory = &config
 	}
-	site.Reader = func() (*session.Reader, error) {
-		tokens, err := h.tokens()
-		if err != nil {
-			return nil, err
-		}
-		return h.lent.Reader(environment.New(), tokens)
-	}
+	site.Reader = func() (*session.Reader, error) { return h.reader(environment.New(), &h.lent.Held) }
 	site.Examine = func(ctx context.Context) []directory.Finding {
 		return provision.Examine(ctx, h.directories, h.Revocations)
 	}

@@ -50,7 +50,7 @@ type Config struct {
 	Secrets []string
 	// PublicKeys verify signatures: *rsa.PublicKey, *ecdsa.PublicKey and
 	// ed25519.PublicKey.
-	PublicKeys []crypto.PublicKey `json:"-"`
+	PublicKeys []crypto.PublicKey
 	// JWKS verifies signatures too; nil for none.
 	JWKS *jose.JWKS `json:"-"`
 	// Issuer and Audience are what the iss and aud claims must say; empty for
