@@ -5,18 +5,18 @@ import (
 	"unicode/utf8"
 )
 
-// decodeURIComponent is ECMAScript's, for a text of Latin-1 characters as Node
-// makes them from a header. Where that throws, most cookie readers keep the
-// text as it is, and so does this.
+// decodeURIComponent decodes text as the function of that name in ECMAScript
+// does. Where that throws, it returns the text unchanged, as most cookie parsers
+// do.
 func decodeURIComponent(text string) string {
-	if decoded, ok := decodeStrictly(text); ok {
+	if decoded, ok := tryDecodeURIComponent(text); ok {
 		return decoded
 	}
 	return text
 }
 
-// decodeStrictly is decodeURIComponent, not ok where that throws.
-func decodeStrictly(text string) (string, bool) {
+// tryDecodeURIComponent is decodeURIComponent, but not ok where that throws.
+func tryDecodeURIComponent(text string) (string, bool) {
 	if !strings.Contains(text, "%") {
 		return text, true
 	}
@@ -27,7 +27,7 @@ func decodeStrictly(text string) (string, bool) {
 			i++
 			continue
 		}
-		character, size := escaped(text[i:])
+		character, size := decodeCharacter(text[i:])
 		if size == 0 {
 			return "", false
 		}
@@ -37,10 +37,10 @@ func decodeStrictly(text string) (string, bool) {
 	return string(decoded), true
 }
 
-// escaped decodes the escapes of one UTF-8 character at the beginning of text,
-// and returns how much of the text they take: 0 when they are malformed.
-func escaped(text string) (character []byte, size int) {
-	first, ok := escapedByte(text)
+// decodeCharacter decodes the escapes of the UTF-8 character at the beginning of
+// text, and returns their length, or 0 if they are malformed.
+func decodeCharacter(text string) (character []byte, size int) {
+	first, ok := decodeByte(text)
 	if !ok {
 		return nil, 0
 	}
@@ -55,7 +55,7 @@ func escaped(text string) (character []byte, size int) {
 		length = 2
 	}
 	for len(character) < length {
-		next, ok := escapedByte(text[3*len(character):])
+		next, ok := decodeByte(text[3*len(character):])
 		if !ok {
 			return nil, 0
 		}
@@ -67,8 +67,8 @@ func escaped(text string) (character []byte, size int) {
 	return character, 3 * length
 }
 
-// escapedByte decodes one escape, such as %2D.
-func escapedByte(text string) (byte, bool) {
+// decodeByte decodes the escape at the beginning of text, such as %2D.
+func decodeByte(text string) (byte, bool) {
 	if len(text) < 3 || text[0] != '%' {
 		return 0, false
 	}
