@@ -102,18 +102,11 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
 	options := h.DatabaseOptions.Options()
 	maps.Copy(options, h.LookupOptions.Options())
+	maps.Copy(options, h.TokenOptions.Options())
 	maps.Copy(options, h.Routes.Options())
 	maps.Copy(options, h.Answers.Options())
 	maps.Copy(options, directive.Options{
 		"directory":          h.unmarshalDirectory,
-		"secret":             directive.Texts(&h.Secrets),
-		"key_file":           directive.Text(&h.KeyFile),
-		"jwks":               directive.Text(&h.JWKS),
-		"issuer":             directive.Text(&h.Issuer),
-		"audience":           directive.Text(&h.Audience),
-		"cookie":             directive.Texts(&h.Cookies),
-		"subject":            directive.Text(&h.Subject),
-		"issued_at":          directive.Text(&h.IssuedAt),
 		"mode":               directive.Text(&h.Mode),
 		"on_error":           directive.Text(&h.OnError),
 		"require_session":    directive.Flag(&h.RequireSession),

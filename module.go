@@ -81,39 +81,8 @@ type Handler struct {
 	postgres.DatabaseOptions
 	accounts.LookupOptions
 
-	// The secrets that the app makes its session cookies with; several while
-	// one is being rotated. Use placeholders. Default: {env.AUTH_SECRET} and
-	// {env.NEXTAUTH_SECRET}, those that are set, unless there is a key file or
-	// a JWKS.
-	Secrets []string `json:"secrets,omitempty"`
-
-	// A PEM file of public keys or certificates, for tokens signed with RS, PS,
-	// ES 256 to 512 or EdDSA.
-	KeyFile string `json:"key_file,omitempty"`
-
-	// The file or URL of a JSON Web Key Set (RFC 7517), for the same. A URL is
-	// fetched in the background, and again as its keys change.
-	JWKS string `json:"jwks,omitempty"`
-
-	// The `iss` claim that tokens must have. Default: not checked.
-	Issuer string `json:"issuer,omitempty"`
-
-	// The `aud` claim that tokens must have or contain. Default: not checked.
-	Audience string `json:"audience,omitempty"`
-
-	// The names of the session cookies, without the numbers of chunks.
-	// Default: those of NextAuth v4 and Auth.js v5, plain and with the
-	// prefixes __Secure- and __Host-.
-	Cookies []string `json:"cookies,omitempty"`
-
-	// The claim that holds the user id, as a path such as `user.id`. It may be
-	// a string or an integer. Default: sub.
-	Subject string `json:"subject,omitempty"`
-
-	// The claim that holds the time of sign-in, as seconds since 1970. Auth.js
-	// makes `iat` anew at every session poll; a claim that the app sets once,
-	// at sign-in, makes `created_at` and `valid_after` stricter. Default: iat.
-	IssuedAt string `json:"issued_at,omitempty"`
+	// Which tokens are session tokens, and how they are read.
+	session.TokenOptions
 
 	scope.Routes
 	answer.Answers
@@ -242,12 +211,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 
 // provisionAnswers sets up on which routes and how stale sessions are answered.
 func (h *Handler) provisionAnswers(env environment.Environment, guarded caddyhttp.MatcherSets) error {
-	names, err := env.FillAll("cookies", h.Cookies)
+	names, err := h.CookieNames(env)
 	if err != nil {
 		return err
-	}
-	if len(names) == 0 {
-		names = session.DefaultCookieNames
 	}
 	if h.responder, err = answer.New(h.Answers, env, names); err != nil {
 		return err
@@ -283,7 +249,7 @@ func (h *Handler) newValidator(env environment.Environment, resources *provision
 	config.Observer = telemetry.Directories{}
 	config.Logger = func() *zap.Logger { return caddy.Log().Named("http.handlers.stale_session.directory") }
 	v := &validator{timeout: cmp.Or(config.Timeout, accounts.DefaultTimeout), byID: h.byID()}
-	if v.reader, err = resources.Reader(env, h.tokens()); err != nil {
+	if v.reader, err = h.reader(env, resources); err != nil {
 		return nil, err
 	}
 	if v.accounts, err = resources.Accounts(h.directory, config); err != nil {
@@ -310,19 +276,17 @@ func (h *Handler) acquire() (*validator, *provision.Lease) {
 	return v, late
 }
 
-// tokens are the options of what reads the session cookies.
-func (h *Handler) tokens() provision.Tokens {
-	o := provision.Tokens{
-		Cookies: h.Cookies, Secrets: h.Secrets, KeyFile: h.KeyFile, JWKS: h.JWKS, Issuer: h.Issuer, Audience: h.Audience,
-		Subject: h.Subject, IssuedAt: h.IssuedAt, Match: h.directory.MatchedClaims(),
-	}
-	if h.Cache != nil {
-		o.Accounts = h.Cache.Size
-	}
+// reader acquires what reads the session cookies.
+func (h *Handler) reader(env environment.Environment, resources *provision.Resources) (*session.Reader, error) {
+	match := h.directory.MatchedClaims()
 	if h.byID() {
-		o.Match = slices.Concat(o.Match, sessionIDs)
+		match = slices.Concat(match, sessionIDs)
 	}
-	return o
+	tokens := 0
+	if h.Cache != nil {
+		tokens = h.Cache.Size // one for each account
+	}
+	return resources.Reader(env, h.TokenOptions, match, tokens)
 }
 
 // loadDirectory loads the module that looks users up.
@@ -358,7 +322,7 @@ func describe(text []byte) (site command.Site, err error) {
 	}
 	return command.Site{
 		Directory: h.directory, Unwatched: h.Poll == off, Revocations: h.Revocations, SignIn: h.SignIn,
-		Reader: func() (*session.Reader, error) { return new(provision.Resources).Reader(environment.New(), h.tokens()) },
+		Reader: func() (*session.Reader, error) { return h.reader(environment.New(), new(provision.Resources)) },
 	}, nil
 }
 

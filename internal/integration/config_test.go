@@ -91,7 +91,7 @@ func TestConfigurationsThatDoNotLoad(t *testing.T) {
 		"a name of a table":            {"users a.b.c", "", "a.b.c is not a table name"},
 		"users and query":              {"users \"User\"\n\t\tquery \"select 1\"", "", "both a users table and a query"},
 		"key_file that is not":         {"key_file /nowhere/keys.pem", "", "key_file: open /nowhere/keys.pem"},
-		"key_file with a secret":       {"key_file testdata/adapt/bare.caddyfiletest", "", "no public key in it"},
+		"key_file with a secret":       {"key_file testdata/adapt/bare.caddyfiletest", "", "no public key found"},
 		"jwks that is not":             {"jwks /nowhere/jwks.json", "", "jwks: open /nowhere/jwks.json"},
 		"poll that is none":            {"poll soon", "", `poll is "soon"; it can be a time from 10ms to 10s, or off`},
 		"poll too often":               {"poll 1ms", "", `poll is "1ms"`},

@@ -91,7 +91,7 @@ func TestTheDoctorTellsWhatToChange(t *testing.T) {
 		says     []string
 	}{
 		{name: "all is well", input: value, says: []string{"the token can be read", `users are looked up in \"public\".\"User\"`, "has no triggers", "Postgres "}},
-		{name: "another secret", setenv: map[string]string{"NEXTAUTH_SECRET": "another"}, input: value, code: 2, says: []string{"encrypted with another secret: give the app's own NEXTAUTH_SECRET"}},
+		{name: "another secret", setenv: map[string]string{"NEXTAUTH_SECRET": "another"}, input: value, code: 2, says: []string{"encrypted with another secret: use the app's own NEXTAUTH_SECRET"}},
 		{name: "no secret", setenv: map[string]string{"NEXTAUTH_SECRET": ""}, code: 2, says: []string{"sessions cannot be read", "AUTH_SECRET or NEXTAUTH_SECRET"}},
 		{name: "no database", setenv: map[string]string{"DATABASE_URL": "postgres://u:hunter2@127.0.0.1:1/d"}, code: 2, says: []string{"no connection to the database d at 127.0.0.1:1", "is the server running"}},
 		{name: "no address", setenv: map[string]string{"DATABASE_URL": ""}, code: 2, says: []string{"the database is not configured", "DATABASE_URL"}},

@@ -12,7 +12,7 @@ import (
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/directive"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
-	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/jose"
 )
 
 // Backchannel lets an OpenID provider end sessions, by OpenID Connect
@@ -65,7 +65,7 @@ type Defaults struct{ Issuer, Audience, JWKS string }
 
 // Open returns the endpoint that the options describe, or an error that names
 // the wrong option. keySet opens the JSON Web Key Set at a URL or in a file.
-func (b *Backchannel) Open(env environment.Environment, defaults Defaults, keySet func(location string) (*session.JWKS, error)) (*Endpoint, error) {
+func (b *Backchannel) Open(env environment.Environment, defaults Defaults, keySet func(location string) (*jose.JWKS, error)) (*Endpoint, error) {
 	e, err := b.open(env, defaults, keySet)
 	if err != nil {
 		return nil, fmt.Errorf("backchannel_logout: %w", err)
@@ -73,7 +73,7 @@ func (b *Backchannel) Open(env environment.Environment, defaults Defaults, keySe
 	return e, nil
 }
 
-func (b *Backchannel) open(env environment.Environment, defaults Defaults, keySet func(string) (*session.JWKS, error)) (*Endpoint, error) {
+func (b *Backchannel) open(env environment.Environment, defaults Defaults, keySet func(string) (*jose.JWKS, error)) (*Endpoint, error) {
 	if err := directive.OneOf("ends", b.Ends, endsSession, endsUser); err != nil {
 		return nil, err
 	}
@@ -102,7 +102,7 @@ func (b *Backchannel) open(env environment.Environment, defaults Defaults, keySe
 	if err != nil {
 		return nil, err
 	}
-	e.verifier, err = session.NewVerifier(keys)
+	e.verifier, err = jose.NewVerifier(jose.VerifierConfig{Type: jose.TypeLogout, JWKS: keys})
 	return e, err
 }
 

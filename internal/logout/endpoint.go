@@ -9,8 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed-4adef13c/caddy-stale-session/internal/jose"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
-	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
 )
 
 const (
@@ -26,7 +26,7 @@ type Endpoint struct {
 	// Path is its path, from the root of the site.
 	Path string
 
-	verifier         *session.Verifier
+	verifier         *jose.Verifier
 	issuer, audience string
 	endsUser         bool // a token with a sid ends all sessions of its sub
 	now              func() time.Time

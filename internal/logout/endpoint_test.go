@@ -17,12 +17,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
+	gojose "github.com/go-jose/go-jose/v4"
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/jose"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
-	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
 )
 
 var now = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
@@ -39,7 +39,7 @@ func newProvider(t *testing.T) provider {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "k1", Algorithm: "ES256", Use: "sig"}}})
+	text, err := json.Marshal(gojose.JSONWebKeySet{Keys: []gojose.JSONWebKey{{Key: key.Public(), KeyID: "k1", Algorithm: "ES256", Use: "sig"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +84,7 @@ func (l *listed) revoke(_ context.Context, r revocation.Revocation) error {
 }
 
 // openKeySet opens the key set in a file.
-func openKeySet(file string) (*session.JWKS, error) { return session.OpenJWKS(file, nil) }
+func openKeySet(file string) (*jose.JWKS, error) { return jose.OpenJWKS(file, nil) }
 
 func (p provider) endpoint(t *testing.T, ends string) *Endpoint {
 	t.Helper()

@@ -9,8 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/seed-4adef13c/caddy-stale-session/internal/jose"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
-	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
 )
 
 const (
@@ -47,7 +47,7 @@ func logoutToken(header http.Header, body []byte) (string, error) {
 func (e *Endpoint) read(text string, now time.Time) (token, error) {
 	claims, err := e.verifier.Verify(text)
 	switch {
-	case errors.Is(err, session.ErrKeysUnavailable):
+	case errors.Is(err, jose.ErrKeysUnavailable):
 		return token{}, err
 	case err != nil:
 		return token{}, requestError("the logout token is not signed by a key of the provider")

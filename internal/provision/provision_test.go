@@ -2,6 +2,11 @@ package provision
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"os"
 	"path/filepath"
@@ -16,6 +21,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/jose"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
@@ -25,7 +31,7 @@ import (
 func handler(t *testing.T, secret string, module directories.Module) (held *Resources, taken [3]any) {
 	t.Helper()
 	held = new(Resources)
-	reader, err := held.Reader(environment.New(), Tokens{Secrets: []string{secret}})
+	reader, err := held.Reader(environment.New(), session.TokenOptions{Secrets: []string{secret}}, nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,13 +133,13 @@ func TestAKeySetIsReadAgainOnceItsFileHasChanged(t *testing.T) {
 		}
 	}
 	held := new(Resources)
-	read := func() (*session.JWKS, *session.Reader) {
+	read := func() (*jose.JWKS, *session.Reader) {
 		t.Helper()
 		keys, err := held.KeySet(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		reader, err := held.Reader(environment.New(), Tokens{JWKS: file})
+		reader, err := held.Reader(environment.New(), session.TokenOptions{JWKS: file}, nil, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -147,6 +153,51 @@ func TestAKeySetIsReadAgainOnceItsFileHasChanged(t *testing.T) {
 	write("b")
 	if otherKeys, otherReader := read(); otherKeys == keys || otherReader == reader {
 		t.Error("the old keys are kept")
+	}
+	if err := held.Release(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestReadersAreSharedByTheirKeysAndClaims(t *testing.T) {
+	keyFile := func(curve elliptic.Curve) string {
+		t.Helper()
+		key, err := ecdsa.GenerateKey(curve, rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		der, err := x509.MarshalPKIXPublicKey(key.Public())
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(t.TempDir(), "key.pem")
+		if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	held := new(Resources)
+	read := func(options session.TokenOptions, match ...string) *session.Reader {
+		t.Helper()
+		reader, err := held.Reader(environment.New(), options, match, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return reader
+	}
+	files := []string{keyFile(elliptic.P256()), keyFile(elliptic.P256()), keyFile(elliptic.P384())}
+	seen := make(map[*session.Reader]bool)
+	for _, file := range files {
+		reader := read(session.TokenOptions{KeyFile: file})
+		if read(session.TokenOptions{KeyFile: file}) != reader {
+			t.Error("the same key has two readers")
+		}
+		seen[reader] = true
+		seen[read(session.TokenOptions{KeyFile: file}, "email")] = true
+		seen[read(session.TokenOptions{KeyFile: file, Secrets: []string{"a secret"}})] = true
+	}
+	if len(seen) != 3*len(files) {
+		t.Errorf("%d readers, want one for each key, claims and secret: %d", len(seen), 3*len(files))
 	}
 	if err := held.Release(); err != nil {
 		t.Error(err)

@@ -39,22 +39,22 @@ func TestADiagnosisTellsWhatToChange(t *testing.T) {
 	for name, c := range map[string]struct {
 		config Config
 		token  string
-		says   string // empty when all is well
+		says   string // empty when the token can be read
 	}{
 		"of NextAuth v4":                    {own, must(mint.V4("right", claims())), ""},
 		"of Auth.js v5":                     {own, must(mint.V5("right", "authjs.session-token", claims())), ""},
 		"signed":                            {own, signed(jwt.SigningMethodHS256, []byte("right")), ""},
-		"of NextAuth v4, another secret":    {own, must(mint.V4("wrong", claims())), "NEXTAUTH_SECRET"},
-		"of Auth.js v5, another secret":     {own, must(mint.V5("wrong", "authjs.session-token", claims())), "AUTH_SECRET"},
+		"of NextAuth v4, another secret":    {own, must(mint.V4("wrong", claims())), "the app's own NEXTAUTH_SECRET"},
+		"of Auth.js v5, another secret":     {own, must(mint.V5("wrong", "authjs.session-token", claims())), "the app's own AUTH_SECRET"},
 		"of a cookie that is not named":     {Config{Secrets: []string{"right"}, CookieNames: []string{"app.session"}}, must(mint.V5("right", "__Secure-authjs.session-token", claims())), "belongs to the cookie __Secure-authjs.session-token"},
 		"signed with another secret":        {own, signed(jwt.SigningMethodHS512, []byte("wrong")), "HS512"},
 		"signed with a private key":         {own, signed(jwt.SigningMethodES256, private), "`key_file` or `jwks`"},
 		"not signed":                        {own, signed(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType), "not signed"},
-		"expired":                           {own, must(mint.V4("right", claims("exp", time.Now().Add(-time.Hour).Unix()))), "time is over"},
+		"expired":                           {own, must(mint.V4("right", claims("exp", time.Now().Add(-time.Hour).Unix()))), "it has expired"},
 		"without a user":                    {Config{Secrets: []string{"right"}, Subject: "id"}, must(mint.V4("right", claims())), `no claim "id"`},
 		"a session that is in the database": {own, "6f2d7c3e-8f5b-4a53-9a70-3c3f7c2b9d11", "database"},
 		"encrypted in another way":          {own, "eyJhbGciOiJBMjU2S1ciLCJlbmMiOiJBMjU2R0NNIn0.a.b.c.d", `"A256KW"`},
-		"no header":                         {own, "x..y.z.w", "a way of its own"},
+		"no header":                         {own, "x..y.z.w", "in its own way"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rd, err := New(c.config)

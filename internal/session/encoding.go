@@ -6,34 +6,34 @@ import (
 	"time"
 )
 
-// Flags of encoded claims.
+// The flags of encoded claims.
 const (
 	flagMintedAt = 1 << iota
 	flagExpiresAt
-	flagIssuedAt // another time than MintedAt, or none
-	flagPrecise  // times are in microseconds, as they are not in seconds of 32 bits
+	flagIssuedAt // IssuedAt differs from MintedAt
+	flagPrecise  // times are microseconds in 64 bits, because they are not seconds in 32 bits
 )
 
-// noTime stands for the zero time.
+// noTime encodes the zero time.
 const noTime = math.MinInt64
 
-// appendTo appends claims without a pointer in them: flags, the times that there
-// are, then the subject and the matched claims, each after its length plus one.
-// A length of 0 is a claim that is not there.
+// appendTo appends the encoded claims to b: flags, the times that are present,
+// then the subject and the claims to match, each preceded by its length plus
+// one. A length of 0 encodes nil.
 func (c *Claims) appendTo(b []byte) []byte {
 	var flags byte
 	var times [3]time.Time
 	n := 0
 	for _, t := range [...]struct {
-		flag  byte
-		time  time.Time
-		there bool
+		flag    byte
+		time    time.Time
+		present bool
 	}{
 		{flagMintedAt, c.MintedAt, !c.MintedAt.IsZero()},
 		{flagExpiresAt, c.ExpiresAt, !c.ExpiresAt.IsZero()},
 		{flagIssuedAt, c.IssuedAt, !c.IssuedAt.Equal(c.MintedAt)},
 	} {
-		if !t.there {
+		if !t.present {
 			continue
 		}
 		flags |= t.flag
@@ -68,7 +68,7 @@ func appendText(b, text []byte) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(text))+1), text...)
 }
 
-// decode reads c.encoded back, of which the texts become parts.
+// decode decodes c.encoded. Subject and Match become slices of it.
 func (c *Claims) decode() {
 	flags, b := c.encoded[0], c.encoded[1:]
 	c.MintedAt, b = cutTime(b, flags, flagMintedAt)
@@ -86,7 +86,7 @@ func (c *Claims) decode() {
 	}
 }
 
-// cutTime reads the time of a flag at the beginning of b, if there is one.
+// cutTime decodes the time at the beginning of b, if the flag is set.
 func cutTime(b []byte, flags, flag byte) (t time.Time, rest []byte) {
 	switch {
 	case flags&flag == 0:

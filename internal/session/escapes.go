@@ -1,24 +1,22 @@
 package session
 
 import (
-	"encoding/base64"
-	"slices"
 	"strings"
 	"unicode/utf8"
 )
 
-// decodeURIComponent is ECMAScript's, for a text of Latin-1 characters as Node
-// makes them from a header. Where that throws, most cookie readers keep the
-// text as it is, and so does this.
+// decodeURIComponent decodes text as the function of that name in ECMAScript
+// does. Where that throws, it returns the text unchanged, as most cookie parsers
+// do.
 func decodeURIComponent(text string) string {
-	if decoded, ok := decodeStrictly(text); ok {
+	if decoded, ok := tryDecodeURIComponent(text); ok {
 		return decoded
 	}
 	return text
 }
 
-// decodeStrictly is decodeURIComponent, not ok where that throws.
-func decodeStrictly(text string) (string, bool) {
+// tryDecodeURIComponent is decodeURIComponent, but not ok where that throws.
+func tryDecodeURIComponent(text string) (string, bool) {
 	if !strings.Contains(text, "%") {
 		return text, true
 	}
@@ -29,7 +27,7 @@ func decodeStrictly(text string) (string, bool) {
 			i++
 			continue
 		}
-		character, size := escaped(text[i:])
+		character, size := decodeCharacter(text[i:])
 		if size == 0 {
 			return "", false
 		}
@@ -39,10 +37,10 @@ func decodeStrictly(text string) (string, bool) {
 	return string(decoded), true
 }
 
-// escaped decodes the escapes of one UTF-8 character at the beginning of text,
-// and returns how much of the text they take: 0 when they are malformed.
-func escaped(text string) (character []byte, size int) {
-	first, ok := escapedByte(text)
+// decodeCharacter decodes the escapes of the UTF-8 character at the beginning of
+// text, and returns their length, or 0 if they are malformed.
+func decodeCharacter(text string) (character []byte, size int) {
+	first, ok := decodeByte(text)
 	if !ok {
 		return nil, 0
 	}
@@ -57,7 +55,7 @@ func escaped(text string) (character []byte, size int) {
 		length = 2
 	}
 	for len(character) < length {
-		next, ok := escapedByte(text[3*len(character):])
+		next, ok := decodeByte(text[3*len(character):])
 		if !ok {
 			return nil, 0
 		}
@@ -69,44 +67,11 @@ func escaped(text string) (character []byte, size int) {
 	return character, 3 * length
 }
 
-// escapedByte decodes one escape, such as %2D.
-func escapedByte(text string) (byte, bool) {
+// decodeByte decodes the escape at the beginning of text, such as %2D.
+func decodeByte(text string) (byte, bool) {
 	if len(text) < 3 || text[0] != '%' {
 		return 0, false
 	}
 	high, low := digit(text[1]), digit(text[2])
 	return byte(high*16 + low), high < 16 && low < 16
-}
-
-// strict takes nothing but the one form of what a text encodes.
-var strict = base64.RawURLEncoding.Strict()
-
-// appendBase64 appends what a base64url text encodes. Node reads base64
-// leniently (Buffer.from, which jose 4 uses): characters that are none of the
-// alphabet are passed over, + and / stand for - and _, and nothing counts after
-// a "=" or in an incomplete group. So a token that somebody has sprinkled with
-// such characters is still a session to the app.
-func appendBase64(decoded []byte, text string) (all []byte, ok bool) {
-	at := len(decoded)
-	decoded = slices.Grow(decoded, strict.DecodedLen(len(text)))
-	if n, err := strict.Decode(decoded[at:cap(decoded)], []byte(text)); err == nil {
-		return decoded[:at+n], true
-	}
-	text, _, _ = strings.Cut(text, "=")
-	text = strings.Map(func(c rune) rune {
-		switch {
-		case c == '+':
-			return '-'
-		case c == '/':
-			return '_'
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_':
-			return c
-		}
-		return -1
-	}, text)
-	if len(text)%4 == 1 {
-		text = text[:len(text)-1]
-	}
-	n, err := base64.RawURLEncoding.Decode(decoded[at:cap(decoded)], []byte(text))
-	return decoded[:at+n], err == nil
 }

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// lenient is what the real libraries and JavaScript make of odd input;
-// testdata/generate makes it.
+// lenient is how the real libraries and JavaScript read odd input. The program
+// in testdata/generate writes it.
 type lenient struct {
 	Tokens []struct {
 		CookieName    string `json:"cookie_name"`
@@ -42,7 +42,7 @@ func readLenient(t *testing.T) (l lenient) {
 	return l
 }
 
-// latin1 is a text as Node sends it: a byte for each character.
+// latin1 returns text as Node.js sends it: a byte for each character.
 func latin1(text string) string {
 	var bytes []byte
 	for _, c := range text {
@@ -51,8 +51,8 @@ func latin1(text string) string {
 	return string(bytes)
 }
 
-// A token that somebody has altered in ways that the libraries overlook is a
-// session to the app, so it has to be one here.
+// A token that was changed in a way that the libraries ignore is still a session
+// to the app.
 func TestEveryTokenThatTheLibrariesAcceptIsRead(t *testing.T) {
 	accepted := 0
 	for _, v := range readLenient(t).Tokens {
@@ -61,7 +61,7 @@ func TestEveryTokenThatTheLibrariesAcceptIsRead(t *testing.T) {
 		}
 		accepted++
 		rd := newReader(t, Config{Secrets: []string{v.Secret}})
-		// As it is, without the reading of escapes and quotes around it.
+		// The token alone, without the parsing of escapes and quotes.
 		var claims Claims
 		if failure := rd.decode(v.CookieName, latin1(v.Token), time.Now(), &claims); failure != "" || string(claims.Subject) != "1" {
 			t.Errorf("%q: %s", v.Token, failure)
@@ -82,10 +82,10 @@ func TestJarsAreJoinedAsTheRealSessionStoresDo(t *testing.T) {
 		for _, pair := range v.Jar {
 			jar = append(jar, cookie{pair[0], pair[1], pair[0] + "=" + pair[1]})
 		}
-		if got := joined(jar, false).text; got != v.V4 {
+		if got := join(jar, false).text; got != v.V4 {
 			t.Errorf("%q joins to %q, in next-auth to %q", v.Jar, got, v.V4)
 		}
-		if got := joined(jar, true).text; got != v.V5 {
+		if got := join(jar, true).text; got != v.V5 {
 			t.Errorf("%q joins to %q, in @auth/core to %q", v.Jar, got, v.V5)
 		}
 		texts := make(map[string]bool)
@@ -112,14 +112,14 @@ func TestEscapesAreDecodedAsJavaScriptDoes(t *testing.T) {
 		if v.Decoded == nil && got != want {
 			t.Errorf("%q becomes %q, where JavaScript throws", text, got)
 		}
-		// What is not escaped stays a byte, where JavaScript has a character.
+		// What is not escaped remains a byte here, and is a character in JavaScript.
 		if v.Decoded != nil && mixed(got) != want && got != want {
 			t.Errorf("%q becomes %q, in JavaScript %q", text, got, want)
 		}
 	}
 }
 
-// mixed turns bytes that are no UTF-8 into the characters of Latin-1.
+// mixed replaces bytes that are not UTF-8 by their Latin-1 characters.
 func mixed(text string) string {
 	out := ""
 	for i, c := range text {

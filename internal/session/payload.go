@@ -1,90 +1,45 @@
 package session
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
-	"io"
 	"math"
 	"slices"
 	"strings"
 	"time"
 )
 
-// maxDepth is how deep the JSON of a token's payload can be nested.
-const maxDepth = 16
-
-// clockTolerance is that of next-auth 4.24 and @auth/core 0.41.
+// clockTolerance is the same as in next-auth 4.24 and @auth/core 0.41.
 const clockTolerance = 15 * time.Second
 
-// object parses a payload, which has to be one JSON object. Numbers keep their
-// digits.
-func object(payload []byte) (map[string]any, Failure) {
-	if tooDeep(payload) {
-		return nil, Undecodable
-	}
-	in := json.NewDecoder(bytes.NewReader(payload))
-	in.UseNumber()
-	var claims map[string]any
-	if err := in.Decode(&claims); err != nil || claims == nil {
-		return nil, Undecodable
-	}
-	if _, err := in.Token(); !errors.Is(err, io.EOF) {
-		return nil, Undecodable
-	}
-	return claims, ""
-}
-
-// tooDeep tells whether a JSON text is nested deeper than maxDepth.
-func tooDeep(text []byte) bool {
-	depth, quoted := 0, false
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '{', c == '[':
-			if depth++; depth > maxDepth {
-				return true
-			}
-		case c == '}', c == ']':
-			depth--
-		}
-	}
-	return false
-}
-
-// claims checks the registered claims of a payload as jose 4.15 and 6.2 do
-// (RFC 7519, section 4.1), and takes from it what the verdict needs.
+// claims checks the registered claims of a payload (RFC 7519, section 4.1) as
+// jose 4.15 and 6.2 do, and returns the claims that a verdict needs.
 func (rd *Reader) claims(payload map[string]any) (Claims, Failure) {
-	exp, hasExp, ok := seconds(payload, "exp")
-	nbf, hasNbf, ok2 := seconds(payload, "nbf")
-	iat, hasIat, ok3 := seconds(payload, "iat")
+	exp, hasExp, ok := numericDate(payload, "exp")
+	nbf, hasNbf, ok2 := numericDate(payload, "nbf")
+	iat, hasIat, ok3 := numericDate(payload, "iat")
 	if !ok || !ok2 || !ok3 {
 		return Claims{}, Undecodable
 	}
 	now := rd.config.Now()
 	switch {
-	case hasNbf && nbf > unix(now.Add(clockTolerance)):
+	case hasNbf && nbf > unixSeconds(now.Add(clockTolerance)):
 		return Claims{}, Undecodable
 	case rd.config.Issuer != "" && payload["iss"] != rd.config.Issuer:
 		return Claims{}, Undecodable
 	case rd.config.Audience != "" && !inAudience(payload["aud"], rd.config.Audience):
 		return Claims{}, Undecodable
-	case hasExp && exp <= unix(now.Add(-clockTolerance)):
+	case hasExp && exp <= unixSeconds(now.Add(-clockTolerance)):
 		return Claims{}, Expired
 	}
 	c := Claims{}
 	if hasExp {
-		c.ExpiresAt = instant(exp)
+		c.ExpiresAt = timeOf(exp)
 	}
 	if hasIat {
-		c.MintedAt = instant(iat)
+		c.MintedAt = timeOf(iat)
 		c.IssuedAt = c.MintedAt
 	}
-	if at, ok := moment(find(payload, rd.config.IssuedAt)); ok {
+	if at, ok := parseTime(find(payload, rd.config.IssuedAt)); ok {
 		c.IssuedAt = at
 	}
 	c.Subject = []byte(identifier(find(payload, rd.config.Subject)))
@@ -98,9 +53,9 @@ func (rd *Reader) claims(payload map[string]any) (Claims, Failure) {
 	return c, ""
 }
 
-// seconds returns a NumericDate claim. It is not ok when there is one that is
-// no number.
-func seconds(payload map[string]any, name string) (value float64, present, ok bool) {
+// numericDate returns a NumericDate claim. It is not ok if the claim is present
+// but not a number.
+func numericDate(payload map[string]any, name string) (value float64, present, ok bool) {
 	claim, present := payload[name]
 	if !present {
 		return 0, false, true
@@ -113,22 +68,22 @@ func seconds(payload map[string]any, name string) (value float64, present, ok bo
 	return value, true, err == nil
 }
 
-// unix is the time as seconds since 1970, with fractions.
-func unix(t time.Time) float64 {
+// unixSeconds returns the seconds since 1970, with fractions.
+func unixSeconds(t time.Time) float64 {
 	return float64(t.UnixMilli()) / 1000
 }
 
-// instant is the time of seconds since 1970, within the years 1 to 9999.
-func instant(seconds float64) time.Time {
+// timeOf returns the time of seconds since 1970, clamped to the years 1 to 9999.
+func timeOf(seconds float64) time.Time {
 	const most = 253402300799 // the end of 9999
 	seconds = min(max(seconds, -62135596800), most)
 	whole, part := math.Modf(seconds)
 	return time.Unix(int64(whole), int64(part*1e9))
 }
 
-// moment reads a time that an app put into a claim: seconds or milliseconds
+// parseTime parses a time that an app put into a claim: seconds or milliseconds
 // since 1970, or RFC 3339.
-func moment(claim any) (time.Time, bool) {
+func parseTime(claim any) (time.Time, bool) {
 	switch v := claim.(type) {
 	case json.Number:
 		seconds, err := v.Float64()
@@ -138,7 +93,7 @@ func moment(claim any) (time.Time, bool) {
 		if seconds > 1e11 { // the year 5138, or 1973 in milliseconds
 			seconds /= 1000
 		}
-		return instant(seconds), true
+		return timeOf(seconds), true
 	case string:
 		at, err := time.Parse(time.RFC3339, v)
 		return at, err == nil
@@ -146,7 +101,7 @@ func moment(claim any) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// inAudience tells whether an aud claim is or contains an audience.
+// inAudience reports whether an aud claim is or contains an audience.
 func inAudience(claim any, audience string) bool {
 	if list, ok := claim.([]any); ok {
 		return slices.Contains(list, any(audience))
@@ -154,8 +109,8 @@ func inAudience(claim any, audience string) bool {
 	return claim == audience
 }
 
-// identifier is a claim as a user id: a string as it is, an integer by its
-// digits, empty for anything else.
+// identifier returns a claim as a user id: a string, or the digits of an
+// integer. It is empty for anything else.
 func identifier(claim any) string {
 	switch v := claim.(type) {
 	case string:
@@ -168,8 +123,8 @@ func identifier(claim any) string {
 	return ""
 }
 
-// text is a claim as text to be matched with a column. It is not ok for a
-// claim that is absent, null, an object or an array.
+// text returns a claim as text, for the comparison with a column. It is not ok
+// if the claim is absent, null, an object or an array.
 func text(claim any) (string, bool) {
 	switch v := claim.(type) {
 	case string:
@@ -185,8 +140,8 @@ func text(claim any) (string, bool) {
 	return "", false
 }
 
-// find returns the claim at a path such as user.id. A claim whose own name has
-// dots goes before one that is nested.
+// find returns the claim at a path such as user.id. A claim whose name contains
+// the dots takes precedence over a nested one.
 func find(object map[string]any, path string) any {
 	if claim, ok := object[path]; ok {
 		return claim

@@ -6,21 +6,21 @@ import (
 	"strings"
 )
 
-// reading is one way to put a token together from the cookies of a base name.
+// reading is one way to read a token from the cookies of a base name.
 type reading struct {
 	text  string
 	names []string
 }
 
-// appendReadings appends the ways in which apps read the cookies of a base
-// name. Of doubled names some take the first (next-auth 4.24 in the pages router,
-// @auth/core), some the last (next-auth 4.24 in the app router). All join
-// every cookie whose name begins with the base name; an app's own code takes
-// the exact name alone.
+// appendReadings appends the ways in which apps may read the cookies of a base
+// name. Of cookies with the same name, some take the first (@auth/core, and
+// next-auth 4.24 in the pages router), some the last (next-auth 4.24 in the app
+// router). The libraries join all cookies whose name begins with the base name;
+// an app's own code may take only the one with the exact name.
 func appendReadings(all []reading, group []cookie, base string) []reading {
-	plain := !slices.ContainsFunc(group, cookie.isOdd)
-	if !plain && slices.ContainsFunc(group, cookie.isNone) {
-		group = slices.DeleteFunc(slices.Clone(group), cookie.isNone)
+	plain := !slices.ContainsFunc(group, cookie.isAmbiguous)
+	if !plain && slices.ContainsFunc(group, cookie.isNameOnly) {
+		group = slices.DeleteFunc(slices.Clone(group), cookie.isNameOnly)
 	}
 	switch {
 	case len(group) == 0:
@@ -34,15 +34,15 @@ func appendReadings(all []reading, group []cookie, base string) []reading {
 		jars = append(jars, distinct(group, true))
 	}
 	if !plain {
-		jars = append(jars, asCookie7HasIt(group, base), asNextHasIt(group, base))
+		jars = append(jars, parseCookie7(group, base), parseNext(group, base))
 	}
 	for _, jar := range jars {
 		if len(jar) == 0 {
 			continue
 		}
-		all = append(all, joined(jar, false))
+		all = append(all, join(jar, false))
 		if slices.ContainsFunc(jar, func(c cookie) bool { return c.value == "" || strings.HasSuffix(c.name, ".") }) {
-			all = append(all, joined(jar, true))
+			all = append(all, join(jar, true))
 		}
 		if i := slices.IndexFunc(jar, func(c cookie) bool { return c.name == base }); i >= 0 && len(jar) > 1 {
 			all = append(all, reading{jar[i].value, []string{base}})
@@ -51,19 +51,20 @@ func appendReadings(all []reading, group []cookie, base string) []reading {
 	return all
 }
 
-// isOdd tells whether readers of cookies may differ about the value.
-func (c cookie) isOdd() bool {
+// isAmbiguous reports whether cookie parsers may disagree about the name or
+// value.
+func (c cookie) isAmbiguous() bool {
 	return len(strings.TrimLeft(c.pair, " ")) != len(c.name)+len("=")+len(c.value) || strings.Contains(c.pair, "%")
 }
 
-// isNone tells whether there is a name alone, which most readers of cookies
-// pass over: of doubled names the next one is the first to them.
-func (c cookie) isNone() bool { return !strings.Contains(c.pair, "=") }
+// isNameOnly reports whether the cookie has no equals sign. Most cookie parsers
+// skip such a cookie, so that the next one with its name is the first.
+func (c cookie) isNameOnly() bool { return !strings.Contains(c.pair, "=") }
 
-// asCookie7HasIt returns the cookies of a group as npm's cookie 0.7 and
-// @auth/core parse them: only spaces and tabs are blanks, quotes come off in
-// pairs, and of doubled names the first counts.
-func asCookie7HasIt(group []cookie, base string) []cookie {
+// parseCookie7 parses the cookies of a group as npm's cookie 0.7 and @auth/core
+// do: only spaces and tabs are whitespace, quotes are stripped in pairs, and the
+// first cookie of a name is used.
+func parseCookie7(group []cookie, base string) []cookie {
 	var jar []cookie
 	for _, c := range group {
 		name, value, _ := strings.Cut(c.pair, "=")
@@ -79,15 +80,15 @@ func asCookie7HasIt(group []cookie, base string) []cookie {
 	return distinct(jar, false)
 }
 
-// asNextHasIt returns the cookies of a group as the app router of Next.js
-// parses them (parseCookie of @edge-runtime/cookies 6): names are as they came,
-// quotes stay, what cannot be decoded is left out, and of doubled names the last
-// counts. Blanks around values stay there too, which no decoder heeds.
-func asNextHasIt(group []cookie, base string) []cookie {
+// parseNext parses the cookies of a group as the app router of Next.js does
+// (parseCookie of @edge-runtime/cookies 6): names and quotes are kept, a value
+// that cannot be decoded is dropped, and the last cookie of a name is used. It
+// keeps whitespace around values too, but decoding ignores that.
+func parseNext(group []cookie, base string) []cookie {
 	var jar []cookie
 	for _, c := range group {
 		name, value, _ := strings.Cut(strings.TrimLeft(c.pair, " "), "=")
-		value, ok := decodeStrictly(trim(value))
+		value, ok := tryDecodeURIComponent(trim(value))
 		if ok && strings.HasPrefix(name, base) {
 			jar = append(jar, cookie{name, value, c.pair})
 		}
@@ -95,8 +96,8 @@ func asNextHasIt(group []cookie, base string) []cookie {
 	return distinct(jar, true)
 }
 
-// distinct returns the cookies of a group with one of each name: the first, or
-// the last in the first one's place, as a JavaScript Map has it.
+// distinct returns the first or last cookie of each name. The last one takes the
+// place of the first, as in a JavaScript Map.
 func distinct(group []cookie, last bool) []cookie {
 	var jar []cookie
 	for _, c := range group {
@@ -111,11 +112,11 @@ func distinct(group []cookie, last bool) []cookie {
 	return jar
 }
 
-// joined joins cookies in the order of SessionStore in next-auth 4.24
-// (core/lib/cookie.ts) and @auth/core 0.41 (lib/utils/cookie.ts): by the
-// number after the last dot of the name. To @auth/core, nothing after it is 0,
-// and cookies without a value are none.
-func joined(jar []cookie, v5 bool) reading {
+// join joins chunks as SessionStore does in next-auth 4.24 (core/lib/cookie.ts)
+// and, if v5 is set, @auth/core 0.41 (lib/utils/cookie.ts): sorted by the number
+// after the last dot of the name. In @auth/core a name that ends with a dot has
+// the number 0, and cookies without a value are skipped.
+func join(jar []cookie, v5 bool) reading {
 	if v5 {
 		jar = slices.DeleteFunc(slices.Clone(jar), func(c cookie) bool { return c.value == "" })
 	}
@@ -136,15 +137,16 @@ func joined(jar []cookie, v5 bool) reading {
 	return reading{text.String(), appendNames(nil, sorted)}
 }
 
-// chunkNumber is JavaScript's parseInt of what stands after the last dot.
+// chunkNumber returns JavaScript's parseInt of what follows the last dot.
 func chunkNumber(name string) float64 {
 	return parseInt(name[strings.LastIndexByte(name, '.')+1:])
 }
 
-// parseInt is that of ECMAScript without a radix: leading blanks, a sign, 0x,
-// and as many digits as there are. NaN when there is none.
+// parseInt parses a number as the function of that name in ECMAScript does
+// without a radix: leading whitespace, a sign, 0x, digits, and anything after
+// them. It is NaN without digits.
 func parseInt(s string) float64 {
-	for s != "" && isBlank(s[0]) {
+	for s != "" && isSpace(s[0]) {
 		s = s[1:]
 	}
 	sign := 1.0
@@ -184,10 +186,10 @@ func digit(c byte) float64 {
 	return 99
 }
 
-// sortV8 sorts as Array.prototype.sort of V8 does below 64 elements (TimSort's
-// first run, then binary insertion). A comparison with NaN counts as equal, so
-// that the comparisons can contradict each other: then the result depends on
-// the algorithm, and with it the token that the app reads.
+// sortV8 sorts as V8's Array.prototype.sort does for fewer than 64 elements:
+// TimSort's first run, then binary insertion. NaN compares equal to everything,
+// so comparisons can contradict each other; the order, and with it the token
+// that the app reads, then depends on the algorithm.
 func sortV8(jar []cookie, compare func(a, b cookie) float64) []cookie {
 	sorted := slices.Clone(jar)
 	start := firstRun(sorted, compare)
@@ -208,8 +210,8 @@ func sortV8(jar []cookie, compare func(a, b cookie) float64) []cookie {
 	return sorted
 }
 
-// firstRun returns the length of the run that the elements begin with, which
-// it turns round when it descends.
+// firstRun returns the length of the run at the beginning. It reverses a
+// descending run.
 func firstRun(jar []cookie, compare func(a, b cookie) float64) int {
 	if len(jar) < 2 {
 		return len(jar)

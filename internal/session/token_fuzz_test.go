@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// FuzzToken decodes tokens that were altered. None is read that the libraries'
-// own vectors do not hold, but with the key.
+// FuzzToken decodes mutations of the libraries' own vectors. No mutation may
+// have a new subject, and none may be read without the key.
 func FuzzToken(f *testing.F) {
 	all := readVectors(f)
 	secrets := make(map[string]bool)
@@ -54,8 +54,8 @@ func FuzzToken(f *testing.F) {
 	})
 }
 
-// FuzzJar reads Cookie fields of the libraries' own vectors that were altered.
-// Whatever is read is gone after Strip.
+// FuzzJar reads mutations of the Cookie fields of the libraries' own vectors.
+// Strip must remove whatever was read.
 func FuzzJar(f *testing.F) {
 	for _, v := range readVectors(f).Vectors {
 		if line := v.header()["Cookie"][0]; len(line) < 4000 {

@@ -1,4 +1,4 @@
-// Makes the pinned tokens, or checks them; README.md says how.
+// Generates or checks the pinned tokens: see README.md.
 import { readFileSync } from 'node:fs';
 import { derive, jose, jwt, old, read, store, v4, v5 } from './libraries.mjs';
 import { lenient } from './lenient.mjs';
@@ -29,7 +29,7 @@ const secrets = { base64_32: secret, hex_64: 'ab'.repeat(32), one_char: 'x', uni
 const vectors = [];
 const signed = [];
 
-// add keeps a vector, if its library reads it as expected.
+// add adds a vector if its library reads it as expected.
 async function add(list, v, expect) {
 	const payload = await read(v);
 	if ((payload !== null) !== (expect === 'ok')) throw new Error(`${v.id}: the library says ${payload === null ? 'error' : 'ok'}`);
@@ -92,7 +92,7 @@ for (const [version, salt, prefix] of [['v4', '', 'v4'], ['v5', names.plain, 'v5
 	}
 }
 
-// What is particular to one version.
+// Tokens of one version only.
 const long = JSON.stringify({ ...ada, exp: now() + century });
 const state = await v4.encode({ token: { sub: '1' }, secret, salt: 'next-auth.state', maxAge: century });
 await add(vectors, { id: 'v4/salted_token_is_not_a_session', secret, salt: '', cookie_name: names.v4, token: state }, 'error');
@@ -124,7 +124,7 @@ for (const [id, key, header, s, expect] of [
 await add(vectors, { id: 'cross/v4_token_read_as_v5', secret, salt: names.plain, cookie_name: names.plain, token: await v4.encode({ token: ada, secret, maxAge: century }) }, 'error');
 await add(vectors, { id: 'cross/v5_token_read_as_v4', secret, salt: '', cookie_name: names.v4, token: plain }, 'error');
 
-// Signed tokens, as apps make them that override jwt.encode.
+// Signed tokens, as apps that override jwt.encode make them.
 const exp = 4102444800;
 const hasura = { sub: '7', name: 'H', exp, 'https://hasura.io/jwt/claims': { 'x-hasura-user-id': '7', 'x-hasura-default-role': 'user', 'x-hasura-allowed-roles': ['user'] } };
 const good = jwt.sign({ ...ada, exp }, secret);

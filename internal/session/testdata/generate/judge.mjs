@@ -1,7 +1,8 @@
-// Tells which sessions apps with the real libraries would read. Takes a line of
-// JSON for each request on the standard input: {"cookie", "authorization"}, in
-// Latin-1 and base64. Answers each with a line: the subjects by how they are
-// read, those of whom nothing is read left out. SECRET is the app's.
+// Reports which sessions apps with the real libraries would read. It reads a line
+// of JSON for each request from standard input, {"cookie", "authorization"}, in
+// Latin-1 and base64. It answers each with a line of JSON: the subject that is
+// read, by the way to read it. Ways that read nothing are left out. SECRET is the
+// app's secret.
 import { createRequire } from 'node:module';
 import { createInterface } from 'node:readline';
 import { RequestCookies } from '@edge-runtime/cookies';
@@ -16,7 +17,7 @@ const names = {
 };
 const quiet = { debug() {}, warn() {}, error() {} };
 
-// decode asks the library once for each token.
+// decode decodes each token once.
 const known = new Map();
 async function decode(version, name, token) {
 	if (!token) return null;
@@ -29,7 +30,7 @@ async function decode(version, name, token) {
 	return known.get(key);
 }
 
-// attempt is null where a library throws.
+// attempt returns null if the library throws.
 async function attempt(read) {
 	try {
 		return await read();

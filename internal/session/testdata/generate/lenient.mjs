@@ -1,7 +1,7 @@
-// What the libraries and JavaScript make of odd tokens, jars and escapes.
+// How the libraries and JavaScript read odd tokens, jars and escapes.
 import { store, v4, v5 } from './libraries.mjs';
 
-// random numbers that are the same at each run (mulberry32).
+// random returns the same numbers at each run (mulberry32).
 let seed = 1;
 function random(n) {
 	seed = (seed + 0x6d2b79f5) | 0;
@@ -15,7 +15,7 @@ export async function lenient(secret, names) {
 	return { tokens: await tokens(secret, names), jars: jars(names), escapes: escapes() };
 }
 
-// tokens with characters where none belong.
+// tokens have characters where none belong.
 async function tokens(secret, names) {
 	const out = [];
 	for (const [cookie_name, decode, token] of [
@@ -56,7 +56,7 @@ function jars({ v4: name }) {
 	return out;
 }
 
-// escapes are texts of Latin-1 characters, as Node makes them from a header.
+// escapes are texts of Latin-1 characters, as Node.js decodes headers.
 function escapes() {
 	const out = [];
 	const pieces = ['%41', '%2D', '%', '%4', '%zz', '%C3%A9', '%C3', '%C3%28', '%E2%9C%93', '%E2%9C', '%F0%9F%9A%80', '%ED%A0%80', '%C0%AF', '%F5%80%80%80', '%00', 'a', '-', '\u00e9', '\u00ff', '+', '%c3%a9', '%80'];
@@ -65,7 +65,7 @@ function escapes() {
 		let decoded = null;
 		try {
 			decoded = decodeURIComponent(text);
-		} catch { /* it throws, and cookie readers keep the text */ }
+		} catch { /* cookie parsers keep the text then */ }
 		out.push({ text: Buffer.from(text, 'latin1').toString('base64'), decoded });
 	}
 	return out;

@@ -1,4 +1,4 @@
-// The real libraries, and how the tests ask them.
+// The real libraries, and how the tests call them.
 import { createRequire } from 'node:module';
 import { createHash, hkdfSync } from 'node:crypto';
 import path from 'node:path';
@@ -10,13 +10,13 @@ export const old = await import('old-auth-core/jwt');
 export const jwt = require('jsonwebtoken');
 export const jose = await import('jose');
 
-// The session stores are no exports of their packages.
+// The packages do not export their session stores.
 const inside = (name, file) => path.join(import.meta.dirname, 'node_modules', name, file);
 const { SessionStore: Store4 } = require(inside('next-auth', 'core/lib/cookie.js'));
 const { SessionStore: Store5 } = await import(inside('@auth/core', 'lib/utils/cookie.js'));
 const quiet = { debug() {}, warn() {}, error() {} };
 
-// store is the SessionStore of a version, for a cookie name and a jar of pairs.
+// store returns the SessionStore of a version, for a cookie name and a jar of pairs.
 export function store(version, name, jar) {
 	const cookies = Object.fromEntries(jar);
 	return version === 'v4'
@@ -24,7 +24,7 @@ export function store(version, name, jar) {
 		: new Store5({ name, options: {} }, cookies, quiet);
 }
 
-// read is what the library of a vector makes of its token: the payload, or null.
+// read returns the payload that the library of a vector reads from its token, or null.
 export async function read(v) {
 	try {
 		if (v.id.startsWith('jws/')) {
@@ -40,7 +40,7 @@ export async function read(v) {
 	}
 }
 
-// derive makes a key as the libraries do, and its thumbprint.
+// derive returns a key, derived as the libraries do, and its thumbprint.
 export function derive(version, secret, salt, length) {
 	const name = version === 'v4' ? 'NextAuth.js' : 'Auth.js';
 	const info = `${name} Generated Encryption Key${salt ? ` (${salt})` : ''}`;

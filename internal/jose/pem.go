@@ -1,4 +1,4 @@
-package session
+package jose
 
 import (
 	"crypto"
@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// ParsePublicKeys reads the public keys and certificates of a PEM file. A
-// private key in it is an error.
+// ParsePublicKeys parses the public keys and certificates of a PEM file, at
+// least one. A private key, or anything else, is an error.
 func ParsePublicKeys(file []byte) ([]crypto.PublicKey, error) {
 	var keys []crypto.PublicKey
 	for {
@@ -23,12 +23,12 @@ func ParsePublicKeys(file []byte) ([]crypto.PublicKey, error) {
 			return nil, err
 		}
 		if len(algorithmsOf(key)) == 0 {
-			return nil, fmt.Errorf("a public key of type %T cannot verify tokens; RSA, EC P-256, P-384, P-521 and Ed25519 can", key)
+			return nil, unsupportedKey(key)
 		}
 		keys = append(keys, key)
 	}
 	if len(keys) == 0 {
-		return nil, errors.New(`no public key in it: it must be PEM, with "BEGIN PUBLIC KEY", "BEGIN RSA PUBLIC KEY" or "BEGIN CERTIFICATE"; a shared secret belongs into the option secret`)
+		return nil, errors.New(`no public key found: the file must be PEM, with "BEGIN PUBLIC KEY", "BEGIN RSA PUBLIC KEY" or "BEGIN CERTIFICATE"; a shared secret belongs in the option secret`)
 	}
 	return keys, nil
 }
@@ -36,7 +36,7 @@ func ParsePublicKeys(file []byte) ([]crypto.PublicKey, error) {
 func parsePublicKey(block *pem.Block) (crypto.PublicKey, error) {
 	switch {
 	case strings.Contains(block.Type, "PRIVATE KEY"):
-		return nil, errors.New("a private key is in it, which must not leave the app: make the public one with `openssl pkey -in key.pem -pubout`")
+		return nil, errors.New("the file holds a private key, which must not leave the app: extract the public key with `openssl pkey -in key.pem -pubout`")
 	case block.Type == "CERTIFICATE":
 		certificate, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
@@ -48,5 +48,5 @@ func parsePublicKey(block *pem.Block) (crypto.PublicKey, error) {
 	case block.Type == "PUBLIC KEY":
 		return x509.ParsePKIXPublicKey(block.Bytes)
 	}
-	return nil, fmt.Errorf("a PEM block %q is in it, which is no public key", block.Type)
+	return nil, fmt.Errorf("the file holds a PEM block %q, which is not a public key", block.Type)
 }

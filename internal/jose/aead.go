@@ -1,4 +1,4 @@
-package session
+package jose
 
 import (
 	"crypto/aes"
@@ -9,24 +9,22 @@ import (
 	"errors"
 )
 
-// How the content of tokens is encrypted (RFC 7518, section 5.1).
+// Content encryption algorithms (RFC 7518, section 5.1), and their sizes.
 const (
 	a256GCM       = "A256GCM"
 	a256CBCHS512  = "A256CBC-HS512"
-	bytesGCM      = 32 // of a key
-	bytesCBC      = 64
+	gcmKeyBytes   = 32
+	cbcKeyBytes   = 64
 	cbcTagBytes   = 32
 	cbcNonceBytes = aes.BlockSize
 )
 
-// aead opens what is encrypted with one key. It is the half of cipher.AEAD
-// that is needed here.
+// aead is the half of cipher.AEAD that decrypts.
 type aead interface {
 	NonceSize() int
-	Open(dst, nonce, sealed, data []byte) ([]byte, error)
+	Open(dst, nonce, ciphertext, additionalData []byte) ([]byte, error)
 }
 
-// newAEAD returns what opens tokens that are encrypted with a key.
 func newAEAD(enc string, key []byte) (aead, error) {
 	if enc == a256CBCHS512 {
 		block, err := aes.NewCipher(key[cbcTagBytes:])
@@ -41,41 +39,42 @@ func newAEAD(enc string, key []byte) (aead, error) {
 
 // cbcHMAC is A256CBC-HS512 (RFC 7518, sections 5.2.2.2 and 5.2.5).
 type cbcHMAC struct {
-	mac   []byte // the key of the tag
+	mac   []byte // the HMAC key
 	block cipher.Block
 }
 
-var errSealed = errors.New("the content of the token is not encrypted with this key")
+var errAuthentication = errors.New("message authentication failed")
 
-// NonceSize returns the length of the initialization vector.
+// NonceSize returns the size of the initialization vector.
 func (cbcHMAC) NonceSize() int { return cbcNonceBytes }
 
-// Open checks the tag at the end of what is sealed, and decrypts what is before
-// it only when that is right: else how it fails would tell of the content.
-func (c cbcHMAC) Open(dst, nonce, sealed, data []byte) ([]byte, error) {
-	n := len(sealed) - cbcTagBytes
+// Open decrypts a ciphertext, at whose end is the authentication tag. The tag
+// is checked before anything is decrypted: otherwise the errors would be a
+// padding oracle.
+func (c cbcHMAC) Open(dst, nonce, ciphertext, additionalData []byte) ([]byte, error) {
+	n := len(ciphertext) - cbcTagBytes
 	if n < aes.BlockSize || n%aes.BlockSize != 0 {
-		return nil, errSealed
+		return nil, errAuthentication
 	}
-	content, tag := sealed[:n], sealed[n:]
+	content, tag := ciphertext[:n], ciphertext[n:]
 	mac := hmac.New(sha512.New, c.mac)
-	for _, part := range [][]byte{data, nonce, content, binary.BigEndian.AppendUint64(nil, uint64(len(data))*8)} {
+	for _, part := range [][]byte{additionalData, nonce, content, binary.BigEndian.AppendUint64(nil, uint64(len(additionalData))*8)} {
 		mac.Write(part)
 	}
 	var sum [sha512.Size]byte
 	if !hmac.Equal(mac.Sum(sum[:0])[:cbcTagBytes], tag) {
-		return nil, errSealed
+		return nil, errAuthentication
 	}
-	at := len(dst)
+	start := len(dst)
 	dst = append(dst, content...)
-	cipher.NewCBCDecrypter(c.block, nonce).CryptBlocks(dst[at:], dst[at:])
+	cipher.NewCBCDecrypter(c.block, nonce).CryptBlocks(dst[start:], dst[start:])
 	padding := int(dst[len(dst)-1])
 	if padding == 0 || padding > aes.BlockSize {
-		return nil, errSealed
+		return nil, errAuthentication
 	}
 	for _, b := range dst[len(dst)-padding:] {
 		if int(b) != padding {
-			return nil, errSealed
+			return nil, errAuthentication
 		}
 	}
 	return dst[:len(dst)-padding], nil

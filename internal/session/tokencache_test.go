@@ -18,7 +18,7 @@ func TestATokenIsDecryptedOnce(t *testing.T) {
 			t.Fatalf("read %+v", s)
 		}
 	}
-	if n := rd.decoded.cache.Stats().Entries; n != 1 {
+	if n := rd.Stats().Entries; n != 1 {
 		t.Errorf("%d tokens are remembered", n)
 	}
 }
@@ -40,7 +40,7 @@ func TestARememberedTokenExpiresAllTheSame(t *testing.T) {
 			t.Errorf("at %s: failure %q, want %q", now, s.Failure, c.want)
 		}
 	}
-	if n := rd.decoded.cache.Stats().Entries; n != 0 {
+	if n := rd.Stats().Entries; n != 0 {
 		t.Errorf("%d tokens are remembered", n)
 	}
 }
@@ -62,23 +62,23 @@ func TestOnlyTokensOfTheAppAreRemembered(t *testing.T) {
 	for i := range 1000 {
 		read(rd, http.Header{"Cookie": {v4Name + "=" + token[:len(token)-8] + strconv.Itoa(10000000+i)}, "Authorization": {"Bearer a.b." + strconv.Itoa(i)}})
 	}
-	if n := rd.decoded.cache.Stats().Entries; n != 0 {
+	if n := rd.Stats().Entries; n != 0 {
 		t.Errorf("%d tokens are remembered", n)
 	}
 }
 
 func TestWhatIsRememberedIsBounded(t *testing.T) {
 	const bytes = 1 << 20
-	d := newDecoded(bytes)
+	tokens := newTokenCache(bytes)
 	now := time.Now()
 	subject := make([]byte, 200)
 	for i := range 4 * bytes / len(subject) {
-		d.keep(d.digest("name", strconv.Itoa(i)), now, &Claims{Subject: subject})
+		tokens.put(tokens.digest("name", strconv.Itoa(i)), now, &Claims{Subject: subject})
 	}
-	if n := d.cache.Stats().Entries; n == 0 || n > bytes/int64(len(subject)) {
+	if n := tokens.entries.Stats().Entries; n == 0 || n > bytes/int64(len(subject)) {
 		t.Errorf("%d tokens of %d bytes are remembered in %d", n, len(subject), bytes)
 	}
-	if d.cache.Stats().Evictions == 0 {
+	if tokens.entries.Stats().Evictions == 0 {
 		t.Error("none was given up")
 	}
 }
@@ -110,9 +110,9 @@ func TestClaimsAreReadAsTheyWereWritten(t *testing.T) {
 	}
 }
 
-// Somebody who sends as many tokens of nobody's as he likes drives out none.
+// An attacker cannot evict tokens by sending invalid ones.
 func TestTokensThatCannotBeReadDriveOutNone(t *testing.T) {
-	rd := newReader(t, Config{CacheBytes: 1}) // the least that there is
+	rd := newReader(t, Config{CacheBytes: 1}) // the minimum size is used
 	good := make([]http.Header, 100)
 	for i := range good {
 		good[i] = http.Header{"Cookie": {v4Name + "=" + v4(t, "user"+strconv.Itoa(i))}}
@@ -136,14 +136,14 @@ func TestTokensThatCannotBeReadDriveOutNone(t *testing.T) {
 
 func TestATokenIsNotHeldLongerThanItLasts(t *testing.T) {
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	d := newDecoded(1)
-	key := d.digest("name", "token")
-	d.keep(key, now, &Claims{Subject: []byte("ada"), ExpiresAt: now.Add(time.Minute)})
+	tokens := newTokenCache(1)
+	key := tokens.digest("name", "token")
+	tokens.put(key, now, &Claims{Subject: []byte("ada"), ExpiresAt: now.Add(time.Minute)})
 	for _, c := range []struct {
 		after time.Duration
 		held  bool
 	}{{time.Minute, true}, {time.Minute + clockTolerance - time.Second, true}, {time.Minute + clockTolerance + 2*time.Second, false}} {
-		if _, held := d.cache.Get(key[:], nil, now.Add(c.after)); held != c.held {
+		if _, held := tokens.entries.Get(key[:], nil, now.Add(c.after)); held != c.held {
 			t.Errorf("after %s it is held: %t", c.after, held)
 		}
 	}

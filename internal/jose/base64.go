@@ -1,0 +1,40 @@
+package jose
+
+import (
+	"encoding/base64"
+	"slices"
+	"strings"
+)
+
+// strictBase64 refuses all but the canonical encoding.
+var strictBase64 = base64.RawURLEncoding.Strict()
+
+// appendBase64 decodes base64url as leniently as Buffer.from of Node, which
+// jose 4 uses, and appends the result to dst: characters outside the alphabet
+// are skipped, + and / stand for - and _, and whatever follows a "=" or an
+// incomplete group is ignored. A token with such characters in it is still a
+// session to the app.
+func appendBase64(dst []byte, text string) (decoded []byte, ok bool) {
+	start := len(dst)
+	dst = slices.Grow(dst, strictBase64.DecodedLen(len(text)))
+	if n, err := strictBase64.Decode(dst[start:cap(dst)], []byte(text)); err == nil {
+		return dst[:start+n], true
+	}
+	text, _, _ = strings.Cut(text, "=")
+	text = strings.Map(func(c rune) rune {
+		switch {
+		case c == '+':
+			return '-'
+		case c == '/':
+			return '_'
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_':
+			return c
+		}
+		return -1
+	}, text)
+	if len(text)%4 == 1 {
+		text = text[:len(text)-1]
+	}
+	n, err := base64.RawURLEncoding.Decode(dst[start:cap(dst)], []byte(text))
+	return dst[:start+n], err == nil
+}

@@ -1,0 +1,197 @@
+package jose
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	gojose "github.com/go-jose/go-jose/v4"
+	"github.com/golang-jwt/jwt/v5"
+	"golang.org/x/time/rate"
+)
+
+// How a key set at a URL is fetched, and how much of it is used.
+const (
+	refreshInterval    = time.Hour
+	unknownKeyInterval = 5 * time.Minute // at most one fetch for unknown key ids in this time
+	fetchTimeout       = 10 * time.Second
+	minRetryDelay      = time.Second
+	maxRetryDelay      = time.Minute
+	maxKeySetBytes     = 1 << 20
+	maxKeys            = 64
+)
+
+// JWKS is a JSON Web Key Set (RFC 7517) from a file or a URL. Only its public
+// signature keys are used. It is safe for concurrent use.
+type JWKS struct {
+	url     string
+	failed  func(error)
+	keys    atomic.Pointer[[]gojose.JSONWebKey] // nil until fetched
+	unknown chan struct{}                       // signals an unknown key id; nil for a file
+	cancel  context.CancelFunc
+	done    sync.WaitGroup
+}
+
+// OpenJWKS opens the key set at a path or an http or https URL. A file is read
+// once, before OpenJWKS returns. A URL is fetched in the background, every hour
+// and when a token names an unknown key, until Close; failed is called with the
+// error of each fetch that fails.
+func OpenJWKS(location string, failed func(error)) (*JWKS, error) {
+	if !strings.Contains(location, "://") {
+		text, err := os.ReadFile(location)
+		if err != nil {
+			return nil, err
+		}
+		keys, err := parseKeySet(text)
+		if err != nil {
+			return nil, err
+		}
+		j := &JWKS{cancel: func() {}}
+		j.keys.Store(&keys)
+		return j, nil
+	}
+	u, err := url.Parse(location)
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		return nil, errors.New("the key set must be a file, or a URL that begins with https:// or http://")
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	j := &JWKS{url: location, failed: failed, unknown: make(chan struct{}, 1), cancel: cancel}
+	j.done.Go(func() { j.refresh(ctx) })
+	return j, nil
+}
+
+// Close stops fetching the set. It always returns nil.
+func (j *JWKS) Close() error {
+	j.cancel()
+	j.done.Wait()
+	return nil
+}
+
+// find returns the keys that may verify an algorithm: those with the key id if
+// the token has one, otherwise all.
+func (j *JWKS) find(id string, hasID bool, algorithm string) ([]jwt.VerificationKey, error) {
+	keys := j.keys.Load()
+	if keys == nil {
+		return nil, ErrKeysUnavailable
+	}
+	var found []jwt.VerificationKey
+	known := false
+	for _, key := range *keys {
+		if hasID && key.KeyID != id {
+			continue
+		}
+		known = true
+		if (key.Algorithm == "" || key.Algorithm == algorithm) && slices.Contains(algorithmsOf(key.Key), algorithm) {
+			found = append(found, key.Key)
+		}
+	}
+	if hasID && !known && j.unknown != nil {
+		select {
+		case j.unknown <- struct{}{}:
+		default:
+		}
+	}
+	return found, nil
+}
+
+// refresh keeps the set up to date until ctx is done. A fetch that fails is
+// retried with backoff. Unknown key ids trigger a fetch too, rate limited,
+// because anyone can send them.
+func (j *JWKS) refresh(ctx context.Context) {
+	limit := rate.NewLimiter(rate.Every(unknownKeyInterval), 1)
+	retry := minRetryDelay
+	for {
+		wait := refreshInterval
+		if err := j.fetch(ctx); err != nil {
+			if ctx.Err() == nil {
+				j.failed(err)
+			}
+			wait, retry = retry, min(2*retry, maxRetryDelay)
+		} else {
+			retry = minRetryDelay
+		}
+		timer := time.NewTimer(wait)
+		for due := false; !due; {
+			select {
+			case <-ctx.Done():
+				timer.Stop()
+				return
+			case <-timer.C:
+				due = true
+			case <-j.unknown:
+				due = limit.Allow()
+			}
+		}
+		timer.Stop()
+	}
+}
+
+func (j *JWKS) fetch(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, j.url, http.NoBody)
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Accept", "application/jwk-set+json, application/json")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		var withURL *url.Error
+		if errors.As(err, &withURL) { // the URL may hold a secret
+			err = withURL.Err
+		}
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("status %d", response.StatusCode)
+	}
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxKeySetBytes))
+	if err != nil {
+		return err
+	}
+	keys, err := parseKeySet(text)
+	if err != nil {
+		return err
+	}
+	j.keys.Store(&keys)
+	return nil
+}
+
+// parseKeySet returns the public signature keys of a set. It skips keys of
+// other kinds.
+func parseKeySet(text []byte) ([]gojose.JSONWebKey, error) {
+	if tooDeep(text) {
+		return nil, errors.New("the JSON is nested too deeply for a key set")
+	}
+	var set struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	if err := json.Unmarshal(text, &set); err != nil {
+		return nil, errors.New(`not a JSON Web Key Set, which is {"keys":[…]}`)
+	}
+	var keys []gojose.JSONWebKey
+	for _, raw := range set.Keys {
+		var key gojose.JSONWebKey
+		if err := json.Unmarshal(raw, &key); err != nil || key.Use == "enc" {
+			continue
+		}
+		if public := key.Public(); public.Valid() && len(algorithmsOf(public.Key)) > 0 && len(keys) < maxKeys {
+			keys = append(keys, public)
+		}
+	}
+	if len(keys) == 0 {
+		return nil, errors.New("the key set has no public key that can verify tokens: one of RSA, EC P-256, P-384 or P-521, or Ed25519 is needed")
+	}
+	return keys, nil
+}

@@ -1,0 +1,73 @@
+package session
+
+import (
+	"slices"
+	"time"
+)
+
+// Session holds the session tokens of a request or a response. It must not be
+// copied, because it holds pointers into itself.
+type Session struct {
+	// At is when it was read.
+	At time.Time
+	// Names are the names of the session cookies, without duplicates, in the
+	// order in which they came. In a response they include those that it deletes.
+	Names []string
+	// Tokens are the valid tokens that an app may read from the cookies, without
+	// duplicates.
+	Tokens []Token
+	// Failure says why there is no token. It is empty when there are tokens, or
+	// no session cookies.
+	Failure Failure
+	// TooLarge reports whether the session cookies exceed the limits. They were
+	// not read then, so they must not reach the app.
+	TooLarge bool
+
+	// Room for the usual session, so that reading it allocates nothing.
+	cookies  [2]cookie
+	names    [2]string
+	tokens   [1]Token
+	readings [1]reading
+}
+
+// Token is one way to read the session cookies.
+type Token struct {
+	// Claims are the claims of the token.
+	Claims Claims
+	// Names are the names of the cookies that hold the token. There are none if
+	// it is from an Authorization header.
+	Names []string
+}
+
+// Failure says why session cookies hold no valid token.
+type Failure string
+
+// The failures, the most important first: if readings fail in different ways,
+// Session.Failure is the first of these.
+const (
+	// TooLarge: the session cookies exceed the limits.
+	TooLarge Failure = "too_large"
+	// KeysUnavailable: the key set has not been fetched yet.
+	KeysUnavailable Failure = "keys_unavailable"
+	// Expired: a token of the app, which has expired.
+	Expired Failure = "expired"
+	// Undecodable: not a token of the app.
+	Undecodable Failure = "undecodable"
+)
+
+func (s *Session) setTooLarge() {
+	s.Tokens, s.Failure, s.TooLarge = nil, TooLarge, true
+}
+
+// moreImportant returns the more important of two failures; either may be
+// empty.
+func moreImportant(a, b Failure) Failure {
+	if b == "" {
+		return a
+	}
+	order := []Failure{"", Undecodable, Expired, KeysUnavailable}
+	if slices.Index(order, b) > slices.Index(order, a) {
+		return b
+	}
+	return a
+}
