@@ -82,7 +82,7 @@ test("a detection appears as it happens, and can be found", async (t) => {
 
 test("what is counted is what has happened", async (t) => {
 	const page = await dashboard(t);
-	const counted = async () => (await (await fetch(`${caddy.admin}status`)).json()).counters.checks;
+	const counted = async () => (await (await fetch(`${caddy.admin}status`)).json()).counters.checks_total.by.verdict;
 	const { live, stale } = await counted();
 	for (let i = 0; i < 5; i++) assert.equal(await caddy.ask(caddy.session("grace")), 200);
 	for (let i = 0; i < 3; i++) assert.equal(await caddy.ask(caddy.session("nobody")), 401);

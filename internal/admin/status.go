@@ -23,9 +23,7 @@ type Status struct {
 	Handlers []HandlerStatus `json:"handlers"`
 	// Databases are those that users are looked up in.
 	Databases []DatabaseStatus `json:"databases"`
-	// Tokens is the cache of what tokens say, of all handlers.
-	Tokens cache.Stats `json:"tokens"`
-	// Counters are the totals of the metrics with the same names.
+	// Counters are what the metrics counted since Started.
 	Counters telemetry.Totals `json:"counters"`
 	// Latest is the last sample of the history.
 	Latest *telemetry.Sample `json:"latest,omitempty"`
@@ -115,7 +113,6 @@ func (p *Panel) statusNow() Status {
 	if h := history(); h != nil {
 		s.Latest = h.Last()
 	}
-	s.Tokens = telemetry.Tokens()
 	revoked := make(map[directory.Directory][]*revocation.List)
 	for _, site := range sites() {
 		if site.Directory == nil {

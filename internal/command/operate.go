@@ -84,14 +84,14 @@ func writeStatus(p *printer, s admin.Status) {
 	c := s.Counters
 	p.line("")
 	p.line("since Caddy was started")
-	p.row("checks", counts(c.Checks))
-	p.row("stale", counts(c.Reasons))
-	p.row("responses", counts(c.Responses))
-	p.row("rescues", fmt.Sprintf("%.0f, of %.0f answers with a 5xx to live sessions", c.Rescues, c.UpstreamErrors))
-	p.row("sign-ins", fmt.Sprintf("%.0f", c.SignIns))
-	if c.Lookups > 0 {
-		took := time.Duration(c.LookupSeconds / c.Lookups * float64(time.Second)).Round(10 * time.Microsecond)
-		p.row("lookups", fmt.Sprintf("%.0f, %s each; failed: %s", c.Lookups, took, counts(c.LookupErrors)))
+	p.row("checks", counts(c["checks_total"].By["verdict"]))
+	p.row("stale", counts(c["checks_total"].By["reason"]))
+	p.row("responses", counts(c["responses_total"].By["kind"]))
+	p.row("rescues", fmt.Sprintf("%.0f, of %.0f answers with a 5xx to live sessions", c["rescues_total"].Count, c["upstream_errors_total"].Count))
+	p.row("sign-ins", fmt.Sprintf("%.0f", c["sign_ins_total"].Count))
+	if lookups := c["lookup_duration_seconds"]; lookups.Count > 0 {
+		took := time.Duration(lookups.Sum / lookups.Count * float64(time.Second)).Round(10 * time.Microsecond)
+		p.row("lookups", fmt.Sprintf("%.0f, %s each; failed: %s", lookups.Count, took, counts(c["lookup_errors_total"].By["class"])))
 	}
 }
 

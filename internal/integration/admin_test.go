@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
+	"github.com/seed-4adef13c/caddy-stale-session/internal/telemetry"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/redistest"
@@ -316,7 +317,7 @@ func TestTheStatusTellsWhatHappens(t *testing.T) {
 	var status struct {
 		Handlers  []object
 		Databases []object
-		Counters  struct{ Checks map[string]float64 }
+		Counters  telemetry.Totals
 	}
 	eventually.Holds(t, "the database is watched", func() bool {
 		o.do("GET", "status", nil, &status)
@@ -328,10 +329,11 @@ func TestTheStatusTellsWhatHappens(t *testing.T) {
 	if len(status.Handlers) != 1 || status.Handlers[0]["mode"] != "enforce" {
 		t.Errorf("%v", status.Handlers)
 	}
-	live := status.Counters.Checks["live"]
+	checks := func() float64 { return status.Counters["checks_total"].By["verdict"]["live"] }
+	live := checks()
 	_ = ask(t, base, session(t, "live"))
-	if o.do("GET", "status", nil, &status); status.Counters.Checks["live"] != live+1 {
-		t.Errorf("%v checks, want %v", status.Counters.Checks["live"], live+1)
+	if o.do("GET", "status", nil, &status); checks() != live+1 {
+		t.Errorf("%v checks, want %v", checks(), live+1)
 	}
 	execute(t, database, `alter table "User" rename to "Other"`)
 	eventually.Holds(t, "the table is missed", func() bool {

@@ -1,5 +1,6 @@
 // What was counted in the last hour, drawn by uPlot.
 
+import { checks } from "./counters.js";
 import { duration, element, make, number, rate, time } from "./document.js";
 
 const hour = 3600;
@@ -7,10 +8,14 @@ const least = 300; // seconds that are shown, however short the history is
 const step = 5;
 
 const kinds = [
-	{ title: "Checks a second", format: rate, series: [["live", "live"], ["anonymous", "anonymous"], ["invalid", "invalid"]], of: ({ checks, seconds }, name) => (checks?.[name] ?? 0) / seconds },
-	{ title: "Stale and unknown, a minute", format: rate, series: [["stale", "stale"], ["unknown", "unknown"]], of: ({ checks, seconds }, name) => ((checks?.[name] ?? 0) * 60) / seconds },
-	{ title: "Time of lookups", format: duration, series: [["95 of 100", "p95"], ["half", "median"]], of: (sample, name) => sample[name] ?? null },
+	{ title: "Checks a second", format: rate, series: [["live", "live"], ["anonymous", "anonymous"], ["invalid", "invalid"]], of: ({ counters, seconds }, name) => (checks(counters)[name] ?? 0) / seconds },
+	{ title: "Stale and unknown, a minute", format: rate, series: [["stale", "stale"], ["unknown", "unknown"]], of: ({ counters, seconds }, name) => ((checks(counters)[name] ?? 0) * 60) / seconds },
+	{ title: "Time of lookups", format: duration, series: [["95 of 100", "p95"], ["half", "p50"]], of: (sample, name) => lookups(sample)?.[name] ?? null },
 ];
+
+function lookups({ counters }) {
+	return counters.lookup_duration_seconds;
+}
 
 export class Charts {
 	#samples = [];
@@ -42,9 +47,9 @@ export class Charts {
 		return total(this.#samples);
 	}
 
-	/** The latest sample in which there was a lookup. */
-	slowest() {
-		return this.#samples.findLast(({ lookups }) => lookups);
+	/** The lookups of the latest sample that has some. */
+	latestLookups() {
+		return this.#samples.map(lookups).findLast(Boolean);
 	}
 
 	draw() {
@@ -72,7 +77,7 @@ export class Charts {
 		this.#charts?.forEach(({ plot }) => plot.destroy());
 		const style = getComputedStyle(document.body);
 		const color = (name) => style.getPropertyValue(`--${name}`).trim();
-		const colors = { p95: color("accent"), median: color("muted") };
+		const colors = { p95: color("accent"), p50: color("muted") };
 		const font = `11px ${style.fontFamily}`;
 		const axis = { stroke: color("muted"), font, grid: { stroke: color("line"), width: 1 }, ticks: { show: false } };
 		const figures = kinds.map(({ title, format, series, of }) => {
@@ -133,11 +138,11 @@ export class Charts {
 			groups.set(until, [...(groups.get(until) ?? []), sample]);
 		}
 		const rows = [...groups.values()].reverse().map((samples) => {
-			const { checks, seconds } = total(samples);
-			const all = Object.values(checks).reduce((a, b) => a + b, 0);
+			const { checks: counts, seconds } = total(samples);
+			const all = Object.values(counts).reduce((a, b) => a + b, 0);
 			return make("tr", {},
 				make("th", { scope: "row" }, time(samples.at(-1).time)),
-				...[rate(all / seconds), number(checks.stale ?? 0), number(checks.unknown ?? 0), duration(Math.max(...samples.map(({ p95 }) => p95 ?? 0)))]
+				...[rate(all / seconds), number(counts.stale ?? 0), number(counts.unknown ?? 0), duration(Math.max(...samples.map((sample) => lookups(sample)?.p95 ?? 0)))]
 					.map((textContent) => make("td", { textContent })));
 		});
 		table.tBodies[0].replaceChildren(...rows);
@@ -145,11 +150,11 @@ export class Charts {
 }
 
 function total(samples) {
-	const checks = {};
+	const counts = {};
 	let all = 0;
 	for (const sample of samples) {
 		all += sample.seconds;
-		for (const [verdict, n] of Object.entries(sample.checks ?? {})) checks[verdict] = (checks[verdict] ?? 0) + n;
+		for (const [verdict, n] of Object.entries(checks(sample.counters))) counts[verdict] = (counts[verdict] ?? 0) + n;
 	}
-	return { checks, seconds: all };
+	return { checks: counts, seconds: all };
 }

@@ -6,6 +6,7 @@ const healths = { ok: ["good", "ok"], away: ["bad", "cannot be asked"], unwatche
 
 function facts(d, latest) {
 	const { accounts } = d;
+	const subjects = latest?.counters.lookup_subjects;
 	return {
 		"Changes are noticed": d.notified ? `at once; ${number(d.notifications)} notifications` : d.watched ? "within the poll interval; no triggers" : "as cached accounts age",
 		"Circuit breaker": d.broken ? "open: nobody waits for the database" : "closed",
@@ -14,7 +15,7 @@ function facts(d, latest) {
 		"Cached accounts": `${number(accounts.entries)}, ${number(accounts.evictions)} evicted`,
 		"Found in the cache": percent(accounts.hits, accounts.hits + accounts.misses),
 		"Looked up after changes": number(d.rechecked),
-		"Accounts a lookup": latest?.lookups ? rate(latest.subjects / latest.lookups) : undefined,
+		"Accounts a lookup": subjects ? rate(subjects.sum / subjects.count) : undefined,
 		"Resets of the table": number(d.resets),
 	};
 }

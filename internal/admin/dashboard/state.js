@@ -1,5 +1,6 @@
 // What is wrong, and what to do.
 
+import { checks } from "./counters.js";
 import { number } from "./document.js";
 
 /** The gravest finding, and the others in `more`. */
@@ -71,7 +72,7 @@ function modes({ handlers }) {
 }
 
 function unchecked({ latest, databases }) {
-	const unknown = (latest?.checks?.unknown ?? 0) / (latest?.seconds ?? 1);
+	const unknown = latest ? (checks(latest.counters).unknown ?? 0) / latest.seconds : 0;
 	if (unknown === 0 || databases.some(({ health }) => health === "away")) return [];
 	return [{
 		level: "warn",
@@ -98,7 +99,7 @@ function resets(hour, events) {
 const share = 0.2;
 
 function many({ latest }) {
-	const { stale = 0, live = 0 } = latest?.checks ?? {};
+	const { stale = 0, live = 0 } = latest ? checks(latest.counters) : {};
 	if (stale < 10 || stale < share * (stale + live)) return [];
 	return [{
 		level: "note",
