@@ -160,7 +160,7 @@ func (*Panel) flush(w http.ResponseWriter, _ *http.Request) error {
 	for _, d := range distinct(func(s Site) directory.Directory { return s.Directory }) {
 		flushed.Accounts += d.Flush()
 	}
-	telemetry.Happened("flushed", map[string]any{"accounts": flushed.Accounts})
+	telemetry.Publish("flushed", map[string]any{"accounts": flushed.Accounts})
 	return answer(w, flushed)
 }
 
@@ -252,7 +252,7 @@ func change(w http.ResponseWriter, r *http.Request, event string, do func(*revoc
 	if len(failures) > 0 {
 		return refuse(http.StatusUnprocessableEntity, errors.Join(failures...))
 	}
-	telemetry.Happened(event, map[string]any{"subject": s.Subject})
+	telemetry.Publish(event, map[string]any{"subject": s.Subject})
 	return answer(w, s)
 }
 
