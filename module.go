@@ -261,7 +261,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	env := environment.New()
 	h.mode = cmp.Or(env.Optional(cmp.Or(h.Mode, "{env.STALE_SESSION_MODE}")), modeEnforce)
 	if h.mode == modeOff {
-		h.held.Keep(admin.Enlist(admin.Site{Mode: h.mode}))
+		h.held.Keep(admin.AddHandler(admin.Handler{Mode: h.mode}))
 		return nil
 	}
 	if h.GuardedRaw != nil {
@@ -305,7 +305,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.held.Keep(h.reporter.Close)
-	h.held.Keep(admin.Enlist(admin.Site{Mode: h.mode, Directory: h.validator.directory, Revoked: h.validator.revoked, Explain: h.validator.explain}))
+	h.held.Keep(admin.AddHandler(admin.Handler{Mode: h.mode, Directory: h.validator.directory, Revoked: h.validator.revoked, Explain: h.validator.explain}))
 	return telemetry.Register(ctx.GetMetricsRegistry())
 }
 

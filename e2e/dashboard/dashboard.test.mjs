@@ -247,7 +247,7 @@ test("on a site it is behind the authentication, and only shows", async (t) => {
 		const response = await fetch("revoke", { method: "POST", headers: { "Content-Type": "application/json" }, body: '{"subject":"grace"}' });
 		return `${response.status} ${await response.text()}`;
 	});
-	assert.match(refused, /^403 .*for looking only/);
+	assert.match(refused, /^403 .*read-only/);
 	assert.equal(await caddy.ask(caddy.session("grace")), 200);
 	assert.equal((await fetch(`${caddy.site}/sessions/status`)).status, 401);
 });

@@ -10,7 +10,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/telemetry"
 )
 
-// description describes the API, but for the schema of the counters.
+// description is the OpenAPI document without the schema of the counters.
 //
 //go:embed openapi.json
 var description []byte
@@ -21,10 +21,10 @@ func (*Panel) openAPI(w http.ResponseWriter, _ *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return answer(w, document)
+	return writeJSON(w, http.StatusOK, document)
 }
 
-// document is the part of an OpenAPI document that a schema is added to.
+// document is an OpenAPI document.
 type document struct {
 	OpenAPI    string          `json:"openapi"`
 	Info       json.RawMessage `json:"info"`
@@ -35,8 +35,8 @@ type document struct {
 	} `json:"components"`
 }
 
-// openAPIDocument completes the document with the schema of the counters, which
-// follows from the list of metrics.
+// openAPIDocument returns the document with the schema of the counters, which is
+// generated from the list of metrics.
 var openAPIDocument = sync.OnceValues(func() (document, error) {
 	var d document
 	if err := json.Unmarshal(description, &d); err != nil {
@@ -57,7 +57,7 @@ type schema struct {
 
 var number = schema{Type: "number"}
 
-// counters is the schema of telemetry.Totals.
+// counters returns the schema of telemetry.Totals.
 func counters(list []telemetry.Metric) schema {
 	all := schema{
 		Type:        "object",

@@ -26,7 +26,7 @@ func TestTheDocumentDescribesEveryCounter(t *testing.T) {
 		}
 	}
 	if len(described) != len(totals) {
-		t.Errorf("%d counters are described; there are %d", len(described), len(totals))
+		t.Errorf("%d counters are described, want %d", len(described), len(totals))
 	}
 }
 

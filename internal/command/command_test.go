@@ -34,7 +34,7 @@ func TestStatusSaysWhatWasNotAskedYet(t *testing.T) {
 		"nobody has come by":   {admin.DatabaseStatus{Health: "ok"}, "health      not asked yet"},
 		"a user was asked for": {admin.DatabaseStatus{Health: "ok", Accounts: cache.Stats{Misses: 1}}, "health      ok"},
 		"it is watched":        {admin.DatabaseStatus{Health: "ok", Watched: true}, "health      ok"},
-		"it is away":           {admin.DatabaseStatus{Health: "away", Error: "it is down"}, "health      away it is down"},
+		"lookups fail":         {admin.DatabaseStatus{Health: "failing", Error: "it is down"}, "health      failing: it is down"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out strings.Builder

@@ -27,9 +27,9 @@ func status() *cobra.Command {
 		Use:   "status [--address <interface> | --config <path> [--adapter <name>]] [--json]",
 		Short: "Shows the state of the handlers, their databases and counters",
 		Long: `
-Shows what the running Caddy knows. The exit code is 0 when all is well, and 2
-when a database is away or unwatched, no session is ended because too many would
-be, or what other nodes revoke is not heard of.`,
+Shows the state of the running Caddy. The exit code is 0 when all is well, and 2
+when user lookups fail, changes are noticed late, the brake is on, or revocations
+are out of sync with the other nodes.`,
 		Args: cobra.NoArgs,
 		RunE: exits(func(cmd *cobra.Command, _ []string) (int, error) {
 			var s admin.Status
@@ -67,7 +67,7 @@ func writeStatus(p *printer, s admin.Status) {
 		case d.Health == "ok":
 			p.row("health", p.good("ok"))
 		default:
-			p.row("health", p.bad(strings.TrimSpace(d.Health+" "+d.Error)))
+			p.row("health", p.bad(strings.TrimSuffix(d.Health+": "+d.Error, ": ")))
 		}
 		p.row("users", d.Users)
 		p.row("changes", map[bool]string{true: "noticed at once: the database tells of them", false: "noticed within the poll interval"}[d.Notified])

@@ -173,7 +173,7 @@ func TestTheAdminAPIRefusesWhatCannotBe(t *testing.T) {
 		{"no JSON", "POST", "revoke", "text", "400"},
 		{"an unknown field", "POST", "revoke", object{"subject": "live", "user": "x"}, "400"},
 		{"no subject", "POST", "revoke", object{}, "400"},
-		{"one of two databases", "POST", "revoke", object{"subject": "live"}, "give `database`"},
+		{"one of two databases", "POST", "revoke", object{"subject": "live"}, "set `database` to one of"},
 		{"no such database", "POST", "revoke", object{"subject": "live", "database": "x"}, "404"},
 		{"a subject that is too long", "POST", "revoke", object{"subject": strings.Repeat("x", 2000), "database": "database " + other + " at " + server.Address()}, "1 to 1024 bytes"},
 		{"nothing to restore", "POST", "restore", object{"subject": "live", "database": "database " + other + " at " + server.Address()}, "none of its sessions"},
@@ -274,7 +274,7 @@ func TestEventsAreStreamed(t *testing.T) {
 		}
 	}
 	stream := follow("")
-	for line := ""; line != ": the past ends here\n"; { // that of other tests
+	for line := ""; line != ": end of past events\n"; { // that of other tests
 		var err error
 		if line, err = stream.ReadString('\n'); err != nil {
 			t.Fatal(err)
@@ -339,7 +339,7 @@ func TestTheStatusTellsWhatHappens(t *testing.T) {
 	eventually.Holds(t, "the table is missed", func() bool {
 		_ = ask(t, base, session(t, "somebody"))
 		o.do("GET", "status", nil, &status)
-		return status.Databases[0]["health"] == "away" && strings.Contains(status.Databases[0]["error"].(string), "users")
+		return status.Databases[0]["health"] == "failing" && strings.Contains(status.Databases[0]["error"].(string), "users")
 	})
 	execute(t, database, `alter table "Other" rename to "User"`)
 	eventually.Holds(t, "the table is back", func() bool {

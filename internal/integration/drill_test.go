@@ -171,7 +171,7 @@ func past(t *testing.T, o *operator) []string {
 		if data, is := strings.CutPrefix(line, "data: "); is {
 			events = append(events, data)
 		}
-		if line == ": the past ends here\n" {
+		if line == ": end of past events\n" {
 			return events
 		}
 	}
