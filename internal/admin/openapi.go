@@ -74,14 +74,13 @@ func counters(list []telemetry.Metric) schema {
 				total.Properties[name] = number
 			}
 		case telemetry.Counter:
-			if len(metric.Labels) == 0 {
-				break
-			}
-			by := schema{Type: "object", Properties: make(map[string]schema)}
+			by := make(map[string]schema)
 			for _, label := range metric.Labels {
-				by.Properties[label] = schema{Type: "object", AdditionalProperties: &number}
+				by[label] = schema{Type: "object", AdditionalProperties: &number}
 			}
-			total.Properties["by"] = by
+			if len(by) > 0 {
+				total.Properties["by"] = schema{Type: "object", Properties: by}
+			}
 		}
 		all.Properties[metric.Name] = total
 	}

@@ -45,7 +45,7 @@ type series struct {
 	labels [2]string // as many as the metric has
 }
 
-// values are those of time series.
+// values are the values of time series.
 type values map[series]float64
 
 func (v values) set(metric *observedMetric, value float64, labels ...string) {
@@ -61,7 +61,7 @@ func (v values) add(others values) {
 	}
 }
 
-// ofDirectory returns what a directory contributes.
+// ofDirectory returns the values of a directory.
 func ofDirectory(d directory.Directory) values {
 	s, name := d.Stats(), d.String()
 	v := ofCache("accounts", s.Accounts)
@@ -79,7 +79,7 @@ func ofDirectory(d directory.Directory) values {
 	return v
 }
 
-// ofCache returns what a cache contributes.
+// ofCache returns the values of a cache.
 func ofCache(name string, s cache.Stats) values {
 	v := make(values)
 	v.set(cacheEntries, float64(s.Entries), name)
@@ -90,7 +90,7 @@ func ofCache(name string, s cache.Stats) values {
 	return v
 }
 
-// ofList returns what a revocation list contributes.
+// ofList returns the values of a revocation list.
 func ofList(l *revocation.List) values {
 	v := make(values)
 	v.set(revocationLists, 1, "open")
@@ -108,7 +108,7 @@ func always() values {
 	return v
 }
 
-// one returns 1 for true.
+// one returns 1 for true and 0 for false.
 func one(is bool) float64 {
 	if is {
 		return 1
@@ -130,8 +130,8 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	}
 }
 
-// values returns the sums over all that is in use. With other users tables or
-// caches, a database has several directories.
+// values returns the sums over all that is in use: a database has several
+// directories when handlers differ in users table or cache.
 func (c *collector) values() values {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -145,8 +145,8 @@ func (c *collector) values() values {
 	for _, l := range c.lists() {
 		open[l] = ofList(l)
 	}
-	for it, seen := range c.seen {
-		if _, inUse := open[it]; inUse {
+	for source, seen := range c.seen {
+		if _, inUse := open[source]; inUse {
 			continue
 		}
 		for s, value := range seen {
