@@ -159,7 +159,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	env := environment.New()
 	h.mode = cmp.Or(env.Optional(cmp.Or(h.Mode, "{env.STALE_SESSION_MODE}")), modeEnforce)
 	if h.mode == modeOff {
-		h.resources.Defer(admin.Enlist(admin.Site{Mode: h.mode}))
+		h.resources.Defer(admin.AddHandler(admin.Handler{Mode: h.mode}))
 		return nil
 	}
 	var guarded caddyhttp.MatcherSets
@@ -203,7 +203,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.resources.Defer(h.reporter.Close)
-	h.resources.Defer(admin.Enlist(admin.Site{
+	h.resources.Defer(admin.AddHandler(admin.Handler{
 		Mode: h.mode, Accounts: h.validator.accounts, Reader: h.validator.reader, Revoked: h.validator.revoked, Judge: h.validator.judgeNow,
 	}))
 	return telemetry.Register(ctx.GetMetricsRegistry())

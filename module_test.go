@@ -796,7 +796,7 @@ func TestConfigurationsThatLookWrongAreSaid(t *testing.T) {
 		secret, cookie, says string
 	}{
 		"the wrong secret":  {"another secret", v4Name + "=" + token(t, "live"), "is the secret the app's own"},
-		"the wrong claim":   {secret, v4Name + "=" + nameless, "name one that it has"},
+		"the wrong claim":   {secret, v4Name + "=" + nameless, "such as `subject email`"},
 		"the wrong subject": {secret, v4Name + "=" + token(t, "random"), "no session so far names a user"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -77,12 +77,12 @@ test("a detection appears as it happens, and can be found", async (t) => {
 	await page.getByLabel("Kind").selectOption({ label: "user not found" });
 	assert.equal(await rows(page, "trudy").count(), 1);
 	await page.getByLabel("Contains").fill("nobody at all");
-	await says(page.locator("#events-empty"), "None of the latest matches the filter.");
+	await says(page.locator("#events-empty"), "No event matches the filter.");
 });
 
 test("what is counted is what has happened", async (t) => {
 	const page = await dashboard(t);
-	const counted = async () => (await (await fetch(`${caddy.admin}status`)).json()).counters.checks;
+	const counted = async () => (await (await fetch(`${caddy.admin}status`)).json()).counters.checks_total.by.verdict;
 	const { live, stale } = await counted();
 	for (let i = 0; i < 5; i++) assert.equal(await caddy.ask(caddy.session("grace")), 200);
 	for (let i = 0; i < 3; i++) assert.equal(await caddy.ask(caddy.session("nobody")), 401);
@@ -95,7 +95,7 @@ test("what is counted is what has happened", async (t) => {
 
 	await page.getByText("As a table").click();
 	await page.locator("#charts-table tbody tr").first().waitFor();
-	assert.match(await page.locator("#charts [role=img]").nth(1).getAttribute("aria-label"), /^Stale and unknown, a minute, in the last hour: stale \d/);
+	assert.match(await page.locator("#charts [role=img]").nth(1).getAttribute("aria-label"), /^Stale and unknown per minute in the last hour: stale \d/);
 });
 
 test("who is revoked is stale at the next request, and restored is live again", async (t) => {
@@ -104,7 +104,7 @@ test("who is revoked is stale at the next request, and restored is live again", 
 	assert.equal(await caddy.ask(session), 200);
 	await lookUp(page, "ada");
 	await says(page.locator("#answer"), "live");
-	await says(page.locator("#answer"), "There is a row of this user.");
+	await says(page.locator("#answer"), "The user has a row.");
 
 	await page.getByRole("button", { name: "End the sessions…" }).click();
 	const dialog = page.getByRole("dialog", { name: "End the sessions of ada?" });
@@ -121,7 +121,7 @@ test("who is revoked is stale at the next request, and restored is live again", 
 	assert.equal((await answered).status(), 200);
 	assert.equal(await caddy.ask(session), 401); // the very next request
 	assert.equal(await caddy.ask(caddy.session("ada", -2)), 200); // who has signed in since
-	await says(page.locator("#notice"), "The sessions of ada from before now are ended.");
+	await says(page.locator("#notice"), "The current sessions of ada are revoked.");
 	await says(page.locator("#answer"), "stale: token revoked");
 	await rows(page, "revoked").first().waitFor();
 
@@ -137,7 +137,7 @@ test("the cache is flushed", async (t) => {
 	assert.equal(await caddy.ask(caddy.session("linus")), 200);
 	await page.getByRole("button", { name: "Flush cache…" }).click();
 	await page.getByRole("dialog").getByRole("button", { name: "Flush the cache" }).click();
-	await says(page.locator("#notice"), /^[1-9]\d* accounts were forgotten\.$/);
+	await says(page.locator("#notice"), /^[1-9]\d* accounts removed from the cache\.$/);
 });
 
 test("a user who does not exist is looked up from its detection", async (t) => {
@@ -145,7 +145,7 @@ test("a user who does not exist is looked up from its detection", async (t) => {
 	assert.equal(await caddy.ask(caddy.session("ghost")), 401);
 	await page.getByRole("button", { name: "ghost" }).first().click();
 	await says(page.locator("#answer"), "stale: user not found");
-	await says(page.locator("#answer"), "There is no row of this user.");
+	await says(page.locator("#answer"), "The user has no row.");
 });
 
 test("a database that is away is the first thing to be seen", async (t) => {
@@ -153,13 +153,13 @@ test("a database that is away is the first thing to be seen", async (t) => {
 	await caddy.query(`ALTER TABLE "User" RENAME TO "Gone"`);
 	await until(async () => {
 		await caddy.ask(caddy.session(`somebody ${Math.random()}`));
-		return (await headline(page).innerText()) === "The database cannot be asked";
+		return (await headline(page).innerText()) === "User lookups are failing";
 	}, "the dashboard to say that the database is away", patience);
 	assert.ok((await page.locator("#state").boundingBox()).y < 200);
 	await caddy.query(`ALTER TABLE "Gone" RENAME TO "User"`);
 	await until(async () => {
 		await caddy.ask(caddy.session("grace"));
-		return (await headline(page).innerText()) !== "The database cannot be asked";
+		return (await headline(page).innerText()) !== "User lookups are failing";
 	}, "the dashboard to say that the database is back", patience);
 });
 
@@ -217,10 +217,10 @@ test("when Caddy is away it says so, and comes back by itself", async (t) => {
 	await caddy.halt();
 	await page.locator("#connection[data-state=lost]").waitFor();
 	await says(page.locator("#connection"), "Connection lost at");
-	await says(headline(page), "Caddy does not answer");
+	await says(headline(page), "Caddy does not respond");
 	await page.getByRole("button", { name: "Flush cache…" }).click();
 	await page.getByRole("dialog").getByRole("button", { name: "Flush the cache" }).click();
-	await says(page.getByRole("dialog"), "Caddy does not answer. Nothing may have been done.");
+	await says(page.getByRole("dialog"), "Caddy does not respond. Check later whether the action took effect.");
 	await page.keyboard.press("Escape");
 
 	await caddy.run();
@@ -229,7 +229,7 @@ test("when Caddy is away it says so, and comes back by itself", async (t) => {
 	await rows(page, "meanwhile").first().waitFor();
 	assert.equal(await rows(page, "before").count(), 1);
 	await says(page.locator("#notice"), "Caddy was restarted");
-	await page.waitForFunction(() => document.getElementById("state-title").textContent !== "Caddy does not answer");
+	await page.waitForFunction(() => document.getElementById("state-title").textContent !== "Caddy does not respond");
 });
 
 test("on a site it is behind the authentication, and only shows", async (t) => {
@@ -247,7 +247,7 @@ test("on a site it is behind the authentication, and only shows", async (t) => {
 		const response = await fetch("revoke", { method: "POST", headers: { "Content-Type": "application/json" }, body: '{"subject":"grace"}' });
 		return `${response.status} ${await response.text()}`;
 	});
-	assert.match(refused, /^403 .*for looking only/);
+	assert.match(refused, /^403 .*read-only/);
 	assert.equal(await caddy.ask(caddy.session("grace")), 200);
 	assert.equal((await fetch(`${caddy.site}/sessions/status`)).status, 401);
 });
@@ -257,7 +257,7 @@ test("on a site it acts when it may, but not for pages of other sites", async (t
 	assert.equal(page.url(), `${caddy.site}/operate/`);
 	await page.getByRole("button", { name: "Flush cache…" }).click();
 	await page.getByRole("dialog").getByRole("button", { name: "Flush the cache" }).click();
-	await says(page.locator("#notice"), "forgotten");
+	await says(page.locator("#notice"), "removed from the cache");
 
 	for (const address of [`${caddy.site}/operate/revoke`, `${caddy.admin}revoke`]) {
 		const elsewhere = await caddy.window(t);
@@ -291,9 +291,9 @@ test("a reload ends nothing that is seen", async (t) => {
 test("without a handler it says what to do", async (t) => {
 	const page = await dashboard(t);
 	await caddy.reloadWithout();
-	await says(headline(page), "No handler is in use");
+	await says(headline(page), "No active handler");
 	await says(page.locator("#state-remedy"), "Add stale_session to a site");
 	await caddy.reload();
-	await page.waitForFunction(() => document.getElementById("state-title").textContent !== "No handler is in use");
+	await page.waitForFunction(() => document.getElementById("state-title").textContent !== "No active handler");
 });
 

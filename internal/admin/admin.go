@@ -1,11 +1,10 @@
-// Package admin is the module's part of Caddy's admin endpoint, and the
-// dashboard, which a site can have too: what somebody on call looks at, and does.
+// Package admin serves the module's part of Caddy's admin API, and the dashboard,
+// which can be on a site too.
 package admin
 
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -23,7 +22,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/verdict"
 )
 
-// base is the path below which everything is.
+// base is the path of the API on Caddy's admin endpoint.
 const base = "/stale_session/"
 
 // The paths of the API.
@@ -35,11 +34,11 @@ const (
 	CheckPath   = base + "check"
 )
 
-// maxBody bounds what a request can say.
+// maxBody is the size limit of a request body, in bytes.
 const maxBody = 128 << 10
 
-// Site is a stale_session handler in use.
-type Site struct {
+// Handler is a stale_session handler in use.
+type Handler struct {
 	// Mode is enforce, observe or off.
 	Mode string
 	// Accounts looks its users up; nil with mode off, as are the others.
@@ -56,57 +55,69 @@ var (
 	// inUse are the handlers of this process.
 	inUse struct {
 		sync.Mutex
-		sites []*Site
+		handlers []*Handler
 	}
-	// history returns what was counted lately, nil when there is no handler.
+	// history returns the history of the counters, or nil without a handler.
 	history func() *telemetry.History
 )
 
-// Register registers the API. Recorded returns what was counted lately.
+// Register registers the API with Caddy. Recorded returns the history of the
+// counters, or nil without a handler.
 func Register(recorded func() *telemetry.History) {
 	history = recorded
 	caddy.RegisterModule(new(API))
 }
 
-// Enlist makes a handler known until it leaves.
-func Enlist(site Site) (leave func()) {
+// AddHandler adds a handler to those that the API shows, until remove is called.
+func AddHandler(h Handler) (remove func()) {
 	inUse.Lock()
 	defer inUse.Unlock()
-	enlisted := &site
-	inUse.sites = append(inUse.sites, enlisted)
+	added := &h
+	inUse.handlers = append(inUse.handlers, added)
 	return func() {
 		inUse.Lock()
 		defer inUse.Unlock()
-		inUse.sites = slices.DeleteFunc(inUse.sites, func(other *Site) bool { return other == enlisted })
+		inUse.handlers = slices.DeleteFunc(inUse.handlers, func(other *Handler) bool { return other == added })
 	}
 }
 
-// sites returns the handlers in use.
-func sites() []Site {
+// handlers returns the handlers in use.
+func handlers() []Handler {
 	inUse.Lock()
 	defer inUse.Unlock()
-	all := make([]Site, len(inUse.sites))
-	for i, site := range inUse.sites {
-		all[i] = *site
+	all := make([]Handler, len(inUse.handlers))
+	for i, h := range inUse.handlers {
+		all[i] = *h
 	}
 	return all
 }
 
-// API is the module's part of Caddy's admin endpoint. It answers in JSON, and
-// never with a token, a secret or a password:
+// openDirectories returns the directories in use, each once.
+func openDirectories() []*accounts.Engine {
+	var all []*accounts.Engine
+	for _, h := range handlers() {
+		if h.Accounts != nil && !slices.Contains(all, h.Accounts) {
+			all = append(all, h.Accounts)
+		}
+	}
+	return all
+}
+
+// API is the module's part of Caddy's admin API. Its responses are JSON, and hold
+// no token, no secret and no password:
 //
 //	GET  /stale_session/           the dashboard
 //	GET  /stale_session/status     handlers, databases and counters
-//	GET  /stale_session/history    what was counted in the last hour
-//	GET  /stale_session/events     what was detected and what has happened, as server-sent events; with ?status=2s the status too, so often
-//	POST /stale_session/flush      forgets all cached accounts, so that each is looked up again
-//	POST /stale_session/revoke     {"subject": …} ends the sessions that a user has until now
-//	POST /stale_session/restore    {"subject": …} takes that back
-//	POST /stale_session/check      {"subject": …} or {"token": …} or {"cookies": …}: what would be judged, and why
+//	GET  /stale_session/history    the counters of the last hour, in samples of 5 seconds
+//	GET  /stale_session/events     detections and changes of state, as server-sent events; ?status=2s adds the status every 2 seconds
+//	POST /stale_session/flush      empties the cache of accounts
+//	POST /stale_session/revoke     {"subject": …} ends all current sessions of a user
+//	POST /stale_session/restore    {"subject": …} undoes revoke
+//	POST /stale_session/check      {"subject": …} or {"token": …} or {"cookies": …}: the verdict on a session, and why
 //	GET  /stale_session/openapi.json
 //
-// Where handlers look users up in several databases, revoke and restore need
-// {"database": …} too, as status names it.
+// When the handlers use several databases, revoke and restore also need
+// {"database": …}, a name from status.
 type API struct{ panel Panel }
 
 // CaddyModule returns the Caddy module information.
@@ -116,7 +127,7 @@ func (*API) CaddyModule() caddy.ModuleInfo {
 
 // Provision implements caddy.Provisioner.
 func (a *API) Provision(ctx caddy.Context) error {
-	a.panel = Panel{Actions: true, Ended: ctx.Done()} // after a reload another server answers
+	a.panel = Panel{Actions: true, Done: ctx.Done()} // a reload starts another server
 	return nil
 }
 
@@ -129,135 +140,24 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) error {
 	return a.panel.serve(w, r, strings.TrimPrefix(r.URL.Path, base))
 }
 
-// answer writes JSON.
-func answer(w http.ResponseWriter, value any) error {
-	return answerWith(w, http.StatusOK, value)
-}
-
-func answerWith(w http.ResponseWriter, status int, value any) error {
+// writeJSON writes a response.
+func writeJSON(w http.ResponseWriter, status int, value any) error {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	return json.NewEncoder(w).Encode(value)
 }
 
-// refuse is the answer to a request that asks for what cannot be.
-func refuse(status int, err error) error { return caddy.APIError{HTTPStatus: status, Err: err} }
+// apiError returns an error that is answered with a status.
+func apiError(status int, err error) error { return caddy.APIError{HTTPStatus: status, Err: err} }
 
-// read reads the body of a request.
-func read(r *http.Request, into any) error {
+// readJSON reads the body of a request.
+func readJSON(r *http.Request, into any) error {
 	decoder := json.NewDecoder(io.LimitReader(r.Body, maxBody))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(into); err != nil {
-		return refuse(http.StatusBadRequest, fmt.Errorf("the body is no JSON as expected: %w", err))
+		return apiError(http.StatusBadRequest, fmt.Errorf("invalid request body: %w", err))
 	}
 	return nil
-}
-
-// Flushed is the answer to a flush.
-type Flushed struct {
-	// Accounts is how many accounts were forgotten.
-	Accounts int64 `json:"accounts"`
-}
-
-func (*Panel) flush(w http.ResponseWriter, _ *http.Request) error {
-	var flushed Flushed
-	for _, d := range distinct(func(s Site) *accounts.Engine { return s.Accounts }) {
-		flushed.Accounts += d.Flush()
-	}
-	telemetry.Happened("flushed", map[string]any{"accounts": flushed.Accounts})
-	return answer(w, flushed)
-}
-
-// distinct returns what the sites have of a kind, each once.
-func distinct[T comparable](of func(Site) T) []T {
-	var none T
-	var all []T
-	for _, s := range sites() {
-		if one := of(s); one != none && !slices.Contains(all, one) {
-			all = append(all, one)
-		}
-	}
-	return all
-}
-
-// Subject is whom revoke and restore are about.
-type Subject struct {
-	// Subject is the user id.
-	Subject string `json:"subject"`
-	// Database is that of the users table, as status names it. It can be left
-	// out when there is one.
-	Database string `json:"database,omitempty"`
-}
-
-// lists returns the revocations that a request is about: those of the users of
-// one database, of which handlers with other options have a list of their own.
-func (s Subject) lists() ([]*revocation.List, error) {
-	var found []*revocation.List
-	var names []string
-	for _, site := range sites() {
-		if site.Accounts == nil || s.Database != "" && s.Database != site.Accounts.String() {
-			continue
-		}
-		if name := site.Accounts.String(); !slices.Contains(names, name) {
-			names = append(names, name)
-		}
-		if !slices.Contains(found, site.Revoked) {
-			found = append(found, site.Revoked)
-		}
-	}
-	switch {
-	case s.Subject == "":
-		return nil, refuse(http.StatusBadRequest, errors.New("the subject is missing"))
-	case len(names) == 0 && s.Database == "":
-		return nil, refuse(http.StatusNotFound, errors.New("there is no stale_session handler, or each has `mode off`"))
-	case len(names) == 0:
-		return nil, refuse(http.StatusNotFound, errors.New("no stale_session handler looks users up in such a database"))
-	case len(names) > 1:
-		return nil, refuse(http.StatusConflict, fmt.Errorf("users are looked up in several databases: give `database`, one of %q", names))
-	}
-	return found, nil
-}
-
-func (*Panel) revoke(w http.ResponseWriter, r *http.Request) error {
-	return change(w, r, "revoked", func(l *revocation.List, subject string) error {
-		return l.Revoke(r.Context(), revocation.Revocation{Subject: subject, At: time.Now()})
-	})
-}
-
-func (*Panel) restore(w http.ResponseWriter, r *http.Request) error {
-	return change(w, r, "restored", func(l *revocation.List, subject string) error {
-		return l.Restore(r.Context(), subject, time.Now())
-	})
-}
-
-// change changes the revocation of a subject, wherever that makes a difference.
-func change(w http.ResponseWriter, r *http.Request, event string, do func(*revocation.List, string) error) error {
-	var s Subject
-	if err := read(r, &s); err != nil {
-		return err
-	}
-	lists, err := s.lists()
-	if err != nil {
-		return err
-	}
-	var failures []error
-	none := 0
-	for _, list := range lists {
-		err := do(list, s.Subject)
-		if errors.Is(err, revocation.ErrNone) {
-			none++
-		} else if err != nil {
-			failures = append(failures, err)
-		}
-	}
-	if none == len(lists) {
-		failures = []error{revocation.ErrNone}
-	}
-	if len(failures) > 0 {
-		return refuse(http.StatusUnprocessableEntity, errors.Join(failures...))
-	}
-	telemetry.Happened(event, map[string]any{"subject": s.Subject})
-	return answer(w, s)
 }
 
 // Interface guards

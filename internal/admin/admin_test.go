@@ -7,31 +7,31 @@ import (
 
 func modes() []string {
 	var all []string
-	for _, site := range sites() {
-		all = append(all, site.Mode)
+	for _, h := range handlers() {
+		all = append(all, h.Mode)
 	}
 	return all
 }
 
-// At a reload the new handler comes before the old one leaves, and both may
-// look the same.
-func TestAHandlerIsKnownUntilItLeaves(t *testing.T) {
+// A reload adds the new handler before it removes the old one, and both can have
+// the same options.
+func TestAHandlerIsShownUntilItIsRemoved(t *testing.T) {
 	step := func(what string, want ...string) {
 		t.Helper()
 		if got := modes(); !slices.Equal(got, want) {
-			t.Errorf("%s: %q are known, want %q", what, got, want)
+			t.Errorf("%s: got %q, want %q", what, got, want)
 		}
 	}
 	step("at first")
-	leaveOld := Enlist(Site{Mode: "enforce"})
-	leaveOther := Enlist(Site{Mode: "observe"})
-	step("after two have come", "enforce", "observe")
-	leaveNew := Enlist(Site{Mode: "enforce"})
-	leaveOld()
+	removeOld := AddHandler(Handler{Mode: "enforce"})
+	removeOther := AddHandler(Handler{Mode: "observe"})
+	step("after two were added", "enforce", "observe")
+	removeNew := AddHandler(Handler{Mode: "enforce"})
+	removeOld()
 	step("after a reload", "observe", "enforce")
-	leaveOld()
-	step("after the old one has left again", "observe", "enforce")
-	leaveOther()
-	leaveNew()
+	removeOld()
+	step("after the old one was removed twice", "observe", "enforce")
+	removeOther()
+	removeNew()
 	step("at last")
 }

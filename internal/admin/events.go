@@ -11,41 +11,40 @@ import (
 )
 
 const (
-	// heartbeat is how often a quiet stream says that it is there.
+	// heartbeat is the time between two comments that keep an idle stream open.
 	heartbeat = 15 * time.Second
-	// stalled is how long a stream waits for who does not read.
-	stalled = 30 * time.Second
-	// minStatus is the least time between two statuses of a stream.
+	// writeTimeout is how long a stream waits for a client that does not read.
+	writeTimeout = 30 * time.Second
+	// minStatus is the shortest time between two statuses of a stream.
 	minStatus = 500 * time.Millisecond
 )
 
-// events streams what happens, as server-sent events (HTML, section 9.2):
-// first what has happened lately. A browser that connects again gets what it
-// has missed. Who asks for it also gets the status, as an event without an id.
+// events serves a stream of server-sent events (HTML, section 9.2), the latest
+// past ones first. A browser that reconnects gets those it missed. With the
+// parameter status the stream has the status too, as an event without an ID.
 func (p *Panel) events(w http.ResponseWriter, r *http.Request) error {
 	var statuses <-chan time.Time
-	if every := r.URL.Query().Get("status"); every != "" {
-		period, err := time.ParseDuration(every)
+	if text := r.URL.Query().Get("status"); text != "" {
+		period, err := time.ParseDuration(text)
 		if err != nil || period < minStatus {
-			return refuse(http.StatusBadRequest, fmt.Errorf("status is %q; it can be a time from %s on, such as 2s", every, minStatus))
+			return apiError(http.StatusBadRequest, fmt.Errorf("status %q is not a duration of at least %s, such as 2s", text, minStatus))
 		}
 		tick := time.NewTicker(period)
 		defer tick.Stop()
 		statuses = tick.C
 	}
-	after, _ := strconv.ParseUint(r.Header.Get("Last-Event-ID"), 10, 64) // 0 for all
+	after, _ := strconv.ParseUint(r.Header.Get("Last-Event-ID"), 10, 64) // 0, so all events, when it is missing or invalid
 	past, next, stop := telemetry.Follow(after)
 	defer stop()
 	s := stream{w, http.NewResponseController(w)}
-	// The admin endpoint gives a request ten seconds.
-	_ = s.control.SetReadDeadline(time.Time{}) // where that cannot be set there is none
+	_ = s.control.SetReadDeadline(time.Time{}) // Caddy's admin endpoint sets one; a writer that cannot set it has none
 	w.Header().Set("Content-Type", "text/event-stream")
 	for _, event := range past {
 		if s.send(event) != nil {
-			return nil // who has gone gets no answer
+			return nil // client disconnected
 		}
 	}
-	if s.say(": the past ends here\n\n") != nil || statuses != nil && s.sendStatus(p.statusNow()) != nil || s.flush() != nil {
+	if s.write(": end of past events\n\n") != nil || statuses != nil && s.sendStatus(p.currentStatus()) != nil || s.flush() != nil {
 		return nil
 	}
 	if r.Method == http.MethodHead {
@@ -58,14 +57,14 @@ func (p *Panel) events(w http.ResponseWriter, r *http.Request) error {
 		select {
 		case <-r.Context().Done():
 			return nil
-		case <-p.Ended:
+		case <-p.Done:
 			return nil
 		case event := <-next:
 			err = s.send(event)
 		case <-statuses:
-			err = s.sendStatus(p.statusNow())
+			err = s.sendStatus(p.currentStatus())
 		case <-beat.C:
-			err = s.say(": still here\n\n")
+			err = s.write(": heartbeat\n\n")
 		}
 		if err != nil || s.flush() != nil {
 			return nil
@@ -73,14 +72,14 @@ func (p *Panel) events(w http.ResponseWriter, r *http.Request) error {
 	}
 }
 
-// stream is a stream of events.
+// stream is a stream of server-sent events.
 type stream struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
 }
 
-func (s stream) say(format string, values ...any) error {
-	_ = s.control.SetWriteDeadline(time.Now().Add(stalled)) // where that cannot be set there is none
+func (s stream) write(format string, values ...any) error {
+	_ = s.control.SetWriteDeadline(time.Now().Add(writeTimeout)) // not every writer can set one
 	_, err := fmt.Fprintf(s.w, format, values...)
 	return err
 }
@@ -92,7 +91,7 @@ func (s stream) send(event telemetry.Event) error {
 	if err != nil {
 		return err
 	}
-	return s.say("id: %d\nevent: %s\ndata: %s\n\n", event.ID, event.Name, text)
+	return s.write("id: %d\nevent: %s\ndata: %s\n\n", event.ID, event.Name, text)
 }
 
 func (s stream) sendStatus(status Status) error {
@@ -100,5 +99,5 @@ func (s stream) sendStatus(status Status) error {
 	if err != nil {
 		return err
 	}
-	return s.say("event: status\ndata: %s\n\n", text)
+	return s.write("event: status\ndata: %s\n\n", text)
 }

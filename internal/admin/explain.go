@@ -12,19 +12,19 @@ import (
 )
 
 // explain judges a session without any cache, and says on what grounds.
-func (s *Site) explain(ctx context.Context, q Question) Reasoning {
-	r := Reasoning{Mode: s.Mode, Database: s.Accounts.String()}
+func (h *Handler) explain(ctx context.Context, q Question) Reasoning {
+	r := Reasoning{Mode: h.Mode, Database: h.Accounts.String()}
 	read := new(session.Session)
 	switch {
 	case q.Subject != "":
 		read.Tokens = []session.Token{{Claims: session.Claims{Subject: []byte(q.Subject)}}}
 	case q.Cookies != "":
-		s.Reader.Read(http.Header{"Cookie": {q.Cookies}}, read)
+		h.Reader.Read(http.Header{"Cookie": {q.Cookies}}, read)
 	default:
-		s.Reader.ReadToken(q.Token, read)
+		h.Reader.ReadToken(q.Token, read)
 	}
 	r.Failure = string(read.Failure)
-	check := verdict.Whole(read, s.Judge(ctx, read.Tokens, time.Now()))
+	check := verdict.Whole(read, h.Judge(ctx, read.Tokens, time.Now()))
 	r.Verdict, r.Reason, r.Source = string(check.Verdict), string(check.Reason), string(check.Source)
 	if q.Subject == "" {
 		for _, token := range read.Tokens {
@@ -37,12 +37,12 @@ func (s *Site) explain(ctx context.Context, q Question) Reasoning {
 	if len(check.Subject) == 0 {
 		return r
 	}
-	if at, revoked := s.Revoked.Find(check.Subject); revoked {
+	if at, revoked := h.Revoked.Find(check.Subject); revoked {
 		r.Revoked = &at
 	}
 	var account accounts.Account
 	query := accounts.Query{Query: directories.Query{Subject: check.Subject}, Now: time.Now()}
-	if _, err := s.Accounts.Lookup(ctx, query, &account); err != nil {
+	if _, err := h.Accounts.Lookup(ctx, query, &account); err != nil {
 		r.Error = err.Error()
 		return r
 	}

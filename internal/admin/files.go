@@ -16,12 +16,12 @@ var dashboard embed.FS
 
 // file is a file of the dashboard.
 type file struct {
-	content []byte
-	kind    string // its media type
-	etag    string
+	content   []byte
+	mediaType string
+	etag      string
 }
 
-// files are those of the dashboard by their names. Its page has none.
+// files are those of the dashboard, by name. The name of the page is empty.
 var files = readFiles()
 
 func readFiles() map[string]file {
@@ -35,7 +35,7 @@ func readFiles() map[string]file {
 			return err
 		}
 		digest := sha256.Sum256(content)
-		f := file{content: content, kind: kinds[path.Ext(name)], etag: `"` + hex.EncodeToString(digest[:8]) + `"`}
+		f := file{content: content, mediaType: mediaTypes[path.Ext(name)], etag: `"` + hex.EncodeToString(digest[:8]) + `"`}
 		if name = path.Base(name); name == "index.html" {
 			name = ""
 		}
@@ -43,20 +43,21 @@ func readFiles() map[string]file {
 		return nil
 	})
 	if err != nil {
-		panic(err) // they are in the program
+		panic(err) // the files are embedded
 	}
 	return all
 }
 
-// kinds are the media types of the files, which the system may not know.
-var kinds = map[string]string{
+// mediaTypes are those of the files, by extension. Package mime depends on the
+// system.
+var mediaTypes = map[string]string{
 	".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8",
 	".txt": "text/plain; charset=utf-8",
 }
 
 func (f file) serve(_ *Panel, w http.ResponseWriter, r *http.Request) error {
-	w.Header().Set("Content-Type", f.kind)
-	w.Header().Set("Cache-Control", "no-cache") // but ask whether it has changed
+	w.Header().Set("Content-Type", f.mediaType)
+	w.Header().Set("Cache-Control", "no-cache") // the browser must revalidate
 	w.Header().Set("ETag", f.etag)
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(f.content))
 	return nil

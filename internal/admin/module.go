@@ -15,24 +15,24 @@ import (
 func init() {
 	caddy.RegisterModule(new(Dashboard))
 	httpcaddyfile.RegisterHandlerDirective("stale_session_dashboard", parseDashboard)
-	// After what authenticates, and before what answers.
+	// After basic_auth and the like, before handlers that respond.
 	httpcaddyfile.RegisterDirectiveOrder("stale_session_dashboard", httpcaddyfile.Before, "respond")
 }
 
-// Dashboard serves the dashboard of all stale_session handlers of this Caddy on
-// a site: what they detect, how their databases fare, and what would be judged
-// of a user and why.
+// Dashboard serves a dashboard of all stale_session handlers of this Caddy: the
+// sessions they detect, the state of their databases, and the verdict on the
+// sessions of a user, with the reason.
 //
-// It shows user ids and addresses of clients, and has no authentication of its
-// own: put it behind that of the site. It answers every request that reaches
-// it, below whatever path: give it one of its own that ends with `/*`.
+// It shows user ids and IP addresses of clients, and does not authenticate
+// anyone: put it behind the authentication of the site. It answers every request
+// that reaches it, so give it a path of its own that ends with `/*`.
 //
-// The same dashboard, with actions, is at /stale_session/ of Caddy's admin
+// The same dashboard, with actions, is at /stale_session/ on Caddy's admin
 // endpoint.
 type Dashboard struct {
-	// Lets people who reach the dashboard flush the cache of accounts, and end
-	// the sessions of a user (revoke) or take that back (restore). Requests of
-	// other sites' pages are refused. Default: false, they can look only.
+	// Allows users of the dashboard to flush the cache of accounts, to revoke the
+	// sessions of a user, and to undo that (restore). Requests from other sites
+	// are rejected. Default: false, the dashboard is read-only.
 	Actions bool `json:"actions,omitempty"`
 
 	panel Panel
@@ -48,14 +48,14 @@ func (*Dashboard) CaddyModule() caddy.ModuleInfo {
 
 // Provision sets the dashboard up.
 func (d *Dashboard) Provision(ctx caddy.Context) error {
-	// A server that shuts down waits for its requests: its streams have to end.
+	// A server that shuts down waits for its requests, so its streams must end.
 	running, end := context.WithCancel(ctx)
 	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
 		server.RegisterOnShutdown(end)
 	} else {
 		context.AfterFunc(ctx, end)
 	}
-	d.panel = Panel{Actions: d.Actions, Ended: running.Done()}
+	d.panel = Panel{Actions: d.Actions, Done: running.Done()}
 	return nil
 }
 

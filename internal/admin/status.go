@@ -13,24 +13,21 @@ import (
 
 // Status is the state of the module.
 type Status struct {
-	// Version is that of the module.
+	// Version is the version of the module.
 	Version string `json:"version"`
-	// Time is when this was true.
+	// Time is when this state was read.
 	Time time.Time `json:"time"`
-	// Started is when this process was started, from when counters count.
+	// Started is when the process started.
 	Started time.Time `json:"started"`
 	// Handlers are the stale_session handlers of the configuration.
 	Handlers []HandlerStatus `json:"handlers"`
-	// Databases are those that users are looked up in.
+	// Databases are the databases that users are looked up in.
 	Databases []DatabaseStatus `json:"databases"`
-	// Tokens is the cache of what tokens say, of all handlers.
-	Tokens cache.Stats `json:"tokens"`
-	// Counters are the totals of the metrics with the same names.
+	// Counters are what the metrics counted since Started.
 	Counters telemetry.Totals `json:"counters"`
-	// Latest is the last sample of the history.
+	// Latest is the latest sample of the history; nil if there is none yet.
 	Latest *telemetry.Sample `json:"latest,omitempty"`
-	// Actions tells whether one can flush, revoke and restore where this was
-	// asked.
+	// Actions reports whether flush, revoke and restore are allowed here.
 	Actions bool `json:"actions"`
 }
 
@@ -38,76 +35,77 @@ type Status struct {
 type HandlerStatus struct {
 	// Mode is enforce, observe or off.
 	Mode string `json:"mode"`
-	// Database names one of Status.Databases; empty with mode off.
+	// Database is the name of its database in Status.Databases; empty with mode
+	// off.
 	Database string `json:"database,omitempty"`
 }
 
 // DatabaseStatus is the state of a directory.
 type DatabaseStatus struct {
-	// Name names it, without a user or a password.
+	// Name is its name, without a user or a password.
 	Name string `json:"name"`
-	// Health is ok, away (it cannot be asked) or unwatched (changes are
-	// noticed late).
+	// Health is ok, failing (user lookups fail) or unwatched (changes are noticed
+	// late).
 	Health string `json:"health"`
-	// Error is the failure that lasts, with what to do.
+	// Error says why lookups fail, and what to do; empty when they don't.
 	Error string `json:"error,omitempty"`
-	// Users is what was found of the users table.
+	// Users describes the users table; empty before the first lookup.
 	Users string `json:"users,omitempty"`
-	// Watched tells whether changes are noticed, Notified whether triggers
-	// tell of them at once, Braking whether no session is ended because too
-	// many would be.
-	Watched  bool `json:"watched"`
+	// Watched reports whether changes are noticed.
+	Watched bool `json:"watched"`
+	// Notified reports whether triggers report changes at once.
 	Notified bool `json:"notified"`
-	Braking  bool `json:"braking"`
-	// Broken tells that the circuit breaker is open: nobody waits for the
-	// database, and the last that is known counts.
+	// Braking reports whether no session is ended, because too many would be.
+	Braking bool `json:"braking"`
+	// Broken reports whether the circuit breaker is open: no request waits for
+	// the database.
 	Broken bool `json:"broken"`
-	// Resets, Rechecked and Notifications count.
-	Resets        uint64 `json:"resets"`
-	Rechecked     uint64 `json:"rechecked"`
+	// Resets is how often the users table was recreated, emptied, rewritten or
+	// restored.
+	Resets uint64 `json:"resets"`
+	// Rechecked is how many accounts were looked up again after a change.
+	Rechecked uint64 `json:"rechecked"`
+	// Notifications is how many change notifications were received.
 	Notifications uint64 `json:"notifications"`
-	// ResetAt is when the users table was last recreated, emptied, rewritten or
-	// restored, since Caddy has watched it.
+	// ResetAt is the time of the latest reset; nil for none.
 	ResetAt *time.Time `json:"reset_at,omitempty"`
-	// Connections and Busy are those for lookups.
+	// Connections is how many connections for lookups are open.
 	Connections int32 `json:"connections"`
-	Busy        int32 `json:"busy"`
-	// Accounts is the cache of accounts.
+	// Busy is how many of them are in use.
+	Busy int32 `json:"busy"`
+	// Accounts is the state of the cache of accounts.
 	Accounts cache.Stats `json:"accounts"`
-	// Revoked are sessions that were ended by hand, the latest first, 100 at
-	// most.
+	// Revoked are revoked sessions, the latest first, 100 at most.
 	Revoked []revocation.Revocation `json:"revoked"`
-	// Unshared tells that what other nodes revoke is not heard of, or that they
-	// do not know yet of all that was revoked here.
+	// Unshared reports whether revocations are out of sync with the other nodes.
 	Unshared bool `json:"unshared"`
 }
 
-// started is when this process was started, about.
+// started is about when this process started.
 var started = time.Now().UTC()
 
-// maxRevoked bounds DatabaseStatus.Revoked.
+// maxRevoked is the most revocations in a DatabaseStatus.
 const maxRevoked = 100
 
-func (p *Panel) status(w http.ResponseWriter, _ *http.Request) error {
-	return answer(w, p.statusNow())
+// History is the response to history.
+type History struct {
+	// Samples are those of the last hour, the oldest first.
+	Samples []telemetry.Sample `json:"samples"`
 }
 
-// history answers with what was counted in the last hour.
 func (*Panel) history(w http.ResponseWriter, _ *http.Request) error {
 	samples := []telemetry.Sample{}
 	if h := history(); h != nil {
 		samples = append(samples, h.Samples()...)
 	}
-	return answer(w, History{samples})
+	return writeJSON(w, http.StatusOK, History{samples})
 }
 
-// History is what was counted in the last hour.
-type History struct {
-	// Samples are some seconds each, in their order.
-	Samples []telemetry.Sample `json:"samples"`
+func (p *Panel) status(w http.ResponseWriter, _ *http.Request) error {
+	return writeJSON(w, http.StatusOK, p.currentStatus())
 }
 
-func (p *Panel) statusNow() Status {
+func (p *Panel) currentStatus() Status {
 	s := Status{
 		Version: telemetry.Version(), Time: time.Now().UTC(), Started: started, Counters: telemetry.Count(),
 		Handlers: []HandlerStatus{}, Databases: []DatabaseStatus{}, Actions: p.Actions,
@@ -115,25 +113,24 @@ func (p *Panel) statusNow() Status {
 	if h := history(); h != nil {
 		s.Latest = h.Last()
 	}
-	s.Tokens = telemetry.Tokens()
 	revoked := make(map[*accounts.Engine][]*revocation.List)
-	for _, site := range sites() {
-		if site.Accounts == nil {
-			s.Handlers = append(s.Handlers, HandlerStatus{Mode: site.Mode})
+	for _, h := range handlers() {
+		if h.Accounts == nil {
+			s.Handlers = append(s.Handlers, HandlerStatus{Mode: h.Mode})
 			continue
 		}
-		s.Handlers = append(s.Handlers, HandlerStatus{site.Mode, site.Accounts.String()})
-		if !slices.Contains(revoked[site.Accounts], site.Revoked) {
-			revoked[site.Accounts] = append(revoked[site.Accounts], site.Revoked)
+		s.Handlers = append(s.Handlers, HandlerStatus{h.Mode, h.Accounts.String()})
+		if !slices.Contains(revoked[h.Accounts], h.Revoked) {
+			revoked[h.Accounts] = append(revoked[h.Accounts], h.Revoked)
 		}
 	}
-	for _, d := range distinct(func(s Site) *accounts.Engine { return s.Accounts }) {
-		s.Databases = append(s.Databases, statusOf(d, revoked[d]))
+	for _, d := range openDirectories() {
+		s.Databases = append(s.Databases, databaseStatus(d, revoked[d]))
 	}
 	return s
 }
 
-func statusOf(d *accounts.Engine, lists []*revocation.List) DatabaseStatus {
+func databaseStatus(d *accounts.Engine, lists []*revocation.List) DatabaseStatus {
 	stats := d.Stats()
 	all := revocation.AllOf(lists)
 	s := DatabaseStatus{
@@ -148,7 +145,7 @@ func statusOf(d *accounts.Engine, lists []*revocation.List) DatabaseStatus {
 	}
 	switch {
 	case stats.Failure != "":
-		s.Health = "away"
+		s.Health = "failing"
 	case stats.Blind:
 		s.Health = "unwatched"
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/admin"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/cache"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/telemetry"
 )
 
 // named describes a handler by its option sign_in.
@@ -33,7 +34,7 @@ func TestStatusSaysWhatWasNotAskedYet(t *testing.T) {
 		"nobody has come by":   {admin.DatabaseStatus{Health: "ok"}, "health      not asked yet"},
 		"a user was asked for": {admin.DatabaseStatus{Health: "ok", Accounts: cache.Stats{Misses: 1}}, "health      ok"},
 		"it is watched":        {admin.DatabaseStatus{Health: "ok", Watched: true}, "health      ok"},
-		"it is away":           {admin.DatabaseStatus{Health: "away", Error: "it is down"}, "health      away it is down"},
+		"lookups fail":         {admin.DatabaseStatus{Health: "failing", Error: "it is down"}, "health      failing: it is down"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out strings.Builder
@@ -42,6 +43,34 @@ func TestStatusSaysWhatWasNotAskedYet(t *testing.T) {
 				t.Errorf("does not say %q: %s", c.says, &out)
 			}
 		})
+	}
+}
+
+func TestStatusShowsTheCounters(t *testing.T) {
+	totals := telemetry.Totals{
+		"checks_total":            {By: map[string]map[string]float64{"verdict": {"live": 7, "stale": 2}, "reason": {"user_disabled": 2, "user_not_found": 0}}},
+		"responses_total":         {By: map[string]map[string]float64{"kind": {"json": 1}}},
+		"rescues_total":           {Count: 3},
+		"upstream_errors_total":   {Count: 4},
+		"sign_ins_total":          {Count: 5},
+		"lookup_duration_seconds": {Count: 10, Sum: 0.02},
+		"lookup_errors_total":     {By: map[string]map[string]float64{"class": {"down": 6}}},
+	}
+	known := telemetry.Count()
+	for name := range totals {
+		if _, ok := known[name]; !ok {
+			t.Errorf("%s is not in the list of metrics", name)
+		}
+	}
+	var out strings.Builder
+	writeStatus(&printer{out: &out}, admin.Status{Counters: totals})
+	for _, row := range []string{
+		"checks      7 live, 2 stale\n", "stale       2 user_disabled\n", "responses   1 json\n", "rescues     3, of 4 ", "sign-ins    5\n",
+		"lookups     10, 2ms each; failed: 6 down\n",
+	} {
+		if !strings.Contains(out.String(), row) {
+			t.Errorf("does not say %q: %s", row, &out)
+		}
 	}
 }
 

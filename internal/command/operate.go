@@ -27,9 +27,9 @@ func status() *cobra.Command {
 		Use:   "status [--address <interface> | --config <path> [--adapter <name>]] [--json]",
 		Short: "Shows the state of the handlers, their databases and counters",
 		Long: `
-Shows what the running Caddy knows. The exit code is 0 when all is well, and 2
-when a database is away or unwatched, no session is ended because too many would
-be, or what other nodes revoke is not heard of.`,
+Shows the state of the running Caddy. The exit code is 0 when all is well, and 2
+when user lookups fail, changes are noticed late, the brake is on, or revocations
+are out of sync with the other nodes.`,
 		Args: cobra.NoArgs,
 		RunE: exits(func(cmd *cobra.Command, _ []string) (int, error) {
 			var s admin.Status
@@ -67,7 +67,7 @@ func writeStatus(p *printer, s admin.Status) {
 		case d.Health == "ok":
 			p.row("health", p.good("ok"))
 		default:
-			p.row("health", p.bad(strings.TrimSpace(d.Health+" "+d.Error)))
+			p.row("health", p.bad(strings.TrimSuffix(d.Health+": "+d.Error, ": ")))
 		}
 		p.row("users", d.Users)
 		p.row("changes", map[bool]string{true: "noticed at once: the database tells of them", false: "noticed within the poll interval"}[d.Notified])
@@ -84,14 +84,14 @@ func writeStatus(p *printer, s admin.Status) {
 	c := s.Counters
 	p.line("")
 	p.line("since Caddy was started")
-	p.row("checks", counts(c.Checks))
-	p.row("stale", counts(c.Reasons))
-	p.row("responses", counts(c.Responses))
-	p.row("rescues", fmt.Sprintf("%.0f, of %.0f answers with a 5xx to live sessions", c.Rescues, c.UpstreamErrors))
-	p.row("sign-ins", fmt.Sprintf("%.0f", c.SignIns))
-	if c.Lookups > 0 {
-		took := time.Duration(c.LookupSeconds / c.Lookups * float64(time.Second)).Round(10 * time.Microsecond)
-		p.row("lookups", fmt.Sprintf("%.0f, %s each; failed: %s", c.Lookups, took, counts(c.LookupErrors)))
+	p.row("checks", counts(c["checks_total"].By["verdict"]))
+	p.row("stale", counts(c["checks_total"].By["reason"]))
+	p.row("responses", counts(c["responses_total"].By["kind"]))
+	p.row("rescues", fmt.Sprintf("%.0f, of %.0f answers with a 5xx to live sessions", c["rescues_total"].Count, c["upstream_errors_total"].Count))
+	p.row("sign-ins", fmt.Sprintf("%.0f", c["sign_ins_total"].Count))
+	if lookups := c["lookup_duration_seconds"]; lookups.Count > 0 {
+		took := time.Duration(lookups.Sum / lookups.Count * float64(time.Second)).Round(10 * time.Microsecond)
+		p.row("lookups", fmt.Sprintf("%.0f, %s each; failed: %s", lookups.Count, took, counts(c["lookup_errors_total"].By["class"])))
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
+	"github.com/seed-4adef13c/caddy-stale-session/internal/telemetry"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/redistest"
@@ -172,7 +173,7 @@ func TestTheAdminAPIRefusesWhatCannotBe(t *testing.T) {
 		{"no JSON", "POST", "revoke", "text", "400"},
 		{"an unknown field", "POST", "revoke", object{"subject": "live", "user": "x"}, "400"},
 		{"no subject", "POST", "revoke", object{}, "400"},
-		{"one of two databases", "POST", "revoke", object{"subject": "live"}, "give `database`"},
+		{"one of two databases", "POST", "revoke", object{"subject": "live"}, "set `database` to one of"},
 		{"no such database", "POST", "revoke", object{"subject": "live", "database": "x"}, "404"},
 		{"a subject that is too long", "POST", "revoke", object{"subject": strings.Repeat("x", 2000), "database": "database " + other + " at " + server.Address()}, "1 to 1024 bytes"},
 		{"nothing to restore", "POST", "restore", object{"subject": "live", "database": "database " + other + " at " + server.Address()}, "none of its sessions"},
@@ -273,7 +274,7 @@ func TestEventsAreStreamed(t *testing.T) {
 		}
 	}
 	stream := follow("")
-	for line := ""; line != ": the past ends here\n"; { // that of other tests
+	for line := ""; line != ": end of past events\n"; { // that of other tests
 		var err error
 		if line, err = stream.ReadString('\n'); err != nil {
 			t.Fatal(err)
@@ -316,7 +317,7 @@ func TestTheStatusTellsWhatHappens(t *testing.T) {
 	var status struct {
 		Handlers  []object
 		Databases []object
-		Counters  struct{ Checks map[string]float64 }
+		Counters  telemetry.Totals
 	}
 	eventually.Holds(t, "the database is watched", func() bool {
 		o.do("GET", "status", nil, &status)
@@ -328,16 +329,17 @@ func TestTheStatusTellsWhatHappens(t *testing.T) {
 	if len(status.Handlers) != 1 || status.Handlers[0]["mode"] != "enforce" {
 		t.Errorf("%v", status.Handlers)
 	}
-	live := status.Counters.Checks["live"]
+	checks := func() float64 { return status.Counters["checks_total"].By["verdict"]["live"] }
+	live := checks()
 	_ = ask(t, base, session(t, "live"))
-	if o.do("GET", "status", nil, &status); status.Counters.Checks["live"] != live+1 {
-		t.Errorf("%v checks, want %v", status.Counters.Checks["live"], live+1)
+	if o.do("GET", "status", nil, &status); checks() != live+1 {
+		t.Errorf("%v checks, want %v", checks(), live+1)
 	}
 	execute(t, database, `alter table "User" rename to "Other"`)
 	eventually.Holds(t, "the table is missed", func() bool {
 		_ = ask(t, base, session(t, "somebody"))
 		o.do("GET", "status", nil, &status)
-		return status.Databases[0]["health"] == "away" && strings.Contains(status.Databases[0]["error"].(string), "users")
+		return status.Databases[0]["health"] == "failing" && strings.Contains(status.Databases[0]["error"].(string), "users")
 	})
 	execute(t, database, `alter table "Other" rename to "User"`)
 	eventually.Holds(t, "the table is back", func() bool {

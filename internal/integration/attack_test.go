@@ -14,6 +14,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/seed-4adef13c/caddy-stale-session/internal/telemetry"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/mint"
@@ -273,9 +274,9 @@ func TestForgedTokensReachNoDatabase(t *testing.T) {
 // lookups returns how many statements asked for accounts so far.
 func lookups(t *testing.T, o *operator) float64 {
 	t.Helper()
-	var status struct{ Counters struct{ Lookups float64 } }
+	var status struct{ Counters telemetry.Totals }
 	o.do(http.MethodGet, "status", nil, &status)
-	return status.Counters.Lookups
+	return status.Counters["lookup_duration_seconds"].Count
 }
 
 // TestAnswersAreKeptOutOfCaches looks at every kind of answer: a shared cache

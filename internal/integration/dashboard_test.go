@@ -46,10 +46,10 @@ func TestTheDashboardIsServedAtAnyPath(t *testing.T) {
 		{"GET", "/sessions/history", 200, "Cache-Control", "no-store", `"samples":[`},
 		{"GET", "/sessions/events?status=soon", 400, "Content-Type", "application/json", "such as 2s"},
 		{"GET", "/sessions/events?status=1ms", 400, "Content-Type", "application/json", "such as 2s"},
-		{"GET", "/sessions/nothing", 404, "Content-Type", "application/json", `{"error":"there is no /sessions/nothing"}`},
-		{"GET", "/sessions/index.html", 404, "Content-Type", "application/json", "there is no"},
-		{"GET", "/sessions/flush", 405, "Allow", "POST", "takes POST"},
-		{"PUT", "/sessions/", 405, "Allow", "GET", "takes GET"},
+		{"GET", "/sessions/nothing", 404, "Content-Type", "application/json", `{"error":"/sessions/nothing does not exist"}`},
+		{"GET", "/sessions/index.html", 404, "Content-Type", "application/json", "does not exist"},
+		{"GET", "/sessions/flush", 405, "Allow", "POST", "use POST"},
+		{"PUT", "/sessions/", 405, "Allow", "GET", "use GET"},
 	} {
 		t.Run(c.method+" "+c.path, func(t *testing.T) {
 			r := caddytest.Do(t, c.method, base+c.path, nil)
@@ -129,7 +129,7 @@ func TestOnlyTheDashboardItselfActs(t *testing.T) {
 	}{
 		{nil, ""},
 		{http.Header{"Sec-Fetch-Site": {"same-origin"}}, ""},
-		{http.Header{"Sec-Fetch-Site": {"cross-site"}}, "pages of other sites have no access"},
+		{http.Header{"Sec-Fetch-Site": {"cross-site"}}, "cross-origin request"},
 	} {
 		says := ""
 		if response, err := caddycmd.AdminAPIRequest(o.address, "POST", "/stale_session/flush", c.header, nil); err != nil {

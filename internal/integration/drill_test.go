@@ -16,6 +16,7 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"go.uber.org/goleak"
 
+	"github.com/seed-4adef13c/caddy-stale-session/internal/telemetry"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
 )
@@ -138,13 +139,11 @@ func (d *drilled) read(t *testing.T, o *operator) {
 	}
 	d.metricAnswers, d.metricResets = all["responses_total json"], resets(all)
 	var status struct {
-		Counters struct {
-			Reasons, Responses map[string]float64
-		}
+		Counters  telemetry.Totals
 		Databases []struct{ Resets float64 }
 	}
 	o.do("GET", "status", nil, &status)
-	d.stale, d.answers = status.Counters.Reasons["user_not_found"], status.Counters.Responses["json"]
+	d.stale, d.answers = status.Counters["checks_total"].By["reason"]["user_not_found"], status.Counters["responses_total"].By["kind"]["json"]
 	for _, database := range status.Databases {
 		d.resets += database.Resets
 	}
@@ -172,7 +171,7 @@ func past(t *testing.T, o *operator) []string {
 		if data, is := strings.CutPrefix(line, "data: "); is {
 			events = append(events, data)
 		}
-		if line == ": the past ends here\n" {
+		if line == ": end of past events\n" {
 			return events
 		}
 	}

@@ -164,7 +164,7 @@ func TestEventsGoToTheConfigurationThatRuns(t *testing.T) {
 	var all sync.WaitGroup
 	all.Go(func() {
 		for !stop.Load() {
-			telemetry.Happened("flushed", map[string]any{})
+			telemetry.Publish("flushed", map[string]any{})
 		}
 	})
 	for range 10 {

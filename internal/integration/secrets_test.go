@@ -83,7 +83,7 @@ func TestNoSecretGetsOut(t *testing.T) {
 			t.Errorf("neither the log nor the admin API has %q: %.300s", text, shown["the admin API"])
 		}
 	}
-	for where, text := range map[string]string{"the status": `"health":"away"`, "the events": `"database_unreachable"`, "the check of a token": `"live"`} {
+	for where, text := range map[string]string{"the status": `"health":"failing"`, "the events": `"database_unreachable"`, "the check of a token": `"live"`} {
 		if !strings.Contains(shown[where], text) {
 			t.Errorf("%s lacks %s: %s", where, text, shown[where])
 		}

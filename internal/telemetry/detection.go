@@ -7,6 +7,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/verdict"
 )
@@ -14,58 +15,52 @@ import (
 // detected is the name of the event of a detection.
 const detected = "detected"
 
-// maxSubject bounds the subject in log lines and events: it is text from a
-// token.
+// maxSubject is how many bytes of a subject are logged. It comes from a token,
+// so it can be long.
 const maxSubject = 128
 
-// Detections reports stale sessions to the log and to the events app.
+// Detections reports stale sessions to the log and as events.
 type Detections struct {
-	// Logger takes one line a detection.
+	// Logger logs one line for each detection.
 	Logger *zap.Logger
-	// Events emits an event of Caddy's for each; nil for none.
+	// Events is Caddy's events app; nil for no events.
 	Events *caddyevents.App
-	// Context is the module's, which events need to know their origin.
+	// Context is the handler's; it is the origin of the events.
 	Context caddy.Context
-	// Mode is what the module does about it: enforce or observe.
+	// Mode is the mode of the handler: enforce or observe.
 	Mode string
 
 	emitter *emitter // nil without Events
 }
 
-// report reports that the session of a request is stale. Where tells on what
-// kind of route, or in whose response, it was found.
+// report reports the stale session of a request. Where is the kind of route, or
+// how else the session was found.
 func (d Detections) report(r *http.Request, j verdict.Judgement, where string) {
-	subject := short(string(j.Subject))
 	ip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	d.Logger.Warn("stale session detected",
+	fields := []zap.Field{
 		zap.String("reason", string(j.Reason)),
-		zap.String("subject", subject),
+		zap.String("subject", truncate(string(j.Subject))),
 		zap.String("method", r.Method),
 		zap.String("host", r.Host),
-		zap.String("uri", r.URL.EscapedPath()),
+		zap.String("uri", r.URL.EscapedPath()), // not the query, which can hold secrets
 		zap.String("client_ip", ip),
 		zap.String("source", string(j.Source)),
 		zap.String("where", where),
-		zap.String("mode", d.Mode))
-	details := map[string]any{
-		"reason":    string(j.Reason),
-		"subject":   subject,
-		"method":    r.Method,
-		"host":      r.Host,
-		"uri":       r.URL.EscapedPath(),
-		"client_ip": ip,
-		"source":    string(j.Source),
-		"where":     where,
-		"mode":      d.Mode,
+		zap.String("mode", d.Mode),
 	}
-	publish(detected, details)
-	if e := anyEmitter(d.emitter); e != nil && detectionRate.Allow() {
-		e.emit(detected, details)
+	d.Logger.Warn("stale session detected", fields...)
+	details := zapcore.NewMapObjectEncoder()
+	for _, field := range fields {
+		field.AddTo(details)
+	}
+	feed.add(detected, details.Fields)
+	if e := runningEmitter(d.emitter); e != nil && detectionLimit.Allow() {
+		e.emit(detected, details.Fields)
 	}
 }
 
-// short cuts a subject to a length fit for a log line.
-func short(subject string) string {
+// truncate shortens a subject to maxSubject bytes.
+func truncate(subject string) string {
 	if len(subject) > maxSubject {
 		return subject[:maxSubject] + "…"
 	}

@@ -12,86 +12,84 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// prefix is that of the names of events of Caddy's.
-const prefix = "stale_session."
+// eventPrefix begins the names of our Caddy events.
+const eventPrefix = "stale_session."
 
-// Bounds of events of Caddy's, whose handlers may send mails or run programs.
+// Limits on Caddy events: their handlers may send mail or run programs.
 var (
-	detectionRate = rate.NewLimiter(10, 100)
-	underWay      = make(chan struct{}, 100)
+	detectionLimit = rate.NewLimiter(10, 100)
+	inFlight       = make(chan struct{}, 100)
 )
 
-// emitter emits events of Caddy's on behalf of a handler.
+// emitter emits Caddy events for a handler.
 type emitter struct {
 	app     *caddyevents.App
-	context caddy.Context // the handler's, which events need to know their origin
-	started atomic.Bool   // nobody subscribes any more, so that the app can be asked
+	context caddy.Context // of the handler, the origin of the events
+	started atomic.Bool   // the events app has all its subscriptions, so it can be read
 }
 
-// newEmitter returns an emitter that can be used once the configuration has
-// started. Until then the app's subscriptions are written to, without a lock.
+// newEmitter returns an emitter that emits nothing until the configuration has
+// started. Before that, subscribing writes to the events app without a lock.
 func newEmitter(app *caddyevents.App, origin caddy.Context) (*emitter, error) {
 	e := &emitter{app: app, context: origin}
 	return e, app.On("started", e)
 }
 
-// Handle implements caddyevents.Handler: it takes the event of Caddy's that
-// tells of the start.
+// Handle implements caddyevents.Handler. It receives Caddy's event "started".
 func (e *emitter) Handle(context.Context, caddy.Event) error {
 	e.started.Store(true)
 	return nil
 }
 
-// runs tells whether the configuration is the one that runs.
-func (e *emitter) runs() bool { return e.started.Load() && e.context.Err() == nil }
+// running reports whether the emitter's configuration is the active one.
+func (e *emitter) running() bool { return e.started.Load() && e.context.Err() == nil }
 
-// emit emits an event. Its handlers run beside what has caused it, which must
-// not wait for them; with too many under way it is left out.
+// emit emits an event in the background, because event handlers can be slow. It
+// drops the event when too many are in flight.
 func (e *emitter) emit(name string, details map[string]any) {
-	if e == nil || !e.app.ShouldEmit(prefix+name) {
+	if e == nil || !e.app.ShouldEmit(eventPrefix+name) {
 		return
 	}
 	select {
-	case underWay <- struct{}{}:
+	case inFlight <- struct{}{}:
 		go func() {
-			defer func() { <-underWay }()
-			defer func() { // a handler of others must not end the process
+			defer func() { <-inFlight }()
+			defer func() {
 				if fault := recover(); fault != nil {
-					caddy.Log().Named("http.handlers.stale_session").Error("a handler of events has panicked", zap.Any("fault", fault), zap.Stack("stack"))
+					caddy.Log().Named("http.handlers.stale_session").Error("event handler panicked", zap.Any("fault", fault), zap.Stack("stack"))
 				}
 			}()
-			e.app.Emit(e.context, prefix+name, maps.Clone(details)) // handlers may write to what they are given
+			e.app.Emit(e.context, eventPrefix+name, maps.Clone(details)) // event handlers may write to the details
 		}()
 	default:
 	}
 }
 
-// emitters are those of the handlers in use.
+// emitters are those of all handlers.
 var emitters struct {
 	sync.Mutex
 	all map[*emitter]struct{}
 }
 
-// anyEmitter returns an emitter whose configuration runs, nil when there is
-// none: the one it is given if it can be, else that of some handler. What
-// happens to a directory concerns several, and a request that a reload
-// overtakes concerns those who listen now.
-func anyEmitter(own *emitter) *emitter {
-	if own != nil && own.runs() {
-		return own
+// runningEmitter returns the preferred emitter if its configuration is the active
+// one, else that of any active handler, or nil if there is none. A directory
+// belongs to several handlers, and a reload may end a handler during a request.
+func runningEmitter(preferred *emitter) *emitter {
+	if preferred != nil && preferred.running() {
+		return preferred
 	}
 	emitters.Lock()
 	defer emitters.Unlock()
 	for e := range emitters.all {
-		if e.runs() {
+		if e.running() {
 			return e
 		}
 	}
 	return nil
 }
 
-// listen makes the emitter known until it is closed.
-func (e *emitter) listen() {
+// open adds the emitter to those that runningEmitter finds.
+func (e *emitter) open() {
 	emitters.Lock()
 	defer emitters.Unlock()
 	if emitters.all == nil {

@@ -9,84 +9,85 @@ import (
 )
 
 const (
-	// kept is how many events the feed remembers.
-	kept = 200
-	// behind is how many events a follower may be behind before it loses some.
-	behind = 64
+	// maxEvents is how many events the feed keeps.
+	maxEvents = 200
+	// maxPending is how many events a subscriber can fall behind before it
+	// misses some.
+	maxPending = 64
 )
 
-// Event is something that has happened.
+// Event is a detection, or a change of state.
 type Event struct {
-	// ID is higher than that of every event before, also of an earlier process.
+	// ID grows with each event, across restarts too.
 	ID uint64 `json:"id"`
-	// Time is when it has happened.
+	// Time is when it happened.
 	Time time.Time `json:"time"`
-	// Name is that of the event of Caddy's, without "stale_session.".
+	// Name is the name of the Caddy event without "stale_session.".
 	Name string `json:"name"`
-	// Details are those of the event. They hold no token and no secret.
+	// Details hold no token and no secret.
 	Details map[string]any `json:"details,omitempty"`
 }
 
-// feed is what has happened lately, and who follows it. It is that of the
-// process, so that a reload loses nothing.
-var feed struct {
-	sync.Mutex
-	last      uint64
-	events    []Event // the latest, in order, of which the last that are kept count
-	followers map[chan Event]bool
+// eventFeed keeps the latest events and passes on new ones.
+type eventFeed struct {
+	mu          sync.Mutex
+	lastID      uint64
+	events      []Event // oldest first; the last maxEvents of them are the feed
+	subscribers map[chan Event]bool
 }
 
-// Follow returns what has happened after an event that the feed still knows,
-// 0 for all, and a channel of what happens from now on, until stop is called.
-// Who does not keep up loses events.
+// feed is the feed of this process, so a reload keeps it.
+var feed = eventFeed{subscribers: make(map[chan Event]bool)}
+
+// Follow returns the latest events with an ID above after, oldest first, and a
+// channel of new ones until stop is called. A slow reader misses events.
 func Follow(after uint64) (past []Event, next <-chan Event, stop func()) {
-	c := make(chan Event, behind)
-	feed.Lock()
-	defer feed.Unlock()
-	for _, event := range feed.events[max(0, len(feed.events)-kept):] {
+	c := make(chan Event, maxPending)
+	feed.mu.Lock()
+	defer feed.mu.Unlock()
+	for _, event := range feed.events[max(0, len(feed.events)-maxEvents):] {
 		if event.ID > after {
 			past = append(past, event)
 		}
 	}
-	if feed.followers == nil {
-		feed.followers = make(map[chan Event]bool)
-	}
-	feed.followers[c] = true
+	feed.subscribers[c] = true
 	return past, c, func() {
-		feed.Lock()
-		defer feed.Unlock()
-		delete(feed.followers, c)
+		feed.mu.Lock()
+		defer feed.mu.Unlock()
+		delete(feed.subscribers, c)
 	}
 }
 
-// publish adds an event to the feed.
-func publish(name string, details map[string]any) {
-	feed.Lock()
-	defer feed.Unlock()
-	// From the clock, so that who comes back after a restart misses nothing.
-	feed.last = max(feed.last+1, uint64(max(time.Now().UnixMilli(), 0)))
-	event := Event{ID: feed.last, Time: time.Now().UTC(), Name: name, Details: details}
-	if len(feed.events) == 2*kept {
-		feed.events = append(feed.events[:0], feed.events[kept:]...)
+// add adds an event.
+func (f *eventFeed) add(name string, details map[string]any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	// IDs follow the clock, so a client that reconnects after a restart with the
+	// last ID it saw gets all newer events.
+	f.lastID = max(f.lastID+1, uint64(max(time.Now().UnixMilli(), 0)))
+	event := Event{ID: f.lastID, Time: time.Now().UTC(), Name: name, Details: details}
+	if len(f.events) == 2*maxEvents {
+		f.events = append(f.events[:0], f.events[maxEvents:]...)
 	}
-	feed.events = append(feed.events, event)
-	for follower := range feed.followers {
+	f.events = append(f.events, event)
+	for subscriber := range f.subscribers {
 		select {
-		case follower <- event:
+		case subscriber <- event:
 		default:
 		}
 	}
 }
 
-// Happened tells of something that is no matter of one request.
-func Happened(name string, details map[string]any) {
-	publish(name, details)
-	anyEmitter(nil).emit(name, details)
+// Publish publishes an event that does not belong to a request, in the feed and
+// as a Caddy event.
+func Publish(name string, details map[string]any) {
+	feed.add(name, details)
+	runningEmitter(nil).emit(name, details)
 }
 
 // Happened implements accounts.Observer.
 func (Directories) Happened(event accounts.Event, name string, details map[string]any) {
 	all := map[string]any{"database": name}
 	maps.Copy(all, details)
-	Happened(string(event), all)
+	Publish(string(event), all)
 }

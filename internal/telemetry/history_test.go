@@ -11,28 +11,33 @@ import (
 
 func TestASampleIsWhatWasCountedSinceTheOneBefore(t *testing.T) {
 	start := time.Unix(1_700_000_000, 0)
-	h := &History{last: read(start)}
+	h := newHistory(start)
 	for range 20 {
 		count(verdict.Judgement{Verdict: verdict.Stale, Reason: verdict.UserNotFound, Source: "database"})
 	}
 	for range 10 { // three accounts each, in 2 to 4 ms
 		Directories{}.Asked(3, 3*time.Millisecond, nil)
 	}
-	h.sample(read(start.Add(step)))
-	h.sample(read(start.Add(2 * step)))
+	h.sample(start.Add(step))
+	h.sample(start.Add(2 * step))
 
 	all := h.Samples()
 	if len(all) != 2 {
 		t.Fatalf("%d samples, want 2", len(all))
 	}
-	if s := all[0]; s.Checks["stale"] != 20 || s.Lookups != 10 || s.Subjects != 30 || s.Seconds != step.Seconds() {
-		t.Errorf("a busy sample: %+v", s)
+	s := all[0].Counters
+	if by := s["checks_total"].By; by["verdict"]["stale"] != 20 || by["reason"]["user_not_found"] != 20 || by["source"]["database"] != 20 || len(by["verdict"]) != 1 {
+		t.Errorf("checks of a busy sample: %+v", by)
 	}
-	if s := all[0]; s.Median < 0.002 || s.Median > s.P95 || s.P95 > 0.004 {
-		t.Errorf("lookups of 3 ms took %v s, and %v at most", s.Median, s.P95)
+	lookups := s["lookup_duration_seconds"]
+	if lookups.Count != 10 || s["lookup_subjects"].Sum != 30 || all[0].Seconds != step.Seconds() {
+		t.Errorf("a busy sample: %+v", all[0])
+	}
+	if lookups.P50 < 0.002 || lookups.P50 > lookups.P95 || lookups.P95 > 0.004 {
+		t.Errorf("lookups of 3 ms took %v s, and %v at most", lookups.P50, lookups.P95)
 	}
 	quiet := h.Last()
-	if quiet.Lookups != 0 || quiet.Median != 0 || len(quiet.Checks) != 0 {
+	if len(quiet.Counters) != 0 {
 		t.Errorf("a quiet sample: %+v", quiet)
 	}
 	if !quiet.Time.Equal(start.Add(2 * step)) {
@@ -42,9 +47,9 @@ func TestASampleIsWhatWasCountedSinceTheOneBefore(t *testing.T) {
 
 func TestAHistoryIsThatOfAnHour(t *testing.T) {
 	start := time.Unix(1_700_000_000, 0)
-	h := &History{last: read(start)}
-	for i := range samples + 10 {
-		h.sample(read(start.Add(time.Duration(i+1) * step)))
+	h := newHistory(start)
+	for i := range maxSamples + 10 {
+		h.sample(start.Add(time.Duration(i+1) * step))
 	}
 	all := h.Samples()
 	if took := all[len(all)-1].Time.Sub(all[0].Time); took != time.Hour-step {

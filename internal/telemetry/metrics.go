@@ -1,11 +1,9 @@
-// Package telemetry tells what the module does: metrics, log lines, events and
-// placeholders.
+// Package telemetry reports what the module does, in metrics, log lines, events
+// and placeholders.
 package telemetry
 
 import (
 	"errors"
-	"runtime"
-	"runtime/debug"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,95 +13,71 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/verdict"
 )
 
-// modulePath is how a Caddy with the module knows it.
-const modulePath = "github.com/seed-4adef13c/caddy-stale-session"
-
-// The metrics are those of the process, so that a reload of the configuration
-// loses nothing. No label holds what a client has sent.
+// The list of metrics. It feeds Prometheus, the counters of the admin API and of
+// the dashboard, their OpenAPI schema, and the table in docs/operations.md.
+// The metrics belong to the process, so a reload of the configuration keeps
+// them. No label holds what a client sent.
 var (
-	checks = prometheus.NewCounterVec(counter("checks_total",
-		"Requests whose session was checked, by verdict, reason and where the account came from."), []string{"verdict", "reason", "source"})
-	responses = prometheus.NewCounterVec(counter("responses_total",
-		"What was done about sessions, by kind: redirect, json or error (answers to stale ones), scrub (taken off a request), drop (of a response), clear (by hand), unavailable (on_error deny)."), []string{"kind"})
-	rescues = prometheus.NewCounter(counter("rescues_total",
-		"Answers of the app with a 5xx status that were replaced, because the session had become stale."))
-	upstreamErrors = prometheus.NewCounter(counter("upstream_errors_total",
-		"Answers of the app with a 5xx status to sessions that were found live, rescued ones included."))
-	signIns = prometheus.NewCounter(counter("sign_ins_total",
-		"Sign-ins: sessions of users who exist that the app has set on its callback route."))
-	cleaned = prometheus.NewCounterVec(counter("sessions_removed_total",
-		"Rows that were removed from a table of sessions, by kind: expired or orphaned."), []string{"kind"})
-	lookupSeconds = prometheus.NewHistogram(histogram("lookup_duration_seconds",
-		"How long the statements took that look accounts up.", prometheus.ExponentialBuckets(0.00025, 2, 14)))
-	lookupSubjects = prometheus.NewHistogram(histogram("lookup_subjects",
-		"How many accounts a statement has looked up.", []float64{1, 2, 4, 8, 16, 32, 64, 128, 256, 500}))
-	lookupErrors = prometheus.NewCounterVec(counter("lookup_errors_total",
-		"Statements that failed, by class of failure and class of SQLSTATE."), []string{"class", "sqlstate"})
-	buildInfo = prometheus.NewGaugeFunc(prometheus.GaugeOpts(prometheus.Opts{
-		Namespace: "caddy", Subsystem: "stale_session", Name: "build_info",
-		Help:        "The version of the module and of Go; always 1.",
-		ConstLabels: prometheus.Labels{"version": Version(), "goversion": runtime.Version()},
-	}), func() float64 { return 1 })
+	checks = counter("checks_total",
+		"Number of requests whose session was checked, by verdict, reason and source of the account.", "verdict", "reason", "source")
+	responses = counter("responses_total",
+		"Number of actions taken on sessions, by kind: redirect, json or error (answered a stale session), scrub (stripped it from the request), drop (removed it from a response), clear (cleared it on the clear path), unavailable (answered 503 because of on_error deny).", "kind")
+	rescues = counter("rescues_total",
+		"Number of 5xx responses of the app that were replaced because the session had become stale.").WithLabelValues()
+	upstreamErrors = counter("upstream_errors_total",
+		"Number of 5xx responses of the app to requests with a live session, rescued ones included.").WithLabelValues()
+	signIns = counter("sign_ins_total",
+		"Number of sign-ins: responses on the callback route in which the app set a session of an existing user.").WithLabelValues()
+	sessionsRemoved = counter("sessions_removed_total",
+		"Number of rows removed from the sessions table, by kind: expired or orphaned.", "kind")
+	lookupDuration = histogram("lookup_duration_seconds",
+		"Duration of the queries that look up accounts, in seconds.", prometheus.ExponentialBuckets(0.00025, 2, 14))
+	lookupSubjects = histogram("lookup_subjects",
+		"Number of accounts that one query looked up.", []float64{1, 2, 4, 8, 16, 32, 64, 128, 256, 500})
+	lookupErrors = counter("lookup_errors_total",
+		"Number of account queries that failed, by class of the failure and class of the SQLSTATE.", "class", "sqlstate")
+	directoryStates = observedGauge("directories",
+		"Number of directories (where users are looked up), by database and state: open (in use), failing (the last lookup failed), broken (the circuit breaker is open), watched (changes are noticed), notified (triggers report changes at once), blind (changes should be noticed but are not), braking (the brake is on, so no session is ended).", "database", "state")
+	connections = observedGauge("connections",
+		"Number of database connections for lookups, by database and state: idle or busy.", "database", "state")
+	rechecks = observedCounter("rechecks_total",
+		"Number of accounts looked up again because the database had changed, by database.", "database")
+	epochs = observedCounter("epochs_total",
+		"Number of times the users table was recreated, emptied, rewritten or restored, by database.", "database")
+	notifications = observedCounter("notifications_total",
+		"Number of change notifications received, by database.", "database")
+	revocationLists = observedGauge("revocation_lists",
+		"Number of revocation lists, by state: open (in use) or unshared (out of sync with the other nodes).", "state")
+	cacheEntries = observedGauge("cache_entries",
+		"Number of cached entries, by cache: accounts or tokens.", "cache")
+	cacheCapacity = observedGauge("cache_capacity_bytes",
+		"Memory that the caches can use, in bytes, by cache: accounts or tokens.", "cache")
+	cacheHits = observedCounter("cache_hits_total",
+		"Number of cache reads that found an entry, by cache: accounts or tokens.", "cache")
+	cacheMisses = observedCounter("cache_misses_total",
+		"Number of cache reads that found no entry, by cache: accounts or tokens.", "cache")
+	cacheEvictions = observedCounter("cache_evictions_total",
+		"Number of entries evicted before they expired, by cache: accounts or tokens.", "cache")
+	buildInfo = observedGauge("build_info",
+		"Versions of the module and of Go, as labels; the value is always 1.", "version", "goversion")
 )
 
-func counter(name, help string) prometheus.CounterOpts {
-	return prometheus.CounterOpts{Namespace: "caddy", Subsystem: "stale_session", Name: name, Help: help}
-}
-
-func histogram(name, help string, buckets []float64) prometheus.HistogramOpts {
-	return prometheus.HistogramOpts{Namespace: "caddy", Subsystem: "stale_session", Name: name, Help: help, Buckets: buckets}
-}
-
-// Version returns the version of the module in this Caddy.
-func Version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	if info.Main.Path == modulePath {
-		return info.Main.Version
-	}
-	for _, module := range info.Deps {
-		if module.Path == modulePath {
-			return module.Version
-		}
-	}
-	return "unknown"
-}
-
-// Register puts the metrics into a registry of Caddy's. Each configuration has
-// one of its own.
-func Register(registry *prometheus.Registry) error {
-	if registry == nil {
-		return nil
-	}
-	var already prometheus.AlreadyRegisteredError
-	for _, metric := range []prometheus.Collector{
-		checks, responses, rescues, upstreamErrors, signIns, cleaned, lookupSeconds, lookupSubjects, lookupErrors, buildInfo, collector{},
-	} {
-		if err := registry.Register(metric); err != nil && !errors.As(err, &already) {
-			return err
-		}
-	}
-	return nil
-}
-
-// What can happen is there from the start, with 0: else the first of its kind,
-// which a reset brings by the hundred, would be no increase.
+// Label values that are known in advance start at 0. A series that appeared
+// with its first event would show no increase, and alerts would miss it.
 func init() {
-	count := func(v verdict.Verdict, r verdict.Reason, sources ...accounts.Source) {
+	known := []accounts.Source{accounts.FromCache, accounts.FromDatabase, accounts.FromFallback}
+	expect := func(v verdict.Verdict, r verdict.Reason, sources ...accounts.Source) {
 		for _, source := range sources {
 			checks.WithLabelValues(string(v), string(r), string(source))
 		}
 	}
-	known := []accounts.Source{accounts.FromCache, accounts.FromDatabase, accounts.FromFallback}
-	count(verdict.Live, "", known...)
+	expect(verdict.Live, "", known...)
 	for _, reason := range []verdict.Reason{verdict.UserNotFound, verdict.UserDisabled, verdict.TokenPredatesAccount, verdict.ClaimMismatch} {
-		count(verdict.Stale, reason, known...)
+		expect(verdict.Stale, reason, known...)
 	}
-	count(verdict.Stale, verdict.TokenRevoked, append(known, accounts.FromRevocation)...)
+	expect(verdict.Stale, verdict.TokenRevoked, append(known, accounts.FromRevocation)...)
 	for _, v := range []verdict.Verdict{verdict.Anonymous, verdict.Invalid, verdict.Unknown} {
-		count(v, "", "")
+		expect(v, "", "")
 	}
 	for _, kind := range []Response{"redirect", "json", "error", Scrub, Drop, Clear, Unavailable} {
 		responses.WithLabelValues(string(kind))
@@ -114,9 +88,11 @@ func init() {
 	CleanedUp(0, 0)
 }
 
-// liveFromCache is what nearly all requests count.
+// liveFromCache counts nearly all requests. It is resolved once, because finding
+// a series by its labels is slow.
 var liveFromCache = checks.WithLabelValues(string(verdict.Live), "", string(accounts.FromCache))
 
+// count counts a checked session.
 func count(j verdict.Judgement) {
 	if j.Verdict == verdict.Live && j.Source == accounts.FromCache {
 		liveFromCache.Inc()
@@ -125,7 +101,7 @@ func count(j verdict.Judgement) {
 	checks.WithLabelValues(string(j.Verdict), string(j.Reason), string(j.Source)).Inc()
 }
 
-// Response is a kind of what is done about a session.
+// Response is a kind of action taken on a session.
 type Response string
 
 // The kinds besides those of answers to stale sessions.
@@ -136,19 +112,19 @@ const (
 	Unavailable Response = "unavailable"
 )
 
-// Responded counts what was done about a session.
+// Responded counts an action taken on a session.
 func Responded(kind Response) { responses.WithLabelValues(string(kind)).Inc() }
 
-// UpstreamFailed counts a 5xx of the app to a session that was found live.
+// UpstreamFailed counts a 5xx response of the app to a live session.
 func UpstreamFailed() { upstreamErrors.Inc() }
 
 // SignedIn counts a sign-in.
 func SignedIn() { signIns.Inc() }
 
-// CleanedUp counts rows that were removed from a table of sessions.
+// CleanedUp counts rows removed from the sessions table.
 func CleanedUp(expired, orphaned int64) {
-	cleaned.WithLabelValues("expired").Add(float64(expired))
-	cleaned.WithLabelValues("orphaned").Add(float64(orphaned))
+	sessionsRemoved.WithLabelValues("expired").Add(float64(expired))
+	sessionsRemoved.WithLabelValues("orphaned").Add(float64(orphaned))
 }
 
 // Directories observes directories.
@@ -156,7 +132,7 @@ type Directories struct{}
 
 // Asked implements accounts.Observer.
 func (Directories) Asked(subjects int, took time.Duration, err error) {
-	lookupSeconds.Observe(took.Seconds())
+	lookupDuration.Observe(took.Seconds())
 	lookupSubjects.Observe(float64(subjects))
 	var failure *directories.Error
 	if errors.As(err, &failure) {

@@ -1,202 +1,169 @@
 package telemetry
 
 import (
+	"runtime"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/seed-4adef13c/caddy-stale-session/directories"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/cache"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
 )
 
-// observed are the directories, readers and lists of ended sessions in use.
-var observed = struct {
+// collector collects the observed metrics.
+type collector struct {
+	// directories, readers and lists return those in use.
 	directories func() []*accounts.Engine
 	readers     func() []*session.Reader
-	revoked     func() []*revocation.List
-}{
-	func() []*accounts.Engine { return nil },
-	func() []*session.Reader { return nil },
-	func() []*revocation.List { return nil },
+	lists       func() []*revocation.List
+
+	mu     sync.Mutex
+	seen   map[any]values // of each directory, reader and list in use at the last collection
+	closed values         // the counters of those closed since: a reload must not make a counter go back
 }
 
-// Observe has figures collected of the directories, readers and lists of ended
-// sessions in use.
-func Observe(engines func() []*accounts.Engine, readers func() []*session.Reader, revoked func() []*revocation.List) {
-	observed.directories, observed.readers, observed.revoked = engines, readers, revoked
+var observed = &collector{
+	directories: func() []*accounts.Engine { return nil },
+	readers:     func() []*session.Reader { return nil },
+	lists:       func() []*revocation.List { return nil },
+	closed:      make(values),
 }
 
-// collector collects the figures of what is observed.
-type collector struct{}
+func init() { registry.MustRegister(observed) }
 
-// figure describes a figure.
-func figure(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc(prometheus.BuildFQName("caddy", "stale_session", name), help, labels, nil)
+// Observe sets what the observed metrics are read from: functions that return
+// the directories, token readers and revocation lists in use.
+func Observe(directories func() []*accounts.Engine, readers func() []*session.Reader, lists func() []*revocation.List) {
+	observed.directories, observed.readers, observed.lists = directories, readers, lists
 }
 
-var (
-	cacheEntries   = figure("cache_entries", "Entries of the caches: what tokens say, and accounts.", "cache")
-	cacheBytes     = figure("cache_capacity_bytes", "Memory that the caches can take.", "cache")
-	cacheHits      = figure("cache_hits_total", "What was found in the caches.", "cache")
-	cacheMisses    = figure("cache_misses_total", "What was not found in the caches.", "cache")
-	cacheEvictions = figure("cache_evictions_total", "Entries that had to leave the caches before their time.", "cache")
-	states         = figure("directories", "How users are looked up in a database, by state: open (it is in use), failing (the last lookup failed), broken (it is away, nobody waits for it), watched (changes are noticed), notified (at once), blind (they should be and are not), braking (no session is ended).", "database", "state")
-	connections    = figure("connections", "Connections to the database for lookups, by state: idle or busy.", "database", "state")
-	rechecks       = figure("rechecks_total", "Accounts that were looked up because something was changed.", "database")
-	epochs         = figure("epochs_total", "How often the users table was recreated, emptied, rewritten or restored.", "database")
-	notifications  = figure("notifications_total", "Notifications of changes that have arrived.", "database")
-	lists          = figure("revocation_lists", "Lists of sessions that were ended by hand or from outside, by state: open (it is in use), unshared (what other nodes end is not heard of, or they do not know yet of all that was ended here).", "state")
-)
+// series is a time series of an observed metric.
+type series struct {
+	metric *observedMetric
+	labels [2]string // as many as the metric has
+}
+
+// values are the values of time series.
+type values map[series]float64
+
+func (v values) set(metric *observedMetric, value float64, labels ...string) {
+	s := series{metric: metric}
+	copy(s.labels[:], labels)
+	v[s] = value
+}
+
+// add adds the values of other time series.
+func (v values) add(others values) {
+	for s, value := range others {
+		v[s] += value
+	}
+}
+
+// ofDirectory returns the values of a directory.
+func ofDirectory(d *accounts.Engine) values {
+	s, name := d.Stats(), d.String()
+	v := ofCache("accounts", s.Accounts)
+	for state, is := range map[string]bool{
+		"open": true, "failing": s.Failure != "", "broken": s.Broken, "watched": s.Watching,
+		"notified": s.Notified, "blind": s.Blind, "braking": s.Braking,
+	} {
+		v.set(directoryStates, one(is), name, state)
+	}
+	v.set(connections, float64(s.Connections-s.Busy), name, "idle")
+	v.set(connections, float64(s.Busy), name, "busy")
+	v.set(rechecks, float64(s.Rechecked), name)
+	v.set(epochs, float64(s.Epochs), name)
+	v.set(notifications, float64(s.Notifications), name)
+	return v
+}
+
+// ofCache returns the values of a cache.
+func ofCache(name string, s cache.Stats) values {
+	v := make(values)
+	v.set(cacheEntries, float64(s.Entries), name)
+	v.set(cacheCapacity, float64(s.Bytes), name)
+	v.set(cacheHits, float64(s.Hits), name)
+	v.set(cacheMisses, float64(s.Misses), name)
+	v.set(cacheEvictions, float64(s.Evictions), name)
+	return v
+}
+
+// ofList returns the values of a revocation list.
+func ofList(l *revocation.List) values {
+	v := make(values)
+	v.set(revocationLists, 1, "open")
+	v.set(revocationLists, one(l.Lost()), "unshared")
+	return v
+}
+
+// always returns the series that exist even when nothing is in use.
+func always() values {
+	v := ofCache("accounts", cache.Stats{})
+	v.add(ofCache("tokens", cache.Stats{}))
+	v.set(revocationLists, 0, "open")
+	v.set(revocationLists, 0, "unshared")
+	v.set(buildInfo, 1, Version(), runtime.Version())
+	return v
+}
+
+// one returns 1 for true and 0 for false.
+func one(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
+}
 
 // Describe implements prometheus.Collector.
-func (collector) Describe(to chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{cacheEntries, cacheBytes, cacheHits, cacheMisses, cacheEvictions, states, connections, rechecks, epochs, notifications, lists} {
-		to <- desc
+func (*collector) Describe(to chan<- *prometheus.Desc) {
+	for _, m := range observedMetrics {
+		to <- m.desc
 	}
 }
 
 // Collect implements prometheus.Collector.
-func (collector) Collect(to chan<- prometheus.Metric) {
-	gauge := func(desc *prometheus.Desc, value float64, labels ...string) {
-		to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
+func (c *collector) Collect(to chan<- prometheus.Metric) {
+	for s, value := range c.values() {
+		to <- prometheus.MustNewConstMetric(s.metric.desc, s.metric.kind, value, s.labels[:s.metric.labels]...)
 	}
-	counter := func(desc *prometheus.Desc, value float64, labels ...string) {
-		to <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, value, labels...)
+}
+
+// values returns the sums over all that is in use: a database has several
+// directories when handlers differ in users table or cache.
+func (c *collector) values() values {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	open := make(map[any]values)
+	for _, d := range c.directories() {
+		open[d] = ofDirectory(d)
 	}
-	unshared, revoked := 0, observed.revoked()
-	for _, list := range revoked {
-		if list.Lost() {
-			unshared++
-		}
+	for _, r := range c.readers() {
+		open[r] = ofCache("tokens", r.Stats())
 	}
-	gauge(lists, float64(len(revoked)), "open")
-	gauge(lists, float64(unshared), "unshared")
-	by, tokens := look()
-	var known cache.Stats
-	for database, s := range by {
-		known = sum(known, s.Accounts)
-		if s.in["open"] == 0 {
+	for _, l := range c.lists() {
+		open[l] = ofList(l)
+	}
+	for source, seen := range c.seen {
+		if _, inUse := open[source]; inUse {
 			continue
 		}
-		for state, n := range s.in {
-			gauge(states, n, database, state)
-		}
-		gauge(connections, float64(s.Connections-s.Busy), database, "idle")
-		gauge(connections, float64(s.Busy), database, "busy")
-		counter(rechecks, float64(s.Rechecked), database)
-		counter(epochs, float64(s.Epochs), database)
-		counter(notifications, float64(s.Notifications), database)
-	}
-	for name, s := range map[string]cache.Stats{"accounts": known, "tokens": tokens} {
-		gauge(cacheEntries, float64(s.Entries), name)
-		gauge(cacheBytes, float64(s.Bytes), name)
-		counter(cacheHits, float64(s.Hits), name)
-		counter(cacheMisses, float64(s.Misses), name)
-		counter(cacheEvictions, float64(s.Evictions), name)
-	}
-}
-
-// figures are the sums of all directories of a database: with other users
-// tables or caches there are several.
-type figures struct {
-	accounts.Stats
-	in map[string]float64 // how many are in a state
-}
-
-// last is what was seen last. The counts of what was closed since are kept: a
-// reload must not make a counter go back.
-var last struct {
-	sync.Mutex
-	directories map[*accounts.Engine]accounts.Stats
-	readers     map[*session.Reader]cache.Stats
-	closed      map[string]accounts.Stats
-	tokens      cache.Stats
-}
-
-// look returns the figures of each database, by its name, and those of the
-// caches of what tokens say.
-func look() (by map[string]*figures, tokens cache.Stats) {
-	last.Lock()
-	defer last.Unlock()
-	open := make(map[*accounts.Engine]accounts.Stats)
-	for _, d := range observed.directories() {
-		open[d] = d.Stats()
-	}
-	if last.closed == nil {
-		last.closed = make(map[string]accounts.Stats)
-	}
-	for d, s := range last.directories {
-		if _, still := open[d]; !still {
-			last.closed[d.String()] = add(last.closed[d.String()], accounts.Stats{
-				Accounts: counts(s.Accounts), Rechecked: s.Rechecked, Epochs: s.Epochs, Notifications: s.Notifications,
-			})
-		}
-	}
-	last.directories = open
-	by = make(map[string]*figures)
-	for name, s := range last.closed {
-		by[name] = &figures{s, make(map[string]float64)}
-	}
-	for d, s := range open {
-		f := by[d.String()]
-		if f == nil {
-			f = &figures{in: make(map[string]float64)}
-			by[d.String()] = f
-		}
-		f.Stats = add(f.Stats, s)
-		for state, holds := range map[string]bool{
-			"open": true, "failing": s.Failure != "", "broken": s.Broken, "watched": s.Watching,
-			"notified": s.Notified, "blind": s.Blind, "braking": s.Braking,
-		} {
-			if f.in[state] += 0; holds {
-				f.in[state]++
+		for s, value := range seen {
+			if s.metric.kind == prometheus.CounterValue {
+				c.closed[s] += value
 			}
 		}
 	}
-	return by, lookAtReaders()
-}
-
-// lookAtReaders is look for readers. The caller holds last.
-func lookAtReaders() cache.Stats {
-	open := make(map[*session.Reader]cache.Stats)
-	for _, r := range observed.readers() {
-		open[r] = r.Stats()
+	c.seen = open
+	all := always()
+	for _, v := range open {
+		all.add(v)
 	}
-	for r, s := range last.readers {
-		if _, still := open[r]; !still {
-			last.tokens = sum(last.tokens, counts(s))
+	for s, value := range c.closed {
+		if _, shown := all[s]; shown { // a database that is no longer in use has no series
+			all[s] += value
 		}
 	}
-	last.readers = open
-	all := last.tokens
-	for _, s := range open {
-		all = sum(all, s)
-	}
 	return all
-}
-
-// Tokens returns the figures of the caches of what tokens say.
-func Tokens() cache.Stats {
-	_, tokens := look()
-	return tokens
-}
-
-// add adds the figures of two directories.
-func add(a, b accounts.Stats) accounts.Stats {
-	return accounts.Stats{
-		Accounts: sum(a.Accounts, b.Accounts), Description: directories.Description{Connections: a.Connections + b.Connections, Busy: a.Busy + b.Busy},
-		Rechecked: a.Rechecked + b.Rechecked, Epochs: a.Epochs + b.Epochs, Notifications: a.Notifications + b.Notifications,
-	}
-}
-
-// counts are what is counted of a cache.
-func counts(s cache.Stats) cache.Stats {
-	return cache.Stats{Hits: s.Hits, Misses: s.Misses, Evictions: s.Evictions}
-}
-
-func sum(a, b cache.Stats) cache.Stats {
-	return cache.Stats{Entries: a.Entries + b.Entries, Bytes: a.Bytes + b.Bytes, Hits: a.Hits + b.Hits, Misses: a.Misses + b.Misses, Evictions: a.Evictions + b.Evictions}
 }

@@ -13,36 +13,38 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/verdict"
 )
 
-// Reporter reports the checks of one handler: placeholders, metrics, log lines
-// and events.
+// Reporter reports what one handler does: in metrics, log lines, events and
+// placeholders.
 type Reporter struct {
 	detections Detections
 	subject    string
-	foreign    *doubt
-	nameless   *doubt
+	undecoded  *warning
+	noSubject  *warning
 }
 
-// NewReporter returns a reporter, to be closed. Subject is the claim that names
-// the user. It is called before the events app is started.
+// NewReporter returns a reporter. Subject is the claim that names the user. The
+// caller must close the reporter. It must call NewReporter before the events app
+// starts.
 func NewReporter(detections Detections, subject string) (*Reporter, error) {
 	if detections.Events != nil {
 		var err error
 		if detections.emitter, err = newEmitter(detections.Events, detections.Context); err != nil {
 			return nil, err
 		}
-		detections.emitter.listen()
+		detections.emitter.open()
 	}
-	return &Reporter{detections: detections, subject: subject, foreign: newDoubt(), nameless: newDoubt()}, nil
+	return &Reporter{detections: detections, subject: subject, undecoded: newWarning(), noSubject: newWarning()}, nil
 }
 
-// Close ends what the reporter does beside requests.
+// Close releases the reporter. Requests in flight can still report.
 func (p *Reporter) Close() {
 	if p.detections.emitter != nil {
 		p.detections.emitter.close()
 	}
 }
 
-// Checked reports the check of a request on a kind of route.
+// Checked reports that the session of a request was checked. Where is the kind
+// of its route.
 func (p *Reporter) Checked(r *http.Request, check *verdict.Check, where string) {
 	count(check.Judgement)
 	if replacer, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
@@ -51,16 +53,16 @@ func (p *Reporter) Checked(r *http.Request, check *verdict.Check, where string) 
 	logAccess(r, check.Judgement)
 	switch {
 	case check.Braked:
-		p.detections.report(r, check.Judgement, where+", held by the brake")
+		p.detections.report(r, check.Judgement, where+", brake on")
 	case check.Verdict == verdict.Stale:
 		p.detections.report(r, check.Judgement, where)
 	case check.Dissent != nil:
-		p.detections.report(r, *check.Dissent, "beside another session")
+		p.detections.report(r, *check.Dissent, where+", with another session")
 	}
-	p.doubt(check.Session)
+	p.warn(check.Session)
 }
 
-// logAccess adds the verdict to the line of the access log, where there is one.
+// logAccess adds the verdict to the line of the access log, if there is one.
 func logAccess(r *http.Request, j verdict.Judgement) {
 	server, ok := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	if !ok || server.Logs == nil {
@@ -76,34 +78,35 @@ func logAccess(r *http.Request, j verdict.Judgement) {
 	}
 }
 
-// Dropped reports a stale session that was taken out of a response.
+// Dropped reports that a stale session was removed from a response.
 func (p *Reporter) Dropped(r *http.Request, j verdict.Judgement) {
 	count(j)
 	Responded(Drop)
 	p.detections.report(r, j, "response")
 }
 
-// Rescued reports a stale session whose request the app has failed at.
+// Rescued reports that a 5xx response of the app was replaced because the
+// session had become stale.
 func (p *Reporter) Rescued(r *http.Request, j verdict.Judgement) {
 	count(j)
 	rescues.Inc()
 	p.detections.report(r, j, "rescued")
 }
 
-// Ended reports what a message has ended that came to a path, or why it was not
-// taken.
+// Ended reports what a logout message that arrived at a path revoked, or the
+// error why it was rejected.
 func (p *Reporter) Ended(path string, revoked revocation.Revocation, err error) {
 	switch {
 	case err != nil:
-		p.detections.Logger.Warn("a message that sessions have ended was not taken", zap.String("path", path), zap.Error(err))
+		p.detections.Logger.Warn("logout message rejected", zap.String("path", path), zap.Error(err))
 	case !revoked.At.IsZero():
-		p.detections.Logger.Info("sessions were ended from outside", zap.String("path", path),
+		p.detections.Logger.Info("sessions revoked by a logout message", zap.String("path", path),
 			zap.String("subject", revoked.Subject), zap.String("session", revoked.Session), zap.String("token", revoked.Token))
-		Happened("revoked", map[string]any{"subject": revoked.Subject, "session": revoked.Session, "token": revoked.Token})
+		Publish("revoked", map[string]any{"subject": revoked.Subject, "session": revoked.Session, "token": revoked.Token})
 	}
 }
 
-// placeholders are what a check says, for those who ask for it.
+// placeholders are the placeholders of a checked request.
 type placeholders verdict.Check
 
 func (c *placeholders) replace(key string) (any, bool) {
@@ -122,24 +125,24 @@ func (c *placeholders) replace(key string) (any, bool) {
 	return nil, false
 }
 
-// doubt weighs whether sessions can be read at all.
-func (p *Reporter) doubt(s *session.Session) {
+// warn warns as long as no session could be read, or none names a user.
+func (p *Reporter) warn(s *session.Session) {
 	if len(s.Tokens) == 0 {
 		if s.Failure == session.Undecodable {
-			p.foreign.raise(func(times int64) {
-				p.detections.Logger.Error("no session cookie seen so far could be read: is the secret the app's own, and are the cookie names right?",
-					zap.Int64("requests", times))
+			p.undecoded.raise(func(requests int64) {
+				p.detections.Logger.Error("no session cookie could be decoded so far: is the secret the app's own, and are the cookie names right?",
+					zap.Int64("requests", requests))
 			})
 		}
 		return
 	}
-	p.foreign.settle()
+	p.undecoded.dismiss()
 	if len(s.Tokens[0].Claims.Subject) > 0 {
-		p.nameless.settle()
+		p.noSubject.dismiss()
 		return
 	}
-	p.nameless.raise(func(times int64) {
-		p.detections.Logger.Error("no session token seen so far has the claim that names the user, so no session can be checked: name one that it has, as in `subject email` with `id email` for the users table",
-			zap.String("subject", p.subject), zap.Int64("requests", times))
+	p.noSubject.raise(func(requests int64) {
+		p.detections.Logger.Error("no session token so far has the claim that names the user, so sessions pass unchecked: set `subject` to a claim that they have, such as `subject email` with `id email` in `users`",
+			zap.String("subject", p.subject), zap.Int64("requests", requests))
 	})
 }

@@ -79,25 +79,25 @@ func TestADetectionIsOneStructuredLine(t *testing.T) {
 	}
 }
 
-func TestADoubtIsVoicedOnceAMinuteUntilItIsSettled(t *testing.T) {
-	d := newDoubt()
-	var voiced []int64
-	say := func(times int64) { voiced = append(voiced, times) }
+func TestAWarningIsLoggedOnceAMinuteUntilItIsDismissed(t *testing.T) {
+	w := newWarning()
+	var logged []int64
+	log := func(requests int64) { logged = append(logged, requests) }
 	for range 3 {
-		d.raise(say)
+		w.raise(log)
 	}
-	if len(voiced) != 1 || voiced[0] != 1 {
-		t.Errorf("voiced %v, want once, at the first", voiced)
+	if len(logged) != 1 || logged[0] != 1 {
+		t.Errorf("logged %v, want once, at the first", logged)
 	}
-	d.voice.Interval = 0 // a minute later
-	d.voice.Every = 1
-	d.raise(say)
-	if len(voiced) != 2 || voiced[1] != 4 {
-		t.Errorf("voiced %v, want a second time, at the fourth", voiced)
+	w.limit.Interval = 0 // a minute later
+	w.limit.Every = 1
+	w.raise(log)
+	if len(logged) != 2 || logged[1] != 4 {
+		t.Errorf("logged %v, want a second time, at the fourth", logged)
 	}
-	d.settle()
-	d.raise(say)
-	if len(voiced) != 2 {
-		t.Errorf("voiced %v after it was settled", voiced)
+	w.dismiss()
+	w.raise(log)
+	if len(logged) != 2 {
+		t.Errorf("logged %v after it was dismissed", logged)
 	}
 }

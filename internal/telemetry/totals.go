@@ -1,78 +1,120 @@
 package telemetry
 
 import (
-	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 )
 
-// Totals are the counters of this process.
-type Totals struct {
-	// Checks are by verdict, Reasons those of stale sessions, Sources where the
-	// accounts came from.
-	Checks  map[string]float64 `json:"checks"`
-	Reasons map[string]float64 `json:"reasons"`
-	Sources map[string]float64 `json:"sources"`
-	// Responses are by kind.
-	Responses map[string]float64 `json:"responses"`
-	// LookupErrors are by class.
-	LookupErrors map[string]float64 `json:"lookup_errors"`
-	// LookupSeconds are how long Lookups statements took, which have looked up
-	// LookupSubjects accounts.
-	LookupSeconds  float64 `json:"lookup_seconds"`
-	Lookups        float64 `json:"lookups"`
-	LookupSubjects float64 `json:"lookup_subjects"`
-	// The others are the metrics of their names.
-	Rescues        float64 `json:"rescues"`
-	UpstreamErrors float64 `json:"upstream_errors"`
-	SignIns        float64 `json:"sign_ins"`
+// Totals are what the counters and histograms of the list counted, by name
+// without "caddy_stale_session_".
+type Totals map[string]Total
+
+// Total is what a counter or a histogram counted.
+type Total struct {
+	// Count is what a counter counted over all labels, or how many values a
+	// histogram observed.
+	Count float64 `json:"count"`
+	// By is the count of a counter by label and value. Empty values are left out.
+	By map[string]map[string]float64 `json:"by,omitempty"`
+	// Sum is the sum of the values that a histogram observed.
+	Sum float64 `json:"sum,omitempty"`
+	// P50 and P95 are their percentiles, estimated from the buckets.
+	P50 float64 `json:"p50,omitempty"`
+	P95 float64 `json:"p95,omitempty"`
+
+	buckets []*dto.Bucket
 }
 
-// Count returns the counters, as the metrics have them.
+// Count returns what was counted since the process started.
 func Count() Totals {
-	byVerdict, byReason, bySource := make(map[string]float64), make(map[string]float64), make(map[string]float64)
-	each(checks, func(labels map[string]string, m *dto.Metric) {
-		n := m.GetCounter().GetValue()
-		byVerdict[labels["verdict"]] += n
-		if reason := labels["reason"]; reason != "" {
-			byReason[reason] += n
+	families := make(map[string]*dto.MetricFamily)
+	gathered, _ := registry.Gather() // on an error, all but the broken metric
+	for _, family := range gathered {
+		families[family.GetName()] = family
+	}
+	totals := make(Totals)
+	for _, m := range metrics {
+		if m.Kind != Gauge {
+			totals[m.Name] = total(families[fullName(m.Name)].GetMetric())
 		}
-		if source := labels["source"]; source != "" {
-			bySource[source] += n
+	}
+	return totals
+}
+
+// total adds up the time series of a metric.
+func total(all []*dto.Metric) Total {
+	var t Total
+	for _, one := range all {
+		if h := one.GetHistogram(); h != nil { // no histogram has labels
+			t = Total{Count: float64(h.GetSampleCount()), Sum: h.GetSampleSum(), buckets: h.GetBucket()}
+			t.P50, t.P95 = t.percentile(0.5, Total{}), t.percentile(0.95, Total{})
+			continue
 		}
-	})
-	t := Totals{Checks: byVerdict, Reasons: byReason, Sources: bySource, Responses: make(map[string]float64), LookupErrors: make(map[string]float64)}
-	each(responses, func(labels map[string]string, m *dto.Metric) {
-		t.Responses[labels["kind"]] += m.GetCounter().GetValue()
-	})
-	each(lookupErrors, func(labels map[string]string, m *dto.Metric) {
-		t.LookupErrors[labels["class"]] += m.GetCounter().GetValue()
-	})
-	each(lookupSeconds, func(_ map[string]string, m *dto.Metric) {
-		t.LookupSeconds, t.Lookups = m.GetHistogram().GetSampleSum(), float64(m.GetHistogram().GetSampleCount())
-	})
-	each(lookupSubjects, func(_ map[string]string, m *dto.Metric) { t.LookupSubjects = m.GetHistogram().GetSampleSum() })
-	for metric, total := range map[prometheus.Collector]*float64{rescues: &t.Rescues, upstreamErrors: &t.UpstreamErrors, signIns: &t.SignIns} {
-		each(metric, func(_ map[string]string, m *dto.Metric) { *total = m.GetCounter().GetValue() })
+		n := one.GetCounter().GetValue()
+		t.Count += n
+		for _, label := range one.GetLabel() {
+			if label.GetValue() != "" {
+				t.add(label.GetName(), label.GetValue(), n)
+			}
+		}
 	}
 	return t
 }
 
-// each calls a function with the labels and the value of each metric.
-func each(c prometheus.Collector, do func(labels map[string]string, m *dto.Metric)) {
-	metrics := make(chan prometheus.Metric)
-	go func() {
-		defer close(metrics)
-		c.Collect(metrics)
-	}()
-	for metric := range metrics {
-		var m dto.Metric
-		if metric.Write(&m) != nil {
-			continue
-		}
-		labels := make(map[string]string)
-		for _, label := range m.GetLabel() {
-			labels[label.GetName()] = label.GetValue()
-		}
-		do(labels, &m)
+// add adds to the count of a label's value.
+func (t *Total) add(label, value string, n float64) {
+	if t.By == nil {
+		t.By = make(map[string]map[string]float64)
 	}
+	if t.By[label] == nil {
+		t.By[label] = make(map[string]float64)
+	}
+	t.By[label][value] += n
+}
+
+// since returns what was counted since earlier totals. It leaves out metrics and
+// label values that counted nothing.
+func (t Totals) since(earlier Totals) Totals {
+	since := make(Totals)
+	for name, total := range t {
+		if total.Count > earlier[name].Count {
+			since[name] = total.since(earlier[name])
+		}
+	}
+	return since
+}
+
+func (t Total) since(earlier Total) Total {
+	since := Total{
+		Count: t.Count - earlier.Count, Sum: t.Sum - earlier.Sum,
+		P50: t.percentile(0.5, earlier), P95: t.percentile(0.95, earlier),
+	}
+	for label, counts := range t.By {
+		for value, n := range counts {
+			if n -= earlier.By[label][value]; n > 0 {
+				since.add(label, value, n)
+			}
+		}
+	}
+	return since
+}
+
+// percentile estimates the value that a share of those observed since earlier
+// did not exceed, within the bounds of its bucket. It is 0 when there were none,
+// and the highest bound at most.
+func (t Total) percentile(share float64, earlier Total) float64 {
+	rank, below, bound := share*(t.Count-earlier.Count), 0.0, 0.0
+	if rank == 0 {
+		return 0
+	}
+	for i, bucket := range t.buckets {
+		n := float64(bucket.GetCumulativeCount())
+		if i < len(earlier.buckets) {
+			n -= float64(earlier.buckets[i].GetCumulativeCount())
+		}
+		if n >= rank {
+			return bound + (bucket.GetUpperBound()-bound)*(rank-below)/(n-below)
+		}
+		below, bound = n, bucket.GetUpperBound()
+	}
+	return bound
 }

@@ -1,20 +1,20 @@
-// What somebody on call does: look a user up, revoke, restore, flush.
+// The actions: look up a user, revoke, restore, flush.
 
 import { element, make, moment, number, words } from "./document.js";
 import { post } from "./connection.js";
 
-/** Asks whether to do something, does it, and tells so. */
-function confirm({ title, text, yes, grave = false, databases = [], act, done }) {
+/** Asks for confirmation, acts, and shows a notice. */
+function confirm({ title, text, yes, dangerous = false, databases = [], act, done }) {
 	const dialog = element("confirm");
 	element("confirm-title").textContent = title;
 	element("confirm-text").textContent = text;
 	element("confirm-error").textContent = "";
-	element("confirm-place").hidden = databases.length < 2;
+	element("confirm-choice").hidden = databases.length < 2;
 	element("confirm-database").replaceChildren(...databases.map((name) => make("option", { textContent: name })));
 	const button = element("confirm-yes");
 	button.textContent = yes;
 	button.disabled = false;
-	button.dataset.grave = grave;
+	button.dataset.dangerous = dangerous;
 	element("confirm-no").onclick = () => dialog.close();
 	dialog.querySelector("form").onsubmit = async (event) => {
 		event.preventDefault();
@@ -22,7 +22,7 @@ function confirm({ title, text, yes, grave = false, databases = [], act, done })
 		try {
 			const answer = await act(element("confirm-database").value || databases[0]);
 			dialog.close();
-			tell(done(answer));
+			notify(done(answer));
 		} catch (error) {
 			element("confirm-error").textContent = error.message;
 			button.disabled = false;
@@ -32,46 +32,46 @@ function confirm({ title, text, yes, grave = false, databases = [], act, done })
 	dialog.showModal();
 }
 
-let hiding;
+let hideTimer;
 
-function tell(text) {
+function notify(text) {
 	const notice = element("notice");
 	notice.textContent = text;
-	clearTimeout(hiding);
-	hiding = setTimeout(() => { notice.textContent = ""; }, 8000);
+	clearTimeout(hideTimer);
+	hideTimer = setTimeout(() => { notice.textContent = ""; }, 8000);
 }
 
 export function askToFlush({ databases }) {
 	const entries = databases.reduce((n, { accounts }) => n + accounts.entries, 0);
 	confirm({
-		title: "Forget all cached accounts?",
-		text: `${number(entries)} accounts are looked up again as their users come back. Nobody is signed out by it.`,
+		title: "Flush the cache of accounts?",
+		text: `${number(entries)} accounts are looked up again when their users come back. This signs nobody out.`,
 		yes: "Flush the cache",
 		act: () => post("flush"),
-		done: ({ accounts }) => `${number(accounts)} accounts were forgotten.`,
+		done: ({ accounts }) => `${number(accounts)} accounts removed from the cache.`,
 	});
 }
 
 const texts = {
 	revoke: {
 		title: (subject) => `End the sessions of ${subject}?`,
-		text: "All that this user has until now end at their next request. Who signs in again later is not concerned: to keep somebody out, disable the user in the database.",
+		text: "All current sessions of this user end at their next request. The user can sign in again: to prevent that, disable the user in the database.",
 		yes: "End the sessions",
-		done: (subject) => `The sessions of ${subject} from before now are ended.`,
+		done: (subject) => `The current sessions of ${subject} are revoked.`,
 	},
 	restore: {
 		title: (subject) => `Restore the sessions of ${subject}?`,
-		text: "The sessions that were ended by hand count again, unless something else speaks against them.",
+		text: "The revoked sessions become valid again, unless they are stale for another reason.",
 		yes: "Restore",
 		done: (subject) => `The sessions of ${subject} are no longer revoked.`,
 	},
 };
 
-/** Asks whether to revoke or restore the sessions of a user. */
+/** Asks for confirmation to revoke or restore the sessions of a user. */
 export function askToRevoke(name, subject, databases, after = () => {}) {
 	const { title, text, yes, done } = texts[name];
 	confirm({
-		title: title(subject), text, yes, grave: name === "revoke", databases,
+		title: title(subject), text, yes, dangerous: name === "revoke", databases,
 		act: async (database) => {
 			const answer = await post(name, { subject, database });
 			after();
@@ -81,8 +81,8 @@ export function askToRevoke(name, subject, databases, after = () => {}) {
 	});
 }
 
-/** What looks users up, for others to use too. */
-export function prepareLookup() {
+/** Sets up the form that looks up a user, and returns what looks one up from elsewhere on the page. */
+export function setUpLookup() {
 	const field = element("subject");
 	const lookup = {
 		databases: [],
@@ -109,24 +109,24 @@ export function prepareLookup() {
 	return lookup;
 }
 
-// Handlers of one database judge alike, as a rule.
+// Handlers with the same database usually agree.
 function distinct(handlers) {
 	return [...new Map(handlers.map((h) => [JSON.stringify(h), h])).values()];
 }
 
 const levels = { live: "good", stale: "bad" };
-const sources = { cache: "what is cached", database: "the database, asked just now", revocation: "what was revoked by hand" };
+const sources = { cache: "the cache", database: "the database", revocation: "the list of revoked sessions" };
 
 function reasoning(h) {
 	const lines = [];
-	if (h.error) lines.push(`The database could not be asked: ${h.error}`);
-	if (h.account) lines.push(h.account.exists ? "There is a row of this user." : "There is no row of this user.");
+	if (h.error) lines.push(`The lookup failed: ${h.error}`);
+	if (h.account) lines.push(h.account.exists ? "The user has a row." : "The user has no row.");
 	if (h.account?.disabled) lines.push("The user is disabled.");
-	if (h.account?.created_at) lines.push(`Created ${moment(h.account.created_at)}: tokens from before are stale.`);
-	if (h.account?.valid_after) lines.push(`Sessions count from ${moment(h.account.valid_after)} on.`);
-	if (h.revoked) lines.push(`Ended by hand: sessions from before ${moment(h.revoked)}.`);
-	if (h.source) lines.push(`Judged by ${sources[h.source] ?? words(h.source)}.`);
-	if (h.mode === "observe") lines.push("The handler only observes: nothing is ended.");
+	if (h.account?.created_at) lines.push(`Created ${moment(h.account.created_at)}: older tokens are stale.`);
+	if (h.account?.valid_after) lines.push(`Sessions from before ${moment(h.account.valid_after)} are stale.`);
+	if (h.revoked) lines.push(`Sessions from before ${moment(h.revoked)} are revoked.`);
+	if (h.source) lines.push(`Source: ${sources[h.source] ?? words(h.source)}.`);
+	if (h.mode === "observe") lines.push("The handler only observes: it ends no session.");
 	return make("article", {},
 		make("h3", {}, make("span", { className: "pill", data: { level: levels[h.verdict] ?? "warn" }, textContent: [h.verdict, words(h.reason ?? "")].filter(Boolean).join(": ") })),
 		make("p", { className: "note", textContent: h.database }),
@@ -140,7 +140,7 @@ function buttons(lookup, subject, handlers) {
 		made.addEventListener("click", () => askToRevoke(name, subject, lookup.databases, () => lookup.look(subject)));
 		return made;
 	};
-	const shown = [button("revoke", "End the sessions…")];
-	if (handlers.some(({ revoked }) => revoked)) shown.push(button("restore", "Restore…"));
-	return [make("div", { className: "buttons" }, ...shown)];
+	const row = [button("revoke", "End the sessions…")];
+	if (handlers.some(({ revoked }) => revoked)) row.push(button("restore", "Restore…"));
+	return [make("div", { className: "buttons" }, ...row)];
 }

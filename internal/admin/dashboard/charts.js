@@ -1,16 +1,21 @@
-// What was counted in the last hour, drawn by uPlot.
+// Charts of the last hour, drawn by uPlot.
 
+import { checks } from "./counters.js";
 import { duration, element, make, number, rate, time } from "./document.js";
 
 const hour = 3600;
-const least = 300; // seconds that are shown, however short the history is
-const step = 5;
+const minimum = 300; // seconds that a chart shows at least
+const step = 5; // seconds from one sample to the next
 
 const kinds = [
-	{ title: "Checks a second", format: rate, series: [["live", "live"], ["anonymous", "anonymous"], ["invalid", "invalid"]], of: ({ checks, seconds }, name) => (checks?.[name] ?? 0) / seconds },
-	{ title: "Stale and unknown, a minute", format: rate, series: [["stale", "stale"], ["unknown", "unknown"]], of: ({ checks, seconds }, name) => ((checks?.[name] ?? 0) * 60) / seconds },
-	{ title: "Time of lookups", format: duration, series: [["95 of 100", "p95"], ["half", "median"]], of: (sample, name) => sample[name] ?? null },
+	{ title: "Checks per second", format: rate, series: [["live", "live"], ["anonymous", "anonymous"], ["invalid", "invalid"]], value: ({ counters, seconds }, name) => (checks(counters)[name] ?? 0) / seconds },
+	{ title: "Stale and unknown per minute", format: rate, series: [["stale", "stale"], ["unknown", "unknown"]], value: ({ counters, seconds }, name) => ((checks(counters)[name] ?? 0) * 60) / seconds },
+	{ title: "Lookup time", format: duration, series: [["95th percentile", "p95"], ["median", "p50"]], value: (sample, name) => lookups(sample)?.[name] ?? null },
 ];
+
+function lookups({ counters }) {
+	return counters.lookup_duration_seconds;
+}
 
 export class Charts {
 	#samples = [];
@@ -29,7 +34,7 @@ export class Charts {
 		this.#samples = samples;
 	}
 
-	/** Adds a sample, unless it is known. */
+	/** Adds a sample, unless it is already there. */
 	add(sample) {
 		if (!sample || sample.time === this.#samples.at(-1)?.time) return;
 		this.#samples.push(sample);
@@ -37,32 +42,32 @@ export class Charts {
 		while (Date.parse(this.#samples[0].time) < oldest) this.#samples.shift();
 	}
 
-	/** How many checks there were, by verdict. */
+	/** The number of checks, by verdict, and how many seconds of samples there are. */
 	lastHour() {
 		return total(this.#samples);
 	}
 
-	/** The latest sample in which there was a lookup. */
-	slowest() {
-		return this.#samples.findLast(({ lookups }) => lookups);
+	/** The lookups of the latest sample with a lookup. */
+	latestLookups() {
+		return this.#samples.map(lookups).findLast(Boolean);
 	}
 
 	draw() {
 		if (!this.#charts) this.#make();
 		const times = this.#samples.map((sample) => Date.parse(sample.time) / 1000);
 		const now = Math.max(Date.now() / 1000 - 2 * step, times.at(-1) ?? 0);
-		const from = Math.max(now - hour, Math.min(times[0] ?? now, now - least));
+		const from = Math.max(now - hour, Math.min(times[0] ?? now, now - minimum));
 		this.#charts.forEach(({ plot, figure, values }, i) => {
-			const { title, format, series, of } = kinds[i];
-			const columns = series.map(([, name]) => this.#samples.map((sample) => of(sample, name)));
+			const { title, format, series, value } = kinds[i];
+			const columns = series.map(([, name]) => this.#samples.map((sample) => value(sample, name)));
 			plot.batch(() => {
 				plot.setData([times, ...columns], false);
 				plot.setScale("x", { min: from, max: now });
 				const top = Math.max(...columns.flat().filter((n) => n !== null), 0);
 				plot.setScale("y", { min: 0, max: top > 0 ? top * 1.1 : 1 });
 			});
-			const told = series.map(([label], s) => `${label} ${format(columns[s].at(-1) ?? 0)} now, ${format(Math.max(...columns[s], 0))} at most`);
-			figure.querySelector("[role=img]").ariaLabel = `${title}, in the last hour: ${told.join("; ")}`;
+			const summary = series.map(([label], s) => `${label} ${format(columns[s].at(-1) ?? 0)} now, ${format(Math.max(...columns[s], 0))} at most`);
+			figure.querySelector("[role=img]").ariaLabel = `${title} in the last hour: ${summary.join("; ")}`;
 			if (plot.cursor.idx == null) values(columns.map((column) => column.at(-1)));
 		});
 		this.#table();
@@ -72,19 +77,19 @@ export class Charts {
 		this.#charts?.forEach(({ plot }) => plot.destroy());
 		const style = getComputedStyle(document.body);
 		const color = (name) => style.getPropertyValue(`--${name}`).trim();
-		const colors = { p95: color("accent"), median: color("muted") };
+		const colors = { p95: color("accent"), p50: color("muted") };
 		const font = `11px ${style.fontFamily}`;
 		const axis = { stroke: color("muted"), font, grid: { stroke: color("line"), width: 1 }, ticks: { show: false } };
-		const figures = kinds.map(({ title, format, series, of }) => {
+		const figures = kinds.map(({ title, format, series, value }) => {
 			const texts = series.map(() => make("b"));
 			const legend = series.map(([label, name], i) => make("li", {}, make("span", { className: "swatch", data: { verdict: name } }), `${label} `, texts[i]));
 			const area = make("div", { className: "chart", role: "img" });
 			const figure = make("figure", {}, make("figcaption", {}, make("span", { textContent: title }), make("ul", {}, ...legend)), area);
 			const values = (numbers) => numbers.forEach((n, i) => { texts[i].textContent = format(n ?? 0); });
-			return { figure, area, values, format, series, of };
+			return { figure, area, values, format, series, value };
 		});
 		element("charts").replaceChildren(...figures.map(({ figure }) => figure));
-		this.#charts = figures.map(({ figure, area, values, format, series, of }) => ({
+		this.#charts = figures.map(({ figure, area, values, format, series, value }) => ({
 			figure,
 			values,
 			plot: new uPlot({
@@ -109,7 +114,7 @@ export class Charts {
 					setCursor: [(plot) => {
 						const i = plot.cursor.idx ?? this.#samples.length - 1;
 						const sample = this.#samples[i];
-						if (sample) values(series.map(([, name]) => of(sample, name)));
+						if (sample) values(series.map(([, name]) => value(sample, name)));
 					}],
 				},
 			}, [[], ...series.map(() => [])], area),
@@ -123,21 +128,21 @@ export class Charts {
 		});
 	}
 
-	// Twelve rows of at most five minutes, the latest first.
+	// A row for each five minutes, the latest first.
 	#table() {
 		const table = element("charts-table");
 		if (!table.closest("details").open) return;
 		const groups = new Map();
 		for (const sample of this.#samples) {
-			const until = Math.ceil(Date.parse(sample.time) / (least * 1000));
+			const until = Math.ceil(Date.parse(sample.time) / (minimum * 1000));
 			groups.set(until, [...(groups.get(until) ?? []), sample]);
 		}
 		const rows = [...groups.values()].reverse().map((samples) => {
-			const { checks, seconds } = total(samples);
-			const all = Object.values(checks).reduce((a, b) => a + b, 0);
+			const { checks: counts, seconds } = total(samples);
+			const all = Object.values(counts).reduce((a, b) => a + b, 0);
 			return make("tr", {},
 				make("th", { scope: "row" }, time(samples.at(-1).time)),
-				...[rate(all / seconds), number(checks.stale ?? 0), number(checks.unknown ?? 0), duration(Math.max(...samples.map(({ p95 }) => p95 ?? 0)))]
+				...[rate(all / seconds), number(counts.stale ?? 0), number(counts.unknown ?? 0), duration(Math.max(...samples.map((sample) => lookups(sample)?.p95 ?? 0)))]
 					.map((textContent) => make("td", { textContent })));
 		});
 		table.tBodies[0].replaceChildren(...rows);
@@ -145,11 +150,11 @@ export class Charts {
 }
 
 function total(samples) {
-	const checks = {};
+	const counts = {};
 	let all = 0;
 	for (const sample of samples) {
 		all += sample.seconds;
-		for (const [verdict, n] of Object.entries(sample.checks ?? {})) checks[verdict] = (checks[verdict] ?? 0) + n;
+		for (const [verdict, n] of Object.entries(checks(sample.counters))) counts[verdict] = (counts[verdict] ?? 0) + n;
 	}
-	return { checks, seconds: all };
+	return { checks: counts, seconds: all };
 }

@@ -1,8 +1,13 @@
-// What was counted.
+// The figures and the table of verdicts.
 
 import { duration, element, make, number, percent, rate, say, words } from "./document.js";
 
 export const verdicts = ["live", "stale", "unknown", "anonymous", "invalid"];
+
+/** The number of checks, by verdict, in the counters of a status or a sample. */
+export function checks(counters) {
+	return counters.checks_total?.by.verdict ?? {};
+}
 
 function figure(name, value, note) {
 	const list = element("figures");
@@ -17,16 +22,16 @@ function figure(name, value, note) {
 
 export function showFigures({ latest, counters, databases }, charts) {
 	const hour = charts.lastHour();
-	const sum = (numbers) => Object.values(numbers ?? {}).reduce((a, b) => a + b, 0);
-	const { cache = 0, ...elsewhere } = counters.sources;
-	const failed = sum(counters.lookup_errors);
-	const slow = charts.slowest();
-	figure("Checks a second", rate(sum(latest?.checks) / (latest?.seconds ?? 1)), `${number(sum(hour.checks))} in the last hour`);
-	figure("Stale, last hour", number(hour.checks.stale ?? 0), `${number(counters.checks.stale ?? 0)} since start`);
-	figure("Lookup time", duration(slow?.p95), slow ? `95 of 100; ${number(counters.lookups)} lookups, ${failed === 0 ? "none failed" : `${number(failed)} failed`}` : "no lookup yet");
-	figure("From the cache", percent(cache, cache + sum(elsewhere)), `${number(databases.reduce((n, d) => n + d.accounts.entries, 0))} accounts cached`);
-	figure("App errors", number(counters.upstream_errors), `to live sessions; ${number(counters.rescues)} rescued`);
-	figure("Sign-ins", number(counters.sign_ins), "since start");
+	const sum = (numbers) => Object.values(numbers).reduce((a, b) => a + b, 0);
+	const { cache = 0, ...elsewhere } = counters.checks_total.by.source;
+	const failed = counters.lookup_errors_total.count;
+	const lookups = charts.latestLookups();
+	figure("Checks per second", rate(latest ? sum(checks(latest.counters)) / latest.seconds : 0), `${number(sum(hour.checks))} in the last hour`);
+	figure("Stale, last hour", number(hour.checks.stale ?? 0), `${number(checks(counters).stale ?? 0)} since start`);
+	figure("Lookup time", duration(lookups?.p95), lookups ? `95th percentile; ${number(counters.lookup_duration_seconds.count)} lookups, ${failed === 0 ? "none failed" : `${number(failed)} failed`}` : "no lookup yet");
+	figure("Served from cache", percent(cache, cache + sum(elsewhere)), `${number(databases.reduce((n, d) => n + d.accounts.entries, 0))} accounts cached`);
+	figure("App errors", number(counters.upstream_errors_total.count), `to live sessions; ${number(counters.rescues_total.count)} rescued`);
+	figure("Sign-ins", number(counters.sign_ins_total.count), "since start");
 }
 
 export function showMix({ counters }, hour) {
@@ -43,17 +48,17 @@ export function showMix({ counters }, hour) {
 		const n = hour.checks[verdict] ?? 0;
 		say(body.rows[i].cells[1], number(n));
 		say(body.rows[i].cells[2], n === 0 ? "" : percent(n, all));
-		say(body.rows[i].cells[3], number(counters.checks[verdict] ?? 0));
+		say(body.rows[i].cells[3], number(checks(counters)[verdict] ?? 0));
 		bar.children[i].style.flexGrow = n;
 		bar.children[i].hidden = n === 0;
 	});
-	counts("reasons", counters.reasons, "no stale session since start");
-	counts("responses", counters.responses, "nothing since start");
+	counts("reasons", counters.checks_total.by.reason, "no stale session since start");
+	counts("responses", counters.responses_total.by.kind, "nothing since start");
 }
 
-const done = {
-	redirect: "sent to the sign-in page", json: "answered with 401", error: "left to handle_errors", scrub: "taken off a request",
-	drop: "taken out of a response", clear: "cleared by hand", unavailable: "answered with 503",
+const actions = {
+	redirect: "sent to the sign-in page", json: "answered with 401", error: "passed to handle_errors", scrub: "stripped from a request",
+	drop: "removed from a response", clear: "cleared on the clear path", unavailable: "answered with 503",
 };
 
 function counts(id, numbers, none) {
@@ -62,6 +67,6 @@ function counts(id, numbers, none) {
 	const list = element(id);
 	if (list.dataset.shown === shown) return;
 	list.dataset.shown = shown;
-	const rows = entries.map(([name, n]) => make("div", {}, make("dt", { textContent: done[name] ?? words(name) }), make("dd", { textContent: number(n) })));
+	const rows = entries.map(([name, n]) => make("div", {}, make("dt", { textContent: actions[name] ?? words(name) }), make("dd", { textContent: number(n) })));
 	list.replaceChildren(...(rows.length > 0 ? rows : [make("div", { className: "none" }, make("dt", { textContent: none }), make("dd", { textContent: "0" }))]));
 }

@@ -1,21 +1,22 @@
-// The state of each database that users are looked up in, and of the handlers.
+// The state of each database, and of the handlers.
 
 import { element, make, number, percent, rate, say, moment } from "./document.js";
 
-const healths = { ok: ["good", "ok"], away: ["bad", "cannot be asked"], unwatched: ["warn", "changes are noticed late"] };
+const healths = { ok: ["good", "ok"], failing: ["bad", "lookups fail"], unwatched: ["warn", "changes are noticed late"] };
 
 function facts(d, latest) {
 	const { accounts } = d;
+	const subjects = latest?.counters.lookup_subjects;
 	return {
-		"Changes are noticed": d.notified ? `at once; ${number(d.notifications)} notifications` : d.watched ? "within the poll interval; no triggers" : "as cached accounts age",
-		"Circuit breaker": d.broken ? "open: nobody waits for the database" : "closed",
+		"Changes noticed": d.notified ? `at once; ${number(d.notifications)} notifications` : d.watched ? "within the poll interval; no triggers" : "when cached accounts expire",
+		"Circuit breaker": d.broken ? "open: requests do not wait for the database" : "closed",
 		"Brake": d.braking ? "on: no session is ended" : "off",
 		"Connections": `${d.busy} of ${d.connections} busy`,
 		"Cached accounts": `${number(accounts.entries)}, ${number(accounts.evictions)} evicted`,
-		"Found in the cache": percent(accounts.hits, accounts.hits + accounts.misses),
-		"Looked up after changes": number(d.rechecked),
-		"Accounts a lookup": latest?.lookups ? rate(latest.subjects / latest.lookups) : undefined,
-		"Resets of the table": number(d.resets),
+		"Cache hit rate": percent(accounts.hits, accounts.hits + accounts.misses),
+		"Rechecked after changes": number(d.rechecked),
+		"Accounts per lookup": subjects ? rate(subjects.sum / subjects.count) : undefined,
+		"Resets of the users table": number(d.resets),
 	};
 }
 
@@ -36,7 +37,7 @@ export function showDatabases({ databases, latest, actions }, restore) {
 		const pill = card.querySelector(".pill");
 		pill.dataset.level = level;
 		say(pill, text);
-		say(card.querySelector(".note"), database.users ? `Users: ${database.users}` : "The users table is not known yet.");
+		say(card.querySelector(".note"), database.users ? `Users table: ${database.users}` : "Users table: not known before the first lookup.");
 		say(card.querySelector(".failure"), database.error ?? "");
 		fill(card.querySelector("dl"), facts(database, databases.length === 1 ? latest : undefined));
 		showRevoked(card.querySelector(".revoked"), database, actions && ((subject) => restore(subject, database.name)));
@@ -71,7 +72,7 @@ function showRevoked(target, { revoked }, restore) {
 		}
 		return row;
 	});
-	target.replaceChildren(...(rows.length > 0 ? [make("h4", { textContent: "Ended by hand" }), make("ul", {}, ...rows)] : []));
+	target.replaceChildren(...(rows.length > 0 ? [make("h4", { textContent: "Revoked sessions" }), make("ul", {}, ...rows)] : []));
 }
 
 export function showHandlers({ handlers }) {

@@ -1,16 +1,16 @@
-// The page's elements. Whatever Caddy tells is set as text, never as HTML.
+// Elements of the page, and formats. Text from Caddy is never set as HTML.
 
 export function element(id) {
 	return document.getElementById(id);
 }
 
-/** Changes the text of an element, which is announced, only when it is another. */
+/** Sets the text of an element, unless it is the same: screen readers announce each change. */
 export function say(id, text) {
 	const target = typeof id === "string" ? element(id) : id;
 	if (target.textContent !== text) target.textContent = text;
 }
 
-/** A new element with properties, and children that are elements or texts. */
+/** Creates an element with properties, and with elements and texts as children. */
 export function make(tag, properties = {}, ...children) {
 	const made = document.createElement(tag);
 	for (const [name, value] of Object.entries(properties)) {
@@ -21,18 +21,18 @@ export function make(tag, properties = {}, ...children) {
 	return made;
 }
 
-const whole = new Intl.NumberFormat("en");
-const rough = new Intl.NumberFormat("en", { maximumSignificantDigits: 2 });
-const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const integer = new Intl.NumberFormat("en");
+const twoDigits = new Intl.NumberFormat("en", { maximumSignificantDigits: 2 });
+const dateTime = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 
 export function number(n) {
-	return whole.format(Math.round(n));
+	return integer.format(Math.round(n));
 }
 
-/** A rate, which can be small. */
+/** Formats a rate, with two digits when it is small. */
 export function rate(n) {
-	return n >= 10 ? number(n) : rough.format(n);
+	return n >= 10 ? number(n) : twoDigits.format(n);
 }
 
 export function percent(part, all) {
@@ -46,17 +46,17 @@ export function duration(seconds) {
 	return seconds < 1 ? `${rate(seconds * 1000)} ms` : `${rate(seconds)} s`;
 }
 
-/** A time of the day, with the date as its title. */
+/** Creates an element with a time of day, and the date as its title. */
 export function time(text) {
 	const at = new Date(text);
-	return make("time", { dateTime: text, title: exact.format(at), textContent: clock.format(at) });
+	return make("time", { dateTime: text, title: dateTime.format(at), textContent: clock.format(at) });
 }
 
 export function moment(text) {
-	return exact.format(new Date(text));
+	return dateTime.format(new Date(text));
 }
 
-/** What a program says in one_word. */
+/** Replaces the underscores in a name by spaces. */
 export function words(name) {
 	return name.replaceAll("_", " ");
 }

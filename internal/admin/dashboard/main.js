@@ -1,4 +1,4 @@
-// The dashboard: what Caddy tells of its stale_session handlers, as it happens.
+// The dashboard of all stale_session handlers of this Caddy, live.
 
 import { showFigures, showMix } from "./counters.js";
 import { Charts } from "./charts.js";
@@ -6,13 +6,13 @@ import { connect } from "./connection.js";
 import { showDatabases, showHandlers } from "./databases.js";
 import { element, say } from "./document.js";
 import { Events } from "./events.js";
-import { askToFlush, askToRevoke, prepareLookup } from "./actions.js";
+import { askToFlush, askToRevoke, setUpLookup } from "./actions.js";
 import { assess, unreachable } from "./state.js";
 
 const charts = new Charts();
-const lookup = prepareLookup();
+const lookup = setUpLookup();
 const events = new Events(lookup);
-let restarted;
+let started;
 
 connect({
 	state(state, text) {
@@ -28,8 +28,8 @@ connect({
 		events.add(event);
 	},
 	status(status) {
-		if (restarted && restarted !== status.started) element("notice").textContent = "Caddy was restarted: its counters began anew.";
-		restarted = status.started;
+		if (started && started !== status.started) element("notice").textContent = "Caddy was restarted: its counters start at 0.";
+		started = status.started;
 		charts.add(status.latest);
 		showState(assess(status, charts.lastHour(), events.all));
 		const none = status.handlers.length === 0;
