@@ -82,7 +82,6 @@ func present(c columns, name string) string {
 // layout describes the columns of a table.
 type layout struct {
 	columns  columns
-	indexed  []string // the first column of each index
 	readable []string // columns that the role may read
 	utc      []string // columns without a time zone that are certain to be in UTC
 }
