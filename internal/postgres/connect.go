@@ -55,11 +55,10 @@ type connector struct {
 	// pooled is set once a pooler has refused the settings of a session.
 	pooled atomic.Bool
 
-	// What was found in the catalogue belongs to the role and the search path of
-	// the address.
+	// What the catalog says depends on the role and the search path.
 	statement   atomic.Pointer[statement]
 	discovering sync.Mutex
-	database    atomic.Pointer[string] // the identity of the database that was found
+	database    atomic.Pointer[string] // its identity, see identityOf
 }
 
 // newConnector returns a connector. It does not connect.

@@ -39,7 +39,7 @@ func (d *doubts) due(now time.Time) bool {
 }
 
 // alarm raises the alarm if no subject was ever found in a table that has rows:
-// then the configuration is wrong, or everybody is gone.
+// either the configuration is wrong, or all users are gone.
 func (d *Directory) alarm(ctx context.Context, conn *pgx.Conn, s *statement) {
 	if !d.doubts.due(time.Now()) || s.table == "" {
 		return

@@ -42,14 +42,14 @@ func (w *watch) readEpoch(ctx context.Context) error {
 		return nil
 	}
 	if w.d.epoch != "" && w.d.epoch != epoch {
-		w.d.lookups.statement.Store(nil) // the columns may be others
+		w.d.lookups.statement.Store(nil) // the columns may have changed
 		w.d.listen.statement.Store(nil)
 	}
 	w.d.epoch, w.reported.Epoch = epoch, epoch
 	return nil
 }
 
-// identityOf identifies a database, however its address is written.
+// identityOf identifies a database, whatever its address.
 func identityOf(ctx context.Context, conn *pgx.Conn) (string, error) {
 	system, err := systemOf(ctx, conn)
 	if err != nil {
@@ -60,7 +60,8 @@ func identityOf(ctx context.Context, conn *pgx.Conn) (string, error) {
 	return fmt.Sprintf("%s/%d", system, oid), err
 }
 
-// systemOf identifies the server's data. Some hosts do not let a role see that.
+// systemOf identifies the data directory of the server; empty if the role may
+// not know it, as with some hosts.
 func systemOf(ctx context.Context, conn *pgx.Conn) (string, error) {
 	var system string
 	err := conn.QueryRow(ctx, `select system_identifier::text from pg_control_system()`).Scan(&system)

@@ -53,13 +53,13 @@ func idTypeOf(name string) (idType, bool) {
 	return idType{}, false
 }
 
-// isEmail reports whether ids of the type in a column are e-mail addresses.
+// isEmail reports whether the ids in a column of this type are email addresses.
 func (t idType) isEmail(column string) bool {
 	return t.kind == kindText && strings.Contains(strings.ToLower(column), "mail") && !strings.HasSuffix(t.name, "citext")
 }
 
-// Normalize implements directories.Normalizer: it returns the canonical form of
-// a subject, as far as the type of the id is known.
+// Normalize implements directories.Normalizer. It returns a subject as it is
+// until the type of the id column is known.
 func (d *Directory) Normalize(subject []byte) []byte {
 	if t := d.ids.Load(); t != nil {
 		if canonical, ok := t.canonical(subject); ok {
@@ -107,8 +107,8 @@ func plausible(subject []byte) bool {
 	return len(subject) > 0 && len(subject) <= maxSubject && utf8.Valid(subject) && bytes.IndexByte(subject, 0) < 0
 }
 
-// isInteger reports whether a subject is an integer of a number of bits, as the
-// server writes it: " 1", "+1" and "01" are aliases that no app writes.
+// isInteger reports whether a subject is an integer of that many bits, spelled as
+// the server does: " 1", "+1" and "01" are aliases that no app writes.
 func isInteger(subject []byte, bits int) bool {
 	if !isDigits(subject) || len(subject) > 20 {
 		return false
@@ -117,8 +117,8 @@ func isInteger(subject []byte, bits int) bool {
 	return err == nil
 }
 
-// isDigits reports whether a subject is an integer of any size, as the server
-// writes it.
+// isDigits reports whether a subject is an integer of any size, spelled as the
+// server does.
 func isDigits(subject []byte) bool {
 	digits := bytes.TrimPrefix(subject, []byte("-"))
 	if len(digits) == 0 || digits[0] == '0' && len(subject) > 1 {
@@ -132,12 +132,12 @@ func isDigits(subject []byte) bool {
 	return true
 }
 
-// uuidDigits is how many hexadecimal digits a UUID has.
+// uuidDigits is the number of hexadecimal digits of a UUID.
 const uuidDigits = 32
 
-// canonicalUUID returns the text form of RFC 9562 of any that Postgres takes:
-// in upper case, in braces, without hyphens or with other ones after each four
-// digits.
+// canonicalUUID returns the text form of RFC 9562, in lower case. It accepts
+// every form that Postgres does: upper case, braces, and no hyphens, or hyphens
+// after any group of four digits.
 func canonicalUUID(subject []byte) ([]byte, bool) {
 	if isCanonicalUUID(subject) {
 		return subject, true

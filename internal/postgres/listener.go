@@ -19,8 +19,8 @@ const (
 	echoEvery = 30 * time.Second
 	// echoWithin is how long an echo may take.
 	echoWithin = 2 * time.Second
-	// maxForeign is how many echoes of other directories are remembered.
-	maxForeign = 16
+	// maxEchoes is how many received echoes are remembered.
+	maxEchoes = 16
 )
 
 // notification is the payload of a notification, as JSON.
@@ -52,14 +52,14 @@ const (
 type listener struct {
 	w         *watch
 	listening bool
-	known     bool // whether there are triggers
-	triggers  bool
-	echo      string      // that was sent last
-	pending   bool        // it has not arrived
-	sent      time.Time   // when
-	own       chan string // the transaction that has sent it
-	foreign   []string    // those of the last echoes that have arrived
-	received  bool        // the last echo has arrived
+	received  bool        // the last echo was received
+	known     bool        // triggers is set
+	triggers  bool        // the users table has triggers
+	echo      string      // the last one
+	pending   bool        // it is expected
+	sent      time.Time   // when it was sent
+	own       chan string // its transaction
+	echoes    []string    // the transactions of the last echoes that were received
 }
 
 // open starts to listen.
@@ -74,7 +74,7 @@ func (l *listener) open(ctx context.Context) error {
 	return err
 }
 
-// close forgets what is known of the channel.
+// close resets the state.
 func (l *listener) close() { l.w.d.state.Store(int32(unknown)) }
 
 // receive handles a notification. It is called while the connection is read.
@@ -88,12 +88,12 @@ func (l *listener) receive(_ *pgconn.PgConn, n *pgconn.Notification) {
 	}
 	switch {
 	case message.Echo != "":
-		if message.Echo == l.echo { // also if it is late
+		if message.Echo == l.echo { // even if it is late
 			l.pending, l.received = false, true
 			l.conclude()
 		}
-		if l.foreign = append(l.foreign, message.Transaction); len(l.foreign) > maxForeign {
-			l.foreign = l.foreign[1:]
+		if l.echoes = append(l.echoes, message.Transaction); len(l.echoes) > maxEchoes {
+			l.echoes = l.echoes[1:]
 		}
 	case message.Others:
 		l.w.others = true
@@ -145,14 +145,14 @@ func (d *Directory) sendEcho(ctx context.Context, echo string) (transaction stri
 // explains reports whether the gate has changed only by transactions that sent
 // echoes: the last one of this directory, and those of other instances of Caddy.
 func (l *listener) explains(before, after string) bool {
-	transactions := l.foreign
+	transactions := l.echoes
 	select {
 	case transaction := <-l.own:
 		transactions, l.own = append(transactions, transaction), nil
-	default: // it is still being sent, or there is none
+	default: // still in progress, or none
 	}
-	l.foreign = nil
-	for range transactions { // in whatever order they come
+	l.echoes = nil
+	for range transactions { // which are in any order
 		for _, transaction := range transactions {
 			if next := withTransaction(before, transaction); next != "" {
 				before = next

@@ -180,7 +180,7 @@ func TestEchoesAreNoChange(t *testing.T) {
 		{"another server", "primary 100:100: s", "primary 101:101: z", "100", nil, false},
 		{"nonsense", "primary 100:100: s", "primary 101:101: s", "", []string{"", "x", "101"}, false},
 	} {
-		l := listener{foreign: c.others}
+		l := listener{echoes: c.others}
 		if c.own != "" {
 			l.own = make(chan string, 1)
 			l.own <- c.own
@@ -188,7 +188,7 @@ func TestEchoesAreNoChange(t *testing.T) {
 		if explained := l.explains(c.before, c.after); explained != c.explained {
 			t.Errorf("%s: explained: %t", c.name, explained)
 		}
-		if l.own != nil || l.foreign != nil {
+		if l.own != nil || l.echoes != nil {
 			t.Errorf("%s: it is remembered", c.name)
 		}
 	}

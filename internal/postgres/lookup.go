@@ -156,7 +156,7 @@ func (d *Directory) lookupOn(ctx context.Context, conn *pgx.Conn, c *connector, 
 	return accounts, nil
 }
 
-// refuse makes absences that prove nothing failures.
+// refuse turns absences that prove nothing into failures.
 func (d *Directory) refuse(s *statement, hidden *doubt, queries []directories.Query, accounts []directories.Account) {
 	if hidden == nil {
 		hidden = d.doubt(s)
@@ -171,8 +171,8 @@ func (d *Directory) refuse(s *statement, hidden *doubt, queries []directories.Qu
 	}
 }
 
-// lost drops the statement if it does not fit any more, and says which rights
-// the role has lost.
+// lost drops the statement if it no longer works, and returns an error that says
+// which rights the role lacks.
 func (d *Directory) lost(ctx context.Context, conn *pgx.Conn, c *connector, s *statement, err error) error {
 	switch classOf(err) {
 	case directories.Schema:
@@ -204,8 +204,8 @@ func (d *Directory) note(ctx context.Context, conn *pgx.Conn, s *statement, quer
 	}
 }
 
-// query fills in the accounts of ids. An id that the database refuses, because
-// a query of the user's casts it, has no row.
+// query looks ids up. An id that the database rejects, because Config.Query casts
+// it, does not exist.
 func (s *statement) query(ctx context.Context, once execution, ids []string, accounts []directories.Account) error {
 	if len(ids) == 0 {
 		return nil
@@ -227,8 +227,8 @@ func (s *statement) query(ctx context.Context, once execution, ids []string, acc
 	return s.query(ctx, once, ids[half:], accounts[half:])
 }
 
-// ready returns the statement. It reads the catalogue if there is none, or if
-// it is older than age.
+// ready returns the statement. It reads the catalog if there is none, or if it is
+// older than age.
 func (d *Directory) ready(ctx context.Context, conn *pgx.Conn, c *connector, age time.Duration) (*statement, error) {
 	asked := time.Now()
 	if s := c.statement.Load(); s != nil && asked.Sub(s.made) < age {
@@ -236,7 +236,7 @@ func (d *Directory) ready(ctx context.Context, conn *pgx.Conn, c *connector, age
 	}
 	c.discovering.Lock()
 	defer c.discovering.Unlock()
-	if s := c.statement.Load(); s != nil && asked.Sub(s.made) < age { // found meanwhile
+	if s := c.statement.Load(); s != nil && asked.Sub(s.made) < age { // by another goroutine
 		return s, nil
 	}
 	s, err := d.discover(ctx, conn)

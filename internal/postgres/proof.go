@@ -12,12 +12,12 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 )
 
-// proofs are what shows that a relation is the app's users table: a subject of
-// one of its tokens was found in it.
+// proofs records which relations are the app's users table: those in which the
+// subject of a session was found.
 type proofs struct {
 	mu    sync.Mutex
-	first string          // the relation that was found first
-	found map[string]bool // relations that had a subject, by name: a reset keeps the name
+	first string          // the relation that the name led to first
+	found map[string]bool // relations with a subject, by name: a reset keeps the name
 }
 
 // resolved records that a name led to a relation.
@@ -29,8 +29,8 @@ func (p *proofs) resolved(relation string) {
 	}
 }
 
-// add records that a subject was found in a relation. It reports whether that
-// is news.
+// add records that a subject was found in a relation, and reports whether it is
+// the first.
 func (p *proofs) add(relation string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -44,8 +44,8 @@ func (p *proofs) add(relation string) bool {
 	return true
 }
 
-// has reports whether a subject was found in a relation, and moved whether the
-// name led to another one first.
+// has reports whether a subject was found in a relation, and whether the name led
+// to another relation first.
 func (p *proofs) has(relation string) (has, moved bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -59,8 +59,8 @@ func (d doubt) err() error {
 	return &directories.Error{Class: directories.Unproven, Text: d.text + ": " + d.remedy}
 }
 
-// doubt returns why a subject that is not found in what a statement reads may
-// exist all the same; nil for no reason.
+// doubt returns why a subject may exist although a statement does not find it;
+// nil for no reason.
 func (d *Directory) doubt(s *statement) *doubt {
 	r := s.relation
 	found, moved := d.proofs.has(s.table)
@@ -68,7 +68,7 @@ func (d *Directory) doubt(s *statement) *doubt {
 	case s.table == "": // a query is the operator's to answer for
 		return nil
 	case !r.named && !r.isTable():
-		return &doubt{s.table + " is not a table, and may leave users out", "name the table with " + lines("TABLE") + ", or this one if it has all users"}
+		return &doubt{s.table + " is not a table, and may omit users", "name the table with " + lines("TABLE") + ", or name this one if it has all users"}
 	case len(r.rivals) > 0 && !found:
 		return &doubt{
 			fmt.Sprintf("no user of a session was found in %s so far, and there is also %s", s.table, strings.Join(r.rivals, ", ")),
@@ -83,7 +83,7 @@ func (d *Directory) doubt(s *statement) *doubt {
 	return nil
 }
 
-// securityDoubt is the doubt if row-level security hides rows.
+// securityDoubt returns the doubt that row-level security hides rows.
 func securityDoubt(s *statement, role string) *doubt {
 	of := s.named()
 	return &doubt{
@@ -92,15 +92,15 @@ func securityDoubt(s *statement, role string) *doubt {
 	}
 }
 
-// queryProven is query on the condition that no policy hides a row: else it
-// returns the doubt, with what the role can see.
+// queryProven is query, and returns a doubt if a policy may hide rows from the
+// role.
 func (d *Directory) queryProven(ctx context.Context, conn *pgx.Conn, s *statement, ids []string, accounts []directories.Account) (*doubt, error) {
 	err := s.query(ctx, s.unfiltered(conn), ids, accounts)
 	if sqlState(err) != "42501" {
 		return nil, err
 	}
-	// Either a policy applies, or the role may not read at all: then this fails
-	// too.
+	// Either a policy applies, or the role may not read the table: then this
+	// fails too.
 	if err := s.query(ctx, s.plain(conn), ids, accounts); err != nil {
 		return nil, err
 	}
@@ -115,14 +115,13 @@ func (d *Directory) queryProven(ctx context.Context, conn *pgx.Conn, s *statemen
 	return securityDoubt(s, role), nil
 }
 
-// policiesSQL reports whether the policies of a table show all rows to the
-// role: one that applies is literally true, and none restricts. It is NULL if
-// none applies.
+// policiesSQL returns whether the policies of a table show all rows to the role:
+// a permissive one is true, and none is restrictive; NULL if none applies.
 const policiesSQL = `select bool_or(permissive = 'PERMISSIVE' and qual = 'true') and not bool_or(permissive = 'RESTRICTIVE'), current_user
 from pg_policies where schemaname = $1 and tablename = $2 and cmd in ('ALL', 'SELECT')
   and (roles @> '{public}' or exists (select from unnest(roles) r where r <> 'public' and pg_has_role(current_user, r, 'usage')))`
 
-// execution runs the statement for some ids once, and fills their accounts in.
+// execution runs the statement once for some ids, and sets their accounts.
 type execution func(ctx context.Context, ids []string, accounts []directories.Account) error
 
 // plain runs the statement as it is.
@@ -133,9 +132,9 @@ func (s *statement) plain(conn *pgx.Conn) execution {
 	}
 }
 
-// unfiltered runs the statement that confirms, so that it fails if a policy
-// would hide a row: in a transaction, which goes through poolers, and in one
-// round trip.
+// unfiltered runs the statement that confirms, which fails if a policy would hide
+// a row. It takes one round trip, and a transaction, because a pooler may change
+// the server between two.
 func (s *statement) unfiltered(conn *pgx.Conn) execution {
 	return func(ctx context.Context, ids []string, accounts []directories.Account) error {
 		var batch pgconn.Batch
@@ -154,7 +153,7 @@ func (s *statement) unfiltered(conn *pgx.Conn) execution {
 			err = failed
 		}
 		if err != nil && !conn.IsClosed() {
-			_, _ = conn.PgConn().Exec(ctx, "rollback").ReadAll() // what is left of the transaction
+			_, _ = conn.PgConn().Exec(ctx, "rollback").ReadAll() // the failed transaction
 		}
 		return err
 	}

@@ -7,28 +7,29 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// relation is a table or a view, as the catalogue describes it.
+// relation is a table or a view of the catalog.
 type relation struct {
 	schema, name string
 	oid          uint32
 	kind         string // pg_class.relkind
-	// named reports whether the operator has named it: then a view is theirs to
-	// answer for.
+	// named reports whether the operator has named it, and so is responsible for
+	// what a view omits.
 	named bool
-	// rivals are other relations that may be the app's users table. There are
-	// none if the operator has named the schema too.
+	// rivals are other relations that may be the app's users table; none if the
+	// operator has named the schema too.
 	rivals []string
-	// replicated reports whether logical replication fills it, which may lag.
+	// replicated reports whether it is filled by logical replication, which may
+	// lag.
 	replicated bool
-	// foreign reports whether rows are on another server: their changes do not
-	// move the gate.
+	// foreign reports whether rows are on another server: the gate does not show
+	// their changes.
 	foreign bool
 }
 
 func (r relation) String() string { return quote(r.schema, r.name) }
 
-// relationSQL reads what the name of a relation does not say. A view is what it
-// reads from, as far as the catalogue tells.
+// relationSQL returns the other fields of a relation. For a view it also examines
+// the relations that it reads from, as far as the catalog has them.
 const relationSQL = `with recursive sources(oid) as (
   select $1::bigint::oid
   union select next.oid from sources s, lateral (
@@ -42,14 +43,14 @@ select (select relkind::text from pg_class where oid = $1::bigint::oid),
   exists (select from sources join pg_class c using (oid) where c.relkind = 'f'),
   case when has_table_privilege('pg_subscription_rel', 'select') then exists (select from sources join pg_subscription_rel s on s.srrelid = sources.oid) else false end`
 
-// describeRelation reads what the name of a relation does not say.
+// describeRelation sets the other fields of a relation.
 func describeRelation(ctx context.Context, conn *pgx.Conn, r *relation) error {
 	return conn.QueryRow(ctx, relationSQL, int64(r.oid)).Scan(&r.kind, &r.foreign, &r.replicated)
 }
 
-// rivalsSQL returns relations that may be the app's users table beside one that
-// was found: of the same name in any schema, and of any name of that kind if it
-// was found by itself.
+// rivalsSQL returns the relations that may be the app's users table instead of
+// one: of the same name in any schema, or with a similar name if that was not
+// named.
 const rivalsSQL = `select n.nspname, c.relname
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where c.relkind in ('r', 'p', 'v', 'm', 'f') and c.oid <> $1::bigint::oid and not c.relispartition
@@ -58,7 +59,7 @@ where c.relkind in ('r', 'p', 'v', 'm', 'f') and c.oid <> $1::bigint::oid and no
   and exists (select from pg_attribute a where a.attrelid = c.oid and a.attname = $4 and not a.attisdropped)
 order by 1, 2 limit 20`
 
-// findRivals reads the rivals of a relation.
+// findRivals sets the rivals of a relation.
 func findRivals(ctx context.Context, conn *pgx.Conn, r *relation, id string) error {
 	rows, err := conn.Query(ctx, rivalsSQL, int64(r.oid), r.name, !r.named, id)
 	if err != nil {
@@ -72,11 +73,10 @@ func findRivals(ctx context.Context, conn *pgx.Conn, r *relation, id string) err
 	return err
 }
 
-// isTable reports whether its rows are all that there are: a view may leave
-// some out without a trace.
+// isTable reports whether it is a table. A view may omit rows.
 func (r relation) isTable() bool { return r.kind == "r" || r.kind == "p" }
 
-// lines are the Caddyfile lines that name relations.
+// lines returns the Caddyfile lines that name relations.
 func lines(names ...string) string {
 	for i, name := range names {
 		names[i] = "`users " + name + "`"

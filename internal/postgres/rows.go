@@ -34,12 +34,12 @@ func textArray(texts []string) []byte {
 
 func appendInt(b []byte, n int) []byte { return binary.BigEndian.AppendUint32(b, uint32(n)) } //nolint:gosec // a length
 
-// maxOtherRows is how many further rows of one subject are read.
+// maxOtherRows is how many more rows of one subject are read.
 const maxOtherRows = 64
 
-// scan reads the rows of the statement, in any order: at least one for each
-// subject, and more if its id is not unique. It fills the accounts in by the
-// place of their subject, counted from 0.
+// scan reads the rows of the statement, in any order, into the accounts in the
+// order of the subjects. Each subject has at least one row, and more if its id is
+// not unique.
 func (s *statement) scan(types *pgtype.Map, rows *pgconn.ResultReader, accounts []directories.Account) error {
 	answered, left := make([]bool, len(accounts)), len(accounts)
 	var err error
@@ -74,14 +74,14 @@ func (s *statement) scan(types *pgtype.Map, rows *pgconn.ResultReader, accounts 
 	return err
 }
 
-// serverName names the server that rows come from by when it was started: a
-// pooler, or a name for several servers, hides its address.
+// serverName identifies the server of some rows by its start time, because a
+// pooler or a DNS name for several servers hides its address.
 type serverName struct {
 	started uint64
 	name    string
 }
 
-// of returns the name for the bits of a float8 of seconds since 1970.
+// of returns the name for a start time, a float8 of seconds since 1970.
 func (n *serverName) of(started []byte) string {
 	if bits := binary.BigEndian.Uint64(started); bits != n.started || n.name == "" {
 		n.started, n.name = bits, strconv.FormatUint(bits, 16)
@@ -89,7 +89,7 @@ func (n *serverName) of(started []byte) string {
 	return n.name
 }
 
-// isTrue reads a boolean.
+// isTrue reports whether a boolean is true.
 func isTrue(value []byte) bool { return len(value) == 1 && value[0] != 0 }
 
 // moment returns the time of a float8 of seconds since 1970; zero for NULL.

@@ -27,7 +27,7 @@ var (
 	}
 )
 
-// discover finds the users table, or checks the user's query, and makes the
+// discover finds the users table, or checks Config.Query, and returns the
 // statement that looks accounts up.
 func (d *Directory) discover(ctx context.Context, conn *pgx.Conn) (*statement, error) {
 	var from source
@@ -66,7 +66,7 @@ func (d *Directory) discover(ctx context.Context, conn *pgx.Conn) (*statement, e
 		return nil, err
 	}
 	if made.scans = !index.indexed; made.scans {
-		d.log().Warn("the id column of the users table has no index: each lookup reads the whole table; add one")
+		d.log().Warn("the id column of the users table has no index: each lookup reads the whole table; create one")
 	}
 	d.proofs.resolved(made.table)
 	return made, nil
@@ -79,12 +79,11 @@ func present(c columns, name string) string {
 	return ""
 }
 
-// layout is what the catalogue says of the columns of a table.
+// layout describes the columns of a table.
 type layout struct {
 	columns  columns
-	indexed  []string // the first column of each index
 	readable []string // columns that the role may read
-	utc      []string // columns that surely hold UTC without a time zone
+	utc      []string // columns without a time zone that are certain to be in UTC
 }
 
 // readColumns reads the layout of a table.
@@ -112,11 +111,11 @@ func readColumns(ctx context.Context, conn *pgx.Conn, r relation) (layout, error
 	return l, rows.Err()
 }
 
-// columnsSQL reads the columns of a relation: the type, without a length, and
-// of a domain what it is made of; whether the role may read it; and whether a
-// timestamp without a time zone in it surely is UTC: its default says so, or
-// Prisma writes it, which does so in UTC, and neither the server nor any role
-// has another time zone, in which a default of now() would be.
+// columnsSQL returns the columns of a relation: the type, without a length, or
+// the base type of a domain; whether the role may read it; and whether a
+// timestamp without a time zone is certain to be in UTC. It is if its default
+// says so; or if Prisma writes it, which does so in UTC, and no other time zone
+// is set for the server or a role, which a default of now() would use.
 const columnsSQL = `with recursive base(name, oid, next) as (
   select a.attname, y.oid, y.typbasetype from pg_attribute a join pg_type y on y.oid = a.atttypid
   where a.attrelid = $1::bigint::oid and a.attnum > 0 and not a.attisdropped
@@ -133,11 +132,11 @@ join base b on b.name = a.attname and b.next = 0
 left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
 where a.attrelid = $1::bigint::oid and a.attnum > 0 and not a.attisdropped`
 
-// complete fills in the well-known columns that the configuration does not
-// name, where using them is safe.
+// complete adds the well-known columns that the configuration does not name, if
+// using them is safe.
 func (l layout) complete(users Users) Users {
 	id, _ := idTypeOf(l.columns[users.ID])
-	if users.CreatedAt == "" && id.kind == kindInteger { // other ids are not used twice
+	if users.CreatedAt == "" && id.kind == kindInteger { // ids of other types are not reused
 		users.CreatedAt = l.firstTime(wellKnownCreated)
 	}
 	if users.ValidAfter == "" {
@@ -164,10 +163,9 @@ func (l layout) first(names []string, right func(string) bool) string {
 	return ""
 }
 
-// firstTime returns the first of some columns that the role may read and that
-// surely hold points in time. What an app or a default of now() has written
-// without a time zone may be local, and then a live session seems older than its
-// account.
+// firstTime returns the first column that the role may read and that is certain
+// to hold points in time. A timestamp without a time zone may be local time,
+// and then a valid session would seem older than its account.
 func (l layout) firstTime(names []string) string {
 	for _, name := range names {
 		t := l.columns[name]
@@ -201,13 +199,13 @@ func describe(ctx context.Context, conn *pgx.Conn, query string) (source, error)
 	return from, nil
 }
 
-// statementAge is how long a statement is used before the catalogue is asked
-// again, in case a migration has changed what it says.
+// statementAge is how long a statement is used before the catalog is read again,
+// because a migration may have changed it.
 const statementAge = time.Minute
 
-// readIDIndex reads how ids are compared and found. The operator is that of the
-// index: the equality of a type such as citext need not be in the search path,
-// and then another one would be used in silence.
+// readIDIndex reads how ids are compared. The operator is that of the index: if
+// the schema of a type such as citext is not in the search path, "=" would
+// silently be another operator.
 func readIDIndex(ctx context.Context, conn *pgx.Conn, r relation, id string) (idIndex, error) {
 	var index idIndex
 	err := conn.QueryRow(ctx, idIndexSQL, int64(r.oid), id).Scan(&index.equals, &index.indexed, &index.unique, &index.lowerRow)

@@ -15,7 +15,7 @@ import (
 // statement is the query that looks accounts up.
 type statement struct {
 	sql        string
-	confirmSQL string // for what would end a session: the same, but for the letter case of e-mail addresses
+	confirmSQL string // to confirm an absence: the same, but ignores the case of email addresses
 	relation   relation
 	id         idType
 	table      string   // quoted; empty for Config.Query
@@ -41,7 +41,7 @@ type source struct {
 	id idIndex
 }
 
-// idIndex is what the catalogue says of how ids are compared and found.
+// idIndex describes how ids are compared.
 type idIndex struct {
 	equals   string // the operator, quoted; empty for the type's own
 	indexed  bool   // a lookup by the id uses an index
@@ -80,11 +80,11 @@ func newStatement(from source, users Users) (*statement, error) {
 		}
 		matched[i] = "convert_to(" + column(name) + "::text, 'UTF8')"
 	}
-	// The id's own type keeps its index in use. Left join: a row comes back
-	// for each subject, and tells whether the server is a standby. With an index
-	// each subject is looked for by itself (offset 0 keeps the planner from
-	// anything else): for many at a time it would rather read the whole table,
-	// which takes several times as long.
+	// The cast to the id's own type keeps its index in use. The left join
+	// returns a row for each subject, with whether the server is a standby.
+	// With an index, "offset 0" makes the planner look each subject up by
+	// itself: for many it would otherwise read the whole table, which takes
+	// several times as long.
 	sql := func(same string, indexed bool) string {
 		join := from.from + " u on " + same
 		if indexed {
@@ -98,7 +98,7 @@ left join %s`,
 	same := fmt.Sprintf("u.%s %s k.subject::%s", quote(users.ID), cmp.Or(from.id.equals, "="), id.name)
 	usual := sql(same, from.id.indexed)
 	confirm := usual
-	if id.isEmail(users.ID) { // apps ignore its letter case
+	if id.isEmail(users.ID) { // apps ignore the case of email addresses
 		same = fmt.Sprintf("pg_catalog.lower(u.%s::text) operator(pg_catalog.=) pg_catalog.lower(k.subject)", quote(users.ID))
 		if confirm = sql(same, from.id.lowerRow); from.id.lowerRow {
 			usual = confirm
@@ -151,7 +151,7 @@ func isTime(t string) bool {
 	return t == "date" || strings.HasPrefix(t, "timestamp")
 }
 
-// disabled is the SQL that tells whether any of the columns disables the user.
+// disabled returns the SQL condition that one of the columns disables the user.
 func (s source) disabled(users Users) (string, error) {
 	names := users.Disabled
 	terms := []string{"false"}

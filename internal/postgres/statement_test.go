@@ -164,8 +164,8 @@ func TestTheIndexOnTheIDIsUsedWhateverItsType(t *testing.T) {
 			if c.kind == "uuid" {
 				subject = "c4ca4238-a0b9-2382-0dcc-509a6f75849b"
 			}
-			// The engine re-checks 1000 at a time, for which the planner would rather read the
-			// whole table.
+			// The engine re-checks 1000 at a time, for which the planner would
+			// rather read the whole table.
 			rows, err := conn.Query(t.Context(), "explain "+d.lookups.statement.Load().sql, slices.Repeat([]string{subject}, 1000))
 			if err != nil {
 				t.Fatal(err)

@@ -27,8 +27,7 @@ func (d *Directory) Table(ctx context.Context) (table, id string, err error) {
 	return s.table, s.users.ID, nil
 }
 
-// findTable finds the table that the configuration names, or the one
-// well-known table that there is.
+// findTable finds the table of the configuration, or the only well-known table.
 func (d *Directory) findTable(ctx context.Context, conn *pgx.Conn) (relation, error) {
 	schema, names := d.lookups.address.schema, wellKnown
 	if d.config.Users.Table != "" {
@@ -61,7 +60,7 @@ func (d *Directory) findTable(ctx context.Context, conn *pgx.Conn) (relation, er
 	case len(tables) == 0 && d.config.Users.Table != "":
 		return relation{}, noTable(ctx, conn, d.config.Users.Table)
 	case len(tables) == 0:
-		return relation{}, schemaError("no users table was found (looked for %q): a migration is running, or name it with `users TABLE`", names)
+		return relation{}, schemaError("no users table was found (looked for %q): a migration is running, or add a line `users TABLE`", names)
 	}
 	var lines []string
 	for _, t := range tables {
@@ -70,8 +69,8 @@ func (d *Directory) findTable(ctx context.Context, conn *pgx.Conn) (relation, er
 	return relation{}, schemaError("several tables could be the users table: add one of these lines: %s", strings.Join(lines, ", "))
 }
 
-// queryTables returns the tables of some names, in one schema, or in those of
-// the search path: there the first of a name hides the others.
+// queryTables returns the tables with some names in one schema, or else in the
+// search path, where the first of a name hides the others.
 func queryTables(ctx context.Context, conn *pgx.Conn, schema string, names []string, wellKnown bool) ([]relation, error) {
 	rows, err := conn.Query(ctx, `select distinct on (c.relname, n.nspname = $4) n.nspname, c.relname, c.oid::bigint
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -92,8 +91,8 @@ order by c.relname, n.nspname = $4, array_position(current_schemas(false), n.nsp
 	})
 }
 
-// noTable says that the table of the configuration does not exist, and names
-// those that are alike.
+// noTable returns the error that the table of the configuration does not exist,
+// with similar names.
 func noTable(ctx context.Context, conn *pgx.Conn, name string) error {
 	rows, err := conn.Query(ctx, `select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname not in ('pg_catalog', 'information_schema') order by 1, 2 limit 10000`)
@@ -114,13 +113,14 @@ where c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname not in ('pg_catalog',
 		}
 	}
 	if len(near) > 0 {
-		return schemaError("there is no table %s; upper and lower case differ, and there is %q", name, near)
+		return schemaError("there is no table %s, but %q: names are case-sensitive", name, near)
 	}
 	return schemaError("there is no table %s: a migration is running, or `users` is wrong", name)
 }
 
-// unreadable is the error if there is a table of one of some names that the role
-// may not reach: a reset has recreated its schema, say, and the grants are gone.
+// unreadable returns an error if a table with one of some names exists in a
+// schema that the role may not use: a reset may have recreated it without the
+// grants.
 func unreadable(ctx context.Context, conn *pgx.Conn, names []string) error {
 	var schema, name, role string
 	err := conn.QueryRow(ctx, `select n.nspname, c.relname, current_user from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -135,15 +135,15 @@ where c.relname = any($1::text[]) and c.relkind in ('r', 'p', 'v', 'm', 'f') and
 	return rightsError(schema, name, role)
 }
 
-// rightsError says which rights the role needs.
+// rightsError returns the error that says which rights the role needs.
 func rightsError(schema, name, role string) error {
 	return &directories.Error{Class: directories.Rights, Code: "42501", Text: fmt.Sprintf(
 		"the role may not read the users table: as its owner, run GRANT USAGE ON SCHEMA %s TO %s; GRANT SELECT ON %s TO %[2]s; if a reset has recreated it, ALTER DEFAULT PRIVILEGES keeps the grants (see docs/operations.md)",
 		quote(schema), quote(role), quote(schema, name))}
 }
 
-// splitName splits the name of a table into its schema, if it has one, and
-// itself. Dots within double quotes belong to a name.
+// splitName splits the name of a table into its schema, if there is one, and its
+// own name. Dots in double quotes are part of a name.
 func splitName(name string) ([]string, error) {
 	var parts []string
 	for rest := name; ; {
@@ -151,7 +151,7 @@ func splitName(name string) ([]string, error) {
 		if strings.HasPrefix(rest, `"`) {
 			end := strings.Index(rest[1:], `"`)
 			if end < 0 {
-				return nil, schemaError("the name of the table %s has a quote that does not end", name)
+				return nil, schemaError("the table name %s has an unterminated quote", name)
 			}
 			part, rest = rest[1:end+1], rest[end+2:]
 		} else {
@@ -163,7 +163,7 @@ func splitName(name string) ([]string, error) {
 		}
 		parts = append(parts, part)
 		if part == "" || len(parts) > 2 || rest != "" && rest[0] != '.' {
-			return nil, schemaError("%s is no name of a table: it must be like users, auth.users or \"my.schema\".\"User\"", name)
+			return nil, schemaError("%s is not a table name: write users, auth.users or \"my.schema\".\"User\"", name)
 		}
 		if rest == "" {
 			return parts, nil

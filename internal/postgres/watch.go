@@ -20,9 +20,9 @@ type watch struct {
 	changed  func(subjects ...string)
 	listener listener
 
-	gate     string              // as it was read last
-	reported directories.Reading // what the engine knows
-	others   bool                // subscribers are to read
+	gate     string              // as read last
+	reported directories.Reading // to the engine
+	others   bool                // other tables may have changed, for subscribers
 	reads    uint64              // of the gate
 }
 
@@ -74,8 +74,9 @@ func (w *watch) bounded(query func(ctx context.Context) error) error {
 	return query(ctx)
 }
 
-// gateSQL changes with every commit. On a standby the snapshot does not, but
-// the position that it has replayed does.
+// gateSQL returns when the server was started, and a value that changes with
+// every commit: the snapshot, or on a standby, where that does not change, the
+// replayed position.
 const gateSQL = `select date_part('epoch', pg_postmaster_start_time()), case when pg_is_in_recovery() then 'standby ' || coalesce(pg_last_wal_replay_lsn()::text, '')
   else 'primary ' || pg_current_snapshot()::text end || ' ' || pg_postmaster_start_time()::text`
 
@@ -86,7 +87,7 @@ func (w *watch) Read(ctx context.Context) (directories.Reading, error) {
 	if err := w.conn.QueryRow(ctx, gateSQL).Scan(&started, &gate); err != nil {
 		return w.reported, classify(err)
 	}
-	if s := w.d.listen.statement.Load(); s != nil && s.relation.foreign { // its changes are commits elsewhere
+	if s := w.d.listen.statement.Load(); s != nil && s.relation.foreign { // its changes are commits on another server
 		w.reads++
 		gate += " " + strconv.FormatUint(w.reads, 10)
 	}
@@ -113,18 +114,18 @@ func (w *watch) Lookup(ctx context.Context, queries []directories.Query) ([]dire
 	return accounts, w.same()
 }
 
-// same returns an error if this connection, whose role and search path may be
-// others, does not read what lookups read.
+// same returns an error if this connection does not read what lookups read: its
+// database, role or search path may differ.
 func (w *watch) same() error {
 	if a, b := w.d.listen.database.Load(), w.d.lookups.database.Load(); a != nil && b != nil && *a != *b {
-		return &directories.Error{Class: directories.Refused, Text: "listen_database leads to another database than database: changes are not noticed before cached users expire"}
+		return &directories.Error{Class: directories.Refused, Text: "`listen_database` is not the same database as `database`: changes are noticed only when cached users expire"}
 	}
 	here, there := w.d.listen.statement.Load(), w.d.lookups.statement.Load()
 	if here == nil || there == nil || here.sql == there.sql {
 		return nil
 	}
 	return &directories.Error{Class: directories.Rights, Text: fmt.Sprintf(
-		"the role of listen_database does not see the users as that of database does, so that active users are not re-checked: it reads %s, and that of database %s; give it the same rights and search_path", here, there)}
+		"the role of `listen_database` reads other users than that of `database`, so active users are not re-checked: it reads %s instead of %s; give it the same rights and search_path", here, there)}
 }
 
 // fatal converts an error: to class Down if the connection is lost, which ends
