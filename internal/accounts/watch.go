@@ -115,7 +115,7 @@ func (w *watch) follow() error {
 	if err != nil {
 		return err
 	}
-	defer opened.Close()
+	defer func() { _ = opened.Close() }() // it is given up either way
 	// A new connection may lead to another server, and knows nothing of earlier
 	// changes.
 	w.last, w.todo = nil, subjectList{}
