@@ -12,54 +12,66 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/zap/zaptest/observer"
-
+	"github.com/seed-4adef13c/caddy-stale-session/directories"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
-	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/pgtest"
 )
 
 func TestLookupsThatWaitShareAStatement(t *testing.T) {
-	s := ownServer(t, "log_statement=all")
-	if err := s.Exec(t.Context(), "postgres", `create table users (id text primary key); insert into users select 'u' || g from generate_series(1, 300) g`); err != nil {
-		t.Fatal(err)
-	}
-	p, _ := open(t, s.DSN("postgres"), Config{Poll: -1})
-	lookup(t, p, "u1")
-	before := strings.Count(s.Log(), "with ordinality")
+	t.Parallel()
+	const users = 300
+	s := ownServer(t, []string{"log_statement=all"}, fmt.Sprintf(`create table users (id text primary key); insert into users select 'u' || g from generate_series(1, %d) g`, users))
+	d := held{directory: openPostgres(t, s.DSN("postgres"), postgres.Config{}), released: make(chan struct{})}
+	e := Open(d, Config{Timeout: time.Minute})
+	t.Cleanup(func() { closed(t, e) })
 	var all sync.WaitGroup
-	for i := range 300 {
+	for i := range users {
 		for range 3 {
 			all.Go(func() {
-				if account, _, err := ask(p, "u"+strconv.Itoa(i+1), time.Time{}); err != nil || !account.Exists {
+				if account, _, err := ask(e, "u"+strconv.Itoa(i+1), time.Time{}); err != nil || !account.Exists {
 					t.Errorf("u%d: %+v, %v", i+1, account, err)
 				}
 			})
 		}
 	}
+	eventually.Holds(t, "all wait", func() bool {
+		e.lookups.mu.Lock()
+		defer e.lookups.mu.Unlock()
+		return len(e.lookups.open) == users
+	})
+	close(d.released)
 	all.Wait()
-	statements := strings.Count(s.Log(), "with ordinality") - before
-	if statements == 0 || statements > 150 {
-		t.Errorf("%d statements for 900 lookups of 300 users", statements)
+	// Each worker took one, or some, and then one of them all the others.
+	if statements := strings.Count(s.Log(), "with ordinality"); statements == 0 || statements > lookupWorkers+1 {
+		t.Errorf("%d statements for %d lookups of %d users", statements, 3*users, users)
 	}
-	t.Logf("%d statements for 900 lookups of 300 users", statements)
+}
+
+// held is a directory whose lookups wait until they are released.
+type held struct {
+	directory directories.Directory
+	released  chan struct{}
+}
+
+func (h held) String() string { return h.directory.String() }
+
+func (h held) Lookup(ctx context.Context, queries []directories.Query) ([]directories.Account, error) {
+	<-h.released
+	return h.directory.Lookup(context.WithoutCancel(ctx), queries) // however long it took
 }
 
 // slow is a batch whose lookups end when the test lets them.
 func slow(t testing.TB, workers int) (b *batch, served chan []*call, now *atomic.Int64) {
 	t.Helper()
 	served, now = make(chan []*call), new(atomic.Int64)
-	b = &batch{
-		workers: workers, open: make(map[string]*call),
-		now: func() instant { return instant(now.Add(1)) },
-	}
-	b.serve = func(calls []*call) {
+	b = newBatch(workers, func() instant { return instant(now.Add(1)) }, func(calls []*call) {
 		served <- calls
 		<-served
 		b.close(calls)
 		for _, c := range calls {
 			close(c.done)
 		}
-	}
+	})
 	return b, served, now
 }
 
@@ -72,6 +84,7 @@ func subjectsOf(calls []*call) string {
 }
 
 func TestAWorkerTakesAllThatWaits(t *testing.T) {
+	t.Parallel()
 	b, served, now := slow(t, 1)
 	join := func(subject string, after instant) *call {
 		t.Helper()
@@ -112,6 +125,7 @@ func TestAWorkerTakesAllThatWaits(t *testing.T) {
 }
 
 func TestNoMoreLookupsWaitThanMay(t *testing.T) {
+	t.Parallel()
 	b, served, _ := slow(t, 1)
 	for i := range maxWaiting + 1 { // one is served
 		if _, err := b.join(strconv.Itoa(i), 0); err != nil {
@@ -122,8 +136,8 @@ func TestNoMoreLookupsWaitThanMay(t *testing.T) {
 		}
 	}
 	_, err := b.join("one more", 0)
-	var e *Error
-	if !errors.As(err, &e) || e.Class != Busy {
+	var e *directories.Error
+	if !errors.As(err, &e) || e.Class != directories.Busy {
 		t.Errorf("%v", err)
 	}
 	if _, err := b.join("7", 0); err != nil {
@@ -141,8 +155,10 @@ func TestNoMoreLookupsWaitThanMay(t *testing.T) {
 }
 
 func TestASubjectThatTheDatabaseRefusesHasNoRow(t *testing.T) {
+	t.Parallel()
 	name := database(t, `create table members (id int primary key); insert into members select generate_series(1, 20)`)
-	p, _ := open(t, server.DSN(name), Config{Poll: -1, Query: `select id::text as id from members where id = any($1::text[]::int[])`})
+	query := postgres.Config{Query: `select id::text as id from members where id = any($1::text[]::int[])`}
+	e, _ := openWith(t, server.DSN(name), query, Config{Poll: -1})
 	var all sync.WaitGroup
 	for i := range 40 {
 		subject, exists := strconv.Itoa(i), i >= 1 && i <= 20
@@ -150,7 +166,7 @@ func TestASubjectThatTheDatabaseRefusesHasNoRow(t *testing.T) {
 			subject, exists = fmt.Sprintf("no-%d", i), false
 		}
 		all.Go(func() {
-			if account, _, err := ask(p, subject, time.Time{}); err != nil || account.Exists != exists {
+			if account, _, err := ask(e, subject, time.Time{}); err != nil || account.Exists != exists {
 				t.Errorf("%s: %+v, %v", subject, account, err)
 			}
 		})
@@ -159,67 +175,24 @@ func TestASubjectThatTheDatabaseRefusesHasNoRow(t *testing.T) {
 }
 
 func TestAnAccountInUseIsRefreshedBeforeItsTimeIsOver(t *testing.T) {
+	t.Parallel()
 	name := database(t, oneUser)
-	p, _ := open(t, server.DSN(name), Config{Poll: -1, TTL: time.Hour})
+	e, _ := open(t, server.DSN(name), Config{Poll: -1, TTL: time.Hour})
 	var ahead atomic.Int64
-	p.now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
-	lookup(t, p, "live")
+	e.now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	look(t, e, "live")
 	ahead.Store(int64(50 * time.Minute))
-	first := lookup(t, p, "live").asked
+	first := look(t, e, "live").asked
 	eventually.Holds(t, "it is refreshed, and nobody waits", func() bool {
-		account, source, err := ask(p, "live", time.Time{})
+		account, source, err := ask(e, "live", time.Time{})
 		if err != nil || source != FromCache {
 			t.Fatalf("%s, %v", source, err)
 		}
 		return account.asked > first
 	})
 	ahead.Store(int64(100 * time.Minute))
-	if _, source, err := ask(p, "live", time.Time{}); err != nil || source != FromCache {
+	if _, source, err := ask(e, "live", time.Time{}); err != nil || source != FromCache {
 		t.Errorf("%s, %v", source, err)
-	}
-}
-
-// stopped is a directory whose server was stopped after a lookup, and what the
-// directory logs.
-func stopped(t *testing.T) (*pgtest.Server, *Postgres, *observer.ObservedLogs) {
-	t.Helper()
-	s := ownServer(t)
-	if err := s.Exec(t.Context(), "postgres", oneUser); err != nil {
-		t.Fatal(err)
-	}
-	p, lines := open(t, s.DSN("postgres"), Config{Poll: -1})
-	lookup(t, p, "live")
-	if err := s.Stop(); err != nil {
-		t.Fatal(err)
-	}
-	return s, p, lines
-}
-
-func TestWhileTheDatabaseIsAwayNobodyWaitsAndItIsTriedInTheBackground(t *testing.T) {
-	s, p, _ := stopped(t)
-	eventually.Holds(t, "it is known to be away", func() bool { return failure(t, p, "unheard of") == p.errAway })
-	if err := s.Restart(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	// No lookup is made, so none can have found out.
-	eventually.Holds(t, "it is known to be back", func() bool { return !p.Stats().Broken })
-	if account, source, err := ask(p, "unheard of", time.Time{}); err != nil || source != FromDatabase || account.Exists {
-		t.Errorf("%+v, %s, %v", account, source, err)
-	}
-}
-
-func TestAfterOneFailureTheDatabaseIsKnownToBeBackWithoutARequest(t *testing.T) {
-	s, p, lines := stopped(t)
-	failure(t, p, "unheard of")
-	if stats := p.Stats(); stats.Failure == "" || stats.Broken {
-		t.Errorf("one request has failed, and the state is %+v", stats)
-	}
-	if err := s.Restart(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	eventually.Holds(t, "it is known to be back", func() bool { return p.Stats().Failure == "" })
-	if n := lines.FilterMessageSnippet("can be looked up again").Len(); n != 1 {
-		t.Errorf("that was logged %d times", n)
 	}
 }
 
@@ -229,9 +202,9 @@ func BenchmarkUnknown(b *testing.B) {
 	const users = 500_000
 	name := database(b, `create table "User" (id text primary key, name text, email text unique, "createdAt" timestamp(3) not null default current_timestamp)`,
 		`insert into "User" (id, email) select 'clx0a1b2c0000qwer' || lpad(g::text, 8, '0'), g::text from generate_series(1, 500000) g`, `vacuum analyze "User"`)
-	p, _ := open(b, server.DSN(name), Config{Size: 10_000})
+	e, _ := open(b, server.DSN(name), Config{Size: 10_000})
 	var next atomic.Int64
-	lookup(b, p, "nobody") // connects
+	look(b, e, "nobody") // connects
 	b.ResetTimer()
 	b.SetParallelism(64 / runtime.GOMAXPROCS(0))
 	b.ReportAllocs()
@@ -239,7 +212,7 @@ func BenchmarkUnknown(b *testing.B) {
 		var account Account
 		for pb.Next() {
 			subject := fmt.Sprintf("clx0a1b2c0000qwer%08d", next.Add(1)%users+1)
-			if _, err := p.Lookup(context.Background(), Query{Subject: []byte(subject), Now: time.Now()}, &account); err != nil || !account.Exists {
+			if _, err := e.Lookup(context.Background(), Query{Query: directories.Query{Subject: []byte(subject)}, Now: time.Now()}, &account); err != nil || !account.Exists {
 				b.Fatal(subject, err)
 			}
 		}

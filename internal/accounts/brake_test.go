@@ -5,33 +5,36 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/seed-4adef13c/caddy-stale-session/directories"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
 )
 
-// braked opens a directory with a brake, which has seen some users live.
-func braked(t *testing.T, name string, users int) (*Postgres, *observer.ObservedLogs) {
+// braked opens the engine of a database with a brake, which has seen some users
+// live.
+func braked(t *testing.T, dsn string, users int) (*Engine, *observer.ObservedLogs) {
 	t.Helper()
-	p, lines := open(t, server.DSN(name), Config{Poll: quickly, TTL: time.Hour, BrakeShare: 0.5, BrakeWindow: time.Minute})
-	if !p.Braking() {
+	e, lines := open(t, dsn, Config{Poll: quickly, TTL: time.Hour, BrakeShare: 0.5, BrakeWindow: time.Hour})
+	if !e.Braking() {
 		t.Error("sessions can end before any user was found")
 	}
-	lookup(t, p, "u1")
-	eventually.Holds(t, "the database is watched", func() bool { return p.Stats().Watching })
+	look(t, e, "u1")
+	eventually.Holds(t, "the database is watched", func() bool { return e.Stats().Watching })
 	for i := range users {
-		lookup(t, p, "u"+strconv.Itoa(i+1))
-		lookup(t, p, "u"+strconv.Itoa(i+1))
+		inUse(t, e, "u"+strconv.Itoa(i+1))
 	}
-	if p.Braking() {
+	if e.Braking() {
 		t.Error("sessions cannot end though users were found")
 	}
-	return p, lines
+	return e, lines
 }
 
 func TestTheBrakeHoldsWhenTooManyAreGoneAtOnce(t *testing.T) {
+	t.Parallel()
 	for what, c := range map[string]struct {
 		users  int
 		change []string
@@ -49,45 +52,71 @@ func TestTheBrakeHoldsWhenTooManyAreGoneAtOnce(t *testing.T) {
 		"another table":      {20, []string{`create schema other; create table other.users (id text primary key, n int, banned boolean)`, `drop table users`, `alter table other.users set schema public`}, "u1", false, ""},
 	} {
 		t.Run(what, func(t *testing.T) {
+			t.Parallel()
 			name := database(t, `create table users (id text primary key, n int, banned boolean)`, `insert into users select 'u' || g, g from generate_series(1, 20) g`)
-			p, lines := braked(t, name, c.users)
+			e, lines := braked(t, server.DSN(name), c.users)
 			run(t, name, c.change...)
-			becomes(t, p, c.first, "is gone", func(a *Account) bool { return !a.Exists || a.Disabled })
-			if c.brakes && !p.Braking() {
+			becomes(t, e, c.first, "is gone", func(a *Account) bool { return !a.Exists || a.Disabled })
+			if c.brakes && !e.Braking() {
 				t.Error("a user was found gone before the brake was on")
 			}
 			if !c.brakes {
-				eventually.Holds(t, "the brake is off", func() bool { return !p.Braking() })
+				eventually.Holds(t, "the brake is off", func() bool { return !e.Braking() })
 				return
 			}
-			alarm := lines.FilterMessageSnippet("the brake is on")
+			alarm := lines.FilterMessageSnippet("brake on")
 			if alarm.Len() != 1 || !strings.Contains(fmt.Sprint(alarm.All()[0].ContextMap()["likely"]), c.likely) {
 				t.Errorf("logged %v", lines.All())
 			}
 			run(t, name, `delete from users`, `insert into users select 'u' || g, g from generate_series(1, 20) g`)
 			run(t, name, `delete from users where id = 'u1'`)
 			eventually.Holds(t, "the users are back, and one may be gone", func() bool {
-				_, _, _ = ask(p, "u1", p.now())
-				return !p.Braking()
+				_, _, _ = ask(e, "u1", e.now())
+				return !e.Braking()
 			})
 		})
 	}
 }
 
 func TestRowLevelSecurityIsTheLikelyCause(t *testing.T) {
+	t.Parallel()
 	name := database(t, `create table users (id text primary key); insert into users select 'u' || g from generate_series(1, 20) g`)
 	reader := "secured_of_" + name
 	run(t, name, `create role `+reader+` login`, `grant select on users to `+reader)
-	p, lines := open(t, strings.Replace(server.DSN(name), "postgres@", reader+"@", 1), Config{Poll: quickly, TTL: time.Hour, BrakeShare: 0.5, BrakeWindow: time.Minute})
-	lookup(t, p, "u1")
-	eventually.Holds(t, "the database is watched", func() bool { return p.Stats().Watching })
-	for i := range 20 {
-		lookup(t, p, "u"+strconv.Itoa(i+1))
-		lookup(t, p, "u"+strconv.Itoa(i+1))
-	}
+	e, lines := braked(t, strings.Replace(server.DSN(name), "postgres@", reader+"@", 1), 20)
 	run(t, name, `alter table users enable row level security`)
-	becomes(t, p, "u1", "is hidden", gone)
-	if alarm := lines.FilterMessageSnippet("the brake is on"); !p.Braking() || alarm.Len() != 1 || !strings.Contains(fmt.Sprint(alarm.All()[0].ContextMap()), "row-level security") {
-		t.Errorf("braking: %t, logged %v", p.Braking(), lines.All())
+	becomes(t, e, "u1", "is hidden", gone)
+	if alarm := lines.FilterMessageSnippet("brake on"); !e.Braking() || alarm.Len() != 1 || !strings.Contains(fmt.Sprint(alarm.All()[0].ContextMap()), "row-level security") {
+		t.Errorf("braking: %t, logged %v", e.Braking(), lines.All())
 	}
+}
+
+// The brake asks no more of a directory than lookups do.
+func TestTheBrakeHoldsForADirectoryOfAThirdParty(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &shelf{users: make(map[string]directories.Account)}
+		for i := range minSeen {
+			s.users[fmt.Sprint("u", i)] = directories.Account{Exists: true}
+		}
+		e := openShelf(t, s, Config{BrakeShare: 0.5, BrakeWindow: time.Minute})
+		for i := range minSeen {
+			said(e, fmt.Sprint("u", i))
+			said(e, fmt.Sprint("u", i)) // in use from here on
+		}
+		if e.Braking() {
+			t.Error("sessions cannot end though users were found")
+		}
+		users := s.users
+		s.set(func() { s.users = nil })
+		s.changed("u0")
+		if got := said(e, "u0"); got != "gone" || !e.Braking() {
+			t.Errorf("u0 is %s like all others, and the brake is on: %t", got, e.Braking())
+		}
+		s.set(func() { s.users = users; delete(users, "u0") })
+		s.changed("u0")
+		if got := said(e, "u0"); got != "gone" || e.Braking() {
+			t.Errorf("u0 is %s unlike all others, and the brake is on: %t", got, e.Braking())
+		}
+	})
 }

@@ -42,7 +42,7 @@ type watch struct {
 	server atomic.Pointer[string] // that is watched
 
 	// For the watch alone:
-	last    directories.Reading
+	last    *directories.Reading // nil on a new connection
 	epoch   string
 	moved   bool    // the accounts in use are to be listed
 	movedAt instant // since when
@@ -115,10 +115,10 @@ func (w *watch) follow() error {
 	if err != nil {
 		return err
 	}
-	defer opened.Close()
+	defer func() { _ = opened.Close() }() // it is given up either way
 	// A new connection may lead to another server, and knows nothing of earlier
 	// changes.
-	w.last, w.todo = directories.Reading{}, subjectList{}
+	w.last, w.todo = nil, subjectList{}
 	gate, gated := opened.(directories.Gate)
 	if !gated {
 		w.e.outdate()
@@ -174,14 +174,14 @@ func (w *watch) poll(gate directories.Gate) error {
 	if err != nil {
 		return err
 	}
-	if reading.Value != w.last.Value {
+	if w.last == nil || reading.Value != w.last.Value {
 		// Lookups from now on are not older than the gate. The accounts in use are
 		// behind before any request can see that they do not hold.
 		now := w.e.instant(w.e.now())
 		w.move(now)
 		w.quiet.Store(int64(now))
 	}
-	w.last = reading
+	w.last = &reading
 	w.begin(reading.Epoch)
 	w.alive(reading)
 	return nil

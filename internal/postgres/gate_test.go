@@ -1,0 +1,78 @@
+package postgres
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-4adef13c/caddy-stale-session/directories"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/pgtest"
+)
+
+// What the listener does itself is no change.
+func TestWithoutAChangeNothingIsAskedFor(t *testing.T) {
+	t.Parallel()
+	s, err := pgtest.Start(t.Context(), "log_statement=all", "autovacuum=off") // nobody else commits
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := s.Exec(t.Context(), "postgres", `create table users (id text primary key); insert into users values ('live')`); err != nil {
+		t.Fatal(err)
+	}
+	d, err := Open(Config{DSN: func() (string, error) { return s.DSN("postgres"), nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const poll = 20 * time.Millisecond
+	d.echoEvery = 25 * poll
+	e := accounts.Open(d, accounts.Config{Poll: poll, TTL: time.Hour, Timeout: 5 * time.Second})
+	t.Cleanup(func() { _ = e.Close() })
+	live := func() accounts.Source {
+		t.Helper()
+		var account accounts.Account
+		source, err := e.Lookup(t.Context(), accounts.Query{Query: directories.Query{Subject: []byte("live")}, Now: time.Now()}, &account)
+		if err != nil || !account.Exists {
+			t.Fatalf("%+v, %v", &account, err)
+		}
+		return source
+	}
+	live()
+	eventually.Holds(t, "it is watched, and an echo has arrived", func() bool {
+		return e.Stats().Watching && listenerState(d.state.Load()) == noTriggers
+	})
+	e.Flush()
+	live() // from here on it holds
+	before, echoes := strings.Count(s.Log(), "with ordinality"), strings.Count(s.Log(), "pg_notify")
+	eventually.Holds(t, "the channel is tested five times", func() bool {
+		if source := live(); source != accounts.FromCache {
+			t.Errorf("it comes from the %s", source)
+		}
+		return strings.Count(s.Log(), "pg_notify") > echoes+5
+	})
+	if after := strings.Count(s.Log(), "with ordinality"); after != before {
+		t.Errorf("%d lookups", after-before)
+	}
+}
+
+func TestTheGateThatATransactionLeaves(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ gate, transaction, want string }{
+		{"primary 100:100: 2026-11-23 10:00:00+00", "100", "primary 101:101: 2026-11-23 10:00:00+00"},
+		{"primary 90:100:90,95 2026-11-23", "100", "primary 90:101:90,95 2026-11-23"},
+		{"primary 100:100: 2026", "101", ""}, // another one came first
+		{"primary 100:100: 2026", "", ""},
+		{"standby 0/3000060 2026", "100", ""},
+		{"", "1", ""},
+	} {
+		if got := withTransaction(c.gate, c.transaction); got != c.want {
+			t.Errorf("after %s, %q is %q, want %q", c.transaction, c.gate, got, c.want)
+		}
+	}
+}
