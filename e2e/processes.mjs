@@ -1,6 +1,7 @@
 // What the tests start, on the loopback.
 
 import assert from "node:assert/strict";
+import dgram from "node:dgram";
 import net from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 
@@ -28,18 +29,30 @@ export function end(process) {
 	});
 }
 
-// Below the range that systems give to outgoing connections, so that none of
-// these gets in the way.
+// The ports of internal/testing/ports, which are reserved in the same way.
+const first = 14_000;
+const number = 8_000;
+
+/** Returns a port that no other test gets while this process runs. */
 export async function freePort() {
 	for (;;) {
-		const port = 15_000 + Math.floor(Math.random() * 16_000);
+		const port = first + Math.floor(Math.random() * number);
+		const reservation = dgram.createSocket("udp4").unref();
+		if (!(await succeeds(reservation, () => reservation.bind({ port: port + number, address: "127.0.0.1", exclusive: true })))) continue;
 		const server = net.createServer();
-		const free = await new Promise((resolve) => {
-			server.once("error", () => resolve(false));
-			server.listen(port, "127.0.0.1", () => resolve(true));
-		});
-		if (!free) continue;
-		await new Promise((resolve) => server.close(resolve));
-		return port;
+		if (await succeeds(server, () => server.listen(port, "127.0.0.1"))) {
+			await new Promise((resolve) => server.close(resolve));
+			return port;
+		}
+		reservation.close();
 	}
+}
+
+/** Starts to listen, and returns whether that succeeds. */
+function succeeds(socket, start) {
+	return new Promise((resolve) => {
+		socket.once("error", () => resolve(false));
+		socket.once("listening", () => resolve(true));
+		start();
+	});
 }

@@ -8,9 +8,12 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/ports"
 )
 
 // visitor is a browser, more or less: it keeps cookies and follows redirects.
@@ -107,7 +110,11 @@ func (v *visitor) violations() int {
 // begin starts the demo, and signs a visitor in who uses all of it.
 func begin(t *testing.T, module bool) *visitor {
 	t.Helper()
-	d, err := start(t.Context(), module, freePort(t.Context()))
+	port, err := ports.Free(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := start(t.Context(), module, strconv.Itoa(port))
 	if err != nil {
 		t.Fatal(err)
 	}
