@@ -19,7 +19,7 @@ const tell = {
 		assert.ok(said.includes(`Sign in again: ${stack.address}/auth/signin`), said);
 	},
 	"caddy stale-session post-seed": async () => {
-		await stack.npm("db:seed", { CADDY_ADMIN: "localhost:1" });
+		await stack.seed({ CADDY_ADMIN: "localhost:1" });
 		assert.match(await stack.caddy("stale-session", "post-seed", "--address", stack.admin), /Caddy has forgotten [1-9]\d* users/);
 	},
 };
@@ -48,7 +48,7 @@ for (const [name, [use, isTold]] of Object.entries(ways)) {
 		const page = await signedIn(t, stack, ada);
 		await stack.settled(page.context());
 		const before = stack.violations();
-		await stack.npm("db:seed", { CADDY_ADMIN: "localhost:1" });
+		await stack.seed({ CADDY_ADMIN: "localhost:1" });
 
 		await use(page, "after the reseed");
 		await isTold(page);

@@ -24,7 +24,7 @@ const userOf = async (id) => (await stack.query("SELECT email FROM users WHERE i
 
 /** A page at /admin with Ada's session, and that session, whose id is Alan's by now. */
 async function staleAda(t) {
-	await stack.npm("db:seed");
+	await stack.seed();
 	assert.equal(await userOf(2), "ada@example.com");
 	const page = await signedIn(t, stack, "ada@example.com");
 	const stale = await sessionCookies(page.context());

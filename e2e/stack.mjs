@@ -32,8 +32,8 @@ const patience = 15_000;
 // themselves: the session, and what they prefetch.
 const settled = 500;
 
-// The app's own start script, without npm before it.
-const [, ...nextStart] = JSON.parse(readFileSync(path.join(app, "package.json"))).scripts.start.split(" ");
+// The app's own scripts, which start sooner without npm.
+const { scripts } = JSON.parse(readFileSync(path.join(app, "package.json")));
 
 /**
  * Starts everything. Options:
@@ -113,8 +113,8 @@ class Stack {
 		};
 
 		await query("postgres", `CREATE DATABASE "${this.database}"`);
-		await this.npm("db:seed");
-		this.#run("next", process.execPath, ["node_modules/next/dist/bin/next", ...nextStart, "-H", "127.0.0.1", "-p", String(next)]);
+		await this.seed();
+		this.#run("next", process.execPath, ["node_modules/next/dist/bin/next", ...scripts.start.split(" ").slice(1), "-H", "127.0.0.1", "-p", String(next)]);
 		const caddyfile = path.join(this.#directory, "Caddyfile");
 		await writeFile(caddyfile, this.#caddyfile(next));
 		this.#run("caddy", process.env.E2E_CADDY, ["run", "--config", caddyfile, "--adapter", "caddyfile"]);
@@ -167,6 +167,11 @@ ${site.map((line) => `\t${line}`).join("\n")}
 		return this.#print("npm", ["run", "--silent", script], environment);
 	}
 
+	/** Seeds the database as `npm run db:seed` does, and returns what that prints. */
+	seed(environment) {
+		return this.#print("sh", ["-c", scripts["db:seed"]], environment);
+	}
+
 	/** Runs a command of Caddy's, and returns what it prints. */
 	caddy(...args) {
 		return this.#print(process.env.E2E_CADDY, args);
@@ -204,7 +209,7 @@ ${site.map((line) => `\t${line}`).join("\n")}
 	 */
 	async reseed(context, environment) {
 		await this.settled(context);
-		const said = await this.npm("db:seed", environment);
+		const said = await this.seed(environment);
 		await this.noticed(context);
 		return said;
 	}
