@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/pgtest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/ports"
 )
 
 // bed is what the measurements are made on.
@@ -169,14 +169,10 @@ func (b *bed) startServer(ctx context.Context, address string, variables []strin
 	}
 }
 
-// freeAddress returns an address that nobody listens on.
+// freeAddress returns an address of the loopback for a server.
 func freeAddress(ctx context.Context) (string, error) {
-	var listen net.ListenConfig
-	listener, err := listen.Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return listener.Addr().String(), listener.Close()
+	port, err := ports.Free(ctx)
+	return ports.Loopback(port), err
 }
 
 // stop ends the processes that were started after the first few.

@@ -34,7 +34,7 @@ var groups = []group{
 }
 
 // parts are what is measured apart from the groups.
-var parts = []string{"go", "attack", "batching", "writers", "notice", "memory"}
+var parts = []string{"go", "attack", "batching", "writers", "notice"}
 
 func groupNames() []string {
 	var names []string

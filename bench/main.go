@@ -1,8 +1,9 @@
-// Command bench measures what the module costs: whole Caddy processes with and
-// without it, and what could stand in its place, in turns, before an app and a
-// Postgres of their own. It needs Linux, wrk and bin/caddy-bench, and Node for
-// some groups; it prints tables, and writes docs/performance.md when it has
-// measured all groups.
+// Command bench measures what the module costs: it compares Caddy with the
+// module to Caddy without it, and to other ways of checking sessions. Each
+// target runs in its own process, in front of an app and a Postgres that the
+// bench starts. It needs Linux, and runs in the project's directory: see `make
+// bench`. It prints tables, and writes docs/performance.md once it has measured
+// all groups.
 package main
 
 import (
@@ -18,6 +19,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/npm"
 )
 
 // options are what the command line says.
@@ -27,7 +30,7 @@ type options struct {
 	soak                                   time.Duration
 	crowd                                  int
 	fleet                                  bool
-	caddy, out, kept                       string
+	caddy, out                             string
 }
 
 // measures tells whether a group is measured.
@@ -57,7 +60,6 @@ func main() {
 	flag.BoolVar(&o.fleet, "fleet", false, "instead of measuring the rest, measure fleets of 1, 2 and 4 Caddys before as many users as -sessions says, and print the tables of docs/scaling.md")
 	flag.StringVar(&o.caddy, "caddy", "bin/caddy-bench", "the Caddy to measure, built from bench/caddy")
 	flag.StringVar(&o.out, "out", "docs/performance.md", "the file to write, once all groups are measured")
-	flag.StringVar(&o.kept, "keep", "", "a file to keep in what is measured, beside what it holds of other groups: so they can be measured one after the other")
 	upstream := flag.Bool("upstream", false, "be the app behind Caddy (for the bench's own use)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -95,38 +97,29 @@ func main() {
 // run measures everything, and writes the report.
 func run(ctx context.Context, o options) error {
 	if _, err := exec.LookPath("wrk"); err != nil {
-		return errors.New("wrk is missing: install it with `apt-get install wrk`, or your system's own package")
+		return errors.New("wrk is not installed: run make bench, which installs it")
 	}
 	if _, err := os.Stat(o.caddy); err != nil {
-		return fmt.Errorf("%w: build it with `go build -o bin/caddy-bench ./bench/caddy`", err)
+		return fmt.Errorf("%w: run make bench, which builds it", err)
 	}
 	if o.measures("forward") || o.measures("next") {
-		if err := installNode(ctx); err != nil {
+		if err := npm.Install(ctx, nodeDir); err != nil {
 			return err
 		}
 	}
-	r, err := readReport(o.kept)
-	if err != nil {
-		return err
+	r := report{
+		Date: time.Now().UTC().Format(time.DateOnly), People: people, Few: few, ColdConnections: coldConnections,
+		Sessions: o.Sessions, Connections: o.Connections, Groups: map[string]result{},
 	}
-	r.Date, r.People, r.Few, r.ColdConnections, r.Sessions, r.Connections = time.Now().UTC().Format(time.DateOnly), people, few, coldConnections, o.Sessions, o.Connections
 	if o.measures("go") {
 		fmt.Println("Go benchmarks …")
+		var err error
 		if r.Benchmarks, err = goBenchmarks(ctx); err != nil {
 			return err
 		}
 	}
-	if o.measures("memory") {
-		fmt.Println("Memory that is touched at random …")
-		found, err := measureMemory(ctx)
-		if err != nil {
-			return err
-		}
-		fmt.Printf("\n%+v\n", found)
-		r.Memory = &found
-	}
 	b := &bed{options: o}
-	if err := errors.Join(b.measureAll(ctx, &r), b.close(), r.keep(o.kept)); err != nil {
+	if err := errors.Join(b.measureAll(ctx, &r), b.close()); err != nil {
 		return err
 	}
 	if missing := r.missing(); len(missing) > 0 {

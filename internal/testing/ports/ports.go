@@ -37,7 +37,7 @@ func Free(ctx context.Context) (int, error) {
 		}
 		listener, err := listen.Listen(ctx, "tcp", Loopback(port))
 		if err != nil {
-			reservation.Close()
+			_ = reservation.Close() // the port is not taken
 			continue
 		}
 		reserved.Lock()
