@@ -1,5 +1,5 @@
-# Every target needs Go; `test` and `demo` also a Postgres server, which they
-# find or fetch by themselves, and `test` Node 20.9 with npm, Chromium, jq and promtool.
+# Every target needs Go. Those that run other programs begin with tools/setup,
+# which installs what is missing or says how to.
 
 CADDY_VERSION := v2.11.9
 MODULE_PATH   := github.com/seed-4adef13c/caddy-stale-session
@@ -8,14 +8,28 @@ FUZZTIME      ?= 20s
 HEADERS       ?= 100000
 
 export GOFLAGS := $(GOFLAGS) -tags=$(TAGS)
+export PATH := $(CURDIR)/bin/path:$(PATH)
 
+# The packages that take longest come first. Four run at a time even on two
+# cores, because most of them wait most of the time.
 .PHONY: test
-test: lint xcaddy ## all tests: formatting, lint, an xcaddy build, unit and integration tests with the race detector, a real app in a browser
-	go test -race -count=1 -timeout 20m $$(go list ./... | grep -v '/e2e$$')
-	go test -count=1 -timeout 20m -v ./e2e
+test: setup lint xcaddy ## all tests: formatting, lint, an xcaddy build, unit and integration tests with the race detector, an app in a browser
+	cd tools && GOFLAGS= go test -count=1 ./...
+	cd bench && go test -race -count=1 ./...
+	go test -race -count=1 -p 4 -timeout 20m ./e2e ./internal/integration ./...
+
+.PHONY: check
+check: setup lint build ## what to run before each commit: formatting, lint, build and the unit tests
+	cd tools && GOFLAGS= go test ./...
+	cd bench && go test ./...
+	go test -p 4 $$(go list ./... | grep -v -e '/e2e$$' -e '/internal/integration$$' -e '/internal/reissue$$')
+
+.PHONY: setup
+setup: ## installs the programs that the tests need, or says how to
+	@tools/setup
 
 .PHONY: e2e
-e2e: xcaddy ## the tests in a browser alone; MODULE=off leaves the module out, which they have to notice
+e2e: setup xcaddy ## the tests in a browser alone; with MODULE=off, which leaves the module out, they have to fail
 	MODULE=$(MODULE) go test -count=1 -timeout 45m -v ./e2e
 
 .PHONY: build
@@ -23,12 +37,15 @@ build: ## Caddy with the module, as bin/caddy
 	go build -trimpath -ldflags '-s -w' -o bin/caddy ./cmd/caddy
 
 .PHONY: demo
-demo: ## a real app on a real Postgres, with Caddy and the module in front; MODULE=off leaves the module out
+demo: ## an app on Postgres with Caddy and the module in front; MODULE=off leaves the module out
+	@tools/setup demo
 	MODULE=$(MODULE) go run ./examples/demo
 
 .PHONY: lint
 lint: bin/golangci-lint
 	bin/golangci-lint run ./...
+	cd bench && ../bin/golangci-lint run ./...
+	cd tools && ../bin/golangci-lint run ./...
 
 # xcaddy is pinned in tools/go.mod. @v0.0.0 keeps it from asking for the
 # versions of this checkout.
@@ -55,13 +72,15 @@ fuzz: ## each fuzz target for FUZZTIME, and HEADERS requests held against the re
 	go test -run TestTheRealLibraries -count=1 -timeout 2h -v ./internal/session -headers $(HEADERS) -seed 0
 
 .PHONY: valkey
-valkey: ## the tests of what may be in Redis, with Valkey
+valkey: ## the tests of Redis, with Valkey
+	@tools/setup valkey
 	STALE_SESSION_TEST_REDIS=valkey-server go test -race -count=1 -timeout 20m ./internal/redis ./internal/revocation
 
 .PHONY: bench
-bench: ## measures the hot path, and whole processes with and without the module; writes docs/performance.md
-	go build -trimpath -ldflags '-s -w' -o bin/caddy-bench ./bench/caddy
-	go run ./bench $(BENCH)
+bench: ## measures the hot path, and processes with and without the module; writes docs/performance.md; BENCH=-h lists its options
+	@tools/setup bench
+	cd bench && go build -trimpath -ldflags '-s -w' -o ../bin/caddy-bench ./caddy && go build -o ../bin/bench .
+	bin/bench $(BENCH)
 
 # Caddy's tests load one configuration after the other on the same port, and
 # some meet the server before: 3 runs of 19 failed without the module, 2 of 19
