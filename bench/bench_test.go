@@ -121,7 +121,7 @@ func TestSessionsAreLinesOfOneLength(t *testing.T) {
 	}
 	uneven := func(subject string) (string, error) { return strings.TrimRight(subject, "1"), nil }
 	_, err = writeSessions(filepath.Join(t.TempDir(), "sessions"), 12, uneven)
-	check(t, 0, "person 1 is not as long")(0, err)
+	check(t, 0, "person 1 differs in length")(0, err)
 }
 
 func TestWhatGoBenchmarksPrint(t *testing.T) {
@@ -192,7 +192,7 @@ func TestWhatOthersAddIsComparedWithABound(t *testing.T) {
 		"theirs adds 200.0 µs, `stale_session` 1.0 µs [-2.0, 4.0] at equal collection: 25 times as much at least.": {
 			at(100, 300, 90, 91), at(100, 200, 90, 88), at(100, 400, 90, 94),
 		},
-		"theirs adds 150.0 µs, `stale_session` -2.0 µs [-4.0, 0.0] at equal collection: nothing that could be told apart from none.": {
+		"theirs adds 150.0 µs, `stale_session` -2.0 µs [-4.0, 0.0] at equal collection: no measurable cost.": {
 			at(100, 300, 90, 90), at(100, 200, 90, 86),
 		},
 	} {
@@ -223,6 +223,9 @@ func TestThePageIsWrittenOnceAllGroupsAreMeasured(t *testing.T) {
 	}
 	if missing := r.missing(); len(missing) > 0 {
 		t.Errorf("%q are missing", missing)
+	}
+	if _, err := r.render(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -23,7 +23,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/npm"
 )
 
-// options are what the command line says.
+// options are the flags of the command line.
 type options struct {
 	Rounds, Seconds, Connections, Sessions int
 	only                                   []string
@@ -33,34 +33,34 @@ type options struct {
 	caddy, out                             string
 }
 
-// measures tells whether a group is measured.
+// measures reports whether a group is measured.
 func (o options) measures(group string) bool { return o.only == nil || slices.Contains(o.only, group) }
 
-// The thread that starts a process must live as long as that does: see
-// attributes. The main goroutine, which starts all, keeps the main thread.
+// A process ends with the thread that started it: see attributes. The main
+// goroutine starts them all, and keeps the main thread.
 func init() { runtime.LockOSThread() }
 
 func main() {
 	var o options
-	flag.IntVar(&o.Rounds, "rounds", 9, "how often each target is measured")
+	flag.IntVar(&o.Rounds, "rounds", 9, "how many times each target is measured")
 	flag.IntVar(&o.Seconds, "seconds", 3, "how long each measurement takes")
-	flag.IntVar(&o.Connections, "connections", 16, "how many connections ask at a time")
-	flag.IntVar(&o.Sessions, "sessions", 1_000_000, "how many sessions the group many has")
-	flag.Func("only", "measure these groups alone: a comma-separated list of "+strings.Join(groupNames(), ", "), func(list string) error {
+	flag.IntVar(&o.Connections, "connections", 16, "the number of concurrent connections")
+	flag.IntVar(&o.Sessions, "sessions", 1_000_000, "the number of sessions of the group many")
+	flag.Func("only", "measure only these groups: a comma-separated list of "+strings.Join(groupNames(), ", "), func(list string) error {
 		o.only = strings.Split(list, ",")
 		for _, name := range o.only {
 			if !slices.Contains(groupNames(), name) {
-				return fmt.Errorf("there is no group %q", name)
+				return fmt.Errorf("unknown group %q", name)
 			}
 		}
 		return nil
 	})
-	flag.DurationVar(&o.soak, "soak", 0, "instead of measuring, put a load on Caddy for that long, an hour at most, in every version of HTTP, with streams and uploads, users who come and go, reloads and killed connections, and check each verdict")
-	flag.IntVar(&o.crowd, "crowd", 10_000, "how many connections a soak opens at a time before it begins; so many files have to be allowed to be open")
-	flag.BoolVar(&o.fleet, "fleet", false, "instead of measuring the rest, measure fleets of 1, 2 and 4 Caddys before as many users as -sessions says, and print the tables of docs/scaling.md")
+	flag.DurationVar(&o.soak, "soak", 0, "instead of measuring, put load on Caddy for this long, at most an hour: every version of HTTP, streams and uploads, users who are deleted and inserted, reloads and killed connections; each verdict is checked")
+	flag.IntVar(&o.crowd, "crowd", 10_000, "the number of connections that a soak opens first; the limit of open files must allow it")
+	flag.BoolVar(&o.fleet, "fleet", false, "instead of the groups, measure fleets of 1, 2 and 4 Caddys with -sessions users, and print the tables of docs/scaling.md")
 	flag.StringVar(&o.caddy, "caddy", "bin/caddy-bench", "the Caddy to measure, built from bench/caddy")
-	flag.StringVar(&o.out, "out", "docs/performance.md", "the file to write, once all groups are measured")
-	upstream := flag.Bool("upstream", false, "be the app behind Caddy (for the bench's own use)")
+	flag.StringVar(&o.out, "out", "docs/performance.md", "the file to write once all groups are measured")
+	upstream := flag.Bool("upstream", false, "run the app behind Caddy (for internal use)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	var err error
@@ -68,7 +68,7 @@ func main() {
 	case *upstream:
 		err = serveApp(ctx)
 	case min(o.Rounds, o.Seconds, o.Connections, o.Sessions) < 1:
-		err = errors.New("-rounds, -seconds, -connections and -sessions are at least 1")
+		err = errors.New("-rounds, -seconds, -connections and -sessions must be at least 1")
 	case o.soak > 0:
 		o.only = []string{"soak"}
 		o.soak = min(o.soak, time.Hour)
@@ -94,7 +94,7 @@ func main() {
 	}
 }
 
-// run measures everything, and writes the report.
+// run measures everything and writes the report.
 func run(ctx context.Context, o options) error {
 	if _, err := exec.LookPath("wrk"); err != nil {
 		return errors.New("wrk is not installed: run make bench, which installs it")
@@ -133,8 +133,7 @@ func run(ctx context.Context, o options) error {
 	return os.WriteFile(o.out, text, 0o644)
 }
 
-// measureAll measures the groups that are asked for, and puts what it finds
-// into the report.
+// measureAll measures the chosen groups and adds the results to the report.
 func (b *bed) measureAll(ctx context.Context, r *report) error {
 	err := b.start(ctx)
 	if err != nil {
@@ -163,7 +162,7 @@ func (b *bed) measureAll(ctx context.Context, r *report) error {
 		fmt.Println("\n" + r.Attack)
 	}
 	if b.options.measures("batching") {
-		fmt.Println("Lookups that are joined …")
+		fmt.Println("Batched lookups …")
 		table, err := b.measureBatching(ctx)
 		if err != nil {
 			return fmt.Errorf("batching: %w", err)
@@ -172,7 +171,7 @@ func (b *bed) measureAll(ctx context.Context, r *report) error {
 		r.Batching = &result{Rounds: b.options.Rounds, Seconds: b.options.Seconds, Tables: []string{table}}
 	}
 	if b.options.measures("writers") {
-		fmt.Println("What triggers cost writers …")
+		fmt.Println("The cost of triggers …")
 		if r.Writers, err = b.measureWriters(ctx); err != nil {
 			return fmt.Errorf("writers: %w", err)
 		}
@@ -181,7 +180,7 @@ func (b *bed) measureAll(ctx context.Context, r *report) error {
 	if !b.options.measures("notice") {
 		return nil
 	}
-	fmt.Println("Changes that are noticed …")
+	fmt.Println("How soon a change is noticed …")
 	found, err := b.measureNoticing(ctx)
 	if err != nil {
 		return fmt.Errorf("notice: %w", err)

@@ -8,7 +8,7 @@ import (
 // nodeDir has the programs that run in Node.
 const nodeDir = "bench/node"
 
-// startForward starts what can stand before an app to check the same sessions.
+// startForward starts other handlers that check the same sessions.
 func (b *bed) startForward(ctx context.Context) ([]target, error) {
 	v4 := b.v4.part(0, few)
 	v5, err := writeSessions(filepath.Join(b.dir, "v5"), few, sessionV5)
@@ -51,7 +51,7 @@ func (b *bed) startForward(ctx context.Context) ([]target, error) {
 	return append(all, weighted, module), err
 }
 
-// startService starts a service for forward_auth, and returns its address.
+// startService starts a service for forward_auth and returns its address.
 func (b *bed) startService(ctx context.Context, library string) (string, *process, error) {
 	address, err := freeAddress(ctx)
 	if err != nil {

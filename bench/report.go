@@ -11,7 +11,7 @@ var performance string
 
 var performanceTemplate = template.Must(template.New("performance.md").Parse(performance))
 
-// report is what docs/performance.md is made of.
+// report is the data of docs/performance.md.
 type report struct {
 	Date                                                string
 	Versions                                            versions

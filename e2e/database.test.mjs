@@ -1,4 +1,4 @@
-// What happens in the database besides reseeds.
+// A deleted account, and a database that is unavailable.
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";

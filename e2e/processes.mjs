@@ -1,4 +1,4 @@
-// What the tests start, on the loopback.
+// Processes and ports on the loopback.
 
 import assert from "node:assert/strict";
 import dgram from "node:dgram";
@@ -15,12 +15,12 @@ export async function until(condition, what, milliseconds) {
 		} catch (error) {
 			reason = `: ${error.message}`;
 		}
-		assert.ok(Date.now() < deadline, `waited ${milliseconds} ms in vain for ${what}${reason}`);
+		assert.ok(Date.now() < deadline, `waited ${milliseconds} ms for ${what}${reason}`);
 		await delay(20);
 	}
 }
 
-/** Ends a process, and waits until it has. */
+/** Ends a process and waits for its exit. */
 export function end(process) {
 	if (process.pid === undefined || process.exitCode !== null || process.signalCode !== null) return;
 	return new Promise((resolve) => {
