@@ -1,5 +1,5 @@
-# Every target needs Go; `test` and `demo` also a Postgres server, which they
-# find or fetch by themselves, and `test` Node 20.9 with npm, Chromium, jq and promtool.
+# Every target needs Go. Those that run other programs begin with tools/setup,
+# which installs what is missing or says how to.
 
 CADDY_VERSION := v2.11.9
 MODULE_PATH   := github.com/seed-4adef13c/caddy-stale-session
@@ -8,46 +8,63 @@ FUZZTIME      ?= 20s
 HEADERS       ?= 100000
 
 export GOFLAGS := $(GOFLAGS) -tags=$(TAGS)
+export PATH := $(CURDIR)/bin/path:$(PATH)
 
+# The packages that take longest come first. Four run at a time even on two
+# cores, because most of them wait most of the time.
 .PHONY: test
-test: lint xcaddy ## all tests: formatting, lint, an xcaddy build, unit and integration tests with the race detector, a real app in a browser
-	go test -race -count=1 -timeout 20m $$(go list ./... | grep -v '/e2e$$')
-	go test -count=1 -timeout 20m -v ./e2e
+test: setup lint xcaddy ## runs all tests: formatting, lint, an xcaddy build, Go tests with the race detector, an app in a browser
+	cd tools && GOFLAGS= go test -count=1 ./...
+	cd bench && go test -race -count=1 ./...
+	go test -race -count=1 -p 4 -timeout 20m ./e2e ./internal/integration ./...
+
+.PHONY: check
+check: setup lint build ## runs what belongs before each commit: formatting, lint, a build and the unit tests
+	cd tools && GOFLAGS= go test ./...
+	cd bench && go test ./...
+	go test -p 4 $$(go list ./... | grep -v -e '/e2e$$' -e '/internal/integration$$' -e '/internal/reissue$$')
+
+.PHONY: setup
+setup: ## installs the programs that the tests need, or says how to
+	@tools/setup
 
 .PHONY: e2e
-e2e: xcaddy ## the tests in a browser alone; MODULE=off leaves the module out, which they have to notice
+e2e: setup xcaddy ## runs the tests in a browser; MODULE=off leaves the module out, and they have to fail
 	MODULE=$(MODULE) go test -count=1 -timeout 45m -v ./e2e
 
 .PHONY: build
-build: ## Caddy with the module, as bin/caddy
+build: ## builds Caddy with the module, as bin/caddy
 	go build -trimpath -ldflags '-s -w' -o bin/caddy ./cmd/caddy
 
 .PHONY: demo
-demo: ## a real app on a real Postgres, with Caddy and the module in front; MODULE=off leaves the module out
+demo: ## runs an app on Postgres with Caddy and the module in front; MODULE=off leaves the module out
+	@tools/setup demo
 	MODULE=$(MODULE) go run ./examples/demo
 
 .PHONY: lint
-lint: bin/golangci-lint
+lint: bin/golangci-lint ## checks formatting and lints
 	bin/golangci-lint run ./...
+	cd bench && ../bin/golangci-lint run ./...
+	cd tools && ../bin/golangci-lint run ./...
 
-# xcaddy is pinned in tools/go.mod. @v0.0.0 keeps it from asking for the
-# versions of this checkout.
+# tools/go.mod pins xcaddy. @v0.0.0 keeps it from looking for a version of this
+# checkout.
 .PHONY: xcaddy
-xcaddy: bin/xcaddy ## Caddy with the module, built as users build it, as bin/caddy-xcaddy
+xcaddy: bin/xcaddy ## builds Caddy with the module as users do, as bin/caddy-xcaddy
 	GOFLAGS= XCADDY_GO_BUILD_FLAGS="-tags=$(TAGS) -trimpath -ldflags='-s -w'" bin/xcaddy build $(CADDY_VERSION) \
 		--output bin/caddy-xcaddy --with $(MODULE_PATH)@v0.0.0=.
 	bin/caddy-xcaddy list-modules | grep -x http.handlers.stale_session
 	bin/caddy-xcaddy list-modules | grep -x http.handlers.stale_session_dashboard
 
-# The dashboard's charts. A test compares the copy with what npm has.
+# uPlot draws the dashboard's charts. A test compares the copy with the package.
 .PHONY: uplot
-uplot: ## copies the version of uPlot that e2e/package-lock.json pins into the dashboard
+uplot: ## copies uPlot, in the version that e2e/package-lock.json pins, into the dashboard
 	cd e2e && npm ci --no-audit --no-fund
 	cd e2e/node_modules/uplot && cp dist/uPlot.iife.min.js dist/uPlot.min.css $(CURDIR)/internal/admin/dashboard/uplot/
 	cp e2e/node_modules/uplot/LICENSE internal/admin/dashboard/uplot/uPlot.LICENSE.txt
 
 .PHONY: fuzz
-fuzz: ## each fuzz target for FUZZTIME, and HEADERS requests held against the real libraries
+fuzz: ## runs each fuzz target for FUZZTIME, and compares HEADERS requests with the real libraries
 	@go test -list '^Fuzz' ./... | awk '/^Fuzz/ {t[n++]=$$1} /^ok/ {for (i=0;i<n;i++) print $$2, t[i]; n=0}' | \
 		while read -r package target; do \
 			echo "$$package $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" || exit 1; \
@@ -55,20 +72,22 @@ fuzz: ## each fuzz target for FUZZTIME, and HEADERS requests held against the re
 	go test -run TestTheRealLibraries -count=1 -timeout 2h -v ./internal/session -headers $(HEADERS) -seed 0
 
 .PHONY: valkey
-valkey: ## the tests of what may be in Redis, with Valkey
+valkey: ## runs the tests of Redis with Valkey
+	@tools/setup valkey
 	STALE_SESSION_TEST_REDIS=valkey-server go test -race -count=1 -timeout 20m ./internal/redis ./internal/revocation
 
 .PHONY: bench
-bench: ## measures the hot path, and whole processes with and without the module; writes docs/performance.md
-	go build -trimpath -ldflags '-s -w' -o bin/caddy-bench ./bench/caddy
-	go run ./bench $(BENCH)
+bench: ## measures the hot path, and processes with and without the module; writes docs/performance.md; BENCH=-h lists its options
+	@tools/setup bench
+	cd bench && go build -trimpath -ldflags '-s -w' -o ../bin/caddy-bench ./caddy && go build -o ../bin/bench .
+	bin/bench $(BENCH)
 
-# Caddy's tests load one configuration after the other on the same port, and
-# some meet the server before: 3 runs of 19 failed without the module, 2 of 19
-# with it. So a test that fails is run again, at most three times; what the
-# module breaks fails each time.
+# Caddy's tests load one configuration after another on the same port, and
+# sometimes a request still reaches the previous server: 3 of 19 runs failed
+# without the module, 2 of 19 with it. So a test that fails runs again, up to
+# three times. What the module breaks fails every time.
 .PHONY: caddy-tests
-caddy-tests: bin/gotestsum ## Caddy's own integration tests with the module linked in
+caddy-tests: bin/gotestsum ## runs Caddy's own integration tests with the module linked in
 	rm -rf .cache/caddy && mkdir -p .cache
 	go mod download github.com/caddyserver/caddy/v2
 	cp -r "$$(go list -m -f '{{.Dir}}' github.com/caddyserver/caddy/v2)" .cache/caddy && chmod -R u+w .cache/caddy
@@ -77,10 +96,10 @@ caddy-tests: bin/gotestsum ## Caddy's own integration tests with the module link
 	cd .cache/caddy && ../../bin/gotestsum --format testname --hide-summary output --rerun-fails=3 --rerun-fails-max-failures=100 \
 		--packages ./caddytest/... -- -mod=mod -count=1 -timeout 10m
 
-# As users build it, twice, in the temporary directories of xcaddy, and
-# cmd/caddy in two directories.
+# xcaddy builds in a temporary directory, each time another one; cmd/caddy is
+# built in two directories.
 .PHONY: reproducible
-reproducible: bin/xcaddy ## builds twice, and compares
+reproducible: bin/xcaddy ## builds twice and compares
 	rm -rf .cache/again && mkdir -p .cache/again
 	for n in 1 2; do GOFLAGS= XCADDY_GO_BUILD_FLAGS="-tags=$(TAGS) -trimpath -ldflags='-s -w'" bin/xcaddy build $(CADDY_VERSION) \
 		--output .cache/again/xcaddy$$n --with $(MODULE_PATH)@v0.0.0=. || exit 1; done
@@ -92,15 +111,15 @@ reproducible: bin/xcaddy ## builds twice, and compares
 	sha256sum .cache/again/xcaddy1 .cache/again/caddy1
 	rm -rf .cache/again
 
-# Exit code 3 is that of vulnerabilities that were found.
+# Exit code 3 means that there are vulnerabilities, 1 that the check failed.
 .PHONY: vulnerabilities
-vulnerabilities: bin/govulncheck ## looks for known vulnerabilities in what is called
+vulnerabilities: bin/govulncheck ## looks for known vulnerabilities in the code that is called
 	@bin/govulncheck ./... >bin/vulnerabilities.txt 2>&1; code=$$?; cat bin/vulnerabilities.txt; \
 		if [ $$code = 1 ] && grep -q 'fetching vulnerabilities' bin/vulnerabilities.txt; then \
-			echo 'NOT CHECKED: the database of vulnerabilities cannot be reached from here'; else exit $$code; fi
+			echo 'NOT CHECKED: the vulnerability database cannot be reached'; else exit $$code; fi
 
 .PHONY: sbom
-sbom: bin/cyclonedx-gomod ## the list of the parts of bin/caddy, in CycloneDX, as bin/sbom.json
+sbom: bin/cyclonedx-gomod ## writes the software bill of materials of bin/caddy, in CycloneDX, to bin/sbom.json
 	go build -trimpath -buildvcs=false -ldflags '-s -w' -o bin/caddy ./cmd/caddy
 	bin/cyclonedx-gomod bin -json -licenses -version $$(git describe --tags --always 2>/dev/null || echo devel) -output bin/sbom.json bin/caddy 2>/dev/null
 
@@ -109,7 +128,7 @@ licences: sbom ## writes docs/licences.md
 	cd tools && GOFLAGS= go run ./licences ../bin/sbom.json ../docs/licences.md
 
 .PHONY: licences-check
-licences-check: sbom ## tells whether docs/licences.md is up to date
+licences-check: sbom ## fails if docs/licences.md is out of date
 	cd tools && GOFLAGS= go run ./licences -check ../bin/sbom.json ../docs/licences.md
 
 bin/%: tools/go.mod
@@ -117,4 +136,4 @@ bin/%: tools/go.mod
 
 .PHONY: help
 help:
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

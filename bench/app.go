@@ -12,14 +12,14 @@ import (
 	"github.com/coder/websocket"
 )
 
-// appBody is what the app answers every request with. load.lua knows it too.
+// appBody is the body of every response of the app. load.lua has it, too.
 const appBody = "app\n"
 
 // eventEvery is how often the app sends an event.
 const eventEvery = 100 * time.Millisecond
 
-// serveApp is the app behind Caddy. It prints its address, and serves until
-// ctx is done.
+// serveApp is the app behind Caddy. It prints its address and serves until ctx
+// is done.
 func serveApp(ctx context.Context) error {
 	var listen net.ListenConfig
 	listener, err := listen.Listen(ctx, "tcp", "127.0.0.1:0")
@@ -30,7 +30,7 @@ func serveApp(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		_, _ = io.WriteString(w, appBody) // the client is gone, if anything
+		_, _ = io.WriteString(w, appBody) // fails only if the client disconnected
 	})
 	mux.HandleFunc("/admin/events", sendEvents)
 	mux.HandleFunc("/admin/socket", echo)
@@ -46,7 +46,7 @@ func serveApp(ctx context.Context) error {
 	return nil
 }
 
-// sendEvents sends server-sent events until the client has gone.
+// sendEvents sends server-sent events until the client disconnects.
 func sendEvents(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	for i := 0; ; i++ {
@@ -61,7 +61,7 @@ func sendEvents(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// echo is a WebSocket that says what it is told.
+// echo is a WebSocket that echoes messages.
 func echo(w http.ResponseWriter, r *http.Request) {
 	conn, err := websocket.Accept(w, r, nil)
 	if err != nil {

@@ -11,13 +11,13 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// askers is how many requests the bench itself has under way at most.
+// askers is the maximum number of concurrent requests of the bench itself.
 const askers = 64
 
 var transport = &http.Transport{MaxIdleConnsPerHost: askers}
 
-// prove shows that every target does what its name says to a session of a
-// person who does not exist.
+// prove checks that every target that checks sessions refuses a stale one, and
+// that the others pass it.
 func (b *bed) prove(ctx context.Context, targets []target) error {
 	for _, t := range targets {
 		stale, err := t.sessions.mint(subject(gone))
@@ -35,7 +35,7 @@ func (b *bed) prove(ctx context.Context, targets []target) error {
 	return nil
 }
 
-// warm asks a target for each of its sessions, if it is to know them.
+// warm sends each of its sessions to a target once, if the target caches them.
 func (b *bed) warm(ctx context.Context, t target) error {
 	if !t.hits {
 		return nil
@@ -63,7 +63,7 @@ func (b *bed) warm(ctx context.Context, t target) error {
 	return warmers.Wait()
 }
 
-// ask sends a request with a Cookie field, as a program does.
+// ask sends a request with a Cookie field, without the headers of a browser.
 func ask(ctx context.Context, url, cookie string) (status int, body string, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {

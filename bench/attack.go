@@ -14,15 +14,15 @@ import (
 )
 
 const (
-	// attackLarge is how long the longest cookie is that is looked at, nearly.
+	// attackLarge is nearly the length of the longest cookie that the module reads.
 	attackLarge = 60 << 10
-	// attackUsers is how many connections good users have while others attack.
+	// attackUsers is the number of connections of good users during an attack.
 	attackUsers = 4
-	// forgedSecret is another than the app's.
+	// forgedSecret is not the app's secret.
 	forgedSecret = "a secret of somebody else's"
 )
 
-// attack is a kind of request, and what was found about it in each round.
+// attack is a kind of request, with the measurements of each round.
 type attack struct {
 	name     string
 	sessions sessions
@@ -31,9 +31,10 @@ type attack struct {
 	resident int       // bytes, the most
 }
 
-// measureAttack measures what bad requests cost, beside good ones of the same
-// size, and how long good users wait meanwhile. Good users beside as many good
-// requests are what the others are compared with: both keep the machine busy.
+// measureAttack measures what bad requests cost compared to good ones of the
+// same size, and how long good users wait during an attack. It compares that
+// with how long they wait during as many good requests, which keep the machine
+// as busy.
 func (b *bed) measureAttack(ctx context.Context) (string, error) {
 	good := b.v4.part(0, few)
 	kinds := []*attack{{name: "good sessions, known", sessions: good}}
@@ -71,7 +72,7 @@ func (b *bed) measureAttack(ctx context.Context) (string, error) {
 	return attackTable(kinds), nil
 }
 
-// startAttacked starts a Caddy with the module that lets large headers in.
+// startAttacked starts a Caddy with the module that accepts large headers.
 func (b *bed) startAttacked(ctx context.Context) (target, error) {
 	address, err := freeAddress(ctx)
 	if err != nil {
@@ -85,7 +86,7 @@ func (b *bed) startAttacked(ctx context.Context) (target, error) {
 	return target{url: "http://" + address + "/admin", processes: []*process{p}}, err
 }
 
-// attack measures one kind in one round: alone, and beside good users.
+// attack measures one kind in one round: alone, and together with good users.
 func (b *bed) attack(ctx context.Context, t target, k *attack, good sessions) error {
 	if _, err := b.load(ctx, t.url, k.sessions, true, b.options.Connections, warmUp); err != nil {
 		return err
@@ -117,8 +118,8 @@ func (b *bed) attack(ctx context.Context, t target, k *attack, good sessions) er
 	return both.Wait()
 }
 
-// attackTable is a table in Markdown: medians over the rounds, and of ratios
-// within a round.
+// attackTable returns a table in Markdown: medians over the rounds, of the
+// values and of ratios within a round.
 func attackTable(kinds []*attack) string {
 	var text strings.Builder
 	text.WriteString("| requests | CPU µs | ÷ good | good users' p99 beside them, ms | ÷ beside good | MiB |\n|---|---|---|---|---|---|\n")
@@ -137,7 +138,7 @@ func attackTable(kinds []*attack) string {
 	return text.String()
 }
 
-// largeToken is a session whose token is as long as any that is looked at.
+// largeToken returns a session whose token is nearly as long as the module reads.
 func largeToken(secret, subject string) (string, error) {
 	c := claims(subject)
 	c["accessToken"] = letters(attackLarge * 3 / 4)
@@ -145,7 +146,7 @@ func largeToken(secret, subject string) (string, error) {
 	return cookieV4 + "=" + token, err
 }
 
-// letters are letters at random.
+// letters returns random letters.
 func letters(n int) string {
 	text := make([]byte, n)
 	for i := range text {

@@ -20,20 +20,19 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
 )
 
-// away is how long what is sent takes to a database in another place, and as
-// long again back.
+// away is the latency of a remote database, in each direction.
 const away = time.Millisecond
 
-// asked is what one measurement of lookups found, without any HTTP.
+// asked is the result of one measurement of lookups, without HTTP.
 type asked struct {
 	rate     float64 // lookups a second
 	p99      time.Duration
 	postgres time.Duration // CPU, a lookup
 }
 
-// measureBatching measures lookups of users that were not asked for before: one
-// prepared query each, and joined by the directory; before a database on the
-// same machine, and one in another place. It returns a table in Markdown.
+// measureBatching measures lookups of users that are not cached: one prepared
+// query each, and batched by the directory, with a database on the same machine
+// and with a remote one. It returns a table in Markdown.
 func (b *bed) measureBatching(ctx context.Context) (string, error) {
 	var text strings.Builder
 	text.WriteString("| lookups | a second | p99 ms | Postgres µs | a second ÷ one each |\n|---|---|---|---|---|\n")
@@ -51,7 +50,7 @@ func (b *bed) measureBatching(ctx context.Context) (string, error) {
 	return text.String(), nil
 }
 
-// compareBatching measures at one distance, and writes two lines of the table.
+// compareBatching measures with one latency and writes two rows of the table.
 func (b *bed) compareBatching(ctx context.Context, text *strings.Builder, address string, trip time.Duration) error {
 	dsn := "postgres://postgres@" + address + "/postgres?sslmode=disable"
 	rounds := make([][2]asked, b.options.Rounds)
@@ -87,7 +86,7 @@ func (b *bed) compareBatching(ctx context.Context, text *strings.Builder, addres
 	return nil
 }
 
-// askEach asks with one query for each user, on 4 connections.
+// askEach looks up each user with one query, on 4 connections.
 func (b *bed) askEach(ctx context.Context, dsn string) (asked, error) {
 	config, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
@@ -106,7 +105,7 @@ func (b *bed) askEach(ctx context.Context, dsn string) (asked, error) {
 	})
 }
 
-// askJoined asks a directory, as the module does.
+// askJoined looks up users in a directory, as the module does.
 func (b *bed) askJoined(ctx context.Context, dsn string) (asked, error) {
 	users, err := postgres.Open(postgres.Config{DSN: func() (string, error) { return dsn, nil }})
 	if err != nil {
@@ -124,7 +123,7 @@ func (b *bed) askJoined(ctx context.Context, dsn string) (asked, error) {
 	})
 }
 
-// askFor asks for one user after the other, many at a time.
+// askFor looks up users, many at a time.
 func (b *bed) askFor(ctx context.Context, look func(subject string) error) (asked, error) {
 	if err := look(subject(0)); err != nil { // connects
 		return asked{}, err
@@ -167,8 +166,7 @@ func (b *bed) askFor(ctx context.Context, look func(subject string) error) (aske
 	}, err
 }
 
-// relay puts a distance between its own address and another one. Nothing but
-// the time changes.
+// relay forwards connections to an address and adds latency.
 func relay(ctx context.Context, to string, distance time.Duration) (address string, stop func(), err error) {
 	if distance == 0 {
 		return to, func() {}, nil
@@ -187,7 +185,7 @@ func relay(ctx context.Context, to string, distance time.Duration) (address stri
 			}
 			there, err := (&net.Dialer{}).DialContext(ctx, "tcp", to)
 			if err != nil {
-				_ = here.Close() // whoever has connected sees that
+				_ = here.Close() // the client notices
 				continue
 			}
 			served.Go(func() { carry(there, here, distance) })
@@ -197,8 +195,8 @@ func relay(ctx context.Context, to string, distance time.Duration) (address stri
 	return listener.Addr().String(), func() { _ = listener.Close(); served.Wait() }, nil
 }
 
-// carry carries what comes from one connection to another, each part as much
-// later, until one of them is closed.
+// carry copies from one connection to another with a delay, until one of them is
+// closed.
 func carry(to, from net.Conn, distance time.Duration) {
 	type part struct {
 		bytes []byte
@@ -219,13 +217,13 @@ func carry(to, from net.Conn, distance time.Duration) {
 		}
 	}()
 	for p := range parts {
-		time.Sleep(time.Until(p.due)) // the distance
+		time.Sleep(time.Until(p.due)) // the latency
 		if _, err := to.Write(p.bytes); err != nil {
 			break
 		}
 	}
 	_, _ = to.Close(), from.Close()
 	for range parts {
-		continue // what comes after the end is nobody's
+		continue // nobody reads the rest
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,9 +16,10 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/pgtest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/ports"
 )
 
-// bed is what the measurements are made on.
+// bed holds what the measurements need.
 type bed struct {
 	options options
 
@@ -29,12 +29,12 @@ type bed struct {
 	v4         sessions
 	processes  []*process
 	perSession int // bytes of the heap, with very many sessions
-	// far is the address of the database in another place, once it is needed.
+	// far is the address of the remote database, once it is needed.
 	far    string
 	endFar func()
 }
 
-// start starts the database and the app, and makes the sessions.
+// start starts the database and the app and creates the sessions.
 func (b *bed) start(ctx context.Context) error {
 	var err error
 	if b.dir, err = os.MkdirTemp("", "bench"); err != nil {
@@ -61,7 +61,7 @@ func (b *bed) start(ctx context.Context) error {
 	return err
 }
 
-// needed is how many sessions the groups need that are asked for.
+// needed returns how many sessions the chosen groups need.
 func (b *bed) needed() int {
 	n := few
 	if b.options.measures("cold") || b.options.measures("away") {
@@ -76,7 +76,7 @@ func (b *bed) needed() int {
 	return n
 }
 
-// findPostmaster returns the process that is the parent of all of Postgres's.
+// findPostmaster returns the parent process of Postgres.
 func (b *bed) findPostmaster(ctx context.Context) (int, error) {
 	conn, err := pgx.Connect(ctx, b.postgres.DSN("postgres"))
 	if err != nil {
@@ -91,7 +91,7 @@ func (b *bed) findPostmaster(ctx context.Context) (int, error) {
 	return s.parent, err
 }
 
-// startApp starts the app, and returns its address.
+// startApp starts the app and returns its address.
 func (b *bed) startApp(ctx context.Context) (string, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -109,12 +109,12 @@ func (b *bed) startApp(ctx context.Context) (string, error) {
 	b.processes = append(b.processes, p)
 	address, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
-		return "", fmt.Errorf("the app says no address: %w", err)
+		return "", fmt.Errorf("the app prints no address: %w", err)
 	}
 	return strings.TrimSpace(address), nil
 }
 
-// startCaddy starts a Caddy before the app, with directives and environment
+// startCaddy starts a Caddy in front of the app, with directives and environment
 // variables, and returns its URL.
 func (b *bed) startCaddy(ctx context.Context, directives string, variables ...string) (string, *process, error) {
 	address, err := freeAddress(ctx)
@@ -131,13 +131,13 @@ func (b *bed) startCaddy(ctx context.Context, directives string, variables ...st
 	return "http://" + address, p, err
 }
 
-// write writes a file, and returns its path.
+// write writes a file and returns its path.
 func (b *bed) write(name, text string) (string, error) {
 	file := filepath.Join(b.dir, name)
 	return file, os.WriteFile(file, []byte(text), 0o600)
 }
 
-// startServer starts a program, and waits until it answers at an address.
+// startServer starts a program and waits until it answers at an address.
 func (b *bed) startServer(ctx context.Context, address string, variables []string, program string, args ...string) (*process, error) {
 	log, err := os.Create(filepath.Join(b.dir, fmt.Sprintf("%d.log", len(b.processes))))
 	if err != nil {
@@ -149,7 +149,7 @@ func (b *bed) startServer(ctx context.Context, address string, variables []strin
 		cmd.Env = append([]string{
 			"PATH=" + os.Getenv("PATH"), "HOME=" + b.dir, "XDG_DATA_HOME=" + b.dir, "XDG_CONFIG_HOME=" + b.dir,
 			"DATABASE_URL=" + b.postgres.DSN("postgres"), "NEXTAUTH_SECRET=" + secret,
-		}, variables...) // of doubled ones the last counts
+		}, variables...) // the last one of a name counts
 		cmd.Stdout, cmd.Stderr = log, log
 		return cmd
 	})
@@ -169,17 +169,13 @@ func (b *bed) startServer(ctx context.Context, address string, variables []strin
 	}
 }
 
-// freeAddress returns an address that nobody listens on.
+// freeAddress returns an address of the loopback for a server.
 func freeAddress(ctx context.Context) (string, error) {
-	var listen net.ListenConfig
-	listener, err := listen.Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return listener.Addr().String(), listener.Close()
+	port, err := ports.Free(ctx)
+	return ports.Loopback(port), err
 }
 
-// stop ends the processes that were started after the first few.
+// stop ends all processes but the first few.
 func (b *bed) stop(after int) {
 	for _, p := range b.processes[after:] {
 		p.stop()
@@ -187,7 +183,7 @@ func (b *bed) stop(after int) {
 	b.processes = b.processes[:after]
 }
 
-// close ends everything and removes what it has written.
+// close ends all processes and removes all files.
 func (b *bed) close() error {
 	b.stop(0)
 	if b.endFar != nil {

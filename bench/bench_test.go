@@ -121,7 +121,7 @@ func TestSessionsAreLinesOfOneLength(t *testing.T) {
 	}
 	uneven := func(subject string) (string, error) { return strings.TrimRight(subject, "1"), nil }
 	_, err = writeSessions(filepath.Join(t.TempDir(), "sessions"), 12, uneven)
-	check(t, 0, "person 1 is not as long")(0, err)
+	check(t, 0, "person 1 differs in length")(0, err)
 }
 
 func TestWhatGoBenchmarksPrint(t *testing.T) {
@@ -192,7 +192,7 @@ func TestWhatOthersAddIsComparedWithABound(t *testing.T) {
 		"theirs adds 200.0 µs, `stale_session` 1.0 µs [-2.0, 4.0] at equal collection: 25 times as much at least.": {
 			at(100, 300, 90, 91), at(100, 200, 90, 88), at(100, 400, 90, 94),
 		},
-		"theirs adds 150.0 µs, `stale_session` -2.0 µs [-4.0, 0.0] at equal collection: nothing that could be told apart from none.": {
+		"theirs adds 150.0 µs, `stale_session` -2.0 µs [-4.0, 0.0] at equal collection: no measurable cost.": {
 			at(100, 300, 90, 90), at(100, 200, 90, 86),
 		},
 	} {
@@ -202,13 +202,9 @@ func TestWhatOthersAddIsComparedWithABound(t *testing.T) {
 	}
 }
 
-func TestWhatIsMeasuredIsKeptBesideTheRest(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "measured")
+func TestThePageIsWrittenOnceAllGroupsAreMeasured(t *testing.T) {
+	r := report{Groups: map[string]result{}}
 	for _, name := range groupNames() {
-		r, err := readReport(file)
-		if err != nil {
-			t.Fatal(err)
-		}
 		if missing := r.missing(); !slices.Contains(missing, name) {
 			t.Errorf("%s is not among the missing %q", name, missing)
 		}
@@ -221,24 +217,15 @@ func TestWhatIsMeasuredIsKeptBesideTheRest(t *testing.T) {
 			r.Writers = "table"
 		case "notice":
 			r.Noticing = new(noticing)
-		case "memory":
-			r.Memory = new(memory)
 		default:
 			r.Groups[name] = result{Rounds: 7, Tables: []string{name}}
 		}
-		if err := r.keep(file); err != nil {
-			t.Fatal(err)
-		}
 	}
-	r, err := readReport(file)
-	if err != nil || len(r.missing()) > 0 || r.Groups["hot"].Rounds != 7 || r.Groups["hot"].Tables[0] != "hot" {
-		t.Errorf("%+v, %v", r, err)
+	if missing := r.missing(); len(missing) > 0 {
+		t.Errorf("%q are missing", missing)
 	}
-	if err := os.WriteFile(file, []byte("no JSON"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := readReport(file); err == nil {
-		t.Error("no error of a file that holds something else")
+	if _, err := r.render(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -2,19 +2,19 @@ package main
 
 import "context"
 
-// coldConnections are many, as after a start or a deployment.
+// coldConnections are many connections, as after a start or a deployment.
 const coldConnections = 64
 
-// strict makes the module pass on nothing but a session that it knows to be
-// live, so that a request it could not check does not count as answered.
+// strict makes the module pass only sessions that it has checked, so that an
+// unchecked request does not count as answered.
 const strict = "on_error deny\n\t\trequire_session"
 
-// startCold starts what has seen no session yet.
+// startCold starts targets with empty caches.
 func (b *bed) startCold(ctx context.Context) ([]target, error) {
 	return b.startUnseen(ctx, b.postgres.DSN("postgres"))
 }
 
-// startAway starts the same before a database in another place.
+// startAway starts targets with empty caches and a remote database.
 func (b *bed) startAway(ctx context.Context) ([]target, error) {
 	if b.far == "" {
 		var err error
@@ -46,6 +46,5 @@ func (b *bed) startUnseen(ctx context.Context, dsn string) ([]target, error) {
 	return all, nil
 }
 
-// coldSessions is how many sessions a target is asked with in a round, each
-// once.
+// coldSessions returns how many sessions a target gets in a round, each once.
 func (b *bed) coldSessions() int { return perSecond * (warmUp + b.options.Seconds) }

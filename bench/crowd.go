@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// crowd opens very many connections that stay open, and asks on each of them
-// twice: as many people with a page open. Every second one has a stale session.
+// crowd keeps very many connections open, like as many open pages, and sends two
+// requests on each. Every second connection has a stale session.
 func (s *soaking) crowd(ctx context.Context, size int) error {
 	gone, err := sessionV4(subject(gone))
 	if err != nil {
@@ -25,7 +25,7 @@ func (s *soaking) crowd(ctx context.Context, size int) error {
 	defer func() {
 		for _, conn := range open {
 			if conn != nil {
-				_ = conn.Close() // all was asked
+				_ = conn.Close() // nothing more is sent
 			}
 		}
 	}()
@@ -63,7 +63,7 @@ func (s *soaking) crowd(ctx context.Context, size int) error {
 	return err
 }
 
-// askOn asks on a connection, which stays open.
+// askOn sends a request on a connection, which stays open.
 func askOn(conn net.Conn, host, cookie string) (status int, err error) {
 	if _, err := fmt.Fprintf(conn, "GET /admin HTTP/1.1\r\nHost: %s\r\nCookie: %s\r\n\r\n", host, cookie); err != nil {
 		return 0, err

@@ -19,7 +19,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/redistest"
 )
 
-// What is measured of a fleet.
+// The sizes of the measurements.
 const (
 	fleetHot    = 20_000  // sessions that every node knows
 	fleetMass   = 100_000 // users that one statement deletes
@@ -28,7 +28,7 @@ const (
 	fleetFirst  = 300_000     // the person of the first trial
 )
 
-// fleet is some Caddys before one database.
+// fleet is several Caddys with one database.
 type fleet struct {
 	b     *bed
 	conn  *pgx.Conn
@@ -41,7 +41,7 @@ type fleetNode struct {
 	admin *http.Client
 }
 
-// measureFleet measures fleets, and prints tables in Markdown.
+// measureFleet measures fleets and prints tables in Markdown.
 func (b *bed) measureFleet(ctx context.Context) error {
 	conn, err := pgx.Connect(ctx, b.postgres.DSN("postgres"))
 	if err != nil {
@@ -86,7 +86,7 @@ func (b *bed) measureFleet(ctx context.Context) error {
 	return errors.Join(err, redis.Close())
 }
 
-// withFleet runs a measurement with so many nodes.
+// withFleet runs a measurement with n nodes.
 func (b *bed) withFleet(ctx context.Context, conn *pgx.Conn, n int, options string, measure func(*fleet, context.Context) error) error {
 	earlier := len(b.processes)
 	defer func() { b.stop(earlier) }()
@@ -125,7 +125,7 @@ func (b *bed) startNode(ctx context.Context, options string) (fleetNode, error) 
 	}}}, nil
 }
 
-// tell posts to the admin endpoint.
+// tell sends a POST to the admin endpoint.
 func (n fleetNode) tell(ctx context.Context, path, body string) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://localhost/stale_session/"+path, bytes.NewReader([]byte(body)))
 	if err != nil {
@@ -142,14 +142,14 @@ func (n fleetNode) tell(ctx context.Context, path, body string) error {
 	return nil
 }
 
-// askAll asks every node for each of the first sessions, and counts the answers
-// with a status.
+// askAll sends each session to every node and counts the responses with a
+// status.
 func (f *fleet) askAll(ctx context.Context, sessions []string, status int) (int, error) {
 	counts := make([]int, askers)
 	all, ctx := errgroup.WithContext(ctx)
 	for i := range askers {
 		all.Go(func() error {
-			// Some askers for each node, all nodes in the same order.
+			// Each node gets the sessions in the same order.
 			node, each := f.nodes[i%len(f.nodes)], askers/len(f.nodes)
 			for n := i / len(f.nodes); n < len(sessions); n += each {
 				got, _, err := ask(ctx, node.url, sessions[n])
@@ -171,7 +171,7 @@ func (f *fleet) askAll(ctx context.Context, sessions []string, status int) (int,
 	return sum, err
 }
 
-// mintAll makes sessions of people.
+// mintAll returns the sessions of count people.
 func (f *fleet) mintAll(first, count int) ([]string, error) {
 	sessions := make([]string, count)
 	for i := range sessions {
@@ -183,15 +183,15 @@ func (f *fleet) mintAll(first, count int) ([]string, error) {
 	return sessions, nil
 }
 
-// lookups returns what pg_stat_statements says of the lookups since it was
-// reset: statements, subjects, and milliseconds altogether.
+// lookups returns the totals of all lookups since pg_stat_statements was reset:
+// statements, subjects and milliseconds.
 func (f *fleet) lookups(ctx context.Context) (statements, subjects int, ms float64, err error) {
 	err = f.conn.QueryRow(ctx, `select coalesce(sum(calls), 0)::int, coalesce(sum(rows), 0)::int, coalesce(sum(total_exec_time), 0)
 		from pg_stat_statements where query like '%with ordinality k(subject, ord)%'`).Scan(&statements, &subjects, &ms)
 	return statements, subjects, ms, err
 }
 
-// herd has every node forget all it knows at once, and then asked for it.
+// herd flushes the caches of all nodes at once and fills them again.
 func (f *fleet) herd(ctx context.Context) error {
 	sessions, err := f.mintAll(0, fleetHot)
 	if err != nil {
@@ -234,13 +234,13 @@ func (f *fleet) warmAll(ctx context.Context, sessions []string) error {
 	return err
 }
 
-// massDeletion deletes many users in one statement, the known ones among them.
+// massDeletion deletes many users in one statement, all cached ones among them.
 func (f *fleet) massDeletion(ctx context.Context) error {
 	sessions, err := f.mintAll(0, fleetHot)
 	if err != nil {
 		return err
 	}
-	for range 2 { // used twice, they are in use
+	for range 2 { // the engine keeps what is used twice up to date
 		if err := f.warmAll(ctx, sessions); err != nil {
 			return err
 		}
@@ -280,9 +280,9 @@ func (f *fleet) massDeletion(ctx context.Context) error {
 	return nil
 }
 
-// trials ends sessions in turns, by revoking them on one node and by deleting
-// users, and measures when every node refuses them. Some times the nodes are cut
-// off from what they share.
+// trials revokes a session on one node and deletes a user, in turns, and
+// measures when every node refuses the session. Four times it closes the nodes'
+// connections to what they share.
 func (f *fleet) trials(ctx context.Context, name string, cut func() error) error {
 	var took [2][]time.Duration
 	lost, failed := 0, 0
@@ -308,7 +308,7 @@ func (f *fleet) trials(ctx context.Context, name string, cut func() error) error
 		began := time.Now()
 		if kind := trial % 2; kind == 0 {
 			if err := f.nodes[trial%len(f.nodes)].tell(ctx, "revoke", fmt.Sprintf(`{"subject":%q}`, subject(person))); err != nil {
-				failed++ // it is told later
+				failed++ // the node retries
 			}
 		} else if _, err := f.conn.Exec(ctx, `delete from "User" where id = $1`, subject(person)); err != nil {
 			return err
@@ -337,13 +337,13 @@ func (f *fleet) trials(ctx context.Context, name string, cut func() error) error
 			lost++
 		}
 	}
-	fmt.Printf("%d trials, revocations shared through %s: lost %d; the revoking node could not share %d at once, and did later.\n\n", fleetTrials, name, lost, failed)
+	fmt.Printf("%d trials, revocations shared through %s: lost %d; the revoking node could not share %d at once and retried.\n\n", fleetTrials, name, lost, failed)
 	histogram("revoked on one node, refused on all", took[0])
 	histogram("deleted in Postgres, refused on all", took[1])
 	return nil
 }
 
-// histogram prints how long something took.
+// histogram prints the distribution of durations.
 func histogram(name string, all []time.Duration) {
 	l := latenciesOf(all)
 	head, line, values := "| "+name, "|---", "| trials"

@@ -5,36 +5,35 @@ import (
 	"strings"
 )
 
-// group is a set of targets that are measured in turns, and compared.
+// group is a set of targets that are measured in turns and compared.
 type group struct {
 	name  string // as in -only
 	start func(*bed, context.Context) ([]target, error)
-	// anew tells that each round starts its targets anew, and asks with
-	// sessions that they have not seen.
-	anew bool
-	// tables are the targets of each table. The others in it are compared with
-	// its first.
+	// fresh groups start their targets again for each round, with sessions that
+	// these have not seen.
+	fresh bool
+	// tables lists the targets of each table. All are compared with the first.
 	tables [][]int
-	// others are what could stand in the module's place, each with what it is
-	// compared with, and ours is the module: what they add is compared.
+	// others are the alternatives to the module and ours is the module, each
+	// with the target that it is compared with: the report says what they add.
 	others [][2]int
 	ours   [2]int
-	// connections are how many ask at a time, if others than the option says.
+	// connections overrides the option of that name unless it is 0.
 	connections int
 }
 
-// groups are all groups, in the order in which they are measured.
+// groups are all groups, in the order of their measurement.
 var groups = []group{
 	{name: "hot", start: (*bed).startHot, tables: [][]int{{0, 1, 2, 3, 4, 5}, {3, 4, 5}}},
-	{name: "cold", start: (*bed).startCold, anew: true, tables: [][]int{{0, 1, 2}, {1, 2}}, connections: coldConnections},
-	{name: "away", start: (*bed).startAway, anew: true, tables: [][]int{{0, 1, 2}, {1, 2}}, connections: coldConnections},
+	{name: "cold", start: (*bed).startCold, fresh: true, tables: [][]int{{0, 1, 2}, {1, 2}}, connections: coldConnections},
+	{name: "away", start: (*bed).startAway, fresh: true, tables: [][]int{{0, 1, 2}, {1, 2}}, connections: coldConnections},
 	{name: "many", start: (*bed).startMany, tables: [][]int{{0, 1, 2, 3}, {1, 2, 3}}},
 	{name: "forward", start: (*bed).startForward, tables: [][]int{{0, 1, 2, 3, 4, 5}, {4, 5}}, others: [][2]int{{1, 0}, {2, 0}, {3, 0}}, ours: [2]int{5, 4}},
 	{name: "next", start: (*bed).startNext, tables: [][]int{{0, 1}, {2, 3, 4}, {3, 4}}, others: [][2]int{{1, 0}}, ours: [2]int{4, 3}},
 }
 
-// parts are what is measured apart from the groups.
-var parts = []string{"go", "attack", "batching", "writers", "notice", "memory"}
+// parts are the measurements that are no groups.
+var parts = []string{"go", "attack", "batching", "writers", "notice"}
 
 func groupNames() []string {
 	var names []string
@@ -44,20 +43,20 @@ func groupNames() []string {
 	return append(names, parts...)
 }
 
-// target is a URL that is measured, and the processes that answer it.
+// target is a URL that is measured and the processes that answer it.
 type target struct {
 	name, url string
 	processes []*process // whose CPU counts
-	sessions  sessions   // that it is asked with
+	sessions  sessions   // of its requests
 	checks    bool       // whether it refuses a stale session
-	hits      bool       // whether it knows all of its sessions, and hardly asks Postgres
-	collects  bool       // whether its collections of garbage are counted
+	hits      bool       // whether it caches all of its sessions and hardly asks Postgres
+	collects  bool       // whether its garbage collections are counted
 }
 
 // guarded is the module with nothing configured but the guarded routes.
 const guarded = "@guarded path /admin* /api/admin*\n\tstale_session @guarded"
 
-// startHot starts what answers a few sessions that are all known.
+// startHot starts the targets for a few sessions that are all cached.
 func (b *bed) startHot(ctx context.Context) ([]target, error) {
 	known := b.v4.part(0, few)
 	plain, err := b.startWeighed(ctx, "plain `reverse_proxy`", "", known)
@@ -87,7 +86,7 @@ func (b *bed) startHot(ctx context.Context) ([]target, error) {
 }
 
 // startModule starts the module with nothing configured but the guarded routes,
-// and a plain Caddy that collects garbage as seldom as it.
+// and a plain Caddy that collects garbage as rarely.
 func (b *bed) startModule(ctx context.Context, plain target) (weighted, module target, err error) {
 	if module, err = b.startWeighed(ctx, "`stale_session`", guarded, plain.sessions); err != nil {
 		return weighted, module, err
@@ -96,8 +95,8 @@ func (b *bed) startModule(ctx context.Context, plain target) (weighted, module t
 	return weighted, module, err
 }
 
-// loggedDSN is the address of the database for a role whose statements the
-// server logs, so that lookups can be counted.
+// loggedDSN returns the address for a role whose statements Postgres logs, so
+// that lookups can be counted.
 func (b *bed) loggedDSN() string {
 	return "postgres://" + loggedRole + "@" + b.postgres.Address() + "/postgres?sslmode=disable"
 }

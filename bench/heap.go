@@ -9,11 +9,10 @@ import (
 	"strconv"
 )
 
-// collectAt is where a Caddy answers with the state of its heap.
+// collectAt is the path of bench_memory.
 const collectAt = "/memory"
 
-// startWeighed starts a Caddy whose heap can be looked at, and asks it for each
-// session once.
+// startWeighed starts a Caddy with bench_memory and sends it each session once.
 func (b *bed) startWeighed(ctx context.Context, name, directives string, s sessions, variables ...string) (target, error) {
 	t := target{name: name, sessions: s, collects: true, hits: directives != "", checks: directives != ""}
 	base, caddy, err := b.startCaddy(ctx, "bench_memory "+collectAt+"\n\t"+directives, append(variables, "DATABASE_URL="+b.loggedDSN())...)
@@ -24,9 +23,8 @@ func (b *bed) startWeighed(ctx context.Context, name, directives string, s sessi
 	return t, b.warm(ctx, t)
 }
 
-// startBallasted starts a plain Caddy whose heap is as large as a target's: Go
-// collects garbage the less often the larger the heap is, and so makes the
-// whole process cheaper, whatever fills it.
+// startBallasted starts a plain Caddy with a heap as large as a target's: the
+// larger the heap, the less often Go collects garbage, whatever fills it.
 func (b *bed) startBallasted(ctx context.Context, plain, t target) (target, error) {
 	small, err := plain.heap(ctx)
 	if err != nil {
@@ -46,8 +44,8 @@ type heap struct {
 	Collections int // so far
 }
 
-// heap makes a Caddy collect garbage, and returns the state of its heap; that
-// of other targets is empty.
+// heap makes a Caddy collect garbage and returns the state of its heap. It
+// returns nothing of other targets.
 func (t target) heap(ctx context.Context) (heap, error) {
 	if !t.collects {
 		return heap{}, nil

@@ -16,7 +16,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/verdict"
 )
 
-// newHandler provisions the module as Caddy does, before a users table.
+// newHandler provisions the module as Caddy does, with a users table.
 func newHandler(b *testing.B) caddyhttp.MiddlewareHandler {
 	b.Helper()
 	database, err := newDatabase(b.Context(), few)
@@ -54,7 +54,7 @@ func newHandler(b *testing.B) caddyhttp.MiddlewareHandler {
 	return module.(caddyhttp.MiddlewareHandler)
 }
 
-// answerless is a response that goes nowhere.
+// answerless discards the response.
 type answerless struct {
 	header http.Header
 	status int
@@ -112,7 +112,7 @@ func BenchmarkHotPath(b *testing.B) {
 			w := &answerless{header: http.Header{}}
 			prepared := caddyhttp.PrepareRequest(httptest.NewRequestWithContext(context.Background(), http.MethodGet, c.path, http.NoBody), caddy.NewReplacer(), w, new(caddyhttp.Server))
 			var replacer *caddy.Replacer
-			// A request has a replacer of its own, with a source of Caddy's.
+			// Each request has its own replacer.
 			request := func() *http.Request {
 				replacer = caddy.NewReplacer()
 				replacer.Map(func(string) (any, bool) { return nil, false })

@@ -15,11 +15,11 @@ import (
 //go:embed load.lua
 var loadScript []byte
 
-// perSecond is how many sessions there are for each second in which none is to
-// be asked with twice.
+// perSecond is how many sessions there are for each second if none may be used
+// twice.
 const perSecond = 50_000
 
-// load is what a run of wrk saw. Times are in microseconds.
+// load is the result of a run of wrk. Times are in microseconds.
 type load struct {
 	Requests int     `json:"requests"`
 	Duration float64 `json:"duration"`
@@ -30,8 +30,8 @@ type load struct {
 	Missing  int     `json:"missing"` // requests for which there was no session left
 }
 
-// load asks a URL for some seconds, with sessions at random or each once in
-// their order.
+// load sends requests to a URL for some seconds, with random sessions or with
+// each one once, in order.
 func (b *bed) load(ctx context.Context, url string, s sessions, random bool, connections, seconds int) (load, error) {
 	var out bytes.Buffer
 	wrk, err := start(ctx, func(ctx context.Context) *exec.Cmd {
@@ -51,8 +51,8 @@ func (b *bed) load(ctx context.Context, url string, s sessions, random bool, con
 	return parseLoad(out.Bytes())
 }
 
-// parseLoad reads what load.lua prints. It is an error when any answer was not
-// the app's.
+// parseLoad parses the output of load.lua. It fails if any response was not the
+// app's.
 func parseLoad(output []byte) (load, error) {
 	for line := range bytes.Lines(output) {
 		if !bytes.HasPrefix(line, []byte("{")) {

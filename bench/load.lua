@@ -1,7 +1,7 @@
--- Asks with a session of a file each time, and looks at every answer. Prints a
--- line of JSON at the end. Arguments: the file, the length of its lines with
--- their ends, the first line to use from 0, how many, and whether at random
--- ("true") or each once in their order.
+-- Sends a session from a file with each request, checks every response, and
+-- prints a line of JSON at the end. Arguments: the file, the length of its lines
+-- with their ends, the first line to use (from 0), how many lines, and "true" to
+-- choose lines at random instead of using each once.
 
 local threads = {}
 

@@ -10,18 +10,18 @@ import (
 	"strings"
 )
 
-// lookups are what the module has asked Postgres for.
+// lookups counts the lookups of the module in Postgres.
 type lookups struct {
 	Statements int
 	Subjects   int // in all statements
 	people     int // different ones
 }
 
-// parameters is a line that the server logs with a statement whose parameter
+// parameters matches the line that Postgres logs for a statement whose parameter
 // is a list.
 var parameters = regexp.MustCompile(`^.* DETAIL:  [Pp]arameters: \$1 = '\{([^}]*)\}'`)
 
-// countLookups counts the lookups in the server's log.
+// countLookups counts the lookups in a log of Postgres.
 func countLookups(log io.Reader) (lookups, error) {
 	var l lookups
 	seen := map[string]struct{}{}
@@ -42,8 +42,8 @@ func countLookups(log io.Reader) (lookups, error) {
 	return l, lines.Err()
 }
 
-// lookupsSince counts the lookups that the server has logged from a place in
-// its log on, and returns the place of its end.
+// lookupsSince counts the lookups in the log of Postgres after an offset, and
+// returns the offset of its end.
 func (b *bed) lookupsSince(place int64) (lookups, int64, error) {
 	log, err := os.Open(b.postgres.LogFile())
 	if err != nil {
@@ -58,8 +58,8 @@ func (b *bed) lookupsSince(place int64) (lookups, int64, error) {
 	return l, info.Size(), err
 }
 
-// warmed is an error when not everybody was asked for once who should be known
-// before a measurement.
+// warmed returns an error unless everybody who should be cached before a
+// measurement was looked up.
 func (l lookups) warmed(targets []target) error {
 	for _, t := range targets {
 		if t.hits && l.people < t.sessions.count {
@@ -69,11 +69,11 @@ func (l lookups) warmed(targets []target) error {
 	return nil
 }
 
-// hits is an error when Postgres was asked so often that most requests cannot
-// have been hits.
+// hits returns an error if there were so many lookups that most requests cannot
+// have been cache hits.
 func (l lookups) hits(requests int) error {
 	if l.Subjects > requests/10 {
-		return errors.New("Postgres was asked for " + fmt.Sprintf("%d subjects in %d requests, which should all be known", l.Subjects, requests))
+		return errors.New("Postgres was asked for " + fmt.Sprintf("%d subjects in %d requests, which should all be cached", l.Subjects, requests))
 	}
 	return nil
 }

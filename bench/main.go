@@ -1,8 +1,9 @@
-// Command bench measures what the module costs: whole Caddy processes with and
-// without it, and what could stand in its place, in turns, before an app and a
-// Postgres of their own. It needs Linux, wrk and bin/caddy-bench, and Node for
-// some groups; it prints tables, and writes docs/performance.md when it has
-// measured all groups.
+// Command bench measures what the module costs: it compares Caddy with the
+// module to Caddy without it, and to other ways of checking sessions. Each
+// target runs in its own process, in front of an app and a Postgres that the
+// bench starts. It needs Linux, and runs in the project's directory: see `make
+// bench`. It prints tables, and writes docs/performance.md once it has measured
+// all groups.
 package main
 
 import (
@@ -18,47 +19,48 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/npm"
 )
 
-// options are what the command line says.
+// options are the flags of the command line.
 type options struct {
 	Rounds, Seconds, Connections, Sessions int
 	only                                   []string
 	soak                                   time.Duration
 	crowd                                  int
 	fleet                                  bool
-	caddy, out, kept                       string
+	caddy, out                             string
 }
 
-// measures tells whether a group is measured.
+// measures reports whether a group is measured.
 func (o options) measures(group string) bool { return o.only == nil || slices.Contains(o.only, group) }
 
-// The thread that starts a process must live as long as that does: see
-// attributes. The main goroutine, which starts all, keeps the main thread.
+// A process ends with the thread that started it: see attributes. The main
+// goroutine starts them all, and keeps the main thread.
 func init() { runtime.LockOSThread() }
 
 func main() {
 	var o options
-	flag.IntVar(&o.Rounds, "rounds", 9, "how often each target is measured")
+	flag.IntVar(&o.Rounds, "rounds", 9, "how many times each target is measured")
 	flag.IntVar(&o.Seconds, "seconds", 3, "how long each measurement takes")
-	flag.IntVar(&o.Connections, "connections", 16, "how many connections ask at a time")
-	flag.IntVar(&o.Sessions, "sessions", 1_000_000, "how many sessions the group many has")
-	flag.Func("only", "measure these groups alone: a comma-separated list of "+strings.Join(groupNames(), ", "), func(list string) error {
+	flag.IntVar(&o.Connections, "connections", 16, "the number of concurrent connections")
+	flag.IntVar(&o.Sessions, "sessions", 1_000_000, "the number of sessions of the group many")
+	flag.Func("only", "measure only these groups: a comma-separated list of "+strings.Join(groupNames(), ", "), func(list string) error {
 		o.only = strings.Split(list, ",")
 		for _, name := range o.only {
 			if !slices.Contains(groupNames(), name) {
-				return fmt.Errorf("there is no group %q", name)
+				return fmt.Errorf("unknown group %q", name)
 			}
 		}
 		return nil
 	})
-	flag.DurationVar(&o.soak, "soak", 0, "instead of measuring, put a load on Caddy for that long, an hour at most, in every version of HTTP, with streams and uploads, users who come and go, reloads and killed connections, and check each verdict")
-	flag.IntVar(&o.crowd, "crowd", 10_000, "how many connections a soak opens at a time before it begins; so many files have to be allowed to be open")
-	flag.BoolVar(&o.fleet, "fleet", false, "instead of measuring the rest, measure fleets of 1, 2 and 4 Caddys before as many users as -sessions says, and print the tables of docs/scaling.md")
+	flag.DurationVar(&o.soak, "soak", 0, "instead of measuring, put load on Caddy for this long, at most an hour: every version of HTTP, streams and uploads, users who are deleted and inserted, reloads and killed connections; each verdict is checked")
+	flag.IntVar(&o.crowd, "crowd", 10_000, "the number of connections that a soak opens first; the limit of open files must allow it")
+	flag.BoolVar(&o.fleet, "fleet", false, "instead of the groups, measure fleets of 1, 2 and 4 Caddys with -sessions users, and print the tables of docs/scaling.md")
 	flag.StringVar(&o.caddy, "caddy", "bin/caddy-bench", "the Caddy to measure, built from bench/caddy")
-	flag.StringVar(&o.out, "out", "docs/performance.md", "the file to write, once all groups are measured")
-	flag.StringVar(&o.kept, "keep", "", "a file to keep in what is measured, beside what it holds of other groups: so they can be measured one after the other")
-	upstream := flag.Bool("upstream", false, "be the app behind Caddy (for the bench's own use)")
+	flag.StringVar(&o.out, "out", "docs/performance.md", "the file to write once all groups are measured")
+	upstream := flag.Bool("upstream", false, "run the app behind Caddy (for internal use)")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	var err error
@@ -66,7 +68,7 @@ func main() {
 	case *upstream:
 		err = serveApp(ctx)
 	case min(o.Rounds, o.Seconds, o.Connections, o.Sessions) < 1:
-		err = errors.New("-rounds, -seconds, -connections and -sessions are at least 1")
+		err = errors.New("-rounds, -seconds, -connections and -sessions must be at least 1")
 	case o.soak > 0:
 		o.only = []string{"soak"}
 		o.soak = min(o.soak, time.Hour)
@@ -92,41 +94,32 @@ func main() {
 	}
 }
 
-// run measures everything, and writes the report.
+// run measures everything and writes the report.
 func run(ctx context.Context, o options) error {
 	if _, err := exec.LookPath("wrk"); err != nil {
-		return errors.New("wrk is missing: install it with `apt-get install wrk`, or your system's own package")
+		return errors.New("wrk is not installed: run make bench, which installs it")
 	}
 	if _, err := os.Stat(o.caddy); err != nil {
-		return fmt.Errorf("%w: build it with `go build -o bin/caddy-bench ./bench/caddy`", err)
+		return fmt.Errorf("%w: run make bench, which builds it", err)
 	}
 	if o.measures("forward") || o.measures("next") {
-		if err := installNode(ctx); err != nil {
+		if err := npm.Install(ctx, nodeDir); err != nil {
 			return err
 		}
 	}
-	r, err := readReport(o.kept)
-	if err != nil {
-		return err
+	r := report{
+		Date: time.Now().UTC().Format(time.DateOnly), People: people, Few: few, ColdConnections: coldConnections,
+		Sessions: o.Sessions, Connections: o.Connections, Groups: map[string]result{},
 	}
-	r.Date, r.People, r.Few, r.ColdConnections, r.Sessions, r.Connections = time.Now().UTC().Format(time.DateOnly), people, few, coldConnections, o.Sessions, o.Connections
 	if o.measures("go") {
 		fmt.Println("Go benchmarks …")
+		var err error
 		if r.Benchmarks, err = goBenchmarks(ctx); err != nil {
 			return err
 		}
 	}
-	if o.measures("memory") {
-		fmt.Println("Memory that is touched at random …")
-		found, err := measureMemory(ctx)
-		if err != nil {
-			return err
-		}
-		fmt.Printf("\n%+v\n", found)
-		r.Memory = &found
-	}
 	b := &bed{options: o}
-	if err := errors.Join(b.measureAll(ctx, &r), b.close(), r.keep(o.kept)); err != nil {
+	if err := errors.Join(b.measureAll(ctx, &r), b.close()); err != nil {
 		return err
 	}
 	if missing := r.missing(); len(missing) > 0 {
@@ -140,8 +133,7 @@ func run(ctx context.Context, o options) error {
 	return os.WriteFile(o.out, text, 0o644)
 }
 
-// measureAll measures the groups that are asked for, and puts what it finds
-// into the report.
+// measureAll measures the chosen groups and adds the results to the report.
 func (b *bed) measureAll(ctx context.Context, r *report) error {
 	err := b.start(ctx)
 	if err != nil {
@@ -170,7 +162,7 @@ func (b *bed) measureAll(ctx context.Context, r *report) error {
 		fmt.Println("\n" + r.Attack)
 	}
 	if b.options.measures("batching") {
-		fmt.Println("Lookups that are joined …")
+		fmt.Println("Batched lookups …")
 		table, err := b.measureBatching(ctx)
 		if err != nil {
 			return fmt.Errorf("batching: %w", err)
@@ -179,7 +171,7 @@ func (b *bed) measureAll(ctx context.Context, r *report) error {
 		r.Batching = &result{Rounds: b.options.Rounds, Seconds: b.options.Seconds, Tables: []string{table}}
 	}
 	if b.options.measures("writers") {
-		fmt.Println("What triggers cost writers …")
+		fmt.Println("The cost of triggers …")
 		if r.Writers, err = b.measureWriters(ctx); err != nil {
 			return fmt.Errorf("writers: %w", err)
 		}
@@ -188,7 +180,7 @@ func (b *bed) measureAll(ctx context.Context, r *report) error {
 	if !b.options.measures("notice") {
 		return nil
 	}
-	fmt.Println("Changes that are noticed …")
+	fmt.Println("How soon a change is noticed …")
 	found, err := b.measureNoticing(ctx)
 	if err != nil {
 		return fmt.Errorf("notice: %w", err)

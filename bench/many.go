@@ -5,19 +5,19 @@ import (
 	"fmt"
 )
 
-// memoryLimit is the GOMEMLIMIT of one of the targets with very many sessions,
-// for a million of them, in MiB.
+// memoryLimit is the GOMEMLIMIT in MiB of one of the targets with a million
+// sessions.
 const memoryLimit = 300
 
-// startMany starts what knows very many sessions: as it comes, and with a bound
-// of its memory.
+// startMany starts targets that cache very many sessions, with and without a
+// memory limit.
 func (b *bed) startMany(ctx context.Context) ([]target, error) {
 	all := b.v4.part(0, b.options.Sessions)
 	plain, err := b.startWeighed(ctx, "plain `reverse_proxy`", "", all)
 	if err != nil {
 		return nil, err
 	}
-	fmt.Println("Asking for each session once, twice …")
+	fmt.Println("Sending each session once, twice …")
 	directives := fmt.Sprintf("%s {\n\t\tcache {\n\t\t\tttl 1h\n\t\t\tsize %d\n\t\t}\n\t\t%s\n\t}", guarded, b.options.Sessions, strict)
 	module, err := b.startWeighed(ctx, "`stale_session`", directives, all)
 	if err != nil {
@@ -37,7 +37,7 @@ func (b *bed) startMany(ctx context.Context) ([]target, error) {
 		return nil, err
 	}
 	b.perSession = (large.Live - small.Live) / b.options.Sessions
-	fmt.Printf("The heap is %d bytes larger for each session.\n", b.perSession)
+	fmt.Printf("The heap takes %d bytes more for each session.\n", b.perSession)
 	weighted, err := b.startBallasted(ctx, plain, module)
 	return []target{plain, weighted, module, bounded}, err
 }

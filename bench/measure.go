@@ -7,20 +7,20 @@ import (
 	"time"
 )
 
-// warmUp is how many seconds a target is asked for before it is measured.
+// warmUp is for how many seconds a target gets requests before its measurement.
 const warmUp = 1
 
-// sample is what one measurement of a target found.
+// sample is the result of one measurement of a target.
 type sample struct {
 	requests      int
 	rate          float64       // requests a second
 	cpu, postgres time.Duration // of the target's own processes and of Postgres, a request
 	p50, p99      time.Duration
 	resident      int     // memory of the target's own processes, in bytes
-	collections   float64 // of garbage, a request
+	collections   float64 // garbage collections a request
 }
 
-// result is what was found about a group.
+// result is the result of a group.
 type result struct {
 	Rounds, Seconds int
 	Tables          []string
@@ -30,7 +30,7 @@ type result struct {
 	Hits            int      // requests to these
 }
 
-// String is a text for the terminal.
+// String implements fmt.Stringer, for the terminal.
 func (r result) String() string {
 	text := ""
 	for _, table := range r.Tables {
@@ -45,8 +45,7 @@ func (r result) String() string {
 	return text
 }
 
-// measure measures every target of a group once a round, in an order that
-// rotates.
+// measure measures every target of a group once a round, in a rotating order.
 func (b *bed) measure(ctx context.Context, g group) (result, error) {
 	earlier := len(b.processes)
 	defer func() { b.stop(earlier) }()
@@ -58,7 +57,7 @@ func (b *bed) measure(ctx context.Context, g group) (result, error) {
 	var targets []target
 	rounds := make([][]sample, b.options.Rounds)
 	for round := range rounds {
-		if round == 0 || g.anew {
+		if round == 0 || g.fresh {
 			b.stop(earlier)
 			if targets, err = g.start(b, ctx); err != nil {
 				return result{}, err
@@ -110,10 +109,10 @@ func (b *bed) measure(ctx context.Context, g group) (result, error) {
 
 // sample warms a target up and measures it.
 func (b *bed) sample(ctx context.Context, g group, t target) (warm load, s sample, err error) {
-	random := !g.anew
+	random := !g.fresh
 	connections := cmp.Or(g.connections, b.options.Connections)
 	first, rest := t.sessions, t.sessions
-	if g.anew { // the warm-up has sessions of its own
+	if g.fresh { // the warm-up has other sessions
 		first, rest = t.sessions.part(0, perSecond*warmUp), t.sessions.part(perSecond*warmUp, t.sessions.count-perSecond*warmUp)
 	}
 	if warm, err = b.load(ctx, t.url, first, random, connections, warmUp); err != nil {
@@ -147,19 +146,19 @@ func (b *bed) sample(ctx context.Context, g group, t target) (warm load, s sampl
 		p50:      time.Duration(l.P50) * time.Microsecond,
 		p99:      time.Duration(l.P99) * time.Microsecond,
 		resident: after.resident,
-		// The last one was made for the count.
+		// Reading the count starts a collection.
 		collections: float64(max(0, end.Collections-begin.Collections-1)) / float64(l.Requests),
 	}
 	return warm, s, nil
 }
 
-// usage is what processes have used so far.
+// usage is what processes have used.
 type usage struct {
 	own, postgres time.Duration
 	resident      int
 }
 
-// used returns what a target's processes and Postgres have used so far.
+// used returns what the processes of a target and Postgres have used so far.
 func (b *bed) used(t target) (u usage, err error) {
 	pids := make([]int, len(t.processes))
 	for i, p := range t.processes {

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 )
 
-// startNext builds and starts an app whose own middleware checks sessions.
+// startNext builds and starts an app that checks sessions in its middleware.
 func (b *bed) startNext(ctx context.Context) ([]target, error) {
 	next := filepath.Join(nodeDir, "node_modules", "next", "dist", "bin", "next")
 	app := filepath.Join(nodeDir, "next-app")

@@ -2,33 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
-	"os"
 	"path/filepath"
 )
 
-// nodeDir is where what runs in Node is.
+// nodeDir has the programs that run in Node.
 const nodeDir = "bench/node"
 
-// installNode installs the packages that package-lock.json names, unless they
-// are already there.
-func installNode(ctx context.Context) error {
-	lock, err := os.Stat(filepath.Join(nodeDir, "package-lock.json"))
-	if err != nil {
-		return err
-	}
-	installed, err := os.Stat(filepath.Join(nodeDir, "node_modules", ".package-lock.json"))
-	if err == nil && installed.ModTime().After(lock.ModTime()) {
-		return nil
-	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	_, err = runProgram(ctx, nodeDir, "npm", "ci", "--no-audit", "--no-fund")
-	return err
-}
-
-// startForward starts what can stand before an app to check the same sessions.
+// startForward starts other handlers that check the same sessions.
 func (b *bed) startForward(ctx context.Context) ([]target, error) {
 	v4 := b.v4.part(0, few)
 	v5, err := writeSessions(filepath.Join(b.dir, "v5"), few, sessionV5)
@@ -71,7 +51,7 @@ func (b *bed) startForward(ctx context.Context) ([]target, error) {
 	return append(all, weighted, module), err
 }
 
-// startService starts a service for forward_auth, and returns its address.
+// startService starts a service for forward_auth and returns its address.
 func (b *bed) startService(ctx context.Context, library string) (string, *process, error) {
 	address, err := freeAddress(ctx)
 	if err != nil {

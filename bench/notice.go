@@ -15,7 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// What is measured about changes that are noticed.
+// The sizes of the measurements.
 const (
 	noticeKnown    = 10_000  // sessions in use meanwhile
 	noticeHot      = 100_000 // those that are looked up again while others write
@@ -27,23 +27,21 @@ const (
 	poll           = 500 * time.Millisecond
 )
 
-// noticing is what was found about how soon a change is noticed, and what it
-// costs to watch for it.
+// noticing is how soon a change is noticed, and what watching costs.
 type noticing struct {
-	// Polled is of changes now and then, Crowded of one after the other, all with
-	// nothing installed; Notified is with triggers.
+	// Polled is of changes now and then and Crowded of one change after another,
+	// both without triggers. Notified is with triggers.
 	Polled, Crowded, Notified latencies
-	// Idle and Busy are shares of a core that Postgres uses for the watch:
-	// while nothing happens, and while somebody writes all the time. BusyCaddy
-	// is Caddy's own.
+	// Idle and Busy are the shares of a core that Postgres uses for the watch,
+	// without writes and during constant writes. BusyCaddy is the share of Caddy.
 	Idle, Busy, BusyCaddy float64
-	// Rechecked is how many accounts were looked up again a second meanwhile.
+	// Rechecked is how many accounts a second were checked again meanwhile.
 	Rechecked float64
 	// Known and Hot are how many sessions were in use.
 	Known, Hot int
 }
 
-// latencies are those of some trials.
+// latencies are the latencies of some trials.
 type latencies struct {
 	Trials        int
 	P50, P99, Max time.Duration
@@ -57,16 +55,16 @@ func latenciesOf(all []time.Duration) latencies {
 	return latencies{len(all), at(0.5), at(0.99), at(1)}
 }
 
-// String is a text for the terminal.
+// String implements fmt.Stringer, for the terminal.
 func (n noticing) String() string {
 	return fmt.Sprintf("nothing installed: p50 %s, p99 %s, max %s of %d; one change after the other: p50 %s, p99 %s, max %s of %d; triggers: p50 %s, p99 %s, max %s of %d\n"+
-		"Postgres for the watch: idle %.4f, busy %.4f of a core; Caddy busy %.4f; %.0f accounts looked up again a second\n",
+		"Postgres for the watch: idle %.4f, busy %.4f of a core; Caddy busy %.4f; %.0f accounts checked again a second\n",
 		n.Polled.P50, n.Polled.P99, n.Polled.Max, n.Polled.Trials, n.Crowded.P50, n.Crowded.P99, n.Crowded.Max, n.Crowded.Trials, n.Notified.P50, n.Notified.P99, n.Notified.Max, n.Notified.Trials,
 		n.Idle, n.Busy, n.BusyCaddy, n.Rechecked)
 }
 
-// measureNoticing measures how soon the first request of a deleted user is
-// refused, and what the watch costs.
+// measureNoticing measures how soon a request of a deleted user is refused, and
+// what the watch costs.
 func (b *bed) measureNoticing(ctx context.Context) (n noticing, err error) {
 	earlier := len(b.processes)
 	defer func() { b.stop(earlier) }()
@@ -119,9 +117,8 @@ func (b *bed) measureNoticing(ctx context.Context) (n noticing, err error) {
 	return n, err
 }
 
-// delete deletes users, one after the other, and measures the time from the
-// acknowledgement to the first request that is refused, while all sessions are
-// in use. The trials are some time apart.
+// delete deletes users one after the other while all sessions are in use, and
+// measures the time from the commit to the first refused request.
 func (b *bed) delete(ctx context.Context, conn *pgx.Conn, t target, trials int, apart time.Duration) (latencies, error) {
 	using, stop := context.WithCancel(ctx)
 	used := make(chan error, 1)
@@ -170,8 +167,8 @@ func (b *bed) delete(ctx context.Context, conn *pgx.Conn, t target, trials int, 
 	return latenciesOf(all), nil
 }
 
-// use asks for each session of a target again and again. One may be refused:
-// its user is deleted for a moment.
+// use sends the sessions of a target again and again. One may be refused while
+// its user is deleted.
 func (b *bed) use(ctx context.Context, t target) error {
 	file, err := os.Open(t.sessions.file)
 	if err != nil {
@@ -190,8 +187,8 @@ func (b *bed) use(ctx context.Context, t target) error {
 	return nil
 }
 
-// idleCost is the share of a core that Postgres uses for the watch while
-// nothing happens.
+// idleCost returns the share of a core that Postgres uses for the watch without
+// writes.
 func (b *bed) idleCost(ctx context.Context, conn *pgx.Conn) (float64, error) {
 	pid, err := watcher(ctx, conn)
 	if err != nil {
@@ -200,7 +197,7 @@ func (b *bed) idleCost(ctx context.Context, conn *pgx.Conn) (float64, error) {
 	return share(func() (time.Duration, error) { return onCPU(pid) }, func() error { time.Sleep(noticeIdle); return nil })
 }
 
-// busyCost measures the watch while somebody writes all the time.
+// busyCost measures the watch during constant writes.
 func (b *bed) busyCost(ctx context.Context, conn *pgx.Conn, caddy *process, n *noticing) error {
 	pid, err := watcher(ctx, conn)
 	if err != nil {
@@ -237,12 +234,12 @@ func (b *bed) busyCost(ctx context.Context, conn *pgx.Conn, caddy *process, n *n
 	seconds := time.Since(began).Seconds()
 	n.BusyCaddy, n.Rechecked = (after-before).Seconds()/seconds, float64(asked.Subjects)/seconds
 	if err == nil && asked.Subjects == 0 {
-		err = errors.New("nothing was looked up again while somebody wrote")
+		err = errors.New("no account was checked again during writes")
 	}
 	return err
 }
 
-// watcher returns the process of Postgres's that serves the watch.
+// watcher returns the process of Postgres that serves the watch.
 func watcher(ctx context.Context, conn *pgx.Conn) (pid int, err error) {
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		err = conn.QueryRow(ctx, `select pid from pg_stat_activity where query like '%pg_current_snapshot%' and pid <> pg_backend_pid()`).Scan(&pid)
@@ -250,10 +247,10 @@ func watcher(ctx context.Context, conn *pgx.Conn) (pid int, err error) {
 			return pid, nil
 		}
 	}
-	return 0, fmt.Errorf("nobody watches the database: %w", err)
+	return 0, fmt.Errorf("no connection watches the database: %w", err)
 }
 
-// share returns the share of a core that is used while something is done.
+// share returns the share of a core that is used while do runs.
 func share(used func() (time.Duration, error), do func() error) (float64, error) {
 	before, err := used()
 	if err != nil {
@@ -267,8 +264,8 @@ func share(used func() (time.Duration, error), do func() error) (float64, error)
 	return (after - before).Seconds() / time.Since(began).Seconds(), err
 }
 
-// onCPU returns how long the threads of a process were on a CPU, which is more
-// exact than the ticks of cpuTime.
+// onCPU returns how long the threads of a process ran, which is more exact than
+// the ticks of cpuTime.
 func onCPU(pid int) (time.Duration, error) {
 	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
 	if err != nil {

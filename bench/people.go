@@ -19,21 +19,21 @@ const (
 	cookieV5      = "authjs.session-token"
 	subjectPrefix = "cbench" // subjects are as long as Prisma's, 25 characters
 	loggedRole    = "logged"
-	// people is how many users there are, at least.
+	// people is the minimum number of users.
 	people = 1_000_000
-	// few is how many sessions take turns where they are not many.
+	// few is the number of sessions of the groups other than many.
 	few = 1000
-	// gone is a person who does not exist.
+	// gone is a user who does not exist.
 	gone = 9_999_999_999
 )
 
 // subject returns the id of a person.
 func subject(n int) string { return fmt.Sprintf("%s%019d", subjectPrefix, n) }
 
-// newDatabase starts a server with a users table as Prisma makes it, with
-// people in it, and a role whose statements are logged.
+// newDatabase starts a server with a users table as Prisma creates it, filled
+// with people, and a role whose statements are logged.
 func newDatabase(ctx context.Context, people int, settings ...string) (*pgtest.Server, error) {
-	// Autovacuum writes too, and would look like a change at a time of its own.
+	// Autovacuum writes too, which would count as a change.
 	server, err := pgtest.Start(ctx, append(settings, "shared_buffers=256MB", "max_wal_size=4GB", "autovacuum=off")...)
 	if err != nil {
 		return nil, err
@@ -49,14 +49,14 @@ func newDatabase(ctx context.Context, people int, settings ...string) (*pgtest.S
 	)
 }
 
-// sessionV4 returns the Cookie field of somebody who signed in an hour ago to an
-// app with NextAuth v4.
+// sessionV4 returns the Cookie field of a user who signed in to NextAuth v4 an
+// hour ago.
 func sessionV4(subject string) (string, error) {
 	token, err := mint.V4(secret, claims(subject))
 	return "theme=dark; " + cookieV4 + "=" + token, err
 }
 
-// sessionV5 is that of an app with Auth.js v5.
+// sessionV5 does the same for Auth.js v5.
 func sessionV5(subject string) (string, error) {
 	token, err := mint.V5(secret, cookieV5, claims(subject))
 	return "theme=dark; " + cookieV5 + "=" + token, err
@@ -68,8 +68,7 @@ func claims(subject string) map[string]any {
 	}
 }
 
-// sessions are lines of a file, one for each person from the first on. All
-// lines are of one length.
+// sessions are the lines of a file, one for each person. All have one length.
 type sessions struct {
 	file         string
 	length       int // of a line, with its end
@@ -83,7 +82,7 @@ func (s sessions) part(first, count int) sessions {
 	return s
 }
 
-// writeSessions makes a file of the sessions of the first people.
+// writeSessions writes a file with the sessions of the first people.
 func writeSessions(file string, count int, mint func(subject string) (string, error)) (sessions, error) {
 	one, err := mint(subject(0))
 	if err != nil {
@@ -107,7 +106,7 @@ func writeSessions(file string, count int, mint func(subject string) (string, er
 					return err
 				}
 				if len(line)+1 != s.length {
-					return fmt.Errorf("the session of person %d is not as long as the others", n)
+					return fmt.Errorf("the session of person %d differs in length", n)
 				}
 				lines = append(append(lines, line...), '\n')
 			}

@@ -19,14 +19,14 @@ import (
 // ticks is how many clock ticks of /proc/PID/stat make a second: USER_HZ.
 const ticks = 100
 
-// process is a process of the bench's own.
+// process is a process that the bench started.
 type process struct {
 	*exec.Cmd
 
 	cancel context.CancelFunc
 }
 
-// start starts a program, which ends with ctx at the latest.
+// start starts a program that ends with ctx at the latest.
 func start(ctx context.Context, cmd func(context.Context) *exec.Cmd) (*process, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	p := &process{cmd(ctx), cancel}
@@ -40,10 +40,10 @@ func start(ctx context.Context, cmd func(context.Context) *exec.Cmd) (*process, 
 	return p, nil
 }
 
-// stop ends the process, and waits for that.
+// stop ends the process and waits for its exit.
 func (p *process) stop() {
 	p.cancel()
-	_ = p.Wait() // that it ended is what counts
+	_ = p.Wait() // its exit code does not matter
 }
 
 // cpuTime returns the CPU time, user and system, that processes and their
@@ -108,10 +108,10 @@ func parseStat(text []byte) (stat, error) {
 	return stat{pid: numbers[0], parent: numbers[1], cpu: time.Duration(used) * time.Second / ticks}, nil
 }
 
-// resident is the line of /proc/PID/status with the memory that is resident.
+// resident matches the line of /proc/PID/status with the resident memory.
 var resident = regexp.MustCompile(`(?m)^VmRSS:\s+(\d+) kB$`)
 
-// residentMemory returns how much memory of a process is resident, in bytes.
+// residentMemory returns the resident memory of a process in bytes.
 func residentMemory(pid int) (int, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -124,15 +124,14 @@ func residentMemory(pid int) (int, error) {
 func parseResident(status []byte) (int, error) {
 	match := resident.FindSubmatch(status)
 	if match == nil {
-		return 0, errors.New("/proc/PID/status names no resident memory")
+		return 0, errors.New("/proc/PID/status has no resident memory")
 	}
 	kilobytes, err := strconv.Atoi(string(match[1]))
 	return kilobytes << 10, err
 }
 
-// runProgram runs a program to its end in a directory, and returns what it
-// prints. It has a group of its own, so that its end is also that of what it
-// has started.
+// runProgram runs a program in a directory and returns its output. The program
+// has its own process group, so that its children end with it.
 func runProgram(ctx context.Context, dir, program string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir = dir

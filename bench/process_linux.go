@@ -2,8 +2,8 @@ package main
 
 import "syscall"
 
-// attributes are those of the processes that the bench starts: they end with
-// it, however that comes.
+// attributes make the processes that the bench starts end with it, even if it
+// crashes.
 func attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }

@@ -19,15 +19,14 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// What a soak does at a time.
+// The sizes of a soak.
 const (
 	soakUsers    = 2000
 	soakReload   = 10 * time.Second
 	soakKill     = 7 * time.Second
 	soakMeasures = 40
-	// soakBound is how long after a change a verdict may still be that of
-	// before: a poll, and what a busy machine needs. While the watch is away,
-	// accounts are used for as long as soakBlind.
+	// soakBound is how long after a change a verdict may be outdated: a poll, and
+	// some time for a busy machine. Without the watch it is soakBlind.
 	soakBound = poll + 2*time.Second
 	soakBlind = 5*time.Second + soakBound
 )
@@ -60,7 +59,7 @@ http://%s, https://%s {
 }
 `
 
-// soaked is a user, as the database has it.
+// soaked is a user as in the database.
 type soaked struct {
 	session string
 	mu      sync.Mutex
@@ -69,17 +68,17 @@ type soaked struct {
 	busy    bool      // a change is under way
 }
 
-// state returns what the database has held since when.
+// state returns whether the user exists, since when, and whether that changes.
 func (u *soaked) state() (exists bool, since time.Time, busy bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.exists, u.since, u.busy
 }
 
-// soak runs Caddy with the module under load for some time, while users are
-// deleted and come back, the configuration is reloaded, and the connections of
-// the watch are killed. Each answer is held against what the database has held
-// since long enough before the request.
+// soak runs Caddy with the module under load, while users are deleted and
+// inserted again, the configuration is reloaded and the connections of the watch
+// are killed. It compares each response with the state that the database has had
+// for long enough.
 func (b *bed) soak(ctx context.Context, d time.Duration) error {
 	ctx, stop := context.WithTimeout(ctx, d)
 	defer stop()
@@ -131,10 +130,10 @@ func (b *bed) soak(ctx context.Context, d time.Duration) error {
 	for version, c := range clients {
 		fmt.Printf("%s: %d requests\n", version, c.asked.Load())
 		if c.asked.Load() == 0 {
-			err = errors.Join(err, fmt.Errorf("there was no answer by %s", version))
+			err = errors.Join(err, fmt.Errorf("no response by %s", version))
 		}
 	}
-	fmt.Printf("%d requests, %d changes, %d reloads, %d connections of the watch killed, %d connections broken, %d sessions not judged in time: %d live ones ended, %d stale ones admitted\n",
+	fmt.Printf("%d requests, %d changes, %d reloads, %d connections of the watch killed, %d connections broken, %d sessions not checked in time: %d live ones ended, %d stale ones admitted\n",
 		s.requests.Load(), s.changes.Load(), s.reloads.Load(), s.kills.Load(), s.broken.Load(), s.unknown.Load(), s.ended.Load(), s.admitted.Load())
 	if err == nil && s.ended.Load()+s.admitted.Load() > 0 {
 		err = errors.New("there were wrong verdicts")
@@ -142,7 +141,7 @@ func (b *bed) soak(ctx context.Context, d time.Duration) error {
 	return errors.Join(err, s.flat())
 }
 
-// soaking is a soak that is under way.
+// soaking is a running soak.
 type soaking struct {
 	bed           *bed
 	users         []soaked
@@ -181,7 +180,7 @@ func (s *soaking) start(ctx context.Context) error {
 	return err
 }
 
-// every does something again and again.
+// every calls a function at an interval.
 func (s *soaking) every(ctx context.Context, d time.Duration, do func(context.Context) error) error {
 	ticker := time.NewTicker(d)
 	defer ticker.Stop()
@@ -197,7 +196,7 @@ func (s *soaking) every(ctx context.Context, d time.Duration, do func(context.Co
 	}
 }
 
-// ask asks for users at random, and checks the answers.
+// ask sends sessions of random users and checks the responses.
 func (s *soaking) ask(ctx context.Context, c *client) error {
 	for ctx.Err() == nil {
 		u := &s.users[rand.IntN(len(s.users))]
@@ -218,7 +217,7 @@ func (s *soaking) ask(ctx context.Context, c *client) error {
 		}
 		settled := !busy && !changing && before == after && since.Equal(same) && began.Sub(since) > bound
 		if settled && status != http.StatusServiceUnavailable && before != (status == http.StatusOK) {
-			fmt.Printf("a wrong verdict: status %d, %s after the change, %s after the watch was killed\n", status, began.Sub(since), began.Sub(killed))
+			fmt.Printf("wrong verdict: status %d, %s after the change, %s after the watch was killed\n", status, began.Sub(since), began.Sub(killed))
 		}
 		switch {
 		case status == http.StatusServiceUnavailable: // the database did not answer in time
@@ -234,7 +233,7 @@ func (s *soaking) ask(ctx context.Context, c *client) error {
 	return nil
 }
 
-// change deletes users and lets them come back. Half of them are never touched.
+// change deletes users and inserts them again. It leaves half of them alone.
 func (s *soaking) change(ctx context.Context, lane int) error {
 	conn, err := pgx.Connect(ctx, s.bed.postgres.DSN("postgres"))
 	if err != nil {
@@ -270,8 +269,8 @@ func (s *soaking) change(ctx context.Context, lane int) error {
 	return err
 }
 
-// reload loads a changed configuration, every second time one whose users are
-// looked up on other connections.
+// reload loads a changed configuration, every second time one that needs new
+// connections to the database.
 func (s *soaking) reload(ctx context.Context) error {
 	n := s.reloads.Add(1)
 	config := strings.Replace(s.config, "X-Reload 0", "X-Reload "+strconv.FormatInt(n, 10), 1)
@@ -293,7 +292,7 @@ func (s *soaking) reload(ctx context.Context) error {
 	return nil
 }
 
-// kill ends the connection of the watch.
+// kill closes the connection of the watch.
 func (s *soaking) kill(ctx context.Context) error {
 	s.kills.Add(1)
 	s.killed.Store(time.Now().UnixNano())
@@ -302,7 +301,7 @@ func (s *soaking) kill(ctx context.Context) error {
 
 var goroutines = regexp.MustCompile(`goroutine profile: total (\d+)`)
 
-// measure takes down the memory and the goroutines of Caddy.
+// measure records the memory and the goroutines of Caddy.
 func (s *soaking) measure(ctx context.Context) error {
 	h, err := target{url: s.url + "/admin", collects: true}.heap(ctx)
 	if err != nil {
@@ -314,7 +313,7 @@ func (s *soaking) measure(ctx context.Context) error {
 	}
 	match := goroutines.FindStringSubmatch(text)
 	if match == nil {
-		return errors.New("the admin endpoint does not tell the goroutines")
+		return errors.New("the admin endpoint does not list goroutines")
 	}
 	count, err := strconv.Atoi(match[1])
 	s.heaps, s.counts = append(s.heaps, h.Live), append(s.counts, count)
@@ -322,8 +321,8 @@ func (s *soaking) measure(ctx context.Context) error {
 	return err
 }
 
-// flat is an error when memory or goroutines have grown from the second
-// quarter of the time to the last one, by more than they vary.
+// flat returns an error if memory or goroutines have grown from the second
+// quarter of the time to the last one by more than they vary.
 func (s *soaking) flat() error {
 	quarter := len(s.heaps) / 4
 	if quarter == 0 {

@@ -23,7 +23,7 @@ const soakUpload = 4 << 20
 // pieces is how many events or messages a stream has.
 const pieces = 30
 
-// protocols are the clients that a soak asks with, by version of HTTP.
+// protocols returns the clients of a soak by version of HTTP.
 func (s *soaking) protocols() map[string]*client {
 	trusting := &tls.Config{InsecureSkipVerify: true} // Caddy's own authority, on the loopback
 	var one, two http.Protocols
@@ -36,7 +36,7 @@ func (s *soaking) protocols() map[string]*client {
 	}
 }
 
-// client asks in one version of HTTP.
+// client sends requests in one version of HTTP.
 type client struct {
 	http.RoundTripper
 
@@ -84,19 +84,19 @@ func (c *cancelling) Close() error {
 	return c.ReadCloser.Close()
 }
 
-// errWrong tells that something arrived otherwise than it was sent.
-var errWrong = errors.New("a stream is not what was sent")
+// errWrong means that data was changed on its way.
+var errWrong = errors.New("a stream was changed on its way")
 
-// streamed counts what streams a soak has had.
+// streamed counts the streams of a soak.
 type streamed struct{ events, sockets, uploads, refused, broken atomic.Int64 }
 
 func (s *streamed) String() string {
-	return fmt.Sprintf("%d event streams, %d WebSockets and %d uploads of %d MiB of live sessions came through, %d of stale ones were refused, %d were broken off by a reload",
+	return fmt.Sprintf("%d event streams, %d WebSockets and %d uploads of %d MiB of live sessions passed, %d of stale ones were refused, a reload closed %d",
 		s.events.Load(), s.sockets.Load(), s.uploads.Load(), soakUpload>>20, s.refused.Load(), s.broken.Load())
 }
 
-// stream has streams of a session, again and again. The session is live, or
-// stale, all the time.
+// stream opens one stream of a session after another. The session is either live
+// or stale all the time.
 func (s *soaking) stream(ctx context.Context, c *client, cookie string, live bool, what *atomic.Int64, do func(context.Context, *client, string) (status int, err error)) error {
 	for ctx.Err() == nil {
 		status, err := do(ctx, c, cookie)
@@ -122,7 +122,7 @@ func (s *soaking) stream(ctx context.Context, c *client, cookie string, live boo
 	return nil
 }
 
-// events reads some server-sent events, which have to come in their order.
+// events reads some server-sent events and checks their order.
 func events(ctx context.Context, c *client, cookie string) (int, error) {
 	response, err := c.send(ctx, http.MethodGet, "/admin/events", cookie, http.NoBody)
 	if err != nil {
@@ -148,7 +148,7 @@ func events(ctx context.Context, c *client, cookie string) (int, error) {
 	return response.StatusCode, nil
 }
 
-// socket has a WebSocket say what it is told.
+// socket sends messages through a WebSocket that echoes them.
 func socket(ctx context.Context, c *client, cookie string) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -179,7 +179,7 @@ func socket(ctx context.Context, c *client, cookie string) (int, error) {
 	return response.StatusCode, nil
 }
 
-// upload sends some MiB, which the app counts.
+// upload sends some MiB and checks how many bytes the app got.
 func upload(ctx context.Context, c *client, cookie string) (int, error) {
 	response, err := c.send(ctx, http.MethodPost, "/admin/upload", cookie, bytes.NewReader(make([]byte, soakUpload)))
 	if err != nil {

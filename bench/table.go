@@ -8,9 +8,8 @@ import (
 	"time"
 )
 
-// table shows the samples of some targets, by round and target, as a table in
-// Markdown: medians over the rounds. They are compared with the first of them,
-// round by round.
+// table returns a table in Markdown of the samples of some targets: medians over
+// the rounds, and comparisons with the first target within each round.
 func table(names []string, rounds [][]sample, targets []int) string {
 	var b strings.Builder
 	titles := []string{"target", "requests/s", "CPU µs", "added CPU µs", "Postgres µs", "p50 ms", "p99 ms", "MiB", "CPU ÷ first", "p99 ÷ first", "requests/s ÷ first"}
@@ -59,9 +58,9 @@ func table(names []string, rounds [][]sample, targets []int) string {
 	return b.String()
 }
 
-// addition says how much more CPU another target adds than the module does.
-// What the module adds is so little that it can come out as nothing, so there is
-// a bound: the least that the other adds, over the most that the module does.
+// addition compares the CPU that another target adds with what the module adds.
+// The latter can be too little to measure, so it gives a bound: the least that
+// the other adds divided by the most that the module adds.
 func addition(names []string, rounds [][]sample, other, ours [2]int) string {
 	added := func(pair [2]int) (middle, low, high float64) {
 		values := make([]float64, len(rounds))
@@ -75,7 +74,7 @@ func addition(names []string, rounds [][]sample, other, ours [2]int) string {
 	own, low, most := added(ours)
 	text := fmt.Sprintf("%s adds %.1f µs, `stale_session` %.1f µs [%.1f, %.1f] at equal collection: ", names[other[0]], theirs, own, low, most)
 	if most <= 0 {
-		return text + "nothing that could be told apart from none."
+		return text + "no measurable cost."
 	}
 	return text + fmt.Sprintf("%.0f times as much at least.", least/most)
 }
@@ -93,10 +92,10 @@ func median(values []float64) float64 {
 	return (values[middle-1] + values[middle]) / 2
 }
 
-// interval returns the range that holds the median with a confidence of 95 %,
-// whatever the distribution: as many of the smallest and of the largest values
-// are left out as the binomial distribution allows. Fewer than six values
-// cannot tell as much; their range is that from the smallest to the largest.
+// interval returns a 95 % confidence interval of the median for any
+// distribution: it omits as many of the smallest and of the largest values as the
+// binomial distribution allows. With fewer than six values it is the full range,
+// and the confidence lower.
 func interval(values []float64) (low, high float64) {
 	values = slices.Sorted(slices.Values(values))
 	n := len(values)

@@ -14,8 +14,8 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/verdict"
 )
 
-// BenchmarkVerdict goes the way of a session that is known, from the Cookie
-// field to the verdict.
+// BenchmarkVerdict measures a cached session from the Cookie field to the
+// verdict.
 func BenchmarkVerdict(b *testing.B) {
 	database, err := newDatabase(b.Context(), few)
 	if database != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// versions says what was measured with what.
+// versions are the versions of all programs.
 type versions struct {
 	Caddy, Go, Postgres, Wrk, Node string
 	Cores                          int
@@ -25,7 +25,7 @@ func (b *bed) versions(ctx context.Context) (versions, error) {
 	}
 	wrk, _ := exec.CommandContext(ctx, "wrk", "-v").Output() // it exits with 1
 	if v.Caddy, v.Wrk = word(caddy, 0), strings.TrimPrefix(word(wrk, 1), "debian/"); v.Caddy == "" || v.Wrk == "" {
-		return v, fmt.Errorf("versions that cannot be read: %q, %q", caddy, wrk)
+		return v, fmt.Errorf("cannot parse the versions %q and %q", caddy, wrk)
 	}
 	if node, err := exec.CommandContext(ctx, "node", "--version").Output(); err == nil { // not all groups need it
 		v.Node = word(node, 0)

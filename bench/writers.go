@@ -12,7 +12,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
 )
 
-// writes are what an app does to its users; $1 is a number that counts up.
+// writes are the writes of an app to its users table; $1 counts up.
 var writes = []struct {
 	name, sql string // %s is the table
 	times     int
@@ -25,9 +25,9 @@ var writes = []struct {
 	{"`DELETE` of 10,000 users at once", `delete from %s where id in (select 'u' || 10000 * (1 + $1::int) + g from generate_series(1, 10000) g)`, 3},
 }
 
-// measureWriters measures what the triggers cost those who write to the users
-// table, and returns a table in Markdown. Each statement is a transaction of
-// its own, in turns on a table without triggers and on one with them.
+// measureWriters measures what the triggers cost writers of the users table, and
+// returns a table in Markdown. Each statement is its own transaction, in turns on
+// a table without triggers and on one with them.
 func (b *bed) measureWriters(ctx context.Context) (string, error) {
 	dsn := b.postgres.DSN("postgres")
 	conn, err := pgx.Connect(ctx, dsn)
@@ -59,7 +59,7 @@ func (b *bed) measureWriters(ctx context.Context) (string, error) {
 	if err := d.Run(ctx, sql); err != nil {
 		return "", err
 	}
-	// Somebody listens, as the module does.
+	// A session listens, as the module does.
 	if _, err := conn.Exec(ctx, "listen stale_session"); err != nil {
 		return "", err
 	}

@@ -68,10 +68,10 @@ func TestTheGateOfAThirdParty(t *testing.T) {
 			t.Errorf("in 100 polls she was re-checked %d times", n)
 		}
 
-		// Once she is deleted, the next poll notices.
+		// Once she is deleted, the next poll notices, and confirms it.
 		users.commit(deleted)
 		time.Sleep(poll)
-		if exists, from := ada(); exists || from != accounts.FromDatabase {
+		if exists, from := ada(); exists || from != accounts.FromCache {
 			t.Errorf("after the next poll she is found: %t, from the %s", exists, from)
 		}
 		if n := e.Stats().Notifications; n != 0 {

@@ -1,8 +1,8 @@
-// The real Postgres of the tests.
+// Queries of the tests.
 
 import pg from "pg";
 
-/** Runs SQL in a database, and returns the rows. */
+/** Runs SQL in a database and returns the rows. */
 export async function query(database, sql, values) {
 	const client = new pg.Client({ connectionString: databaseURL(database) });
 	await client.connect();

@@ -1,4 +1,4 @@
-// What happens in the database besides reseeds.
+// A deleted account, and a database that is unavailable.
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
@@ -27,7 +27,7 @@ test("somebody whose account is deleted is signed out, and the others are not", 
 });
 
 test("while the database is away nobody is signed out, and afterwards a reseed is noticed", async (t) => {
-	await stack.npm("db:seed");
+	await stack.seed();
 	const known = await signedIn(t, stack, ada);
 	const unknown = await signedIn(t, stack, "grace@example.com");
 	await stack.caddy("stale-session", "flush", "--address", stack.admin);

@@ -4,7 +4,7 @@
 // Chromium, with a Caddy that xcaddy has built and a real Postgres.
 //
 // With MODULE=off in its environment the directive is left out of the
-// Caddyfile, which the tests have to notice.
+// Caddyfile, and the tests have to fail.
 package e2e
 
 import (
@@ -20,49 +20,41 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/npm"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/pgtest"
 )
 
 const app = "../examples/nextjs"
 
+// browsers are the names of Chromium. tools/setup looks for them, too.
+var browsers = []string{
+	"chromium-headless-shell", "chromium", "chromium-browser", "google-chrome",
+	"/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+}
+
+// installing guards what the tests below install and build.
+var installing sync.Mutex
+
 func TestBrowser(t *testing.T) {
+	t.Parallel()
 	ctx := withinTest(t)
-	chromium, caddy := requirements(ctx, t)
-	install(ctx, t, ".")
-	install(ctx, t, app)
-	server := postgres(ctx, t)
-	artifacts, err := filepath.Abs("artifacts")
-	if err != nil {
-		t.Fatal(err)
-	}
+	environment := prepare(ctx, t)
 	files, err := filepath.Glob("*.test.mjs")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, variant := range []string{"v4", "v5"} {
 		t.Run(variant, func(t *testing.T) {
-			// How often a tab asks for its session is the tests' to say.
-			build := []string{"AUTH_VARIANT=" + variant, "NEXT_PUBLIC_REFETCH=3600", "NEXT_TELEMETRY_DISABLED=1"}
-			once(t, filepath.Join(app, ".next-"+variant, "e2e-stamp"), digest(t, app, build...), func() {
-				command(ctx, t, app, build, "npm", "run", "build")
-			})
-			out := command(ctx, t, ".", []string{
-				"AUTH_VARIANT=" + variant,
-				"TMPDIR=" + t.TempDir(),
-				"CHROMIUM=" + chromium,
-				"E2E_ARTIFACTS=" + artifacts,
-				"E2E_CADDY=" + caddy,
-				"E2E_POSTGRES=" + server.DSN("postgres"),
-				"E2E_POSTGRES_LOG=" + server.LogFile(),
-			}, "node", append([]string{"--test", "--test-reporter=spec", "--test-concurrency=1"}, files...)...)
-			if count(t, out, "pass") == 0 || count(t, out, "skipped") > 0 || count(t, out, "todo") > 0 {
-				t.Error("not all tests were run")
-			}
+			t.Parallel()
+			build(ctx, t, variant)
+			run(ctx, t, append(slices.Clone(environment), "AUTH_VARIANT="+variant), files...)
 		})
 	}
 }
@@ -72,39 +64,9 @@ func TestDashboard(t *testing.T) {
 	if os.Getenv("MODULE") == "off" {
 		t.Skip("there is no dashboard without the module")
 	}
+	t.Parallel()
 	ctx := withinTest(t)
-	chromium, caddy := requirements(ctx, t)
-	install(ctx, t, ".")
-	server := postgres(ctx, t)
-	artifacts, err := filepath.Abs("artifacts")
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := command(ctx, t, ".", []string{
-		"TMPDIR=" + t.TempDir(),
-		"CHROMIUM=" + chromium,
-		"E2E_ARTIFACTS=" + artifacts,
-		"E2E_CADDY=" + caddy,
-		"E2E_POSTGRES=" + server.DSN("postgres"),
-	}, "node", "--test", "--test-reporter=spec", "dashboard/dashboard.test.mjs")
-	if count(t, out, "pass") == 0 || count(t, out, "skipped") > 0 || count(t, out, "todo") > 0 {
-		t.Error("not all tests were run")
-	}
-}
-
-// postgres starts a server until the end of the test.
-func postgres(ctx context.Context, t *testing.T) *pgtest.Server {
-	t.Helper()
-	server, err := pgtest.Start(ctx, "log_line_prefix=%m [%p] %d ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := server.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return server
+	run(ctx, t, prepare(ctx, t), "dashboard/dashboard.test.mjs")
 }
 
 // withinTest is a context that ends when the test is interrupted, and soon
@@ -120,68 +82,82 @@ func withinTest(t *testing.T) context.Context {
 	return ctx
 }
 
-// requirements finds the programs that the tests need, or says what to install.
-func requirements(ctx context.Context, t *testing.T) (chromium, caddy string) {
+// prepare installs the packages, starts Postgres until the end of the test, and
+// returns the environment of the tests in Node.
+func prepare(ctx context.Context, t *testing.T) []string {
 	t.Helper()
-	for program, install := range map[string]string{
-		"node": "apt-get install nodejs", "npm": "apt-get install npm", "curl": "apt-get install curl",
-	} {
-		if _, err := exec.LookPath(program); err != nil {
-			t.Fatalf("%v: %s", err, install)
+	browser := os.Getenv("CHROMIUM")
+	for _, name := range browsers {
+		if browser == "" {
+			browser, _ = exec.LookPath(name) // empty when it is not there
 		}
 	}
-	if err := exec.CommandContext(ctx, "node", "-e", "const [a, b] = process.versions.node.split('.'); process.exit(a > 20 || a == 20 && b >= 9 ? 0 : 1)").Run(); err != nil {
-		t.Fatal("node: Next.js 16 needs version 20.9 or newer")
+	if browser == "" {
+		t.Fatal("Chromium is not installed: run make setup")
 	}
-	chromium = os.Getenv("CHROMIUM")
-	if chromium == "" {
-		chromium = "chromium"
-	}
-	chromium, err := exec.LookPath(chromium)
-	if err != nil {
-		t.Fatalf("%v: apt-get install chromium, or set CHROMIUM to the program", err)
-	}
-	caddy, err = filepath.Abs("../bin/caddy-xcaddy")
+	caddy, err := filepath.Abs("../bin/caddy-xcaddy")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(caddy); err != nil {
-		t.Fatalf("%v: make xcaddy", err)
+		t.Fatalf("%v: run make xcaddy", err)
 	}
-	return chromium, caddy
-}
-
-// install installs the packages of a folder, unless they are.
-func install(ctx context.Context, t *testing.T, dir string) {
-	t.Helper()
-	hash := sha256.New()
-	for _, name := range []string{"package.json", "package-lock.json"} {
-		hashFile(t, hash, filepath.Join(dir, name))
+	artifacts, err := filepath.Abs("artifacts")
+	if err != nil {
+		t.Fatal(err)
 	}
-	once(t, filepath.Join(dir, "node_modules", ".e2e-stamp"), hex.EncodeToString(hash.Sum(nil)), func() {
-		command(ctx, t, dir, nil, "npm", "ci", "--no-audit", "--no-fund")
+	installing.Lock()
+	err = npm.Install(ctx, ".")
+	installing.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Each app keeps up to ten connections.
+	server, err := pgtest.Start(ctx, "log_line_prefix=%m [%p] %d ", "max_connections=200")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
 	})
+	return []string{
+		"CHROMIUM=" + browser,
+		"E2E_ARTIFACTS=" + artifacts,
+		"E2E_CADDY=" + caddy,
+		"E2E_POSTGRES=" + server.DSN("postgres"),
+		"E2E_POSTGRES_LOG=" + server.LogFile(),
+	}
 }
 
-// once does something, unless the stamp says that it was done with the same
-// input.
-func once(t *testing.T, stamp, input string, do func()) {
+// build builds the app, unless nothing has changed since. Two builds at a time
+// would both write next-env.d.ts.
+func build(ctx context.Context, t *testing.T, variant string) {
 	t.Helper()
-	if before, err := os.ReadFile(stamp); err == nil && string(before) == input {
+	installing.Lock()
+	defer installing.Unlock()
+	if err := npm.Install(ctx, app); err != nil {
+		t.Fatal(err)
+	}
+	// How often a tab asks for its session is the tests' to say.
+	environment := []string{"AUTH_VARIANT=" + variant, "NEXT_PUBLIC_REFETCH=3600", "NEXT_TELEMETRY_DISABLED=1"}
+	stamp, input := filepath.Join(app, ".next-"+variant, "e2e-stamp"), digest(t, environment)
+	if built, err := os.ReadFile(stamp); err == nil && string(built) == input {
 		return
 	}
-	do()
+	command(ctx, t, app, environment, "npm", "run", "build")
 	if err := os.WriteFile(stamp, []byte(input), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // digest is one of all that a build depends on.
-func digest(t *testing.T, dir string, more ...string) string {
+func digest(t *testing.T, environment []string) string {
 	t.Helper()
 	hash := sha256.New()
-	fmt.Fprintln(hash, more)
-	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+	fmt.Fprintln(hash, environment)
+	err := filepath.WalkDir(app, func(path string, entry fs.DirEntry, err error) error {
 		name := entry.Name()
 		switch {
 		case err != nil:
@@ -191,9 +167,9 @@ func digest(t *testing.T, dir string, more ...string) string {
 		case entry.IsDir() || name == "next-env.d.ts" || strings.HasSuffix(name, ".tsbuildinfo"): // made by a build
 			return nil
 		}
-		fmt.Fprintln(hash, path)
-		hashFile(t, hash, path)
-		return nil
+		text, err := os.ReadFile(path)
+		fmt.Fprintf(hash, "%s %d\n%s", path, len(text), text)
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -201,14 +177,13 @@ func digest(t *testing.T, dir string, more ...string) string {
 	return hex.EncodeToString(hash.Sum(nil))
 }
 
-func hashFile(t *testing.T, hash io.Writer, path string) {
+// run runs test files in Node, two at a time.
+func run(ctx context.Context, t *testing.T, environment []string, files ...string) {
 	t.Helper()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := hash.Write(text); err != nil {
-		t.Fatal(err)
+	environment = append(environment, "TMPDIR="+t.TempDir())
+	out := command(ctx, t, ".", environment, "node", append([]string{"--test", "--test-reporter=spec", "--test-concurrency=2"}, files...)...)
+	if count(t, out, "pass") == 0 || count(t, out, "skipped") > 0 || count(t, out, "todo") > 0 {
+		t.Error("not all tests were run")
 	}
 }
 
@@ -221,7 +196,7 @@ func command(ctx context.Context, t *testing.T, dir string, environment []string
 	cmd.Env = append(os.Environ(), environment...)
 	cmd.Stdout = io.MultiWriter(&out, t.Output())
 	cmd.Stderr = cmd.Stdout
-	// It has children, which are to end with it.
+	// It has children, which have to end with it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = 15 * time.Second

@@ -1,4 +1,4 @@
-// With a certificate of Caddy's internal authority.
+// Over HTTPS, with a certificate from Caddy's internal authority.
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";

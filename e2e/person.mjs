@@ -8,7 +8,7 @@ export const staleSession = "Your session is no longer valid. Please sign in aga
 
 const picture = { name: "picture.png", mimeType: "image/png", buffer: Buffer.from("a picture") };
 
-/** A page of a new browser, in which a person has signed in and is at /admin. */
+/** Returns a page in a new browser, where a person has signed in and opened /admin. */
 export async function signedIn(test, stack, email) {
 	const page = await stack.visit(test);
 	await page.goto("/admin");
@@ -23,7 +23,7 @@ export async function signIn(page, email) {
 	await page.waitForURL((url) => url.pathname !== "/auth/signin");
 }
 
-/** Fills in the sign-in page's form, and sends it. */
+/** Submits the form of the sign-in page. */
 export async function fillIn(page, email) {
 	await page.getByLabel("E-mail").fill(email);
 	await page.getByLabel("Password").fill("password");
@@ -49,13 +49,13 @@ export async function shows(locator, text) {
 	}
 }
 
-/** Sees the sign-in page that says why. */
+/** Waits until a page shows the sign-in page, which says why. */
 export async function isAskedToSignIn(page) {
 	await sees(page, "Sign in");
 	await shows(page.getByRole("main").getByRole("alert"), sessionRequired);
 }
 
-// A button that React has not taken over yet is one of a plain HTML form.
+// Before React hydrates a button, a click submits a plain HTML form.
 export async function click(locator) {
 	await locator.page().waitForFunction((element) => Object.keys(element).some((key) => key.startsWith("__reactProps$")), await locator.elementHandle());
 	await locator.click();
@@ -81,7 +81,7 @@ export async function saveTitleByFetch(page, title) {
 	await click(page.getByRole("button", { name: "Save title by fetch" }));
 }
 
-/** Uses everything that /admin has, which works. */
+/** Uses everything on /admin, and expects that it works. */
 export async function useEverything(page) {
 	await upload(page);
 	await shows(page.getByTestId("upload-result"), "Saved picture.png");
@@ -98,12 +98,12 @@ export async function useEverything(page) {
 	await sees(page, "Admin");
 }
 
-/** The status that a page's own fetch gets. */
+/** Returns the status that a fetch of the page gets. */
 export function statusOf(page, path, options) {
 	return page.evaluate(async ([path, options]) => (await fetch(path, options)).status, [path, options]);
 }
 
-/** The pages that a browser loads in full from now on, redirects included. */
+/** Returns an array to which each full page load is added, redirects included. */
 export function pageLoads(page) {
 	const loads = [];
 	page.on("response", (response) => {
@@ -112,7 +112,7 @@ export function pageLoads(page) {
 	return loads;
 }
 
-/** The response to the next request that a page sends to a path, and not to one that is on its way. */
+/** Returns the response to the next request of a page to a path, which it has not sent yet. */
 export async function responseTo(page, method, path) {
 	const request = await page.waitForRequest((request) => request.method() === method && new URL(request.url()).pathname === path);
 	return request.response();

@@ -1,6 +1,7 @@
-// What the tests start, on the loopback.
+// Processes and ports on the loopback.
 
 import assert from "node:assert/strict";
+import dgram from "node:dgram";
 import net from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 
@@ -14,12 +15,12 @@ export async function until(condition, what, milliseconds) {
 		} catch (error) {
 			reason = `: ${error.message}`;
 		}
-		assert.ok(Date.now() < deadline, `waited ${milliseconds} ms in vain for ${what}${reason}`);
+		assert.ok(Date.now() < deadline, `waited ${milliseconds} ms for ${what}${reason}`);
 		await delay(20);
 	}
 }
 
-/** Ends a process, and waits until it has. */
+/** Ends a process and waits for its exit. */
 export function end(process) {
 	if (process.pid === undefined || process.exitCode !== null || process.signalCode !== null) return;
 	return new Promise((resolve) => {
@@ -28,18 +29,30 @@ export function end(process) {
 	});
 }
 
-// Below the range that systems give to outgoing connections, so that none of
-// these gets in the way.
+// The ports of internal/testing/ports, which are reserved in the same way.
+const first = 14_000;
+const number = 8_000;
+
+/** Returns a port that no other test gets while this process runs. */
 export async function freePort() {
 	for (;;) {
-		const port = 15_000 + Math.floor(Math.random() * 16_000);
+		const port = first + Math.floor(Math.random() * number);
+		const reservation = dgram.createSocket("udp4").unref();
+		if (!(await succeeds(reservation, () => reservation.bind({ port: port + number, address: "127.0.0.1", exclusive: true })))) continue;
 		const server = net.createServer();
-		const free = await new Promise((resolve) => {
-			server.once("error", () => resolve(false));
-			server.listen(port, "127.0.0.1", () => resolve(true));
-		});
-		if (!free) continue;
-		await new Promise((resolve) => server.close(resolve));
-		return port;
+		if (await succeeds(server, () => server.listen(port, "127.0.0.1"))) {
+			await new Promise((resolve) => server.close(resolve));
+			return port;
+		}
+		reservation.close();
 	}
+}
+
+/** Starts to listen, and returns whether that succeeds. */
+function succeeds(socket, start) {
+	return new Promise((resolve) => {
+		socket.once("error", () => resolve(false));
+		socket.once("listening", () => resolve(true));
+		start();
+	});
 }

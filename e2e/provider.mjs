@@ -1,5 +1,4 @@
-// An OAuth 2 provider that knows one person, who is asked before an app gets
-// to know of her.
+// An OAuth 2 provider with one user, which asks for consent.
 
 import { once } from "node:events";
 import http from "node:http";

@@ -1,6 +1,6 @@
-// What renews sessions without asking whether their users exist: the route of
-// the session, and Auth.js v5 in the app's proxy. The module answers none of
-// these requests here, it takes stale sessions off them.
+// The session endpoint and the middleware of Auth.js v5 renew sessions without
+// checking whether their users exist. These routes are not guarded: the module
+// strips stale sessions from the requests and passes them through.
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
@@ -11,7 +11,7 @@ import { sessionCookies } from "./tokens.mjs";
 const stack = await start("renewal", { guarded: ["/api/admin*"], options: ["scrub all"] });
 after(() => stack.stop());
 
-/** Asks as a browser does whose page does nothing besides. */
+/** Requests of a browser whose page sends nothing else. */
 const ways = {
 	"a page that the app's proxy looks at": (page) => page.request.get("/admin/settings", { maxRedirects: 0 }),
 	"the session": (page) => page.request.get("/api/auth/session"),
@@ -32,7 +32,7 @@ for (const [name, ask] of Object.entries(ways)) {
 		await ask(page);
 		const stale = await sessionCookies(context);
 		if (variant === "v5" || ask !== ways["a page that the app's proxy looks at"]) {
-			assert.notDeepEqual(await values(), first, "the app does not renew a live session here, so nothing can be shown");
+			assert.notDeepEqual(await values(), first, "the app does not renew a live session here, so this shows nothing");
 		}
 
 		await stack.reseed(context);

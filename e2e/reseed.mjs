@@ -1,4 +1,4 @@
-// After a reseed all people but Grace have new ids.
+// After a reseed everyone but Grace has a new id.
 
 import assert from "node:assert/strict";
 import { afterEach, before, test } from "node:test";
@@ -8,7 +8,7 @@ import {
 } from "./person.mjs";
 import { giveSession, sessionCookies } from "./tokens.mjs";
 
-/** What people see after a reseed, on a site that has started. */
+/** Tests what people see after a reseed. */
 export function testReseeds(stack) {
 	let grace;
 	before(async () => {
@@ -38,7 +38,7 @@ export function testReseeds(stack) {
 		await useEverything(page);
 	});
 
-	test("the page that was asked for is come back to with its query", async (t) => {
+	test("signing in leads back to the page with its query", async (t) => {
 		const page = await signedIn(t, stack, ada);
 		await stack.reseed(page.context());
 		await page.goto("/admin/settings?tab=mail&sort=a%20b");
@@ -48,7 +48,7 @@ export function testReseeds(stack) {
 		assert.equal(page.url(), `${stack.address}/admin/settings?tab=mail&sort=a%20b`);
 	});
 
-	test("the sign-in page, which sends people on who are signed in, does not", async (t) => {
+	test("the sign-in page, which forwards people who are signed in, forwards no stale session", async (t) => {
 		const page = await signedIn(t, stack, ada);
 		await page.goto("/auth/signin");
 		await sees(page, "Admin");
@@ -81,7 +81,7 @@ export function testReseeds(stack) {
 		page.on("pageerror", (error) => errors.push(error.message));
 		await stack.reseed(page.context());
 
-		// The prefetch is to be the first to have the stale cookie.
+		// The prefetch has to be the first request with the stale cookie.
 		const prefetched = responseTo(page, "GET", "/admin");
 		await page.route("**/api/auth/session", async (route) => {
 			await prefetched;
@@ -141,7 +141,7 @@ export function testReseeds(stack) {
 		assert.deepEqual(await sessionCookies(page.context()), []);
 	});
 
-	test("a form leads to the sign-in page, and the back button not back in", async (t) => {
+	test("a form leads to the sign-in page, and the back button does not lead back in", async (t) => {
 		const page = await signedIn(t, stack, ada);
 		await stack.reseed(page.context());
 
@@ -157,7 +157,7 @@ export function testReseeds(stack) {
 		await sees(page, "Admin");
 	});
 
-	test("of two tabs the one that signs in again does so for both", async (t) => {
+	test("signing in again in one of two tabs signs both in", async (t) => {
 		const one = await signedIn(t, stack, ada);
 		const two = await one.context().newPage();
 		await two.goto("/admin");
@@ -189,7 +189,7 @@ export function testReseeds(stack) {
 		const before = await sessionCookies(context);
 		await poll();
 		const stale = await sessionCookies(context);
-		assert.notDeepEqual(stale, before, "the app does not renew sessions, so nothing can be shown");
+		assert.notDeepEqual(stale, before, "the app does not renew sessions, so this shows nothing");
 
 		await stack.reseed(context);
 		await poll();
@@ -218,7 +218,7 @@ export function testReseeds(stack) {
 		await sees(page, "Admin");
 		const renewed = await sessionCookies(context);
 		assert.ok(renewed.length > 1);
-		assert.notDeepEqual(renewed, given, "the app has not taken the session for its own");
+		assert.notDeepEqual(renewed, given, "the app has not accepted the session");
 
 		await stack.reseed(context);
 		await page.goto("/admin");
@@ -231,8 +231,8 @@ export function testReseeds(stack) {
 	test("a seed that cannot tell Caddy does not fail, says what to do, and is noticed all the same", async (t) => {
 		const page = await signedIn(t, stack, ada);
 		const said = await stack.reseed(page.context(), { CADDY_ADMIN: "localhost:1" });
-		assert.match(said, /Caddy was not told of the seed/);
-		assert.match(said, /If it does not run, start it/);
+		assert.match(said, /Caddy could not be notified of the seed/);
+		assert.match(said, /If Caddy does not run, start it/);
 		await page.goto("/admin");
 		await isAskedToSignIn(page);
 	});

@@ -1,5 +1,4 @@
-// Ids are used again: after a reseed in the other order, the id that was Ada's
-// is Alan's.
+// Reused ids: after a reseed in reverse order, Alan has the id that Ada had.
 
 import assert from "node:assert/strict";
 import { after, afterEach, test } from "node:test";
@@ -22,9 +21,9 @@ afterEach(() => assert.deepEqual(stack.failures.splice(0), [], "the app has fail
 
 const userOf = async (id) => (await stack.query("SELECT email FROM users WHERE id = $1", id))[0].email;
 
-/** A page at /admin with Ada's session, and that session, whose id is Alan's by now. */
+/** Returns a page at /admin with Ada's session, whose id is now Alan's, and its cookies. */
 async function staleAda(t) {
-	await stack.npm("db:seed");
+	await stack.seed();
 	assert.equal(await userOf(2), "ada@example.com");
 	const page = await signedIn(t, stack, "ada@example.com");
 	const stale = await sessionCookies(page.context());

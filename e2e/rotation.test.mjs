@@ -1,4 +1,4 @@
-// The app has a new secret. Caddy knows the old one, too.
+// The app has a new secret. Caddy accepts the old one, too.
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";

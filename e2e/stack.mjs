@@ -1,5 +1,4 @@
-// The example app with Caddy before it, on the loopback and on ports and a
-// database of their own.
+// The example app behind Caddy, on the loopback, with its own ports and database.
 
 import { execFile, spawn } from "node:child_process";
 import { mkdirSync, openSync, readFileSync } from "node:fs";
@@ -20,30 +19,30 @@ export const variant = process.env.AUTH_VARIANT;
 const artifacts = path.join(process.env.E2E_ARTIFACTS, variant);
 mkdirSync(artifacts, { recursive: true });
 
-// How soon a reseed has to be noticed: half a second is promised, the rest is
-// for a machine that is busy with other tests. It is less than the 30 seconds
-// for which the module's cache keeps an account without asking again.
+// The longest that a reseed may go unnoticed: the module polls twice a second,
+// and the machine may be busy. It is less than the 30 seconds for which the
+// module caches an account.
 const promised = 10_000;
 
-// Enough for a page on a slow machine.
+// The longest that a page may take on a busy machine.
 const patience = 15_000;
 
-// How long pages ask for nothing once they have what they ask for by
-// themselves: the session, and what they prefetch.
+// A page that sends nothing for this long has loaded its session and its
+// prefetches.
 const settled = 500;
 
-// The app's own start script, without npm before it.
-const [, ...nextStart] = JSON.parse(readFileSync(path.join(app, "package.json"))).scripts.start.split(" ");
+// The app's own scripts, which start sooner without npm.
+const { scripts } = JSON.parse(readFileSync(path.join(app, "package.json")));
 
 /**
  * Starts everything. Options:
  *
  * - ids: "uuid" or "serial"
- * - module: whether the directive stands in the Caddyfile
+ * - module: whether the Caddyfile has the directive
  * - guarded: the paths that it guards
  * - options: its options besides sign_in, as lines
  * - origin: scheme and host that browsers use
- * - environment: further variables of the app and of Caddy
+ * - environment: more variables for the app and Caddy
  */
 export async function start(name, given = {}) {
 	const stack = new Stack(name, given);
@@ -113,8 +112,8 @@ class Stack {
 		};
 
 		await query("postgres", `CREATE DATABASE "${this.database}"`);
-		await this.npm("db:seed");
-		this.#run("next", process.execPath, ["node_modules/next/dist/bin/next", ...nextStart, "-H", "127.0.0.1", "-p", String(next)]);
+		await this.seed();
+		this.#run("next", process.execPath, ["node_modules/next/dist/bin/next", ...scripts.start.split(" ").slice(1), "-H", "127.0.0.1", "-p", String(next)]);
 		const caddyfile = path.join(this.#directory, "Caddyfile");
 		await writeFile(caddyfile, this.#caddyfile(next));
 		this.#run("caddy", process.env.E2E_CADDY, ["run", "--config", caddyfile, "--adapter", "caddyfile"]);
@@ -162,12 +161,17 @@ ${site.map((line) => `\t${line}`).join("\n")}
 		return this.origin.startsWith("https:");
 	}
 
-	/** Runs an npm script of the app, and returns what it prints. */
+	/** Runs an npm script of the app and returns what it prints. */
 	npm(script, environment) {
 		return this.#print("npm", ["run", "--silent", script], environment);
 	}
 
-	/** Runs a command of Caddy's, and returns what it prints. */
+	/** Seeds the database as `npm run db:seed` does and returns what that prints. */
+	seed(environment) {
+		return this.#print("sh", ["-c", scripts["db:seed"]], environment);
+	}
+
+	/** Runs a command of Caddy and returns what it prints. */
 	caddy(...args) {
 		return this.#print(process.env.E2E_CADDY, args);
 	}
@@ -177,39 +181,39 @@ ${site.map((line) => `\t${line}`).join("\n")}
 		return stdout;
 	}
 
-	/** Runs SQL in the app's database, and returns the rows. */
+	/** Runs SQL in the app's database and returns the rows. */
 	query(sql, ...values) {
 		return query(this.database, sql, values);
 	}
 
 	/**
-	 * Waits until the pages of a browser have what they ask for by themselves.
-	 * Else that could be the first to have a stale session, and end it before
-	 * the person does something.
+	 * Waits until the pages of a browser send no more requests by themselves.
+	 * Such a request with a stale session would end it before the person does
+	 * something.
 	 */
 	settled(context) {
 		const { pending, seen } = this.#traffic.get(context);
 		return until(() => pending.size === 0 && Date.now() - seen() >= settled, "pages to have what they ask for", patience);
 	}
 
-	/** Gives a browser its cookies back, as a response that was on its way when they were cleared would. */
+	/** Sets cookies again that were cleared, as a response that was sent earlier would. */
 	async giveBack(context, cookies) {
 		await this.settled(context);
 		await context.addCookies(cookies);
 	}
 
 	/**
-	 * Seeds the database, and waits until Caddy has noticed that the session of
-	 * a browser is stale. Returns what the seed says.
+	 * Seeds the database and waits until Caddy notices that the session of a
+	 * browser is stale. Returns what the seed prints.
 	 */
 	async reseed(context, environment) {
 		await this.settled(context);
-		const said = await this.npm("db:seed", environment);
+		const said = await this.seed(environment);
 		await this.noticed(context);
 		return said;
 	}
 
-	/** Waits until Caddy, if it has the module, refuses the session that a browser has, without the browser. */
+	/** Waits until Caddy, if it has the module, refuses the session of a browser. The browser sends nothing. */
 	async noticed(context) {
 		if (!this.#module) return;
 		const cookies = (await context.cookies()).map(({ name, value }) => `${name}=${value}`).join("; ");
@@ -224,7 +228,7 @@ ${site.map((line) => `\t${line}`).join("\n")}
 		return (await this.#get(path)).status === 200;
 	}
 
-	// Not by fetch, which knows neither the host nor Caddy's certificates.
+	// fetch can set neither the Host header nor the trusted certificates.
 	#get(path, headers = {}) {
 		const { protocol, host, hostname } = new URL(this.address);
 		const { get } = protocol === "https:" ? https : http;
@@ -237,13 +241,13 @@ ${site.map((line) => `\t${line}`).join("\n")}
 		});
 	}
 
-	/** How many foreign-key violations the app has run into. */
+	/** Returns how many foreign-key violations the app has caused. */
 	violations() {
 		const log = readFileSync(process.env.E2E_POSTGRES_LOG, "utf8");
 		return log.split("\n").filter((line) => line.includes(`] ${this.database} ERROR:`) && line.includes("foreign key constraint")).length;
 	}
 
-	/** A page of a new browser with no cookies, which is closed after a test. */
+	/** Returns a page of a new browser without cookies, which is closed after the test. */
 	async visit(test, options = {}) {
 		const context = await this.#browser.newContext({
 			baseURL: this.address,
@@ -275,7 +279,7 @@ ${site.map((line) => `\t${line}`).join("\n")}
 		context.on("requestfailed", over);
 	}
 
-	/** Keeps a picture of what a page shows, as an artefact. */
+	/** Saves a screenshot of a page among the artifacts. */
 	screenshot(page, name) {
 		return page.getByRole("main").screenshot({ path: path.join(artifacts, `${this.#name}-${name}.png`) });
 	}

@@ -1,13 +1,13 @@
-// Session cookies, made by the libraries of the app.
+// Session cookies, made by the app's libraries.
 
 import { encode as encodeV5 } from "../examples/nextjs/node_modules/@auth/core/jwt.js";
 import { encode as encodeV4 } from "../examples/nextjs/node_modules/next-auth-v4/jwt/index.js";
 import { variant } from "./stack.mjs";
 
-// As long as the libraries make a cookie.
+// The longest value that the libraries put into one cookie.
 const chunk = variant === "v4" ? 3933 : 3936;
 
-/** Gives a browser a session with some claims, in chunks when it is long. */
+/** Gives a browser a session with some claims, in chunks if it is long. */
 export async function giveSession(context, address, claims, secret) {
 	const name = `${address.startsWith("https:") ? "__Secure-" : ""}${variant === "v4" ? "next-auth" : "authjs"}.session-token`;
 	const token = variant === "v4" ? await encodeV4({ token: claims, secret }) : await encodeV5({ token: claims, secret, salt: name });
@@ -17,7 +17,7 @@ export async function giveSession(context, address, claims, secret) {
 	);
 }
 
-/** The session cookies that a browser has. */
+/** Returns the session cookies of a browser. */
 export async function sessionCookies(context) {
 	return (await context.cookies()).filter((cookie) => cookie.name.includes("session-token"));
 }

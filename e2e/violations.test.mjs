@@ -1,4 +1,4 @@
-// What the app does to the database with sessions of users who are gone.
+// Foreign-key violations that the app causes with sessions of deleted users.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -13,7 +13,7 @@ const ways = [
 	["/api/site-customization", saveTitle],
 ];
 
-/** Uses everything with a stale session, each time from a page that was opened before. */
+/** Uses everything with a stale session, from pages that were opened before. */
 async function useAfterReseed(t, stack) {
 	const page = await signedIn(t, stack, "ada@example.com");
 	const context = page.context();

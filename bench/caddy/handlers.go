@@ -22,8 +22,7 @@ type handler interface {
 	caddyhttp.MiddlewareHandler
 }
 
-// register registers a handler, and a directive of the same name that stands
-// where stale_session does.
+// register registers a handler and its directive, in the order of stale_session.
 func register(name string, create func() handler) {
 	caddy.RegisterModule(create())
 	httpcaddyfile.RegisterHandlerDirective(name, func(httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
@@ -45,7 +44,7 @@ func (nothing) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 	return next.ServeHTTP(w, r)
 }
 
-// memory answers with the state of the heap, after it has collected garbage.
+// memory collects garbage and answers with the state of the heap.
 type memory struct{}
 
 // CaddyModule returns the Caddy module information.

@@ -1,5 +1,5 @@
-// Command caddy is cmd/caddy with handlers that the bench compares the module
-// with. With BALLAST_MB it holds so much memory for nothing: the larger the
+// Command caddy is cmd/caddy with the handlers that the bench compares the module
+// to. BALLAST_MB makes it allocate memory that it does not use: the larger the
 // heap, the less often Go collects garbage.
 package main
 

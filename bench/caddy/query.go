@@ -21,8 +21,8 @@ func init() {
 	register("bench_query", func() handler { return new(query) })
 }
 
-// query checks each session with one query, and remembers nothing. It is what
-// one would write first.
+// query checks each session with one query and caches nothing: the obvious
+// implementation.
 type query struct {
 	key  []byte
 	pool *pgxpool.Pool
@@ -53,7 +53,7 @@ func (q *query) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// ServeHTTP passes a request on whose session is of a user who exists.
+// ServeHTTP passes a request if the user of its session exists.
 func (q *query) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	subject, err := q.subject(r)
 	if err != nil {
@@ -70,7 +70,7 @@ func (q *query) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp
 	return next.ServeHTTP(w, r)
 }
 
-// subject returns whom the session cookie of NextAuth v4 names.
+// subject returns the user id in the session cookie of NextAuth v4.
 func (q *query) subject(r *http.Request) (string, error) {
 	cookie, err := r.Cookie("next-auth.session-token")
 	if err != nil {

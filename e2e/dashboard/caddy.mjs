@@ -1,4 +1,4 @@
-// Caddy with the module and its dashboard, before an app that answers "ok".
+// Caddy with the module and its dashboard, in front of an app that answers "ok".
 
 import { execFile, spawn } from "node:child_process";
 import { createHmac } from "node:crypto";
@@ -20,7 +20,7 @@ const handler = `stale_session /app/* {
 		poll 50ms
 	}`;
 
-// Enough for a slow machine.
+// The longest that something may take on a busy machine.
 export const patience = 20_000;
 
 export const operator = { username: "operator", password: "a password" };
@@ -99,7 +99,7 @@ ${this.site} {
 `);
 	}
 
-	/** Loads the Caddyfile with a further directive. */
+	/** Loads the Caddyfile with another directive. */
 	async reload(further = "") {
 		await this.#write(handler, further);
 		await this.#load();
@@ -115,7 +115,7 @@ ${this.site} {
 		await promisify(execFile)(process.env.E2E_CADDY, ["reload", "--config", this.#file, "--adapter", "caddyfile"], { env: this.#environment });
 	}
 
-	/** Starts Caddy with the Caddyfile, or anew. */
+	/** Starts Caddy with the Caddyfile, or restarts it. */
 	async run() {
 		const log = openSync(path.join(artifacts, `${this.database}.log`), "a");
 		this.#process = spawn(process.env.E2E_CADDY, ["run", "--config", this.#file, "--adapter", "caddyfile"], {
@@ -125,7 +125,7 @@ ${this.site} {
 		await until(async () => (await fetch(this.site)).ok, "Caddy to answer", patience);
 	}
 
-	/** Ends Caddy, which is as a crash to those who look at the dashboard. */
+	/** Ends Caddy, which looks like a crash on the dashboard. */
 	halt() {
 		return end(this.#process);
 	}
@@ -152,13 +152,13 @@ ${this.site} {
 		return `next-auth.session-token=${text}.${createHmac("sha256", secret).update(text).digest("base64url")}`;
 	}
 
-	/** The status of the answer to a user's request. */
+	/** Returns the status of the response to a request of a user. */
 	async ask(cookie, page = "/app/admin") {
 		const { status } = await fetch(this.site + page, { headers: { cookie }, redirect: "manual" });
 		return status;
 	}
 
-	/** A new browser window, which is closed after a test. */
+	/** Returns a page in a new browser window, which is closed after the test. */
 	async window(test, options = {}) {
 		const context = await this.#browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
 		context.setDefaultTimeout(patience);

@@ -21,11 +21,11 @@ var pages = template.Must(template.ParseFS(files, "pages/*.html"))
 // maxUpload bounds what an upload may hold in memory.
 const maxUpload = 10 << 20
 
-// app is a site with an admin area, like one made with Next.js and NextAuth:
-// sessions are believed until they expire. It knows nothing of the module.
+// app is a site with an admin area, like one made with Next.js and NextAuth: it
+// trusts a session until that expires. It does not know about the module.
 type app struct {
 	secret     string
-	module     bool // whether the module stands before it, for the page to tell
+	module     bool // whether the module is in front, for the page to show
 	pool       *pgxpool.Pool
 	violations atomic.Int64 // foreign-key violations so far
 }
@@ -86,7 +86,7 @@ func (a *app) signInPage(w http.ResponseWriter, r *http.Request) {
 	a.render(w, r, "signin.html", p)
 }
 
-// local is a way back within this site.
+// local returns a path within this site.
 func local(callback string) string {
 	if !strings.HasPrefix(callback, "/") || strings.HasPrefix(callback, "//") || strings.Contains(callback, "\\") {
 		return "/admin"
@@ -113,8 +113,8 @@ func (a *app) signIn(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, "/auth/signin?error=CredentialsSignin", http.StatusSeeOther)
 }
 
-// session answers what NextAuth's endpoint does, and renews the cookie as that
-// does, of whoever the cookie names.
+// session answers as NextAuth's session endpoint does, and renews the cookie as
+// that does, whoever it names.
 func (a *app) session(w http.ResponseWriter, r *http.Request) {
 	answer := map[string]any{}
 	if s := a.read(r); s != nil {
@@ -196,7 +196,7 @@ func (a *app) stats(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]any{"foreignKeyViolations": a.violations.Load(), "module": a.module})
 }
 
-// fail answers 500, as apps do that did not expect an error.
+// fail answers 500, as apps do after an unexpected error.
 func (a *app) fail(w http.ResponseWriter, err error) {
 	a.count(err)
 	http.Error(w, "Internal Server Error", http.StatusInternalServerError)

@@ -15,7 +15,7 @@ import (
 //go:embed schema.sql
 var schema string
 
-// people are the users that each seed makes, with new ids.
+// people are the users that each seed inserts, with new ids.
 var people = []struct{ name, email string }{
 	{"Ada Lovelace", "ada@example.com"},
 	{"Grace Hopper", "grace@example.com"},
@@ -53,8 +53,8 @@ func users(ctx context.Context, pool *pgxpool.Pool) ([]user, error) {
 	return pgx.CollectRows(rows, pgx.RowToStructByPos[user])
 }
 
-// violatesForeignKey tells whether an insert failed because the row that it
-// refers to does not exist.
+// violatesForeignKey reports whether an insert failed because the row that it
+// references does not exist.
 func violatesForeignKey(err error) bool {
 	var pg *pgconn.PgError
 	return errors.As(err, &pg) && pg.Code == "23503"

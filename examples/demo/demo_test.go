@@ -8,12 +8,15 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/ports"
 )
 
-// visitor is a browser, more or less: it keeps cookies and follows redirects.
+// visitor keeps cookies and follows redirects, like a browser.
 type visitor struct {
 	t         *testing.T
 	base      string
@@ -104,10 +107,14 @@ func (v *visitor) violations() int {
 	return stats.ForeignKeyViolations
 }
 
-// begin starts the demo, and signs a visitor in who uses all of it.
+// begin starts the demo and signs a visitor in, who uses all of it.
 func begin(t *testing.T, module bool) *visitor {
 	t.Helper()
-	d, err := start(t.Context(), module, freePort(t.Context()))
+	port, err := ports.Free(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := start(t.Context(), module, strconv.Itoa(port))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,9 +153,8 @@ func (v *visitor) reseed() {
 	}
 }
 
-// reseedAndNotice presses the button, and waits for Caddy to notice, as long as
-// a hand takes to the next button. It asks with the old cookie, which stays in
-// the browser.
+// reseedAndNotice presses the button and waits until Caddy notices. It asks with
+// the old cookie, which stays in the browser.
 func (v *visitor) reseedAndNotice() {
 	v.t.Helper()
 	v.reseed()

@@ -1,8 +1,8 @@
-// Command demo runs a real app on a real Postgres with Caddy and the module in
-// front, all on the loopback and in a temporary directory.
+// Command demo runs an app on Postgres with Caddy and the module in front, all
+// on the loopback and in a temporary directory.
 //
-// With MODULE=off in its environment the module is left out, to see what the
-// app does without it. PORT chooses Caddy's port.
+// MODULE=off in the environment leaves the module out, to see what the app does
+// without it. PORT chooses Caddy's port.
 package main
 
 import (
@@ -135,14 +135,14 @@ func (d *demo) serve(ctx context.Context, module bool, port string) error {
 	return caddy.Load(config, true)
 }
 
-// withoutModule takes the directive out of the Caddyfile.
+// withoutModule removes the directive from the Caddyfile.
 func withoutModule(text string) string {
 	before, rest, _ := strings.Cut(text, "\tstale_session")
 	_, after, _ := strings.Cut(rest, "\n\t}\n")
 	return before + after
 }
 
-// freePort is 8080, or another port when that one is taken.
+// freePort returns 8080, or another port if that one is in use.
 func freePort(ctx context.Context) string {
 	var listen net.ListenConfig
 	listener, err := listen.Listen(ctx, "tcp", "127.0.0.1:8080")

@@ -15,7 +15,7 @@ import (
 // cookieName is NextAuth v4's on plain HTTP.
 const cookieName = "next-auth.session-token"
 
-// session is what the app believes of its visitor.
+// session is what the session cookie says about a visitor.
 type session struct {
 	Subject string `json:"sub"`
 	Name    string `json:"name"`
@@ -23,8 +23,8 @@ type session struct {
 	Expires int64  `json:"exp"`
 }
 
-// read decrypts the session cookie and believes it, as NextAuth does: it does
-// not ask the database.
+// read decrypts the session cookie and trusts it, as NextAuth does, without a
+// query.
 func (a *app) read(r *http.Request) *session {
 	cookie, err := r.Cookie(cookieName)
 	if err != nil {

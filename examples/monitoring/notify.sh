@@ -1,9 +1,9 @@
 #!/bin/sh
 # notify.sh <event> [detail…] posts an event to a webhook that takes
-# {"text": …}, as those of Slack, Mattermost, Teams and Zulip do. It needs curl
-# and jq, and WEBHOOK_URL in Caddy's environment.
+# {"text": …}, such as Slack, Mattermost, Teams and Zulip. It needs curl, jq and
+# WEBHOOK_URL in Caddy's environment.
 #
-# To send a mail instead, replace the last command by
+# To send mail instead, replace the last command with
 #	printf '%s\n' "$text" | mail -s "$event" operators@example.com
 set -eu
 event=$1

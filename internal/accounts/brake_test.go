@@ -78,17 +78,33 @@ func TestTheBrakeHoldsWhenTooManyAreGoneAtOnce(t *testing.T) {
 	}
 }
 
-func TestRowLevelSecurityIsTheLikelyCause(t *testing.T) {
+// What a policy hides is not gone: with no brake, and switched on while the
+// users are known.
+func TestRowLevelSecurityEndsNobody(t *testing.T) {
 	t.Parallel()
 	name := database(t, `create table users (id text primary key); insert into users select 'u' || g from generate_series(1, 20) g`)
 	reader := "secured_of_" + name
 	run(t, name, `create role `+reader+` login`, `grant select on users to `+reader)
 	e, lines := braked(t, strings.Replace(server.DSN(name), "postgres@", reader+"@", 1), 20)
 	run(t, name, `alter table users enable row level security`)
-	becomes(t, e, "u1", "is hidden", gone)
-	if alarm := lines.FilterMessageSnippet("brake on"); !e.Braking() || alarm.Len() != 1 || !strings.Contains(fmt.Sprint(alarm.All()[0].ContextMap()), "row-level security") {
-		t.Errorf("braking: %t, logged %v", e.Braking(), lines.All())
+	says := `row-level security hides rows of "public"."users" from the role ` + reader
+	eventually.Holds(t, "the failure says what to do", func() bool {
+		account, source, err := ask(e, "u1", time.Time{})
+		if err == nil && !account.Exists {
+			t.Fatalf("u1 counts as gone, from %s", source)
+		}
+		return strings.Contains(e.Stats().Failure, says)
+	})
+	if e.Braking() || lines.FilterMessageSnippet("brake on").Len() > 0 {
+		t.Error("the brake is on")
 	}
+	if _, _, err := ask(e, "u99", time.Time{}); classified(err).Class != directories.Unproven {
+		t.Errorf("somebody who is not there: %v", err)
+	}
+	run(t, name, `create policy stale_session on users for select to `+reader+` using (true)`)
+	becomes(t, e, "u99", "is gone with a policy that shows all", gone)
+	run(t, name, `delete from users where id = 'u1'`)
+	becomes(t, e, "u1", "is gone", gone)
 }
 
 // The brake asks no more of a directory than lookups do.

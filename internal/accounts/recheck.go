@@ -78,9 +78,7 @@ func (w *watch) recheckSome(gate directories.Gate, queries []directories.Query) 
 	}
 	w.rechecked.Add(uint64(len(found)))
 	for _, f := range found {
-		if f.err != nil || f.account.Replica && !f.account.Exists { // its request has to ask
-			w.e.store.drop(f.key)
-		} else {
+		if f.err == nil && (f.account.Exists || !f.account.Replica) { // of the others, a request has to ask
 			w.e.keep(f)
 		}
 	}

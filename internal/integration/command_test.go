@@ -2,22 +2,39 @@ package integration
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
 )
 
-// program builds Caddy with the module once.
+// programs is the directory of program; TestMain removes it.
+var programs string
+
+// build links Caddy with the module, when a test first needs it.
+var build = sync.OnceValues(func() (file string, err error) {
+	if programs, err = os.MkdirTemp("", "caddy"); err != nil {
+		return "", err
+	}
+	file = filepath.Join(programs, "caddy")
+	if out, err := exec.Command("go", "build", "-o", file, "../../cmd/caddy").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w: %s", err, out)
+	}
+	return file, nil
+})
+
+// program returns the path of Caddy with the module.
 func program(t *testing.T) string {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "caddy")
-	if out, err := exec.Command("go", "build", "-o", file, "../../cmd/caddy").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	file, err := build()
+	if err != nil {
+		t.Fatal(err)
 	}
 	return file
 }

@@ -2,7 +2,6 @@ package integration
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -97,7 +96,7 @@ func TestWhatOneNodeRevokesEveryNodeRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			database := newDatabase(t)
 			execute(t, database, fmt.Sprintf(`insert into "User" select 'p' || g from generate_series(0, %d) g`, trials))
-			operate(t, "install")
+			run(t, program(t), "stale-session", "install")
 			app := caddytest.NewApp(t)
 			cut := newProxy(t, share.address)
 			fleet := make([]*node, nodes)
@@ -146,33 +145,6 @@ func TestWhatOneNodeRevokesEveryNodeRefuses(t *testing.T) {
 			}
 		})
 	}
-}
-
-// operate runs `caddy stale-session …` in a process of its own.
-func operate(t *testing.T, args ...string) string {
-	t.Helper()
-	cmd := exec.Command(os.Args[0])
-	text, err := json.Marshal(append([]string{"caddy", "stale-session"}, args...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Env = append(os.Environ(), nodeCommand+"="+string(text))
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	return string(out)
-}
-
-// nodeCommand is the variable that makes this program a caddy with those
-// arguments.
-const nodeCommand = "STALE_SESSION_TEST_COMMAND"
-
-func runCommand(arguments string) {
-	if err := json.Unmarshal([]byte(arguments), &os.Args); err != nil {
-		panic(err)
-	}
-	caddycmd.Main()
 }
 
 func TestUsersInRedis(t *testing.T) {

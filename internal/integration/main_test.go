@@ -25,14 +25,12 @@ func TestMain(m *testing.M) {
 		runNode(config)
 		return
 	}
-	if arguments := os.Getenv(nodeCommand); arguments != "" {
-		runCommand(arguments)
-		return
-	}
-	os.Exit(pgtest.Main(func(s *pgtest.Server) int {
+	code := pgtest.Main(func(s *pgtest.Server) int {
 		server = s
 		return m.Run()
-	}))
+	})
+	_ = os.RemoveAll(programs)
+	os.Exit(code)
 }
 
 // newDatabase makes a database with the user "live", and sets the environment

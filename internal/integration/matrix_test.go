@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -347,13 +348,47 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
-// seen is what became of the sessions during a fault.
+// requestsOfRow is how often each session is used during a fault, by clients
+// that ask at the same time: many faults make a request wait for its timeout.
+const (
+	requestsOfRow = 30
+	clientsOfRow  = 5
+)
+
+// seen counts the responses during a fault by status.
 type seen struct {
-	requests int
-	live     map[int]int
-	stale    map[int]int
-	revoked  map[int]int
-	longest  time.Duration
+	live, stale, revoked map[int]int
+	longest              time.Duration
+}
+
+// ask uses sessions while a fault lasts. The one revoked before may be empty.
+func (b *bench) ask(live, stale, revoked string) seen {
+	s := seen{live: make(map[int]int), stale: make(map[int]int), revoked: make(map[int]int)}
+	var mu sync.Mutex
+	var clients sync.WaitGroup
+	for range clientsOfRow {
+		clients.Go(func() {
+			for range requestsOfRow / clientsOfRow {
+				for cookie, counted := range map[string]map[int]int{live: s.live, stale: s.stale, revoked: s.revoked} {
+					if cookie == "" {
+						continue
+					}
+					start := time.Now()
+					status := answered(b.t, b.base+"/admin", cookie)
+					for again := 0; status == 0 && again < 10; again++ { // a reload closes idle connections, and browsers ask again
+						status = answered(b.t, b.base+"/admin", cookie)
+					}
+					took := time.Since(start)
+					mu.Lock()
+					counted[status]++
+					s.longest = max(s.longest, took)
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	clients.Wait()
+	return s
 }
 
 func (s seen) String() string {
@@ -401,23 +436,7 @@ func TestFaults(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			s := seen{live: make(map[int]int), stale: make(map[int]int), revoked: make(map[int]int)}
-			asked := map[string]map[int]int{live: s.live, gone: s.stale}
-			if b.early != "" {
-				asked[b.early] = s.revoked
-			}
-			for range 30 {
-				for cookie, counted := range asked {
-					start := time.Now()
-					status := answered(t, b.base+"/admin", cookie)
-					if status == 0 { // a reload ends idle connections, and browsers ask again
-						status = answered(t, b.base+"/admin", cookie)
-					}
-					counted[status]++
-					s.longest = max(s.longest, time.Since(start))
-					s.requests++
-				}
-			}
+			s := b.ask(live, gone, b.early)
 			if row.end != nil {
 				if err := row.end(b); err != nil {
 					t.Fatal(err)
@@ -427,13 +446,13 @@ func TestFaults(t *testing.T) {
 			if want == 0 {
 				want = http.StatusOK
 			}
-			if s.live[want] != 30 {
+			if s.live[want] != requestsOfRow {
 				t.Errorf("live sessions: %s, want %d", statuses(s.live), want)
 			}
-			if row.stale == refused && s.stale[http.StatusUnauthorized] != 30 || s.stale[http.StatusUnauthorized]+s.stale[http.StatusOK] != 30 {
+			if row.stale == refused && s.stale[http.StatusUnauthorized] != requestsOfRow || s.stale[http.StatusUnauthorized]+s.stale[http.StatusOK] != requestsOfRow {
 				t.Errorf("stale sessions: %s; it %s", statuses(s.stale), row.stale)
 			}
-			if len(s.revoked) > 0 && s.revoked[http.StatusUnauthorized] != 30 {
+			if len(s.revoked) > 0 && s.revoked[http.StatusUnauthorized] != requestsOfRow {
 				t.Errorf("sessions that were revoked before: %s", statuses(s.revoked))
 			}
 			eventually.Holds(t, "all is well after", well)

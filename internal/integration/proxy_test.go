@@ -15,6 +15,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/pgtest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/ports"
 )
 
 // fault is what a proxy does to the connections through it.
@@ -41,7 +42,11 @@ type proxy struct {
 }
 
 func newProxy(t *testing.T, to string) *proxy {
-	p := &proxy{t: t, to: to, address: "127.0.0.1:0", open: make(map[net.Conn]bool)}
+	port, err := ports.Free(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{t: t, to: to, address: ports.Loopback(port), open: make(map[net.Conn]bool)}
 	p.listen()
 	t.Cleanup(p.refuse)
 	return p
@@ -55,7 +60,7 @@ func (p *proxy) listen() {
 		return
 	}
 	p.mu.Lock()
-	p.listener, p.address = listener, listener.Addr().String()
+	p.listener = listener
 	p.mu.Unlock()
 	p.all.Go(func() {
 		for {

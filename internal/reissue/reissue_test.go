@@ -21,6 +21,7 @@ import (
 	_ "github.com/seed-4adef13c/caddy-stale-session"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/mint"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/npm"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/pgtest"
 )
 
@@ -30,10 +31,8 @@ const secret = "a secret of the re-issue tests"
 var server *pgtest.Server
 
 func TestMain(m *testing.M) {
-	npm := exec.Command("npm", "ci", "--no-audit", "--no-fund")
-	npm.Dir = "app"
-	if out, err := npm.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "npm ci: %v: %s\n", err, out)
+	if err := npm.Install(context.Background(), "app"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	os.Exit(pgtest.Main(func(s *pgtest.Server) int {

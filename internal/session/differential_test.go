@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/npm"
 )
 
 var (
@@ -28,8 +30,8 @@ type judge struct {
 func startJudge(t *testing.T) *judge {
 	t.Helper()
 	const dir = "testdata/generate"
-	if out, err := npm(dir); err != nil {
-		t.Fatalf("npm ci: %v: %s", err, out)
+	if err := npm.Install(t.Context(), dir); err != nil {
+		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), "node", "judge.mjs")
 	cmd.Dir, cmd.Stderr = dir, os.Stderr
@@ -53,12 +55,6 @@ func startJudge(t *testing.T) *judge {
 		}
 	})
 	return &judge{json.NewEncoder(in), json.NewDecoder(bufio.NewReader(out))}
-}
-
-func npm(dir string) ([]byte, error) {
-	cmd := exec.Command("npm", "ci", "--no-audit", "--no-fund")
-	cmd.Dir = dir
-	return cmd.CombinedOutput()
 }
 
 // ask sends a request to the process, as Node.js passes it to an app.

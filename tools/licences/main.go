@@ -1,6 +1,5 @@
-// Command licences writes docs/licences.md from a list of the parts of a
-// binary (an SBOM in CycloneDX JSON, with what was found of licences), or with
-// -check tells whether it is as it should be.
+// Command licences writes docs/licences.md from the bill of materials of a
+// binary, in CycloneDX JSON. With -check it fails if that file is out of date.
 package main
 
 import (
@@ -12,14 +11,13 @@ import (
 	"strings"
 )
 
-// read are licences that were read by hand, where the detector takes one text
-// for another that is nearly the same, and why.
+// read corrects the detector, which confuses texts that are nearly the same.
 var read = map[string]string{
-	"BSD-Source-Code": "BSD-3-Clause", // the text of the Go project, without a colon
-	"OFL-1.1-no-RFN":  "MIT",          // chroma, whose fonts' licence is found first
+	"BSD-Source-Code": "BSD-3-Clause", // the Go project's text, without a colon
+	"OFL-1.1-no-RFN":  "MIT",          // chroma: the detector finds the licence of its fonts first
 }
 
-// allowed are those that a binary under Apache-2.0 may contain.
+// allowed are the licences that a binary under Apache-2.0 may contain.
 var allowed = []string{"Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "ISC", "CC0-1.0", "MPL-2.0", "Unlicense", "Zlib"}
 
 type sbom struct {
@@ -32,7 +30,7 @@ type sbom struct {
 }
 
 func main() {
-	check := flag.Bool("check", false, "only tell whether the file is as it should be")
+	check := flag.Bool("check", false, "only check whether the file is up to date")
 	flag.Parse()
 	if err := run(flag.Arg(0), flag.Arg(1), *check); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -58,17 +56,17 @@ func run(from, file string, check bool) error {
 				id = mended
 			}
 			if !slices.Contains(allowed, id) {
-				return fmt.Errorf("%s is under %q: read its licence, and say here whether it may be part of this", c.Name, id)
+				return fmt.Errorf("%s is under %q: read the licence, and add it here if the binary may contain it", c.Name, id)
 			}
 			found = append(found, id)
 		}
 		if len(found) == 0 {
-			return fmt.Errorf("%s has no licence that is known: read it", c.Name)
+			return fmt.Errorf("%s has no known licence: read it", c.Name)
 		}
 		lines = append(lines, fmt.Sprintf("| %s | %s |", c.Name, strings.Join(found, ", ")))
 	}
 	slices.Sort(lines)
-	want := "# Licences of what a Caddy with the module contains\n\nWritten by `make licences`; `make licences-check` tells whether it is up to date. Versions are in go.mod, and in the list of parts that `make sbom` writes.\n\n| module | licence |\n|---|---|\n" +
+	want := "# Licences of what a Caddy with the module contains\n\nWritten by `make licences`; `make licences-check` fails if it is out of date. go.mod and the output of `make sbom` have the versions.\n\n| module | licence |\n|---|---|\n" +
 		strings.Join(slices.Compact(lines), "\n") + "\n"
 	if !check {
 		return os.WriteFile(file, []byte(want), 0o644)

@@ -1,6 +1,6 @@
-// Tells Caddy that the database was seeded, and says what happens to the
-// sessions that browsers still hold. Needs nothing but Node 18 or newer, and
-// never fails the seed.
+// Notifies Caddy that the database was seeded, and prints what happens to the
+// sessions that browsers still have. It needs only Node 18 or newer, and never
+// makes the seed fail.
 //
 //	CADDY_ADMIN   the address of Caddy's admin endpoint, localhost:2019
 //	APP_URL       the address that browsers use, http://localhost:8080
@@ -10,15 +10,15 @@ import { once } from "node:events";
 import { request } from "node:http";
 import { json } from "node:stream/consumers";
 
-// Caddy's admin endpoint listens on 127.0.0.1, which Node 18 does not try when
-// localhost is ::1 as well.
+// Caddy's admin endpoint listens on 127.0.0.1, which Node 18 does not try if
+// localhost is also ::1.
 setDefaultResultOrder("ipv4first");
 
 const address = process.env.CADDY_ADMIN || "localhost:2019";
 const admin = address.includes("://") ? address : `http://${address}`;
 const app = process.env.APP_URL || "http://localhost:8080";
 
-// Not by fetch: its Sec-Fetch-Mode header has Caddy ask for an Origin as well.
+// Not fetch, which sends Sec-Fetch-Mode, for which Caddy requires an Origin.
 async function flush() {
 	const call = request(new URL("/stale_session/flush", admin), {
 		method: "POST",
@@ -34,7 +34,7 @@ async function flush() {
 }
 
 function dropped(accounts) {
-	if (accounts === 0) return "Caddy had no accounts cached, or has noticed the seed by itself";
+	if (accounts === 0) return "Caddy had no accounts cached, or had noticed the seed already";
 	return `Caddy dropped ${accounts} cached ${accounts === 1 ? "account" : "accounts"}`;
 }
 
@@ -44,20 +44,20 @@ try {
 ${dropped(accounts)}, and looks every user up again.
 
 Next steps:
-  - Use the app. A browser whose user is gone is sent to sign in on its next
-    request.
+  - Use the app. A browser whose user no longer exists is sent to sign in on its
+    next request.
   - Sign in again: ${app}/auth/signin
 `);
 } catch (error) {
 	console.log(`
-Caddy was not told of the seed, at ${admin}: ${error.message || error.code}
+Caddy could not be notified of the seed at ${admin}: ${error.message || error.code}
 
 Next steps:
-  - If Caddy runs in front of the app, there is nothing to do: it notices the
-    seed by itself, within a second or so. To have it told, set CADDY_ADMIN to
-    the address of its admin endpoint.
-  - If it does not run, start it: caddy run --envfile .env.local
-  - Without Caddy, browsers keep the sessions of users who are gone: sign out,
-    or delete the site's cookies, and sign in again: ${app}/auth/signin
+  - If Caddy runs in front of the app, do nothing: it notices the seed by
+    itself within a second or so. To notify it, set CADDY_ADMIN to the address
+    of its admin endpoint.
+  - If Caddy does not run, start it: caddy run --envfile .env.local
+  - Without Caddy, browsers keep the sessions of deleted users: sign out, or
+    delete the site's cookies, and sign in again: ${app}/auth/signin
 `);
 }

@@ -1,4 +1,4 @@
-// Sets the database up anew: empty tables, and three people.
+// Resets the database: empties the tables and inserts three people.
 //
 //	IDS=uuid              ids are random instead of serial (but for Grace's)
 //	SEED_ORDER=reversed   Alan before Ada, which swaps their serial ids

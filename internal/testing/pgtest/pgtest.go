@@ -7,8 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,13 +17,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-)
 
-// Ports are taken from below the range that systems give to outgoing
-// connections, so that none of these gets in the way.
-const (
-	firstPort = 15000
-	lastPort  = 31000
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/ports"
 )
 
 // Server is a running server. Its superuser is postgres, without a password.
@@ -98,7 +91,7 @@ func (s *Server) start(ctx context.Context) error {
 	var err error
 	for range 5 {
 		if s.port == 0 {
-			if s.port, err = freePort(ctx); err != nil {
+			if s.port, err = ports.Free(ctx); err != nil {
 				return err
 			}
 		}
@@ -161,19 +154,6 @@ func (s *Server) await(ctx context.Context, ended <-chan struct{}) error {
 	}
 }
 
-// freePort returns a port that nobody listens on.
-func freePort(ctx context.Context) (int, error) {
-	for range 100 {
-		port := firstPort + rand.IntN(lastPort-firstPort)
-		var listen net.ListenConfig
-		listener, err := listen.Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if err == nil {
-			return port, listener.Close()
-		}
-	}
-	return 0, errors.New("no free port was found")
-}
-
 // DSN returns the address of a database of the server.
 func (s *Server) DSN(database string) string {
 	return "postgres://postgres@" + s.Address() + "/" + database + "?sslmode=disable"
@@ -181,7 +161,7 @@ func (s *Server) DSN(database string) string {
 
 // Address returns the host and port that the server listens on.
 func (s *Server) Address() string {
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port))
+	return ports.Loopback(s.port)
 }
 
 // Exec runs SQL commands in a database.

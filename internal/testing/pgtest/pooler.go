@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/ports"
 )
 
 // Pooler is a running PgBouncer in transaction mode.
@@ -43,7 +45,7 @@ func (s *Server) Pooler(ctx context.Context, database string) (*Pooler, error) {
 
 // startPooler starts a PgBouncer, and waits until it answers.
 func (s *Server) startPooler(ctx context.Context, program, database string) (*Pooler, error) {
-	port, err := freePort(ctx)
+	port, err := ports.Free(ctx)
 	if err != nil {
 		return nil, err
 	}

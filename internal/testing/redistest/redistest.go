@@ -8,7 +8,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -20,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/ports"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/selfsigned"
 )
 
@@ -35,12 +35,19 @@ type Server struct {
 	ended   chan struct{}
 }
 
-// program is the Redis, or the Valkey that STALE_SESSION_TEST_REDIS names.
-func program() string {
+// program finds the Redis or the Valkey that STALE_SESSION_TEST_REDIS names,
+// else the one that is installed.
+func program() (path string, err error) {
+	names := []string{"redis-server", "valkey-server"}
 	if named := os.Getenv("STALE_SESSION_TEST_REDIS"); named != "" {
-		return named
+		names = []string{named}
 	}
-	return "redis-server"
+	for _, name := range names {
+		if path, err = exec.LookPath(name); err == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("%w: run make setup", err)
 }
 
 // Start starts a server that keeps nothing on disk, and waits until it answers.
@@ -78,9 +85,9 @@ func start(ctx context.Context, config []string, flags ...string) (*Server, erro
 
 // create returns a server that has not begun.
 func create(config []string) (*Server, error) {
-	path, err := exec.LookPath(program())
+	path, err := program()
 	if err != nil {
-		return nil, fmt.Errorf("%w: install redis-server", err)
+		return nil, err
 	}
 	dir, err := os.MkdirTemp("", "redis")
 	return &Server{program: path, dir: dir, config: config}, err
@@ -89,7 +96,7 @@ func create(config []string) (*Server, error) {
 // begin starts the server on a free port, which the named setting gives it.
 func (s *Server) begin(ctx context.Context, setting string, flags ...string) (err error) {
 	for range 5 { // another one may take the port meanwhile
-		if s.port, err = freePort(ctx); err != nil {
+		if s.port, err = ports.Free(ctx); err != nil {
 			return err
 		}
 		lines := append([]string{"bind 127.0.0.1", "protected-mode no", "daemonize no", "dir " + s.dir, setting + " " + strconv.Itoa(s.port)}, s.config...)
@@ -174,7 +181,7 @@ func (s *Server) dial(ctx context.Context) (net.Conn, error) {
 }
 
 // Address returns the host and port that the server listens on.
-func (s *Server) Address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
+func (s *Server) Address() string { return ports.Loopback(s.port) }
 
 // URL returns the server's address as a URL.
 func (s *Server) URL() string {
@@ -226,20 +233,6 @@ func (s *Server) Restart(ctx context.Context) error {
 
 // Close ends the server and removes all that it has written.
 func (s *Server) Close() error { return errors.Join(s.Kill(), os.RemoveAll(s.dir)) }
-
-// freePort returns a port that nobody listens on, from below the range that
-// systems give to outgoing connections, so that none of these gets in the way.
-func freePort(ctx context.Context) (int, error) {
-	for range 100 {
-		port := 15000 + rand.IntN(16000)
-		var listen net.ListenConfig
-		listener, err := listen.Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if err == nil {
-			return port, listener.Close()
-		}
-	}
-	return 0, errors.New("no free port was found")
-}
 
 // supervise starts a process and waits for its end. The thread that has started
 // it must live as long, where the process ends with it.

@@ -21,7 +21,7 @@ export function SignInForm({ callbackUrl, error: initialError, oauth }: Props) {
 		setPending(true);
 		const result = await signIn("credentials", { email, password, callbackUrl: target, redirect: false });
 		if (result?.ok && !result.error) {
-			// Loaded in full: the router may hold pages from before the sign-in.
+			// A full page load: the router may have cached pages from before the sign-in.
 			window.location.assign(target);
 			return;
 		}
@@ -48,7 +48,7 @@ export function SignInForm({ callbackUrl, error: initialError, oauth }: Props) {
 	);
 }
 
-/** The path to go to after signing in; another site's address is not followed. */
+/** Returns the path to open after signing in, never one of another site. */
 function ownSite(callbackUrl = "/") {
 	const { origin } = window.location;
 	if (!URL.canParse(callbackUrl, origin)) return "/";
