@@ -148,7 +148,7 @@ func with(ctx context.Context, out io.Writer, config postgres.Config, do func(co
 	if err != nil {
 		return err
 	}
-	defer d.Close()
+	defer func() { _ = d.Close() }()
 	if err := do(ctx, out, d); err != nil {
 		return fmt.Errorf("%s: %w", d, err)
 	}
