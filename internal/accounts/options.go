@@ -175,8 +175,8 @@ type Config struct {
 	Logger func() *zap.Logger `json:"-"`
 }
 
-// DefaultTimeout is that of Config.
-const DefaultTimeout = 500 * time.Millisecond
+// DefaultTimeout is that of Config. Tests, which run on slow machines, set it.
+var DefaultTimeout = 500 * time.Millisecond
 
 func (c Config) withDefaults() Config {
 	c.Timeout = cmp.Or(c.Timeout, DefaultTimeout)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"go.uber.org/zap"
 
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/answer"
@@ -121,7 +122,7 @@ const nobody = "stale-session-doctor"
 
 // examineDirectory looks at where users are looked up.
 func examineDirectory(ctx context.Context, site Site) []directories.Finding {
-	directory, err := site.Directory.OpenDirectory()
+	directory, err := openQuietly(site.Directory)
 	if err != nil {
 		return []directories.Finding{{Level: directories.Bad, Text: "the database is not configured", Remedy: err.Error()}}
 	}
@@ -138,6 +139,21 @@ func examineDirectory(ctx context.Context, site Site) []directories.Finding {
 		found = append(found, directories.Finding{Level: directories.Note, Text: "`poll off`: a change is noticed when cached accounts expire", Remedy: "remove it, unless the database should fall asleep"})
 	}
 	return found
+}
+
+// openQuietly opens a directory that logs nothing: the command prints what it
+// finds.
+func openQuietly(module directories.Module) (directories.Directory, error) {
+	config, ok := postgres.ConfigOf(module)
+	if !ok {
+		return module.OpenDirectory()
+	}
+	config.Logger = zap.NewNop
+	directory, err := postgres.Open(config)
+	if err != nil {
+		return nil, err
+	}
+	return directory, nil
 }
 
 // tryDirectory looks up somebody who does not exist, which takes more than to
