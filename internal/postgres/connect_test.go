@@ -38,7 +38,7 @@ type rotating struct {
 // newRotating starts a server that lets a role in by its password only.
 func newRotating(t *testing.T) *rotating {
 	t.Helper()
-	r := &rotating{server: ownServer(t)}
+	r := &rotating{server: ownServer(t, "password_encryption=scram-sha-256")}
 	r.password.Store("first")
 	execute(t, r.server, `create role app login password 'first'`, `grant select, delete on users to app`)
 	hba := filepath.Join(filepath.Dir(r.server.LogFile()), "data", "pg_hba.conf")
