@@ -61,7 +61,10 @@ func (r *rotating) superuser() (string, error) { return r.server.DSN("postgres")
 // its connections.
 func (r *rotating) rotate(t *testing.T) {
 	t.Helper()
-	execute(t, r.server, `alter role app password 'second'`, `select pg_terminate_backend(pid, 60000) from pg_stat_activity where usename = 'app'`)
+	execute(t, r.server, `alter role app password 'second'`, `select pg_terminate_backend(pid) from pg_stat_activity where usename = 'app'`)
+	eventually.Holds(t, "its connections have ended", func() bool {
+		return r.server.Exec(t.Context(), "postgres", `do $$ begin assert not exists (select from pg_stat_activity where usename = 'app'); end $$`) == nil
+	})
 }
 
 func TestAPasswordThatChangesIsReadAgain(t *testing.T) {
