@@ -53,7 +53,7 @@ func (e *Engine) Lookup(ctx context.Context, query Query, account *Account) (Sou
 // proves reports whether an account was true after a time. A replica may not
 // have heard of a new user yet, nor of a change of one.
 func proves(a *Account, since time.Time) bool {
-	return !a.Replica || a.Exists && since.IsZero() || a.AsOf.After(since)
+	return !a.Replica && !a.Unconfirmed || a.Exists && since.IsZero() || a.AsOf.After(since)
 }
 
 // errReplica is the answer if a replica may not have heard of a change yet.

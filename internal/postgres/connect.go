@@ -59,6 +59,7 @@ type connector struct {
 	statement   atomic.Pointer[statement]
 	discovering sync.Mutex
 	database    atomic.Pointer[string] // its identity, see identityOf
+	pinned      pinned                 // guarded by discovering
 }
 
 // newConnector returns a connector. It does not connect.
