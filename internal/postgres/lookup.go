@@ -171,8 +171,16 @@ func (d *Directory) lost(ctx context.Context, conn *pgx.Conn, c *connector, s *s
 		c.statement.Store(nil)
 	case directories.Rights:
 		c.statement.Store(nil)
-		var role string
-		if s.table != "" && conn.QueryRow(ctx, "select current_user").Scan(&role) == nil {
+		var role, security string
+		if conn.QueryRow(ctx, "select current_user, current_setting('row_security')").Scan(&role, &security) != nil {
+			return err
+		}
+		if security == "off" { // set for the role: then this is how row-level security shows itself
+			if hidden, failed := policyDoubt(ctx, conn, s); failed == nil && hidden != nil {
+				return hidden.err()
+			}
+		}
+		if s.table != "" {
 			return rightsError(s.relation.schema, s.relation.name, role)
 		}
 	}
