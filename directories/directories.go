@@ -54,6 +54,11 @@ type Account struct {
 	Replica bool
 	AsOf    time.Time
 
+	// Unconfirmed reports whether the directory may find another account of the
+	// subject, or none, when it confirms (Query.Since). A session that this one
+	// would end is looked up once more.
+	Unconfirmed bool
+
 	// Server identifies the server that answered, where there are several:
 	// what it says is trusted as long as the Gate of that server stays closed.
 	Server string

@@ -257,7 +257,7 @@ func (e *Engine) find(ctx context.Context, look lookup, queries []directories.Qu
 	for i, answer := range answers {
 		a := &accounts[i]
 		a.Account, a.asked, a.watched = answer, e.instant(began), e.watch.follows(answer.Server)
-		if !a.Replica {
+		if !a.Replica && !a.Unconfirmed {
 			a.AsOf = began
 		}
 		if found[i].account = a; answer.Failure != nil {

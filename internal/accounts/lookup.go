@@ -53,7 +53,7 @@ func (e *Engine) Lookup(ctx context.Context, query Query, account *Account) (Sou
 // may end a session. A replica may not have heard of a new user yet, nor of a
 // change of one; that is logged.
 func (e *Engine) Proves(a *Account, since time.Time) bool {
-	if !a.Replica || a.AsOf.After(since) {
+	if !a.Replica && !a.Unconfirmed || a.AsOf.After(since) {
 		return true
 	}
 	e.journal.failed(errReplica)

@@ -179,7 +179,7 @@ func (a *Account) decode(opened time.Time) {
 	a.asked = instant(binary.LittleEndian.Uint64(asked[:])) >> (64 - 8*askedBytes) * instant(time.Microsecond) //nolint:gosec // as it was written
 	b = b[askedBytes:]
 	a.CreatedAt, a.ValidAfter, a.AsOf = time.Time{}, time.Time{}, a.began(opened)
-	a.Server, a.Failure = "", nil
+	a.Server, a.Failure, a.Unconfirmed = "", nil, false
 	if flags&flagCreatedAt != 0 {
 		a.CreatedAt, b = cutTime(b)
 	}

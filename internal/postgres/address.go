@@ -195,6 +195,7 @@ func translate(s map[string]string) (address, error) {
 		setDefault(s, "sslrootcert", s["sslcert"])
 		delete(s, "sslcert")
 	}
+	setDefault(s, "search_path", s["currentSchema"]) // JDBC
 	if timeout, present := s["connect_timeout"]; present {
 		s["connect_timeout"] = strconv.Itoa(wholeSeconds(timeout))
 	}
@@ -204,6 +205,11 @@ func translate(s map[string]string) (address, error) {
 		}
 	}
 	return a, nil
+}
+
+// setsPath reports whether the address sets the search path, for the app too.
+func (a address) setsPath() bool {
+	return a.settings["search_path"] != "" || strings.Contains(a.settings["options"], "search_path")
 }
 
 func setDefault(settings map[string]string, name, value string) {

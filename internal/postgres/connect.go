@@ -42,6 +42,7 @@ var readingSettings = map[string]string{
 	"default_transaction_read_only": "on",
 	"statement_timeout":             strconv.FormatInt(queryTimeout.Milliseconds(), 10),
 	"lock_timeout":                  "500",
+	"row_security":                  "on", // secured switches it off
 }
 
 // connector opens connections to the servers of one address. Every connection
@@ -59,6 +60,7 @@ type connector struct {
 	statement   atomic.Pointer[statement]
 	discovering sync.Mutex
 	database    atomic.Pointer[string] // its identity, see identityOf
+	pinned      pinned                 // guarded by discovering
 }
 
 // newConnector returns a connector. It does not connect.

@@ -38,7 +38,7 @@ type rotating struct {
 // newRotating starts a server that lets a role in by its password only.
 func newRotating(t *testing.T) *rotating {
 	t.Helper()
-	r := &rotating{server: ownServer(t)}
+	r := &rotating{server: ownServer(t, "password_encryption=scram-sha-256")}
 	r.password.Store("first")
 	execute(t, r.server, `create role app login password 'first'`, `grant select, delete on users to app`)
 	hba := filepath.Join(filepath.Dir(r.server.LogFile()), "data", "pg_hba.conf")
@@ -61,7 +61,10 @@ func (r *rotating) superuser() (string, error) { return r.server.DSN("postgres")
 // its connections.
 func (r *rotating) rotate(t *testing.T) {
 	t.Helper()
-	execute(t, r.server, `alter role app password 'second'`, `select pg_terminate_backend(pid, 60000) from pg_stat_activity where usename = 'app'`)
+	execute(t, r.server, `alter role app password 'second'`, `select pg_terminate_backend(pid) from pg_stat_activity where usename = 'app'`)
+	eventually.Holds(t, "its connections have ended", func() bool {
+		return r.server.Exec(t.Context(), "postgres", `do $$ begin assert not exists (select from pg_stat_activity where usename = 'app'); end $$`) == nil
+	})
 }
 
 func TestAPasswordThatChangesIsReadAgain(t *testing.T) {

@@ -71,7 +71,7 @@ func (d *Directory) diagnoseTable(ctx context.Context, conn *pgx.Conn) ([]direct
 		return append(found, bad("users cannot be looked up in "+s.named(), classify(err).Error())), nil
 	}
 	found = append(found, good("users are looked up in "+s.named()+": "+s.columns))
-	if s.scans {
+	if s.table != "" && !s.index.indexed {
 		found = append(found, bad("the id column has no index: each lookup reads the whole table", fmt.Sprintf("CREATE UNIQUE INDEX ON %s (%s)", s.table, quote(s.users.ID))))
 	}
 	return found, s

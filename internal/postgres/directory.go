@@ -32,8 +32,8 @@ type Directory struct {
 	running context.Context // until Close
 	stop    context.CancelFunc
 
-	proofs proofs
-	ids    atomic.Pointer[idType] // of the last statement
+	found foundIn
+	ids   atomic.Pointer[idType] // of the last statement
 
 	subscribers subscribers
 	state       atomic.Int32 // of the listener

@@ -30,33 +30,36 @@ type idType struct {
 	bits int // of an integer
 }
 
-// idTypeOf returns a type by its name. It is not ok if no subject can be compared
-// with that type.
+// idTypeOf returns a type by its name, which has its schema unless that is
+// pg_catalog. It is not ok if no subject can be compared with that type.
 func idTypeOf(name string) (idType, bool) {
-	switch base := name[strings.LastIndexByte(name, '.')+1:]; base {
-	case "text", "character varying", "bpchar", "character", "citext", "name":
-		if base == "character" {
-			name = "bpchar" // "character" alone is of length 1
-		}
-		return idType{name: name, kind: kindText}, true
+	t := idType{name: name}
+	switch name {
+	case "text", "character varying", "bpchar", "name":
+		t.kind = kindText
+	case "character": // alone it is of length 1
+		t.name, t.kind = "bpchar", kindText
 	case "uuid":
-		return idType{name: name, kind: kindUUID}, true
+		t.kind = kindUUID
 	case "smallint":
-		return idType{name: name, kind: kindInteger, bits: 16}, true
+		t.kind, t.bits = kindInteger, 16
 	case "integer":
-		return idType{name: name, kind: kindInteger, bits: 32}, true
+		t.kind, t.bits = kindInteger, 32
 	case "bigint":
-		return idType{name: name, kind: kindInteger, bits: 64}, true
+		t.kind, t.bits = kindInteger, 64
 	case "numeric":
-		return idType{name: name, kind: kindNumeric}, true
+		t.kind = kindNumeric
+	default:
+		if !t.ignoresCase() {
+			return idType{}, false
+		}
+		t.kind = kindText
 	}
-	return idType{}, false
+	return t, true
 }
 
-// isEmail reports whether the ids in a column of this type are email addresses.
-func (t idType) isEmail(column string) bool {
-	return t.kind == kindText && strings.Contains(strings.ToLower(column), "mail") && !strings.HasSuffix(t.name, "citext")
-}
+// ignoresCase reports whether the type itself ignores the case of letters.
+func (t idType) ignoresCase() bool { return strings.HasSuffix(t.name, ".citext") }
 
 // Normalize implements directories.Normalizer. It returns a subject as it is
 // until the type of the id column is known.

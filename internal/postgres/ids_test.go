@@ -26,7 +26,7 @@ func FuzzSubject(f *testing.F) {
 		f.Add(subject)
 	}
 	f.Fuzz(func(t *testing.T, subject string) {
-		for _, name := range []string{"text", "uuid", "smallint", "integer", "bigint", "character", "citext", "numeric"} {
+		for _, name := range []string{"text", "uuid", "smallint", "integer", "bigint", "character", "public.citext", "numeric"} {
 			id, ok := idTypeOf(name)
 			if !ok {
 				t.Fatalf("%s is unknown", name)

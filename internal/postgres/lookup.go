@@ -135,10 +135,15 @@ func (d *Directory) lookupOn(ctx context.Context, conn *pgx.Conn, c *connector, 
 	if confirming {
 		hidden, err = d.queryProven(ctx, conn, s, ids, found)
 	} else {
-		err = s.query(ctx, s.plain(conn), ids, found)
+		err = d.queryVisible(ctx, conn, s, ids, found, false)
 	}
 	if err != nil {
 		return nil, d.lost(ctx, conn, c, s, err)
+	}
+	if !confirming && s.uncertain(ids) {
+		for i := range found {
+			found[i].Unconfirmed = true
+		}
 	}
 	accounts := found
 	if len(found) < len(queries) {
@@ -151,24 +156,11 @@ func (d *Directory) lookupOn(ctx context.Context, conn *pgx.Conn, c *connector, 
 	}
 	d.note(ctx, conn, s, queries, accounts)
 	if confirming {
-		d.refuse(s, hidden, queries, accounts)
-	}
-	return accounts, nil
-}
-
-// refuse turns absences that prove nothing into failures.
-func (d *Directory) refuse(s *statement, hidden *doubt, queries []directories.Query, accounts []directories.Account) {
-	if hidden == nil {
-		hidden = d.doubt(s)
-	}
-	if hidden == nil {
-		return
-	}
-	for i := range accounts {
-		if a := &accounts[i]; !a.Exists && a.Failure == nil && plausible(queries[i].Subject) {
-			a.Failure = hidden.err()
+		if err := d.prove(ctx, conn, s, hidden, queries, accounts); err != nil {
+			return nil, err
 		}
 	}
+	return accounts, nil
 }
 
 // lost drops the statement if it no longer works, and returns an error that says
@@ -179,8 +171,16 @@ func (d *Directory) lost(ctx context.Context, conn *pgx.Conn, c *connector, s *s
 		c.statement.Store(nil)
 	case directories.Rights:
 		c.statement.Store(nil)
-		var role string
-		if s.table != "" && conn.QueryRow(ctx, "select current_user").Scan(&role) == nil {
+		var role, security string
+		if conn.QueryRow(ctx, "select current_user, current_setting('row_security')").Scan(&role, &security) != nil {
+			return err
+		}
+		if security == "off" { // set for the role: then this is how row-level security shows itself
+			if hidden, failed := policyDoubt(ctx, conn, s); failed == nil && hidden != nil {
+				return hidden.err()
+			}
+		}
+		if s.table != "" {
 			return rightsError(s.relation.schema, s.relation.name, role)
 		}
 	}
@@ -192,9 +192,8 @@ func (d *Directory) note(ctx context.Context, conn *pgx.Conn, s *statement, quer
 	absent := false
 	for i, a := range accounts {
 		if a.Exists {
-			if d.proofs.add(s.table) {
-				d.doubts.found.Store(true)
-			}
+			d.found.add(s.table)
+			d.doubts.found.Store(true)
 			return
 		}
 		absent = absent || !queries[i].Since.IsZero() // confirmed
@@ -204,13 +203,13 @@ func (d *Directory) note(ctx context.Context, conn *pgx.Conn, s *statement, quer
 	}
 }
 
-// query looks ids up. An id that the database rejects, because Config.Query casts
-// it, does not exist.
-func (s *statement) query(ctx context.Context, once execution, ids []string, accounts []directories.Account) error {
+// query looks ids up by once. An id that the database rejects, because Config.Query
+// casts it, does not exist.
+func (s *statement) query(ids []string, accounts []directories.Account, once func([]string, []directories.Account) error) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	err := once(ctx, ids, accounts)
+	err := once(ids, accounts)
 	switch {
 	case err == nil:
 		return nil
@@ -221,10 +220,10 @@ func (s *statement) query(ctx context.Context, once execution, ids []string, acc
 		return nil
 	}
 	half := len(ids) / 2
-	if err := s.query(ctx, once, ids[:half], accounts[:half]); err != nil {
+	if err := s.query(ids[:half], accounts[:half], once); err != nil {
 		return err
 	}
-	return s.query(ctx, once, ids[half:], accounts[half:])
+	return s.query(ids[half:], accounts[half:], once)
 }
 
 // ready returns the statement. It reads the catalog if there is none, or if it is
@@ -239,7 +238,7 @@ func (d *Directory) ready(ctx context.Context, conn *pgx.Conn, c *connector, age
 	if s := c.statement.Load(); s != nil && asked.Sub(s.made) < age { // by another goroutine
 		return s, nil
 	}
-	s, err := d.discover(ctx, conn)
+	s, err := d.discover(ctx, conn, c)
 	if err != nil {
 		c.statement.Store(nil)
 		return nil, err

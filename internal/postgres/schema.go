@@ -29,13 +29,13 @@ var (
 
 // discover finds the users table, or checks Config.Query, and returns the
 // statement that looks accounts up.
-func (d *Directory) discover(ctx context.Context, conn *pgx.Conn) (*statement, error) {
+func (d *Directory) discover(ctx context.Context, conn *pgx.Conn, c *connector) (*statement, error) {
 	var from source
 	users := d.config.Users
 	users.ID = cmp.Or(users.ID, "id")
 	if d.config.Query != "" {
 		var err error
-		if from, err = describe(ctx, conn, d.config.Query); err != nil {
+		if from, err = describe(ctx, conn, d.config.Query, users.ID); err != nil {
 			return nil, err
 		}
 		users.CreatedAt, users.ValidAfter = present(from.columns, "created_at"), present(from.columns, "valid_after")
@@ -45,12 +45,17 @@ func (d *Directory) discover(ctx context.Context, conn *pgx.Conn) (*statement, e
 		}
 		return newStatement(from, users)
 	}
-	r, err := d.findTable(ctx, conn)
+	r, err := d.findTable(ctx, conn, c)
 	if err != nil {
 		return nil, err
 	}
 	if err := describeRelation(ctx, conn, &r); err != nil {
 		return nil, err
+	}
+	if !r.placed {
+		if r.rivals, err = findRivals(ctx, conn, r, users.ID); err != nil {
+			return nil, err
+		}
 	}
 	found, err := readColumns(ctx, conn, r)
 	if err != nil {
@@ -65,10 +70,9 @@ func (d *Directory) discover(ctx context.Context, conn *pgx.Conn) (*statement, e
 	if err != nil {
 		return nil, err
 	}
-	if made.scans = !index.indexed; made.scans {
+	if !index.indexed {
 		d.log().Warn("the id column of the users table has no index: each lookup reads the whole table; create one")
 	}
-	d.proofs.resolved(made.table)
 	return made, nil
 }
 
@@ -111,24 +115,20 @@ func readColumns(ctx context.Context, conn *pgx.Conn, r relation) (layout, error
 	return l, rows.Err()
 }
 
-// columnsSQL returns the columns of a relation: the type, without a length, or
-// the base type of a domain; whether the role may read it; and whether a
-// timestamp without a time zone is certain to be in UTC. It is if its default
-// says so; or if Prisma writes it, which does so in UTC, and no other time zone
-// is set for the server or a role, which a default of now() would use.
-const columnsSQL = `with recursive base(name, oid, next) as (
-  select a.attname, y.oid, y.typbasetype from pg_attribute a join pg_type y on y.oid = a.atttypid
-  where a.attrelid = $1::bigint::oid and a.attnum > 0 and not a.attisdropped
-  union all select b.name, y.oid, y.typbasetype from base b join pg_type y on y.oid = b.next
-)
-select a.attname, format_type(b.oid, -1), has_column_privilege(a.attrelid, a.attnum, 'select'),
+// columnsSQL returns the columns of a relation: the type; whether the role may
+// read it; and whether a timestamp without a time zone is certain to be in UTC.
+// It is if its default says so; or if Prisma writes it, which does so in UTC, and
+// no other time zone is set for the server, the database or a role, which a
+// default of now() would use.
+const columnsSQL = `select a.attname, t.name, has_column_privilege(a.attrelid, a.attnum, 'select'),
   coalesce(pg_get_expr(d.adbin, d.adrelid) ~* 'utc', false)
   or extract(timezone from now()) = 0 and extract(timezone from now() + interval '182 days') = 0
+    and (select source not in ('client', 'user', 'database user', 'session') from pg_settings where name = 'TimeZone')
     and not exists (select from pg_db_role_setting r, unnest(r.setconfig) s
       where r.setdatabase in (0, (select oid from pg_database where datname = current_database())) and s ~* '^timezone=' and s !~* '^timezone=(etc/)?(utc|gmt|uct|zulu|universal)$')
     and exists (select from pg_class p where p.relname = '_prisma_migrations' and p.relnamespace = c.relnamespace)
 from pg_attribute a join pg_class c on c.oid = a.attrelid
-join base b on b.name = a.attname and b.next = 0
+cross join lateral (select a.atttypid) given(type) cross join lateral (` + typeSQL + `) t
 left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
 where a.attrelid = $1::bigint::oid and a.attnum > 0 and not a.attisdropped`
 
@@ -177,7 +177,7 @@ func (l layout) firstTime(names []string) string {
 }
 
 // describe checks Config.Query, and returns its columns.
-func describe(ctx context.Context, conn *pgx.Conn, query string) (source, error) {
+func describe(ctx context.Context, conn *pgx.Conn, query, id string) (source, error) {
 	query = strings.TrimRight(strings.TrimSpace(query), ";")
 	described, err := conn.PgConn().Prepare(ctx, "", query, nil)
 	if err != nil {
@@ -186,15 +186,17 @@ func describe(ctx context.Context, conn *pgx.Conn, query string) (source, error)
 	if len(described.ParamOIDs) != 1 || described.ParamOIDs[0] != pgtype.TextArrayOID {
 		return source{}, schemaError("`query` must have one parameter of type text[]: write $1::text[], and cast that to the type of the id column, as in `id = ANY($1::text[]::uuid[])`")
 	}
-	from := source{from: "(\n" + query + "\n)", columns: make(columns)}
+	// Nothing is saved by an index on the id of rows that are already selected.
+	from := source{from: "(\n" + query + "\n)", columns: make(columns), id: idIndex{lowered: true}}
 	for _, field := range described.Fields {
-		var typeName string
-		err := conn.QueryRow(ctx, `select format_type(coalesce(nullif(typbasetype, 0), oid), -1) from pg_type where oid = $1::bigint::oid`,
-			int64(field.DataTypeOID)).Scan(&typeName)
+		var name, equals string
+		err := conn.QueryRow(ctx, "select t.name, t.equals from (select $1::bigint::oid) given(type) cross join lateral ("+typeSQL+") t", int64(field.DataTypeOID)).Scan(&name, &equals)
 		if err != nil {
 			return source{}, err
 		}
-		from.columns[field.Name] = typeName
+		if from.columns[field.Name] = name; field.Name == id {
+			from.id.equals = equals
+		}
 	}
 	return from, nil
 }
@@ -202,37 +204,3 @@ func describe(ctx context.Context, conn *pgx.Conn, query string) (source, error)
 // statementAge is how long a statement is used before the catalog is read again,
 // because a migration may have changed it.
 const statementAge = time.Minute
-
-// readIDIndex reads how ids are compared. The operator is that of the index: if
-// the schema of a type such as citext is not in the search path, "=" would
-// silently be another operator.
-func readIDIndex(ctx context.Context, conn *pgx.Conn, r relation, id string) (idIndex, error) {
-	var index idIndex
-	err := conn.QueryRow(ctx, idIndexSQL, int64(r.oid), id).Scan(&index.equals, &index.indexed, &index.unique, &index.lowerRow)
-	return index, err
-}
-
-const idIndexSQL = `with recursive base(oid, next) as (
-  select y.oid, y.typbasetype from pg_attribute a join pg_type y on y.oid = a.atttypid
-  where a.attrelid = $1::bigint::oid and a.attname = $2 and not a.attisdropped
-  union all select y.oid, y.typbasetype from base b join pg_type y on y.oid = b.next
-), id as (
-  select a.attnum, a.attcollation, c.relkind from pg_attribute a join pg_class c on c.oid = a.attrelid
-  where a.attrelid = $1::bigint::oid and a.attname = $2 and not a.attisdropped
-), indexes as (
-  select i.* from pg_index i, id where i.indrelid = $1::bigint::oid and i.indkey[0] = id.attnum and i.indpred is null and i.indisvalid
-)
-select coalesce((
-    select 'operator(' || quote_ident(n.nspname) || '.' || o.oprname || ')'
-    from pg_opclass c join pg_am m on m.oid = c.opcmethod
-    join pg_amop a on a.amopfamily = c.opcfamily and a.amoplefttype = c.opcintype and a.amoprighttype = c.opcintype
-      and a.amopstrategy = case m.amname when 'btree' then 3 else 1 end
-    join pg_operator o on o.oid = a.amopopr join pg_namespace n on n.oid = o.oprnamespace
-    where m.amname in ('btree', 'hash') and (c.oid = (select indclass[0] from indexes order by indisunique desc limit 1)
-      or c.opcdefault and c.opcintype = (select oid from base where next = 0))
-    order by c.oid = (select indclass[0] from indexes order by indisunique desc limit 1) desc nulls last, m.amname limit 1), ''),
-  exists (select from indexes) or coalesce((select relkind in ('v', 'f') from id), false),
-  exists (select from indexes i, id where i.indisunique and i.indimmediate and i.indnkeyatts = 1 and i.indcollation[0] = id.attcollation)
-    and not exists (select from pg_inherits h join pg_class c on c.oid = h.inhrelid where h.inhparent = $1::bigint::oid and not c.relispartition),
-  exists (select from pg_index i where i.indrelid = $1::bigint::oid and i.indkey[0] = 0 and i.indpred is null and i.indisvalid
-    and pg_get_indexdef(i.indexrelid, 1, true) ~ ('^lower\(\(?"?' || regexp_replace($2, '\W', '.', 'g') || '"?\)?(::text)?\)$'))`

@@ -90,7 +90,7 @@ func TestWhatAStandbyDoesNotKnowIsConfirmedOnThePrimary(t *testing.T) {
 	}
 	execute(t, standby, `select pg_wal_replay_pause()`)
 	eventually.Holds(t, "the standby has paused", func() bool {
-		return standby.Exec(t.Context(), "postgres", `do $$ begin assert pg_get_wal_replay_pause_state() = 'paused'; end $$`) == nil
+		return standby.Exec(t.Context(), "postgres", `do $$ begin assert pg_is_wal_replay_paused(); end $$`) == nil
 	})
 	execute(t, primary, `insert into users values ('fresh')`)
 	if !find("fresh", time.Time{}).Exists {

@@ -1,7 +1,6 @@
 package postgres
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,16 +13,18 @@ import (
 
 // statement is the query that looks accounts up.
 type statement struct {
-	sql        string
-	confirmSQL string // to confirm an absence: the same, but ignores the case of email addresses
+	sql string
+	// anyCaseSQL is the same, but ignores the case of email addresses, as apps do;
+	// empty if the ids are no text, or of a type that ignores case.
+	anyCaseSQL string
 	relation   relation
 	id         idType
+	index      idIndex
 	table      string   // quoted; empty for Config.Query
 	users      Users    // the columns that it reads
 	matched    []string // the columns that claims must equal
 	columns    string   // for the log
 	made       time.Time
-	scans      bool // the id has no index
 }
 
 // String returns the table and the columns.
@@ -39,14 +40,6 @@ type source struct {
 	columns columns
 	relation
 	id idIndex
-}
-
-// idIndex describes how ids are compared.
-type idIndex struct {
-	equals   string // the operator, quoted; empty for the type's own
-	indexed  bool   // a lookup by the id uses an index
-	unique   bool   // no two rows have the same id
-	lowerRow bool   // there is an index on lower(id)
 }
 
 // newStatement returns the statement for a source. Users names the columns to
@@ -80,6 +73,11 @@ func newStatement(from source, users Users) (*statement, error) {
 		}
 		matched[i] = "convert_to(" + column(name) + "::text, 'UTF8')"
 	}
+	made := &statement{
+		relation: from.relation, id: id, index: from.id, table: from.table, users: users, matched: names,
+		columns: fmt.Sprintf("id %s (%s), created_at %s, valid_after %s, disabled %s, match %s", users.ID, id.name,
+			orNone(users.CreatedAt), orNone(users.ValidAfter), orNone(strings.Join(users.Disabled, " ")), orNone(strings.Join(names, " "))),
+	}
 	// The cast to the id's own type keeps its index in use. The left join
 	// returns a row for each subject, with whether the server is a standby.
 	// With an index, "offset 0" makes the planner look each subject up by
@@ -90,25 +88,49 @@ func newStatement(from source, users Users) (*statement, error) {
 		if indexed {
 			join = "lateral (select " + strings.Join(users.columns(), ", ") + " from " + from.from + " u where " + same + " offset 0) u on true"
 		}
-		return fmt.Sprintf(`select k.ord, u.%s is not null, pg_is_in_recovery() or %t, %s, %s, %s, array[%s]::bytea[], date_part('epoch', pg_postmaster_start_time())
+		return fmt.Sprintf(`select k.ord, u.%s is not null, pg_is_in_recovery(), %s, %s, %s, array[%s]::bytea[], date_part('epoch', pg_postmaster_start_time())
 from unnest($1::text[]) with ordinality k(subject, ord)
 left join %s`,
-			quote(users.ID), from.replicated, created, validAfter, disabled, strings.Join(matched, ", "), join)
+			quote(users.ID), created, validAfter, disabled, strings.Join(matched, ", "), join)
 	}
-	same := fmt.Sprintf("u.%s %s k.subject::%s", quote(users.ID), cmp.Or(from.id.equals, "="), id.name)
-	usual := sql(same, from.id.indexed)
-	confirm := usual
-	if id.isEmail(users.ID) { // apps ignore the case of email addresses
-		same = fmt.Sprintf("pg_catalog.lower(u.%s::text) operator(pg_catalog.=) pg_catalog.lower(k.subject)", quote(users.ID))
-		if confirm = sql(same, from.id.lowerRow); from.id.lowerRow {
-			usual = confirm
-		}
+	same := id.same(quote(users.ID), from.id.equals)
+	made.sql = sql(same, from.id.indexed)
+	if id.kind == kindText && !id.ignoresCase() {
+		made.anyCaseSQL = sql(sameEmail(quote(users.ID))+" and (strpos(k.subject, '@') > 0 or "+same+")", from.id.lowered && from.table != "")
 	}
-	return &statement{
-		sql: usual, confirmSQL: confirm, relation: from.relation, id: id, table: from.table, users: users, matched: names,
-		columns: fmt.Sprintf("id %s (%s), created_at %s, valid_after %s, disabled %s, match %s", users.ID, id.name,
-			orNone(users.CreatedAt), orNone(users.ValidAfter), orNone(strings.Join(users.Disabled, " ")), orNone(strings.Join(names, " "))),
-	}, nil
+	return made, nil
+}
+
+// same returns the SQL condition that the subject k.subject is the id in a column
+// of u.
+func (t idType) same(column, equals string) string {
+	return fmt.Sprintf("u.%s %s k.subject::%s", column, equals, t.name)
+}
+
+// sameEmail is the same for email addresses, whose case apps ignore.
+func sameEmail(column string) string {
+	return fmt.Sprintf("lower(u.%s::text) = lower(k.subject)", column)
+}
+
+// sqlFor returns the SQL that looks ids up. Without an index, the case of email
+// addresses is ignored only to confirm: each reads the whole table.
+func (s *statement) sqlFor(ids []string, confirming bool) string {
+	if (confirming || s.index.lowered) && s.ofAnyCase(ids) {
+		return s.anyCaseSQL
+	}
+	return s.sql
+}
+
+// ofAnyCase reports whether the case of an id is to be ignored.
+func (s *statement) ofAnyCase(ids []string) bool {
+	return s.anyCaseSQL != "" && slices.ContainsFunc(ids, func(id string) bool { return strings.Contains(id, "@") })
+}
+
+// uncertain reports whether the rows that were found may not be all of a subject,
+// or not those that the app sees. Then they have to be confirmed before one ends
+// a session.
+func (s *statement) uncertain(ids []string) bool {
+	return !s.index.unique || len(s.relation.rivals) > 0 || s.relation.lags != "" || !s.index.lowered && s.ofAnyCase(ids)
 }
 
 // columns returns the columns that are named, each once. The role may not be

@@ -28,9 +28,10 @@ func (d *Directory) Table(ctx context.Context) (table, id string, err error) {
 }
 
 // findTable finds the table of the configuration, or the only well-known table.
-func (d *Directory) findTable(ctx context.Context, conn *pgx.Conn) (relation, error) {
-	schema, names := d.lookups.address.schema, wellKnown
-	if d.config.Users.Table != "" {
+func (d *Directory) findTable(ctx context.Context, conn *pgx.Conn, c *connector) (relation, error) {
+	schema, names := cmp.Or(c.address.schema, d.lookups.address.schema), wellKnown
+	named := d.config.Users.Table != ""
+	if named {
 		parts, err := splitName(d.config.Users.Table)
 		if err != nil {
 			return relation{}, err
@@ -40,55 +41,75 @@ func (d *Directory) findTable(ctx context.Context, conn *pgx.Conn) (relation, er
 			schema = parts[0]
 		}
 	}
-	tables, err := queryTables(ctx, conn, schema, names, d.config.Users.Table == "")
+	tables, newest, err := queryTables(ctx, conn, schema, names, d.config.Users.ID, !named)
 	if err != nil {
 		return relation{}, err
 	}
 	switch {
 	case len(tables) == 1:
 		r := tables[0]
-		if r.named = d.config.Users.Table != ""; schema != "" {
-			return r, nil
-		}
-		return r, findRivals(ctx, conn, &r, cmp.Or(d.config.Users.ID, "id"))
+		r.named, r.placed = named, schema != "" || c.address.setsPath()
+		return r, c.pin(r, newest)
 	case len(tables) == 0:
 		if err := unreadable(ctx, conn, names); err != nil {
 			return relation{}, err
 		}
 	}
 	switch {
-	case len(tables) == 0 && d.config.Users.Table != "":
+	case len(tables) == 0 && named:
 		return relation{}, noTable(ctx, conn, d.config.Users.Table)
 	case len(tables) == 0:
 		return relation{}, schemaError("no users table was found (looked for %q): a migration is running, or add a line `users TABLE`", names)
 	}
-	var lines []string
+	var candidates []string
 	for _, t := range tables {
-		lines = append(lines, fmt.Sprintf("`users %s.%s`", t.schema, t.name))
+		candidates = append(candidates, t.schema+"."+t.name)
 	}
-	return relation{}, schemaError("several tables could be the users table: add one of these lines: %s", strings.Join(lines, ", "))
+	return relation{}, schemaError("several tables could be the users table: add one of these lines: %s", lines(candidates...))
+}
+
+// pinned is the relation that a name led to.
+type pinned struct {
+	relation
+	newest uint32 // the greatest oid of any relation then
+}
+
+// pin returns an error if the name has led to another table before. While that is
+// renamed for a moment, the name must not lead to the next one in the search path.
+// Only the caller who discovers calls it.
+func (c *connector) pin(r relation, newest uint32) error {
+	before := c.pinned
+	switch {
+	case before.name == "", r.oid == before.oid, r.schema == before.schema && r.name == before.name:
+	case r.name == before.name && r.position < before.position: // it hides the other from the app too
+	case r.oid > before.newest: // it was created since, by a reset
+	default:
+		return schemaError("the users table was %s, which is missing: a migration is running; or it was moved: then name it with its schema, %s, or restart Caddy",
+			before, lines(r.schema+"."+r.name))
+	}
+	c.pinned = pinned{r, newest}
+	return nil
 }
 
 // queryTables returns the tables with some names in one schema, or else in the
-// search path, where the first of a name hides the others.
-func queryTables(ctx context.Context, conn *pgx.Conn, schema string, names []string, wellKnown bool) ([]relation, error) {
-	rows, err := conn.Query(ctx, `select distinct on (c.relname, n.nspname = $4) n.nspname, c.relname, c.oid::bigint
+// search path, where the first of a name hides the others; and the greatest oid of
+// any relation. A well-known table counts if it has the column of the id.
+func queryTables(ctx context.Context, conn *pgx.Conn, schema string, names []string, id string, wellKnown bool) (tables []relation, newest uint32, err error) {
+	rows, err := conn.Query(ctx, `select distinct on (c.relname, n.nspname = $4) n.nspname, c.relname, c.oid,
+  coalesce(array_position(current_schemas(false), n.nspname), 0), (select max(oid) from pg_class)
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where c.relname = any($1::text[]) and c.relkind in ('r', 'p', 'v', 'm', 'f')
   and case when $2 <> '' then n.nspname = $2
       else n.nspname = any(current_schemas(false)) or ($3::bool and n.nspname = $4 and c.relname = 'users') end
-  and (not $3::bool or exists (select from pg_attribute a where a.attrelid = c.oid and a.attname = 'id' and not a.attisdropped))
-order by c.relname, n.nspname = $4, array_position(current_schemas(false), n.nspname)`, names, schema, wellKnown, supabaseSchema)
+  and (not $3::bool or exists (select from pg_attribute a where a.attrelid = c.oid and a.attname in ('id', $5) and not a.attisdropped))
+order by c.relname, n.nspname = $4, array_position(current_schemas(false), n.nspname)`, names, schema, wellKnown, supabaseSchema, id)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (relation, error) {
-		var t relation
-		var oid int64
-		err := row.Scan(&t.schema, &t.name, &oid)
-		t.oid = uint32(oid) //nolint:gosec // an oid
-		return t, err
+	tables, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (r relation, err error) {
+		return r, row.Scan(&r.schema, &r.name, &r.oid, &r.position, &newest)
 	})
+	return tables, newest, err
 }
 
 // noTable returns the error that the table of the configuration does not exist,

@@ -69,7 +69,7 @@ func (s *Server) init(ctx context.Context) error {
 
 // initdb makes the data directory.
 func (s *Server) initdb(ctx context.Context) error {
-	return s.run(ctx, "initdb", "-D", s.data(), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions")
+	return s.run(ctx, "initdb", "-D", s.data(), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
 }
 
 // run runs a program of the server's to its end.

@@ -27,6 +27,11 @@ type Pooler struct {
 // connections. It refuses the settings of a session, as PgBouncer does by
 // default.
 func (s *Server) Pooler(ctx context.Context, database string) (*Pooler, error) {
+	return s.PoolerAs(ctx, database, "postgres")
+}
+
+// PoolerAs is Pooler for a role of the server.
+func (s *Server) PoolerAs(ctx context.Context, database, role string) (*Pooler, error) {
 	program, err := exec.LookPath("pgbouncer")
 	if err != nil {
 		program = "/usr/sbin/pgbouncer" // where Debian has it, which only root has in its PATH
@@ -36,7 +41,7 @@ func (s *Server) Pooler(ctx context.Context, database string) (*Pooler, error) {
 	}
 	for range 5 { // on another port when the first is taken
 		var p *Pooler
-		if p, err = s.startPooler(ctx, program, database); err == nil {
+		if p, err = s.startPooler(ctx, program, database, role); err == nil {
 			return p, nil
 		}
 	}
@@ -44,7 +49,7 @@ func (s *Server) Pooler(ctx context.Context, database string) (*Pooler, error) {
 }
 
 // startPooler starts a PgBouncer, and waits until it answers.
-func (s *Server) startPooler(ctx context.Context, program, database string) (*Pooler, error) {
+func (s *Server) startPooler(ctx context.Context, program, database, role string) (*Pooler, error) {
 	port, err := ports.Free(ctx)
 	if err != nil {
 		return nil, err
@@ -55,7 +60,7 @@ func (s *Server) startPooler(ctx context.Context, program, database string) (*Po
 	}
 	file, log := filepath.Join(p.dir, "pgbouncer.ini"), filepath.Join(p.dir, "log")
 	config := fmt.Sprintf(`[databases]
-%s = host=127.0.0.1 port=%d user=postgres
+%s = host=127.0.0.1 port=%d user=%s
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = %d
@@ -63,7 +68,7 @@ unix_socket_dir =
 auth_type = any
 pool_mode = transaction
 default_pool_size = 2
-`, database, s.port, port)
+`, database, s.port, role, port)
 	err = errors.Join(os.Chmod(p.dir, 0o755), os.WriteFile(file, []byte(config), 0o644)) // it runs as another user
 	if err != nil {
 		return nil, errors.Join(err, p.Close())
