@@ -255,7 +255,7 @@ func (h *Handler) newValidator(env environment.Environment, resources *provision
 	if v.accounts, err = resources.Accounts(h.directory, config); err != nil {
 		return nil, err
 	}
-	v.revoked, err = resources.Revoked(h.Revocations, h.storage, v.accounts)
+	v.revoked, err = resources.Revocations(h.Revocations, h.storage, v.accounts)
 	return v, err
 }
 

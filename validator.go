@@ -77,7 +77,7 @@ func (v *validator) judgeOne(ctx context.Context, claims *session.Claims, now, s
 	if v.byID {
 		all := claims.Match
 		n := len(all) - len(sessionIDs)
-		if v.revoked.Ended(all[n], all[n+1]) {
+		if v.revoked.HasID(all[n], all[n+1]) {
 			j.Verdict, j.Reason, j.Source = verdict.Stale, verdict.TokenRevoked, accounts.FromRevocation
 			return j
 		}
