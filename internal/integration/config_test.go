@@ -106,7 +106,7 @@ func TestConfigurationsThatDoNotLoad(t *testing.T) {
 		"rescue":                       {"rescue perhaps", "", `rescue is "perhaps"; it must be one of on, off`},
 		"directory beside database":    {"database postgres://u@127.0.0.1:1/d\n\t\tdirectory redis", "", "belong into the block of `directory postgres`"},
 		"directory redis, no address":  {"directory redis", "", "set REDIS_URL"},
-		"directory redis, bad key":     {"directory redis {\n\t\t\turl redis://:hunter2@127.0.0.1:1\n\t\t\tkey users\n\t\t}", "", `key is "users"; it must have {subject} in it`},
+		"directory redis, bad key":     {"directory redis {\n\t\t\turl redis://:hunter2@127.0.0.1:1\n\t\t\tkey users\n\t\t}", "", `key is "users"; it must contain {subject} once`},
 		"directory redis, bad url":     {"directory redis {\n\t\t\turl http://:hunter2@127.0.0.1:1\n\t\t}", "", "the address of Redis must be"},
 		"two directories":              {"directory redis\n\t\tdirectory postgres", "", `duplicate option "directory"`},
 		"revocations, bad url":         {"revocations {\n\t\t\tredis http://:hunter2@127.0.0.1:1\n\t\t}", "", "revocations: the address of Redis must be"},

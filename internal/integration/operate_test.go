@@ -160,8 +160,8 @@ func TestTheDoctorTriesRedis(t *testing.T) {
 		says                            []string
 	}{
 		"all is well":       {"caddy", "hunter2", redis.Address(), "noeviction", 0, []string{"users can be looked up in redis at", "nodes can share revocations through redis at"}},
-		"another password":  {"caddy", "hunter3", redis.Address(), "noeviction", 2, []string{"users cannot be looked up in redis at", "nodes cannot share revocations through redis at", "does not accept the user or its password"}},
-		"no right to write": {"reader", "hunter2", redis.Address(), "noeviction", 2, []string{"users can be looked up in redis at", "nodes cannot share revocations", "may not do that"}},
+		"another password":  {"caddy", "hunter3", redis.Address(), "noeviction", 2, []string{"users cannot be looked up in redis at", "nodes cannot share revocations through redis at", "does not accept the user or the password"}},
+		"no right to write": {"reader", "hunter2", redis.Address(), "noeviction", 2, []string{"users can be looked up in redis at", "nodes cannot share revocations", "lacks a right"}},
 		"nobody there":      {"caddy", "hunter2", "127.0.0.1:1", "noeviction", 2, []string{"users cannot be looked up", "no connection to Redis"}},
 		"it evicts":         {"caddy", "hunter2", redis.Address(), "allkeys-lru", 2, []string{"users cannot be looked up", "set it to noeviction", "nodes can share revocations"}},
 	} {
