@@ -104,7 +104,7 @@ func TestConfigurationsThatDoNotLoad(t *testing.T) {
 		"cleanup too often":            {"cleanup {\n\t\tevery 1s\n\t}", "", "cleanup: every is 1s; it must be 1m or more"},
 		"cleanup of another kind":      {"cleanup {\n\t\tdatabase mysql://root:hunter2@db/shop\n\t}", "", "cleanup: the database address cannot be read"},
 		"rescue":                       {"rescue perhaps", "", `rescue is "perhaps"; it must be one of on, off`},
-		"directory beside database":    {"database postgres://u@127.0.0.1:1/d\n\t\tdirectory redis", "", "belong into the block of `directory postgres`"},
+		"directory beside database":    {"database postgres://u@127.0.0.1:1/d\n\t\tdirectory redis", "", "in the block of `directory postgres`"},
 		"directory redis, no address":  {"directory redis", "", "set REDIS_URL"},
 		"directory redis, bad key":     {"directory redis {\n\t\t\turl redis://:hunter2@127.0.0.1:1\n\t\t\tkey users\n\t\t}", "", `key is "users"; it must contain {subject} once`},
 		"directory redis, bad url":     {"directory redis {\n\t\t\turl http://:hunter2@127.0.0.1:1\n\t\t}", "", "the address of Redis must be"},
