@@ -117,8 +117,8 @@ func unshared(o *operator) bool {
 // What the log says, every 30 seconds, of a Redis that cannot be read, and of
 // one that can.
 const (
-	notHeard = "revocations of other nodes are not heard of"
-	notTold  = "other nodes do not know of all revocations yet"
+	notHeard = "cannot read revocations of other nodes"
+	notTold  = "cannot share revocations with other nodes yet"
 )
 
 // What is said of a Redis that takes no writes.
@@ -155,12 +155,12 @@ func share(says string, fault func(*bench) error) func(*bench) error {
 			return b.revokes("quiet", `{"subject":"quiet"}`)
 		case perhaps: // its answer may be in the first half
 			said := b.operator.do(http.MethodPost, "revoke", object{"subject": "quiet"}, nil)
-			if !strings.Contains(said, `{"subject":"quiet"}`) && !strings.Contains(said, "others do not know of it yet: ") || answered(b.t, b.base+"/admin", quiet) == http.StatusOK {
+			if !strings.Contains(said, `{"subject":"quiet"}`) && !strings.Contains(said, "not yet on the others: ") || answered(b.t, b.base+"/admin", quiet) == http.StatusOK {
 				return fmt.Errorf("revoking says %s", said)
 			}
 			return nil
 		}
-		if err := b.revokes("quiet", "others do not know of it yet: "+says); err != nil {
+		if err := b.revokes("quiet", "not yet on the others: "+says); err != nil {
 			return err
 		}
 		b.saw("`revoke` and `status` report: %s", says)
@@ -267,9 +267,9 @@ func sharedRow(name, fault, what, says string) faultRow {
 }
 
 // usersRow is a row about the Redis of users.
-func usersRow(site, name, fault, what, stale string) faultRow {
+func usersRow(name, fault, what, stale string) faultRow {
 	f := redisFaults[fault]
-	return faultRow{part: site, site: site, fault: name, what: what, stale: stale, end: of(ofUsers, f.end), begin: func(b *bench) error {
+	return faultRow{part: usersSite, site: usersSite, fault: name, what: what, stale: stale, end: of(ofUsers, f.end), begin: func(b *bench) error {
 		eventually.Holds(b.t, "nothing is away any more", func() bool {
 			var status struct{ Databases []struct{ Health string } }
 			b.operator.do(http.MethodGet, "status", nil, &status)
@@ -343,16 +343,16 @@ var redisRows = slices.Concat([]faultRow{
 			return caddytest.Load(b.loaded)
 		},
 	},
-	usersRow(usersSite, "kill", "kill", "the server crashes", either),
-	usersRow(usersSite, "pause", "pause", "the server is stopped (SIGSTOP)", either),
-	usersRow(usersSite, "refuse", "refuse", "connections are refused", either),
-	usersRow(usersSite, "slow", "slow", "each answer takes 100 ms longer; a missing user takes four", either),
-	usersRow(usersSite, "reset", "reset", "connections are reset in the middle of an answer", either),
-	usersRow(usersSite, "wrong answer", "wrong", "something other than Redis answers", either),
-	passwordAgain(usersRow(usersSite, "password", "password", "its password is changed and all connections are closed; ends when Caddy's secret file has the new one", either), ofUsers),
-	usersRow(usersSite, "out of memory", "memory", "`maxmemory` is used up (noeviction)", refused),
-	usersRow(usersSite, "read-only", "replica", "it becomes a replica", either),
-	usersRow(usersSite, "evicts", "evicts", "it may evict keys (`maxmemory`, allkeys-lru)", either),
+	usersRow("kill", "kill", "the server crashes", either),
+	usersRow("pause", "pause", "the server is stopped (SIGSTOP)", either),
+	usersRow("refuse", "refuse", "connections are refused", either),
+	usersRow("slow", "slow", "each answer takes 100 ms longer; a missing user takes four", either),
+	usersRow("reset", "reset", "connections are reset in the middle of an answer", either),
+	usersRow("wrong answer", "wrong", "something other than Redis answers", either),
+	passwordAgain(usersRow("password", "password", "its password is changed and all connections are closed; ends when Caddy's secret file has the new one", either), ofUsers),
+	usersRow("out of memory", "memory", "`maxmemory` is used up (noeviction)", refused),
+	usersRow("read-only", "replica", "it becomes a replica", either),
+	usersRow("evicts", "evicts", "it may evict keys (`maxmemory`, allkeys-lru)", either),
 	garbled("another type", "the user's key holds a list", "RPUSH other x", "RENAME other user:live"),
 	garbled("garbage", "the user's JSON is truncated", `SET user:live {"id":"li`),
 	{
