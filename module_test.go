@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	_ "github.com/seed-4adef13c/caddy-stale-session"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/mint"
@@ -31,6 +32,7 @@ const (
 var server *pgtest.Server
 
 func TestMain(m *testing.M) {
+	accounts.DefaultTimeout = time.Minute // tests run on slow machines
 	os.Exit(pgtest.Main(func(s *pgtest.Server) int {
 		server = s
 		return m.Run()
@@ -88,12 +90,8 @@ func token5(t testing.TB, name, subject string) string {
 	return made
 }
 
-// guarded is the usual configuration. Its timeout allows for the first lookup on a
-// slow machine.
-const guarded = bare + " {\n\t\ttimeout 30s\n\t}"
-
-// bare is guarded without options.
-const bare = "@guarded path /admin* /api/admin* /api/upload*\n\tstale_session @guarded"
+// guarded is the usual configuration.
+const guarded = "@guarded path /admin* /api/admin* /api/upload*\n\tstale_session @guarded"
 
 // browser returns the header of a navigation.
 func browser(cookies ...string) http.Header {
@@ -632,7 +630,7 @@ func TestADetectionIsLogged(t *testing.T) {
 func TestTheCallbackURLIsFromBeforeARewrite(t *testing.T) {
 	newDatabase(t)
 	app := caddytest.NewApp(t)
-	base := caddytest.Start(t, caddytest.Site("rewrite /dashboard* /admin{uri}", bare, app.Proxy()))
+	base := caddytest.Start(t, caddytest.Site("rewrite /dashboard* /admin{uri}", guarded, app.Proxy()))
 	response := caddytest.Do(t, http.MethodGet, base+"/dashboard?tab=1", browser(v4Name+"="+token(t, "gone")))
 	if got := response.Header.Get("Location"); got != "/api/auth/signin?callbackUrl=%2Fdashboard%3Ftab%3D1&error=SessionRequired" {
 		t.Errorf("location %q", got)

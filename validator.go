@@ -101,6 +101,9 @@ func (v *validator) judgeOne(ctx context.Context, claims *session.Claims, now, s
 			return j
 		}
 		decided, reason = verdict.Judge(claims, &account.Account, query.Now)
+		if decided == verdict.Stale && !v.accounts.Proves(account, needed) {
+			return j
+		}
 	}
 	j.Verdict, j.Reason, j.Source = decided, reason, source
 	return j

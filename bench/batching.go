@@ -112,7 +112,7 @@ func (b *bed) askJoined(ctx context.Context, dsn string) (asked, error) {
 		return asked{}, err
 	}
 	d := accounts.Open(users, accounts.Config{})
-	defer d.Close()
+	defer func() { _ = d.Close() }()
 	return b.askFor(ctx, func(subject string) error {
 		var account accounts.Account
 		_, err := d.Lookup(ctx, accounts.Query{Query: directories.Query{Subject: []byte(subject)}, Now: time.Now()}, &account)

@@ -51,7 +51,7 @@ func (b *bed) measureWriters(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer d.Close()
+	defer func() { _ = d.Close() }()
 	sql, err := d.InstallSQL(ctx)
 	if err != nil {
 		return "", err

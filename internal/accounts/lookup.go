@@ -33,13 +33,12 @@ func (e *Engine) Lookup(ctx context.Context, query Query, account *Account) (Sou
 	}
 	found, err := e.ask(ctx, key, query)
 	switch {
-	case err == nil && proves(found, query.Since):
+	case err == nil && (found.Exists || e.Proves(found, query.Since)):
 		account.encoded = found.appendTo(account.scratch[:0], e.opened)
 		account.decode(e.opened)
 		return FromDatabase, nil
 	case err == nil:
 		err = errReplica
-		e.journal.failed(err)
 	}
 	switch {
 	case known && account.Exists && now-account.asked < lastKnown:
@@ -50,10 +49,15 @@ func (e *Engine) Lookup(ctx context.Context, query Query, account *Account) (Sou
 	return "", err
 }
 
-// proves reports whether an account was true after a time. A replica may not
-// have heard of a new user yet, nor of a change of one.
-func proves(a *Account, since time.Time) bool {
-	return !a.Replica || a.Exists && since.IsZero() || a.AsOf.After(since)
+// Proves reports whether what an account says was true after a time, so that it
+// may end a session. A replica may not have heard of a new user yet, nor of a
+// change of one; that is logged.
+func (e *Engine) Proves(a *Account, since time.Time) bool {
+	if !a.Replica || a.AsOf.After(since) {
+		return true
+	}
+	e.journal.failed(errReplica)
+	return false
 }
 
 // errReplica is the answer if a replica may not have heard of a change yet.

@@ -48,10 +48,10 @@ type Cache struct {
 }
 
 // Brake keeps sessions from ending by mistake: another database, an empty
-// table, row-level security, a restored snapshot. While it is on, stale sessions
-// are logged and counted, and pass. It goes off when the users are back, and
-// when the users table was recreated or emptied, which is a reset. It is on from
-// the start until the first user was found.
+// table, a restored snapshot. While it is on, stale sessions are logged and
+// counted, and pass. It goes off when the users are back, and when the users
+// table was recreated or emptied, which is a reset. It is on from the start until
+// the first user was found.
 type Brake struct {
 	// The share of the users seen in Window that can be gone at once, as a
 	// percentage such as `50%`. It takes ten users to count.
@@ -175,8 +175,8 @@ type Config struct {
 	Logger func() *zap.Logger `json:"-"`
 }
 
-// DefaultTimeout is that of Config.
-const DefaultTimeout = 500 * time.Millisecond
+// DefaultTimeout is that of Config. Tests, which run on slow machines, set it.
+var DefaultTimeout = 500 * time.Millisecond
 
 func (c Config) withDefaults() Config {
 	c.Timeout = cmp.Or(c.Timeout, DefaultTimeout)

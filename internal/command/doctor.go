@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"go.uber.org/zap"
 
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/answer"
@@ -121,7 +122,7 @@ const nobody = "stale-session-doctor"
 
 // examineDirectory tests the directory of a handler.
 func examineDirectory(ctx context.Context, site Site) []directories.Finding {
-	directory, err := site.Directory.OpenDirectory()
+	directory, err := openQuietly(site.Directory)
 	if err != nil {
 		return []directories.Finding{{Level: directories.Bad, Text: "the database is not configured", Remedy: err.Error()}}
 	}
@@ -138,6 +139,20 @@ func examineDirectory(ctx context.Context, site Site) []directories.Finding {
 		found = append(found, directories.Finding{Level: directories.Note, Text: "with `poll off`, changes are noticed only when cached accounts expire", Remedy: "remove `poll off`, unless polling would keep a database awake that should sleep"})
 	}
 	return found
+}
+
+// openQuietly opens a directory that logs nothing: the findings have everything.
+func openQuietly(module directories.Module) (directories.Directory, error) {
+	config, ok := postgres.ConfigOf(module)
+	if !ok {
+		return module.OpenDirectory()
+	}
+	config.Logger = zap.NewNop
+	directory, err := postgres.Open(config)
+	if err != nil {
+		return nil, err
+	}
+	return directory, nil
 }
 
 // tryDirectory looks up a user who does not exist, because only a missing user

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"go.uber.org/zap"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
@@ -120,6 +121,7 @@ func (c commands) each(cmd *cobra.Command, f flags, do func(context.Context, io.
 	}
 	done := make(map[string]bool)
 	for _, config := range configs {
+		config.Logger = zap.NewNop   // the command prints what it does
 		if config.ListenDSN != nil { // not through a pooler
 			config.DSN = config.ListenDSN
 		}

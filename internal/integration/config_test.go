@@ -102,7 +102,7 @@ func TestConfigurationsThatDoNotLoad(t *testing.T) {
 		"brake of nothing":             {"brake 0%", "", `the share of brake is "0%"`},
 		"brake of too much":            {"brake 101%", "", `the share of brake is "101%"`},
 		"cleanup too often":            {"cleanup {\n\t\tevery 1s\n\t}", "", "cleanup: every is 1s; it must be 1m or more"},
-		"cleanup of another kind":      {"cleanup {\n\t\tdatabase mysql://root:hunter2@db/shop\n\t}", "", "cleanup: the database address cannot be read"},
+		"cleanup of another kind":      {"cleanup {\n\t\tdatabase mysql://root:hunter2@db/shop\n\t}", "", "cleanup: cannot parse the database address"},
 		"rescue":                       {"rescue perhaps", "", `rescue is "perhaps"; it must be one of on, off`},
 		"directory beside database":    {"database postgres://u@127.0.0.1:1/d\n\t\tdirectory redis", "", "in the block of `directory postgres`"},
 		"directory redis, no address":  {"directory redis", "", "set REDIS_URL"},

@@ -6,8 +6,10 @@ import (
 	"context"
 	"os"
 	"testing"
+	"time"
 
 	_ "github.com/seed-4adef13c/caddy-stale-session"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/mint"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/pgtest"
 )
@@ -21,6 +23,7 @@ const (
 var server *pgtest.Server
 
 func TestMain(m *testing.M) {
+	accounts.DefaultTimeout = time.Minute // tests run on slow machines
 	if config := os.Getenv(nodeConfig); config != "" {
 		runNode(config)
 		return

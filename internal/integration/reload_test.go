@@ -81,7 +81,7 @@ func TestAReloadKeepsTheWatch(t *testing.T) {
 	live := session(t, "live")
 	ask(t, base, live)
 	watching := func() []int {
-		return pids(t, `select pid from pg_stat_activity where datname = $1 and query like 'select case when pg_is_in_recovery() %'`, database) // its last one, between two others
+		return pids(t, `select pid from pg_stat_activity where datname = $1 and query like 'select date_part(%pg_is_in_recovery() %'`, database) // its last one, between two others
 	}
 	var before []int
 	eventually.Holds(t, "the database is watched", func() bool { before = watching(); return len(before) == 1 })

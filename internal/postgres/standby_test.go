@@ -40,7 +40,7 @@ func TestAStandbyProvesNoAbsence(t *testing.T) {
 		if err == nil && account.Exists != exists || err != nil && (!errors.As(err, &failure) || failure.Class != directories.Standby || !strings.Contains(failure.Error(), "primary")) {
 			t.Fatalf("%+v, %v", account, err)
 		}
-		return err == nil
+		return err == nil && (since.IsZero() || e.Proves(account, since))
 	}
 	eventually.Holds(t, "the user is on the standby", func() bool {
 		account, _, err := ask(e, "live", time.Time{})

@@ -72,10 +72,10 @@ func init() {
 		}
 	}
 	expect(verdict.Live, "", known...)
-	for _, reason := range []verdict.Reason{verdict.UserNotFound, verdict.UserDisabled, verdict.TokenPredatesAccount, verdict.ClaimMismatch} {
+	for _, reason := range verdict.Reasons {
 		expect(verdict.Stale, reason, known...)
 	}
-	expect(verdict.Stale, verdict.TokenRevoked, append(known, accounts.FromRevocation)...)
+	expect(verdict.Stale, verdict.TokenRevoked, accounts.FromRevocation)
 	for _, v := range []verdict.Verdict{verdict.Anonymous, verdict.Invalid, verdict.Unknown} {
 		expect(v, "", "")
 	}

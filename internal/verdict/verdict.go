@@ -48,6 +48,9 @@ const (
 	ClaimMismatch Reason = "claim_mismatch"
 )
 
+// Reasons lists the reasons.
+var Reasons = []Reason{UserNotFound, UserDisabled, TokenPredatesAccount, TokenRevoked, ClaimMismatch}
+
 // Leeway is how much older than a time in the database a token may be without
 // being stale by it. Tokens hold whole seconds, databases fractions, and the
 // clocks of app and database differ.
