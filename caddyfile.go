@@ -17,10 +17,9 @@ func init() {
 	httpcaddyfile.RegisterDirectiveOrder("stale_session", httpcaddyfile.Before, "basic_auth")
 }
 
-// parseDirective sets up one handler for every request of the site, or of the
-// block that the directive stands in. The directive's matcher becomes the
-// handler's own: it says which routes are guarded, while the sign-in page and
-// the auth routes have to be scrubbed all the same.
+// parseDirective adds a handler for all requests of the site or block. The
+// directive's matcher becomes an option of the handler, because the sign-in page
+// and the auth routes are stripped even if it does not match them.
 func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	if !h.Next() {
 		return nil, h.ArgErr()
@@ -39,7 +38,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	return h.NewRoute(nil, handler), nil
 }
 
-// UnmarshalCaddyfile sets the handler up from Caddyfile tokens. Syntax:
+// UnmarshalCaddyfile parses the directive. Syntax:
 //
 //	stale_session [<matcher>] {
 //		database        <dsn>
@@ -97,7 +96,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //		timeout         <duration>
 //	}
 //
-// The matcher selects the guarded routes. Each option may stand once.
+// The matcher selects the guarded routes. Each option can be set once.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
 	options := h.DatabaseOptions.Options()
@@ -118,7 +117,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return directive.Block(d, "stale_session", options)
 }
 
-// unmarshalDirectory takes a module that looks users up.
+// unmarshalDirectory parses the module that looks users up.
 func (h *Handler) unmarshalDirectory(d *caddyfile.Dispenser) error {
 	if !d.NextArg() {
 		return d.ArgErr()

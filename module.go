@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -47,75 +46,69 @@ func init() {
 }
 
 // Handler ends stale sessions: sessions whose user was deleted, disabled or
-// replaced by another since the session cookie was made. On guarded routes it
-// clears the cookies of such a session and sends people to the sign-in page,
-// API clients a 401 in JSON. On scrubbed routes it takes the cookies off the
-// request, which goes on as anonymous. Every other request passes untouched.
+// replaced since the session cookie was issued. On guarded routes it clears the
+// cookies of such a session, and redirects people to the sign-in page; API clients
+// get a 401 in JSON. On stripped routes it removes the cookies from the request,
+// which reaches the app as anonymous. All other requests pass unchanged.
 //
-// It needs no change to the app. For a standard NextAuth or Auth.js app it
-// needs no configuration either, when DATABASE_URL and AUTH_SECRET or
-// NEXTAUTH_SECRET are set in Caddy's environment.
+// The app needs no change. A standard NextAuth or Auth.js app needs no
+// configuration either, if DATABASE_URL and AUTH_SECRET or NEXTAUTH_SECRET are set
+// in Caddy's environment.
 //
-// Whatever cannot be found out, because the database is down, slow or being
-// migrated, never ends a session.
+// It fails open: an error, such as a database that is down, slow or being migrated,
+// never ends a session.
 //
-// Placeholders, once a request was checked:
+// It sets these placeholders for each request that it checks:
 //
 //	{http.stale_session.verdict}   live, stale, anonymous, invalid or unknown
-//	{http.stale_session.reason}    user_not_found, user_disabled, token_predates_account, token_revoked or claim_mismatch, when stale
-//	{http.stale_session.subject}   the user id that the session names
+//	{http.stale_session.reason}    if stale: user_not_found, user_disabled, token_predates_account, token_revoked or claim_mismatch
+//	{http.stale_session.subject}   the user id in the session
 //
-// Each detection emits the event `stale_session.detected`, and logs the line
-// "stale session detected" at level WARN.
+// Each detection emits the event `stale_session.detected`, and logs "stale session
+// detected" at level WARN.
 type Handler struct {
-	// Guarded selects the requests on which a stale session is answered.
-	// Default: all. The sign-in page and the auth routes are never answered,
-	// whatever is selected.
+	// The guarded routes: requests on which a stale session is answered. The
+	// sign-in page and the auth routes are never guarded. Default: all others.
 	GuardedRaw caddyhttp.RawMatcherSets `json:"guarded,omitempty" caddy:"namespace=http.matchers"`
 
-	// Where users are looked up, if not in Postgres. Default: the Postgres that
-	// Database, Users, Query and ListenDatabase describe, which belong into the
-	// module `postgres` otherwise.
+	// The module that looks users up. Default: `postgres`, with Database, Users,
+	// Query and ListenDatabase of this handler. If a module is given, these must be
+	// options of that module.
 	DirectoryRaw json.RawMessage `json:"directory,omitempty" caddy:"namespace=http.handlers.stale_session.directories inline_key=module"`
 
 	postgres.DatabaseOptions
 	accounts.LookupOptions
-
-	// Which tokens are session tokens, and how they are read.
 	session.TokenOptions
-
 	scope.Routes
 	answer.Answers
 
-	// What is done: `enforce`, `observe` (log and count only) or `off`.
+	// What the handler does: `enforce`, `observe` (only log and count) or `off`.
 	// Default: {env.STALE_SESSION_MODE}, else enforce.
 	Mode string `json:"mode,omitempty"`
 
-	// What is done on guarded routes with a session that could not be checked:
-	// `allow` lets it pass, `deny` answers 503. Default: allow.
+	// What happens on guarded routes to a session that could not be checked: with
+	// `allow` it passes, with `deny` the answer is 503. Default: allow.
 	OnError string `json:"on_error,omitempty"`
 
-	// Answer requests on guarded routes that have no session, or one that
-	// cannot be read or is expired, as if it were stale. Default: false, they
-	// pass on to the app as they came.
+	// Answer requests on guarded routes that have no session, or one that is
+	// unreadable or expired, like a stale one. Default: false, they pass unchanged.
 	RequireSession bool `json:"require_session,omitempty"`
 
-	// What is done when the app answers a session that was found live with a
-	// 5xx status: `on` looks the user up again, past the cache, and answers as
-	// to a stale session if it is one by now. `off` does not. Default: on.
+	// What happens when the app answers a live session with a 5xx status: `on`
+	// looks the user up again, past the cache, and replaces the response if the
+	// session has become stale; `off` does nothing. Default: on.
 	Rescue string `json:"rescue,omitempty"`
 
-	// Removes expired and orphaned rows of a table of sessions on a schedule.
-	// Default: none are removed.
+	// Deletes expired and orphaned rows of a sessions table on a schedule. Default:
+	// off.
 	SessionCleanup *cleanup.Cleanup `json:"cleanup,omitempty"`
 
-	// Where sessions that were ended by hand, or by an identity provider, are
-	// kept, so that all nodes of a fleet know of them. Default: the users'
-	// Postgres, when `caddy stale-session install` was run for it, else Caddy's
-	// storage.
+	// Where nodes share the sessions that an operator or an identity provider has
+	// revoked. Default: the users' Postgres, if `caddy stale-session install` was
+	// run for it, else Caddy's storage.
 	Revocations *revocation.Revocations `json:"revocations,omitempty"`
 
-	// Lets an OpenID provider end sessions. Default: it cannot.
+	// Lets an OpenID provider end sessions. Default: off.
 	BackchannelLogout *logout.Backchannel `json:"backchannel_logout,omitempty"`
 
 	mode      string
@@ -130,17 +123,17 @@ type Handler struct {
 	lease     provision.Lease
 }
 
-// What Handler.Rescue and others can be.
+// off is a value of Handler.Rescue and others.
 const off = "off"
 
-// What Handler.Mode can be.
+// The values of Handler.Mode.
 const (
 	modeEnforce = "enforce"
 	modeObserve = "observe"
 	modeOff     = "off"
 )
 
-// What Handler.OnError can be.
+// The values of Handler.OnError.
 const (
 	onErrorAllow = "allow"
 	onErrorDeny  = "deny"
@@ -154,7 +147,8 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision sets the handler up. It does no network I/O.
+// Provision sets the handler up. It does no network I/O: Caddy starts even if the
+// database is down.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	env := environment.New()
 	h.mode = cmp.Or(env.Optional(cmp.Or(h.Mode, "{env.STALE_SESSION_MODE}")), modeEnforce)
@@ -209,7 +203,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	return telemetry.Register(ctx.GetMetricsRegistry())
 }
 
-// provisionAnswers sets up on which routes and how stale sessions are answered.
+// provisionAnswers sets up the routes and the answers to stale sessions.
 func (h *Handler) provisionAnswers(env environment.Environment, guarded caddyhttp.MatcherSets) error {
 	names, err := h.CookieNames(env)
 	if err != nil {
@@ -222,7 +216,7 @@ func (h *Handler) provisionAnswers(env environment.Environment, guarded caddyhtt
 	return nil
 }
 
-// Validate checks the options that are one of a few words, numbers and paths.
+// Validate checks options that need nothing else to be loaded.
 func (h *Handler) Validate() error {
 	if err := directive.OneOf("mode", h.mode, modeEnforce, modeObserve, modeOff); err != nil || h.mode == modeOff {
 		return err
@@ -234,13 +228,15 @@ func (h *Handler) Validate() error {
 	)
 }
 
-// Cleanup releases what Provision has acquired.
+// Cleanup releases what Provision acquired, once no request uses it.
 func (h *Handler) Cleanup() error { return errors.Join(h.resources.Release(), h.lease.End()) }
 
-// byID reports whether sessions can be ended by the claims of sessionIDs.
-func (h *Handler) byID() bool { return h.BackchannelLogout != nil }
+// matchesSessionID reports whether sessions can be revoked by the claims of
+// sessionIDs.
+func (h *Handler) matchesSessionID() bool { return h.BackchannelLogout != nil }
 
-// newValidator returns a validator, with what it shares with other handlers.
+// newValidator returns a validator, and acquires the resources that it shares with
+// other handlers.
 func (h *Handler) newValidator(env environment.Environment, resources *provision.Resources) (*validator, error) {
 	config, err := h.LookupOptions.Config()
 	if err != nil {
@@ -248,20 +244,20 @@ func (h *Handler) newValidator(env environment.Environment, resources *provision
 	}
 	config.Observer = telemetry.Directories{}
 	config.Logger = func() *zap.Logger { return caddy.Log().Named("http.handlers.stale_session.directory") }
-	v := &validator{timeout: cmp.Or(config.Timeout, accounts.DefaultTimeout), byID: h.byID()}
+	v := &validator{timeout: cmp.Or(config.Timeout, accounts.DefaultTimeout), matchesSessionID: h.matchesSessionID()}
 	if v.reader, err = h.reader(env, resources); err != nil {
 		return nil, err
 	}
 	if v.accounts, err = resources.Accounts(h.directory, config); err != nil {
 		return nil, err
 	}
-	v.revoked, err = resources.Revoked(h.Revocations, h.storage, v.accounts)
+	v.revoked, err = resources.Revocations(h.Revocations, h.storage, v.accounts)
 	return v, err
 }
 
-// acquire returns the validator, and the lease that keeps it in use. A request
-// that arrives here after a reload has replaced the configuration, such as one
-// that was held up on its way, gets one like it.
+// acquire returns the validator, and the lease that keeps it open. A request that
+// arrives after a reload has replaced the configuration, because an earlier handler
+// delayed it, gets a new validator.
 func (h *Handler) acquire() (*validator, *provision.Lease) {
 	if h.lease.Acquire() {
 		return h.validator, &h.lease
@@ -269,34 +265,34 @@ func (h *Handler) acquire() (*validator, *provision.Lease) {
 	late := new(provision.Lease)
 	late.Acquire()
 	v, err := h.newValidator(environment.New(), &late.Resources)
-	if err = errors.Join(err, late.End()); err != nil { // everything is released with the request's lease
-		caddy.Log().Named("http.handlers.stale_session").Error("checking a request of a replaced configuration failed", zap.Error(err))
-		v = h.validator // which knows nothing any more
+	if err = errors.Join(err, late.End()); err != nil { // the request's lease releases the resources
+		caddy.Log().Named("http.handlers.stale_session").Error("cannot check a request of a replaced configuration", zap.Error(err))
+		v = h.validator // closed: its verdict is unknown
 	}
 	return v, late
 }
 
-// reader acquires what reads the session cookies.
+// reader acquires the token reader.
 func (h *Handler) reader(env environment.Environment, resources *provision.Resources) (*session.Reader, error) {
 	match := h.directory.MatchedClaims()
-	if h.byID() {
+	if h.matchesSessionID() {
 		match = slices.Concat(match, sessionIDs)
 	}
 	tokens := 0
 	if h.Cache != nil {
-		tokens = h.Cache.Size // one for each account
+		tokens = h.Cache.Size // one per account
 	}
 	return resources.Reader(env, h.TokenOptions, match, tokens)
 }
 
-// loadDirectory loads the module that looks users up.
+// loadDirectory sets h.directory.
 func (h *Handler) loadDirectory(ctx caddy.Context) error {
 	if len(h.DirectoryRaw) == 0 {
 		h.directory = &postgres.Module{DatabaseOptions: h.DatabaseOptions}
 		return nil
 	}
 	if h.DatabaseOptions != (postgres.DatabaseOptions{}) {
-		return errors.New("database, users, query and listen_database belong into the block of `directory postgres` if there is a `directory`")
+		return errors.New("with `directory`, set database, users, query and listen_database in the block of `directory postgres`")
 	}
 	module, err := ctx.LoadModule(h, "DirectoryRaw")
 	if err != nil {
@@ -309,7 +305,7 @@ func (h *Handler) loadDirectory(ctx caddy.Context) error {
 	return nil
 }
 
-// describe returns what the commands need to know of a handler.
+// describe returns what the commands need of a handler.
 func describe(text []byte) (site command.Site, err error) {
 	h := new(Handler)
 	if err := json.Unmarshal(text, h); err != nil {
@@ -326,7 +322,7 @@ func describe(text []byte) (site command.Site, err error) {
 	}, nil
 }
 
-// ServeHTTP checks the session of a request on its way to the app.
+// ServeHTTP checks the session of a request before the app gets it.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	if h.mode == modeOff {
 		return next.ServeHTTP(w, r)
@@ -352,18 +348,18 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return err
 	case route == scope.Passed:
 		return next.ServeHTTP(w, r)
-	case route == scope.Guarded && answer.Preflight(r): // it asks for nothing, but may be made by hand
+	case route == scope.Guarded && answer.Preflight(r): // browsers send no cookies with it, other clients can
 		route = scope.Stripped
 	}
-	x := &exchange{handler: h, request: r}
+	x := &request{handler: h, r: r}
 	x.validator, x.lease = h.acquire()
-	defer x.end()
+	defer x.release()
 	x.validator.validate(r, &x.result)
 	check := &x.check
 	h.reporter.Checked(r, check, route.String())
 	switch {
 	case h.mode == modeObserve || check.Braked:
-		x.end()
+		x.release()
 		return next.ServeHTTP(w, r)
 	case route == scope.Guarded && h.ends(check.Verdict):
 		telemetry.Responded(telemetry.Response(h.responder.Kind(r)))
@@ -379,11 +375,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	case len(check.Session.Tokens) > 0 || h.rules.SigningIn(r):
 		return x.pass(w, next)
 	}
-	x.end()
+	x.release()
 	return next.ServeHTTP(w, r)
 }
 
-// ends tells whether a request on a guarded route is answered as stale.
+// ends reports whether a request on a guarded route is answered like a stale one.
 func (h *Handler) ends(v verdict.Verdict) bool {
 	switch v {
 	case verdict.Stale:
@@ -394,99 +390,6 @@ func (h *Handler) ends(v verdict.Verdict) bool {
 	return false
 }
 
-// exchange is one request and its response.
-type exchange struct {
-	result
-	handler   *Handler
-	request   *http.Request
-	validator *validator
-	lease     *provision.Lease // of what the validator uses, nil once it is released
-	header    answer.HeaderWriter
-	failure   error // of the answer that has replaced the app's
-}
-
-// end releases what the exchange uses. What the app streams for hours must not
-// keep the connections of a replaced configuration open.
-func (x *exchange) end() {
-	if x.lease != nil {
-		x.lease.Release()
-		x.lease = nil
-	}
-}
-
-// pass passes the request on, and intercepts the response.
-func (x *exchange) pass(w http.ResponseWriter, next caddyhttp.Handler) error {
-	x.header.ResponseWriter, x.header.Interceptor = w, x
-	if err := next.ServeHTTP(&x.header, x.request); err != nil {
-		x.header.Done()
-		return err
-	}
-	x.header.Done()
-	return x.failure
-}
-
-// Intercept keeps the app from renewing a session that has become stale meanwhile,
-// and clears a stale one. A 5xx status may be due to such a session: then the
-// answer is that to a stale session.
-func (x *exchange) Intercept(header http.Header, status int) bool {
-	defer x.end()
-	h, r, v := x.handler, x.request, x.validator
-	x.wait.Set(r.Context(), time.Now().Add(v.timeout)) // once more, now that the app has answered
-	defer x.wait.End()
-	if status >= http.StatusInternalServerError && x.rescue(header) {
-		return true
-	}
-	if len(header["Set-Cookie"]) == 0 && !x.check.Strip {
-		return false
-	}
-	signingIn := h.rules.SigningIn(r)
-	var set session.Session
-	v.reader.ReadResponse(header, &set)
-	stale := v.stale(&x.wait, set.Tokens, time.Time{})
-	sent := x.check.Ended
-	if !x.check.Strip {
-		sent = x.check.Session.Names
-		if stale == nil && !signingIn {
-			stale = v.stale(&x.wait, renewed(x.check.Session.Tokens, set.Tokens), time.Time{})
-		}
-	}
-	switch {
-	case stale != nil: // it must not reach the browser
-		h.reporter.Dropped(r, *stale)
-		v.reader.StripSetCookies(header)
-		h.responder.Clear(header, r, slices.Concat(set.Names, sent), nil)
-		return false
-	case signingIn && len(set.Tokens) > 0:
-		telemetry.SignedIn()
-	}
-	if x.check.Strip { // the cookies that the app sets are those of a new session
-		h.responder.Clear(header, r, sent, func(name string) bool { return slices.Contains(set.Names, name) })
-	}
-	return false
-}
-
-// rescue answers in place of the app when its 5xx comes of a session that was
-// live when it was judged, and is not any more.
-func (x *exchange) rescue(header http.Header) bool {
-	h, r, v := x.handler, x.request, x.validator
-	if x.check.Verdict != verdict.Live {
-		return false
-	}
-	telemetry.UpstreamFailed()
-	if h.Rescue == off || h.rules.SignsIn(r.URL.Path) {
-		return false
-	}
-	stale := v.stale(&x.wait, x.check.Session.Tokens, time.Now())
-	if stale == nil {
-		return false
-	}
-	h.reporter.Rescued(r, *stale)
-	telemetry.Responded(telemetry.Response(h.responder.Kind(r)))
-	v.reader.StripSetCookies(header)
-	x.failure = h.responder.Replace(x.header.ResponseWriter, r, x.check.Session.Names)
-	return true
-}
-
 // Interface guards
 var (
 	_ caddy.Provisioner           = (*Handler)(nil)
@@ -494,5 +397,5 @@ var (
 	_ caddy.CleanerUpper          = (*Handler)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
 	_ caddyfile.Unmarshaler       = (*Handler)(nil)
-	_ answer.Interceptor          = (*exchange)(nil)
+	_ answer.Interceptor          = (*request)(nil)
 )

@@ -28,7 +28,7 @@ const (
 	v5Name = "authjs.session-token"
 )
 
-// server is a real Postgres, which the tests of this package share.
+// server is the Postgres that the tests of this package share.
 var server *pgtest.Server
 
 func TestMain(m *testing.M) {
@@ -39,8 +39,7 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// users is the schema of a Prisma app, with users that are live, banned, and
-// in the place of others.
+// users is the schema of a Prisma app, with some users.
 const users = `create table "User" (
 	id text primary key, email text, "createdAt" timestamp(3) not null default current_timestamp,
 	disabled boolean, "sessionsValidAfter" timestamptz);
@@ -48,7 +47,7 @@ insert into "User" (id, email) values ('live', 'live@example.com'), ('other', 'o
 insert into "User" (id, disabled) values ('banned', true);
 insert into "User" (id, "sessionsValidAfter") values ('revoked', now());`
 
-// newDatabase makes a database of its own, and sets the app's environment.
+// newDatabase creates a database, and sets the environment of the app.
 func newDatabase(t testing.TB) string {
 	t.Helper()
 	name, err := server.NewDatabase(t.Context())
@@ -71,7 +70,7 @@ func execute(t testing.TB, database string, commands ...string) {
 	}
 }
 
-// token makes a NextAuth v4 token that was issued an hour ago.
+// token returns a NextAuth v4 token that was issued an hour ago.
 func token(t testing.TB, subject string) string {
 	t.Helper()
 	made, err := mint.V4(secret, map[string]any{"sub": subject, "iat": time.Now().Add(-time.Hour).Unix()})
@@ -81,6 +80,7 @@ func token(t testing.TB, subject string) string {
 	return made
 }
 
+// token5 returns an Auth.js v5 token that was issued an hour ago.
 func token5(t testing.TB, name, subject string) string {
 	t.Helper()
 	made, err := mint.V5(secret, name, map[string]any{"sub": subject, "iat": time.Now().Add(-time.Hour).Unix()})
@@ -90,24 +90,25 @@ func token5(t testing.TB, name, subject string) string {
 	return made
 }
 
-// guarded is the usual configuration: bare, for standard routes.
+// guarded is the usual configuration.
 const guarded = "@guarded path /admin* /api/admin* /api/upload*\n\tstale_session @guarded"
 
-// browser is the header of a person's navigation, api that of a fetch.
+// browser returns the header of a navigation.
 func browser(cookies ...string) http.Header {
 	return http.Header{"Sec-Fetch-Mode": {"navigate"}, "Sec-Fetch-Dest": {"document"}, "Accept": {"text/html"}, "Cookie": cookies}
 }
 
+// api returns the header of a fetch.
 func api(cookies ...string) http.Header {
 	return http.Header{"Sec-Fetch-Mode": {"cors"}, "Sec-Fetch-Dest": {"empty"}, "Accept": {"*/*"}, "Cookie": cookies}
 }
 
-// TestEveryTokenLayoutAndAccount is the table of what happens to a request:
-// token × layout of the cookies × account → answer, and what the app sees.
+// TestEveryTokenLayoutAndAccount shows what the client and the app get for each
+// combination of token, layout of the cookies and account.
 func TestEveryTokenLayoutAndAccount(t *testing.T) {
 	newDatabase(t)
 	app := caddytest.NewApp(t)
-	// Caddy itself refuses headers above its limit: let more come in here.
+	// Caddy rejects large headers itself: raise its limit.
 	base := caddytest.Start(t, strings.Replace(caddytest.Site(guarded, app.Proxy()), "{\n", "{\n\tservers {\n\t\tmax_header_size 1MB\n\t}\n", 1))
 
 	live, gone, banned := token(t, "live"), token(t, "gone"), token(t, "banned")
@@ -133,51 +134,51 @@ func TestEveryTokenLayoutAndAccount(t *testing.T) {
 		cookies []string
 		bearer  string
 		want    string
-		cleared []string // names, when stale or scrubbed
-		sees    []string // Cookie lines that the app sees; nil for those that were sent
-		bare    bool     // the app sees no Authorization
+		cleared []string // cookie names
+		sees    []string // Cookie fields that the app gets; nil for all that were sent
+		bare    bool     // the app gets no Authorization
 	}{
-		"no cookie":                  {nil, "", passed, nil, nil, false},
-		"cookies of others":          {[]string{"theme=dark; next-auth.csrf-token=x"}, "", passed, nil, nil, false},
-		"live":                       {[]string{v4Name + "=" + live}, "", passed, nil, nil, false},
-		"live, v5":                   {[]string{v5Name + "=" + token5(t, v5Name, "live")}, "", passed, nil, nil, false},
-		"live, odd spacing":          {[]string{"a=b;  " + v4Name + " = " + live + ";c=d"}, "", passed, nil, nil, false},
-		"live, chunks":               {[]string{v4Name + ".0=" + live[:half] + "; " + v4Name + ".1=" + live[half:]}, "", passed, nil, nil, false},
-		"two live":                   {[]string{v4Name + "=" + live + "; " + v4Name + "=" + token(t, "other")}, "", passed, nil, nil, false},
-		"live Bearer":                {nil, "Bearer " + live, passed, nil, nil, false},
-		"somebody else's Bearer":     {nil, "Bearer sk_test_1", passed, nil, nil, false},
-		"another app's cookie":       {[]string{v4Name + "=" + foreign}, "", passed, nil, nil, false},
-		"expired":                    {[]string{v4Name + "=" + expired}, "", passed, nil, nil, false},
-		"a database session":         {[]string{v4Name + "=5c5b1f0e-8d3c-4d6e-9a43-3b1f5f4d2c11"}, "", passed, nil, nil, false},
-		"garbage":                    {[]string{v4Name + "=%%%...; " + v4Name + ".x=\""}, "", passed, nil, nil, false},
-		"a token that names no user": {[]string{v4Name + "=" + nameless}, "", passed, nil, nil, false},
+		"no cookie":              {nil, "", passed, nil, nil, false},
+		"other cookies":          {[]string{"theme=dark; next-auth.csrf-token=x"}, "", passed, nil, nil, false},
+		"live":                   {[]string{v4Name + "=" + live}, "", passed, nil, nil, false},
+		"live, v5":               {[]string{v5Name + "=" + token5(t, v5Name, "live")}, "", passed, nil, nil, false},
+		"live, odd spacing":      {[]string{"a=b;  " + v4Name + " = " + live + ";c=d"}, "", passed, nil, nil, false},
+		"live, chunks":           {[]string{v4Name + ".0=" + live[:half] + "; " + v4Name + ".1=" + live[half:]}, "", passed, nil, nil, false},
+		"two live":               {[]string{v4Name + "=" + live + "; " + v4Name + "=" + token(t, "other")}, "", passed, nil, nil, false},
+		"live Bearer":            {nil, "Bearer " + live, passed, nil, nil, false},
+		"an API key as Bearer":   {nil, "Bearer sk_test_1", passed, nil, nil, false},
+		"another app's cookie":   {[]string{v4Name + "=" + foreign}, "", passed, nil, nil, false},
+		"expired":                {[]string{v4Name + "=" + expired}, "", passed, nil, nil, false},
+		"a database session":     {[]string{v4Name + "=5c5b1f0e-8d3c-4d6e-9a43-3b1f5f4d2c11"}, "", passed, nil, nil, false},
+		"garbage":                {[]string{v4Name + "=%%%...; " + v4Name + ".x=\""}, "", passed, nil, nil, false},
+		"a token without a user": {[]string{v4Name + "=" + nameless}, "", passed, nil, nil, false},
 
-		"gone":                         {[]string{v4Name + "=" + gone}, "", stale, []string{v4Name}, nil, false},
-		"gone, v5":                     {[]string{v5Name + "=" + token5(t, v5Name, "gone")}, "", stale, []string{v5Name}, nil, false},
-		"gone, __Secure- v5":           {[]string{"__Secure-" + v5Name + "=" + token5(t, "__Secure-"+v5Name, "gone")}, "", stale, []string{"__Secure-" + v5Name}, nil, false},
-		"gone, v5 under the v4 name":   {[]string{v4Name + "=" + token5(t, v4Name, "gone")}, "", stale, []string{v4Name}, nil, false},
-		"banned":                       {[]string{v4Name + "=" + banned}, "", stale, []string{v4Name}, nil, false},
-		"revoked":                      {[]string{v4Name + "=" + token(t, "revoked")}, "", stale, []string{v4Name}, nil, false},
-		"gone, among others":           {[]string{"a=b; " + v4Name + "=" + gone + "; next-auth.csrf-token=x"}, "", stale, []string{v4Name}, nil, false},
-		"gone, chunks out of order":    {[]string{v4Name + ".1=" + gone[half:] + "; " + v4Name + ".0=" + gone[:half]}, "", stale, []string{v4Name + ".1", v4Name + ".0"}, nil, false},
-		"gone, a lone chunk":           {[]string{v4Name + ".7=" + gone}, "", stale, []string{v4Name + ".7"}, nil, false},
-		"gone, halves":                 {[]string{v4Name + "-a=" + gone[:half] + "; " + v4Name + "-b=" + gone[half:]}, "", stale, []string{v4Name + "-a", v4Name + "-b"}, nil, false},
-		"gone, quoted":                 {[]string{v4Name + "=\"" + gone + "\""}, "", stale, []string{v4Name}, nil, false},
-		"gone, percent-encoded":        {[]string{v4Name + "=%65" + gone[1:]}, "", stale, []string{v4Name}, nil, false},
-		"gone, sprinkled":              {[]string{v4Name + "=" + sprinkle(gone)}, "", stale, []string{v4Name}, nil, false},
-		"gone, doubled with garbage":   {[]string{v4Name + "=x; " + v4Name + "=" + gone}, "", stale, []string{v4Name}, nil, false},
-		"gone, in several lines":       {[]string{"a=b", v4Name + "=" + gone}, "", stale, []string{v4Name}, nil, false},
-		"gone and banned":              {[]string{v4Name + "=" + gone + "; " + v5Name + "=" + token5(t, v5Name, "banned")}, "", stale, []string{v4Name, v5Name}, nil, false},
-		"gone beside another app's":    {[]string{v4Name + "=" + gone + "; " + v5Name + "=" + foreign}, "", stale, []string{v4Name, v5Name}, nil, false},
-		"gone Bearer":                  {nil, "Bearer " + gone, stale, nil, nil, false},
-		"gone Bearer, percent-encoded": {nil, "Bearer %65" + gone[1:], stale, nil, nil, false},
-		"gone Bearer, an empty cookie": {[]string{v4Name + "="}, "Bearer " + gone, stale, []string{v4Name}, nil, false},
+		"gone":                            {[]string{v4Name + "=" + gone}, "", stale, []string{v4Name}, nil, false},
+		"gone, v5":                        {[]string{v5Name + "=" + token5(t, v5Name, "gone")}, "", stale, []string{v5Name}, nil, false},
+		"gone, __Secure- v5":              {[]string{"__Secure-" + v5Name + "=" + token5(t, "__Secure-"+v5Name, "gone")}, "", stale, []string{"__Secure-" + v5Name}, nil, false},
+		"gone, v5 under the v4 name":      {[]string{v4Name + "=" + token5(t, v4Name, "gone")}, "", stale, []string{v4Name}, nil, false},
+		"banned":                          {[]string{v4Name + "=" + banned}, "", stale, []string{v4Name}, nil, false},
+		"revoked":                         {[]string{v4Name + "=" + token(t, "revoked")}, "", stale, []string{v4Name}, nil, false},
+		"gone, with other cookies":        {[]string{"a=b; " + v4Name + "=" + gone + "; next-auth.csrf-token=x"}, "", stale, []string{v4Name}, nil, false},
+		"gone, chunks out of order":       {[]string{v4Name + ".1=" + gone[half:] + "; " + v4Name + ".0=" + gone[:half]}, "", stale, []string{v4Name + ".1", v4Name + ".0"}, nil, false},
+		"gone, a lone chunk":              {[]string{v4Name + ".7=" + gone}, "", stale, []string{v4Name + ".7"}, nil, false},
+		"gone, halves":                    {[]string{v4Name + "-a=" + gone[:half] + "; " + v4Name + "-b=" + gone[half:]}, "", stale, []string{v4Name + "-a", v4Name + "-b"}, nil, false},
+		"gone, quoted":                    {[]string{v4Name + "=\"" + gone + "\""}, "", stale, []string{v4Name}, nil, false},
+		"gone, percent-encoded":           {[]string{v4Name + "=%65" + gone[1:]}, "", stale, []string{v4Name}, nil, false},
+		"gone, with characters to ignore": {[]string{v4Name + "=" + sprinkle(gone)}, "", stale, []string{v4Name}, nil, false},
+		"gone, after garbage":             {[]string{v4Name + "=x; " + v4Name + "=" + gone}, "", stale, []string{v4Name}, nil, false},
+		"gone, in several fields":         {[]string{"a=b", v4Name + "=" + gone}, "", stale, []string{v4Name}, nil, false},
+		"gone and banned":                 {[]string{v4Name + "=" + gone + "; " + v5Name + "=" + token5(t, v5Name, "banned")}, "", stale, []string{v4Name, v5Name}, nil, false},
+		"gone, with another app's":        {[]string{v4Name + "=" + gone + "; " + v5Name + "=" + foreign}, "", stale, []string{v4Name, v5Name}, nil, false},
+		"gone Bearer":                     {nil, "Bearer " + gone, stale, nil, nil, false},
+		"gone Bearer, percent-encoded":    {nil, "Bearer %65" + gone[1:], stale, nil, nil, false},
+		"gone Bearer, an empty cookie":    {[]string{v4Name + "="}, "Bearer " + gone, stale, []string{v4Name}, nil, false},
 
 		"live, then gone under the name": {[]string{"a=b; " + v4Name + "=" + live + "; " + v4Name + "=" + gone}, "", passed, nil, []string{"a=b"}, false},
 		"gone, then live under the name": {[]string{v4Name + "=" + gone + "; a=b; " + v4Name + "=" + live}, "", passed, nil, []string{"a=b"}, false},
 		"live, gone tossed in":           {[]string{v4Name + "=" + live + "; " + v5Name + "=" + token5(t, v5Name, "gone")}, "", passed, []string{v5Name}, []string{}, false},
 		"live, gone Bearer":              {[]string{v4Name + "=" + live}, "Bearer " + gone, passed, nil, []string{}, true},
-		"nameless, gone tossed in":       {[]string{v4Name + "=" + nameless + "; " + v5Name + "=" + token5(t, v5Name, "gone")}, "", passed, []string{v5Name}, []string{}, false},
+		"without a user, gone tossed in": {[]string{v4Name + "=" + nameless + "; " + v5Name + "=" + token5(t, v5Name, "gone")}, "", passed, []string{v5Name}, []string{}, false},
 		"gone, hidden by 64 KiB":         {[]string{"a=b; " + v4Name + "=" + gone + "; " + v5Name + "=" + strings.Repeat("x", 64<<10)}, "", passed, nil, []string{"a=b"}, false},
 		"gone, hidden by 64 cookies":     {[]string{v4Name + "=" + gone + strings.Repeat("; "+v4Name+"-x=y", 64)}, "", passed, nil, []string{}, false},
 	} {
@@ -195,33 +196,33 @@ func TestEveryTokenLayoutAndAccount(t *testing.T) {
 				t.Errorf("cleared %q, want %q", got, c.cleared)
 			}
 			if len(c.cleared) > 0 && (response.Header.Get("Cache-Control") != "no-store" || !strings.Contains(response.Header.Get("Vary"), "Cookie")) {
-				t.Errorf("may be cached: %v", response.Header)
+				t.Errorf("cacheable: %v", response.Header)
 			}
 			if c.want == stale {
 				const location = "/api/auth/signin?callbackUrl=%2Fadmin%2Fusers%3Fx%3D1%26y%3D%252F&error=SessionRequired"
 				if response.StatusCode != http.StatusSeeOther || response.Header.Get("Location") != location || len(seen) != 0 {
-					t.Errorf("status %d, location %q, the app saw %d requests", response.StatusCode, response.Header.Get("Location"), len(seen))
+					t.Errorf("status %d, location %q, the app got %d requests", response.StatusCode, response.Header.Get("Location"), len(seen))
 				}
 				return
 			}
 			if response.StatusCode != http.StatusOK || response.Text != "app" || len(seen) != 1 {
-				t.Fatalf("status %d, body %q, the app saw %d requests", response.StatusCode, response.Text, len(seen))
+				t.Fatalf("status %d, body %q, the app got %d requests", response.StatusCode, response.Text, len(seen))
 			}
 			want := c.sees
 			if want == nil {
 				want = c.cookies
 			}
 			if got := seen[0].Header.Values("Cookie"); !slices.Equal(got, want) {
-				t.Errorf("the app saw %q, want %q", got, want)
+				t.Errorf("the app got %q, want %q", got, want)
 			}
 			if got := seen[0].Header.Get("Authorization"); (got != c.bearer) != c.bare {
-				t.Errorf("the app saw Authorization %q", got)
+				t.Errorf("the app got Authorization %q", got)
 			}
 		})
 	}
 }
 
-func TestTheAnswerFitsTheAsker(t *testing.T) {
+func TestTheAnswerFitsTheClient(t *testing.T) {
 	newDatabase(t)
 	app := caddytest.NewApp(t)
 	gone := v4Name + "=" + token(t, "gone")
@@ -234,10 +235,10 @@ func TestTheAnswerFitsTheAsker(t *testing.T) {
 	}{
 		"a page":                    {"auto", "GET", "/admin", browser(gone), 303, "/auth/signin?callbackUrl=%2Fadmin&error=SessionRequired", ""},
 		"a form":                    {"auto", "POST", "/admin", browser(gone), 303, "/auth/signin?error=SessionRequired", ""},
-		"an old browser's page":     {"auto", "GET", "/admin", http.Header{"Accept": {"text/html,*/*;q=0.8"}, "Cookie": {gone}}, 303, "/auth/signin?callbackUrl=%2Fadmin&error=SessionRequired", ""},
+		"a page, old browser":       {"auto", "GET", "/admin", http.Header{"Accept": {"text/html,*/*;q=0.8"}, "Cookie": {gone}}, 303, "/auth/signin?callbackUrl=%2Fadmin&error=SessionRequired", ""},
 		"fetch":                     {"auto", "POST", "/api/upload", api(gone), 401, "", ""},
 		"curl":                      {"auto", "GET", "/admin", http.Header{"Accept": {"*/*"}, "Cookie": {gone}}, 401, "", ""},
-		"a program":                 {"auto", "GET", "/admin", http.Header{"Cookie": {gone}}, 401, "", ""},
+		"no Accept":                 {"auto", "GET", "/admin", http.Header{"Cookie": {gone}}, 401, "", ""},
 		"HEAD":                      {"auto", "HEAD", "/api/admin", api(gone), 401, "", ""},
 		"a Server Action":           {"auto", "POST", "/admin", http.Header{"Next-Action": {"x"}, "Accept": {"text/x-component"}, "Cookie": {gone}}, 401, "", "/auth/signin?error=SessionRequired"},
 		"client navigation (RSC)":   {"auto", "GET", "/admin?_rsc=1", http.Header{"Rsc": {"1"}, "Accept": {"*/*"}, "Cookie": {gone}}, 401, "", ""},
@@ -264,18 +265,18 @@ func TestTheAnswerFitsTheAsker(t *testing.T) {
 				t.Errorf("cleared %q", got)
 			}
 			if len(app.Seen()) != 0 {
-				t.Error("the app was asked")
+				t.Error("the app got the request")
 			}
 		})
 	}
-	t.Run("a preflight passes, without a session that somebody put there", func(t *testing.T) {
+	t.Run("a preflight passes without a session", func(t *testing.T) {
 		base := caddytest.Start(t, caddytest.Site(guarded, app.Proxy()))
 		header := api(gone)
 		header.Set("Access-Control-Request-Method", "POST")
 		app.Seen()
 		response := caddytest.Do(t, http.MethodOptions, base+"/api/upload", header)
 		if seen := app.Seen(); response.StatusCode != http.StatusOK || len(seen) != 1 || seen[0].Header["Cookie"] != nil {
-			t.Errorf("status %d, the app saw %v", response.StatusCode, seen)
+			t.Errorf("status %d, the app got %v", response.StatusCode, seen)
 		}
 	})
 	t.Run("handle_errors answers with respond error", func(t *testing.T) {
@@ -289,7 +290,7 @@ func TestTheAnswerFitsTheAsker(t *testing.T) {
 	})
 }
 
-func TestTheClearingOfCookies(t *testing.T) {
+func TestCookiesAreClearedAsTheAppSetThem(t *testing.T) {
 	newDatabase(t)
 	app := caddytest.NewApp(t)
 	secure := token5(t, "__Secure-"+v5Name, "gone")
@@ -329,7 +330,7 @@ func TestTheClearingOfCookies(t *testing.T) {
 	}
 }
 
-func TestScrubbedRoutes(t *testing.T) {
+func TestStrippedRoutes(t *testing.T) {
 	newDatabase(t)
 	app := caddytest.NewApp(t)
 	gone, fresh := v4Name+"="+token(t, "gone"), token(t, "live")
@@ -350,12 +351,12 @@ func TestScrubbedRoutes(t *testing.T) {
 		"a public page":                 {"auth", "/", gone, nil, []string{gone}, nil, false},
 		"a public page with scrub all":  {"all", "/", gone, nil, nil, []string{v4Name}, false},
 		"the session endpoint with off": {"off", "/api/auth/session", gone, nil, []string{gone}, nil, false},
-		"somebody signs in":             {"auth", "/api/auth/callback/credentials", gone, setFresh, nil, nil, true},
-		"somebody signs in over chunks": {"auth", "/api/auth/callback/credentials", v4Name + ".0=" + token(t, "gone"), setFresh, nil, []string{v4Name + ".0"}, true},
-		"the app deletes it itself": {"auth", "/api/auth/signout", gone, func(w http.ResponseWriter, _ *http.Request) {
+		"a sign-in":                     {"auth", "/api/auth/callback/credentials", gone, setFresh, nil, nil, true},
+		"a sign-in over chunks":         {"auth", "/api/auth/callback/credentials", v4Name + ".0=" + token(t, "gone"), setFresh, nil, []string{v4Name + ".0"}, true},
+		"a sign-out": {"auth", "/api/auth/signout", gone, func(w http.ResponseWriter, _ *http.Request) {
 			http.SetCookie(w, &http.Cookie{Name: v4Name, Path: "/", MaxAge: -1})
 		}, nil, []string{v4Name}, false},
-		"a live session is left alone": {"all", "/api/auth/session", v4Name + "=" + fresh, setFresh, []string{v4Name + "=" + fresh}, nil, true},
+		"a live session": {"all", "/api/auth/session", v4Name + "=" + fresh, setFresh, []string{v4Name + "=" + fresh}, nil, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			base := caddytest.Start(t, caddytest.Site("@guarded path /admin*\n\tstale_session @guarded {\n\t\tscrub "+c.scrub+"\n\t}", app.Proxy()))
@@ -363,7 +364,7 @@ func TestScrubbedRoutes(t *testing.T) {
 			response := caddytest.Do(t, http.MethodGet, base+c.path, browser(c.cookie))
 			seen := app.Seen()
 			if len(seen) != 1 || !slices.Equal(seen[0].Header["Cookie"], c.sees) {
-				t.Errorf("the app saw %v, want %q", seen, c.sees)
+				t.Errorf("the app got %v, want %q", seen, c.sees)
 			}
 			if got := response.Cleared(); !slices.Equal(got, c.cleared) {
 				t.Errorf("cleared %q, want %q", got, c.cleared)
@@ -386,11 +387,11 @@ func TestASessionRenewedAfterItsUserWasDeletedIsDropped(t *testing.T) {
 		change  string // what happens in the database meanwhile
 		dropped bool
 	}{
-		"deleted":                      {"/api/auth/session", "live", `delete from "User" where id = 'live'`, true},
-		"signed out everywhere":        {"/api/auth/session", "live", `update "User" set "sessionsValidAfter" = now() where id = 'live'`, true},
-		"nothing happened":             {"/api/auth/session", "live", `select 1`, false},
-		"somebody else signed in":      {"/admin", "other", `delete from "User" where id = 'live'`, false},
-		"the same one signed in again": {"/api/auth/callback/credentials", "live", `update "User" set "sessionsValidAfter" = now() where id = 'live'`, false},
+		"deleted":                       {"/api/auth/session", "live", `delete from "User" where id = 'live'`, true},
+		"signed out everywhere":         {"/api/auth/session", "live", `update "User" set "sessionsValidAfter" = now() where id = 'live'`, true},
+		"no change":                     {"/api/auth/session", "live", `select 1`, false},
+		"another user signed in":        {"/admin", "other", `delete from "User" where id = 'live'`, false},
+		"the same user signed in again": {"/api/auth/callback/credentials", "live", `update "User" set "sessionsValidAfter" = now() where id = 'live'`, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			database := newDatabase(t)
@@ -417,49 +418,49 @@ func TestASessionRenewedAfterItsUserWasDeletedIsDropped(t *testing.T) {
 	}
 }
 
-func TestIDsThatAreUsedAgain(t *testing.T) {
+func TestReusedIDs(t *testing.T) {
 	for name, c := range map[string]struct {
 		schema, options string
 		claims          map[string]any
 		stale           bool
 	}{
-		"the account is younger than the token": {
+		"account newer than the token": {
 			`create table users (id serial primary key, created_at timestamptz default now()); insert into users default values`,
 			"",
 			map[string]any{"sub": "1"},
 			true,
 		},
-		"the account is older": {
+		"account older than the token": {
 			`create table users (id serial primary key, created_at timestamptz default now()); insert into users (created_at) values (now() - interval '1 day')`,
 			"",
 			map[string]any{"sub": "1"},
 			false,
 		},
-		"another e-mail address": {
+		"different email": {
 			`create table users (id serial primary key, email text); insert into users (email) values ('bob@example.com')`,
 			"users {\n\t\t\tmatch email email\n\t\t}",
 			map[string]any{"sub": "1", "email": "ada@example.com"},
 			true,
 		},
-		"the same e-mail address": {
+		"same email": {
 			`create table users (id serial primary key, email text); insert into users (email) values ('Ada@example.com')`,
 			"users {\n\t\t\tmatch email email\n\t\t}",
 			map[string]any{"sub": "1", "email": "ada@example.com"},
 			false,
 		},
-		"renewed since, but signed in before": {
+		"renewed later, but signed in before": {
 			`create table users (id serial primary key, created_at timestamptz default now() - interval '10 minutes'); insert into users default values`,
 			"issued_at loginAt",
 			map[string]any{"sub": "1", "iat": time.Now().Unix(), "loginAt": time.Now().Add(-time.Hour).Unix()},
 			true,
 		},
-		"by e-mail as the subject": {
+		"email as the subject": {
 			`create table users (id serial primary key, email text); insert into users (email) values ('bob@example.com')`,
 			"subject email\n\t\tusers {\n\t\t\tid email\n\t\t}",
 			map[string]any{"sub": "random", "email": "bob@example.com"},
 			false,
 		},
-		"by a query": {
+		"query": {
 			`create table people (pid uuid primary key); insert into people values ('7d444840-9dc0-11d1-b245-5ffdce74fad2')`,
 			"query \"select pid as id from people where pid = any($1::text[]::uuid[])\"",
 			map[string]any{"sub": "7d444840-9dc0-11d1-b245-5ffdce74fad3"},
@@ -481,13 +482,13 @@ func TestIDsThatAreUsedAgain(t *testing.T) {
 			}
 			response := caddytest.Do(t, http.MethodGet, base+"/admin", api(v4Name+"="+made))
 			if stale := response.StatusCode == http.StatusUnauthorized; stale != c.stale {
-				t.Errorf("status %d, want stale %t", response.StatusCode, c.stale)
+				t.Errorf("status %d, want stale: %t", response.StatusCode, c.stale)
 			}
 		})
 	}
 }
 
-func TestTheCallersOwnSessionIsCleared(t *testing.T) {
+func TestTheClearPath(t *testing.T) {
 	newDatabase(t)
 	app := caddytest.NewApp(t)
 	base := caddytest.Start(t, caddytest.Site(guarded, app.Proxy()))
@@ -496,15 +497,15 @@ func TestTheCallersOwnSessionIsCleared(t *testing.T) {
 		header http.Header
 		status int
 	}{
-		"curl":                  {"POST", http.Header{}, 200},
-		"the app's own page":    {"POST", http.Header{"Sec-Fetch-Site": {"same-origin"}, "Origin": {base}}, 200},
-		"typed in":              {"POST", http.Header{"Sec-Fetch-Site": {"none"}}, 200},
-		"another site":          {"POST", http.Header{"Sec-Fetch-Site": {"cross-site"}}, 403},
-		"a sibling":             {"POST", http.Header{"Sec-Fetch-Site": {"same-site"}}, 403},
-		"another origin":        {"POST", http.Header{"Origin": {"https://evil.example"}}, 403},
-		"no origin to speak of": {"POST", http.Header{"Origin": {"null"}}, 403},
-		"GET":                   {"GET", http.Header{}, 405},
-		"OPTIONS":               {"OPTIONS", http.Header{"Access-Control-Request-Method": {"POST"}}, 405},
+		"curl":                {"POST", http.Header{}, 200},
+		"the app's own page":  {"POST", http.Header{"Sec-Fetch-Site": {"same-origin"}, "Origin": {base}}, 200},
+		"Sec-Fetch-Site none": {"POST", http.Header{"Sec-Fetch-Site": {"none"}}, 200},
+		"cross-site":          {"POST", http.Header{"Sec-Fetch-Site": {"cross-site"}}, 403},
+		"same-site":           {"POST", http.Header{"Sec-Fetch-Site": {"same-site"}}, 403},
+		"another origin":      {"POST", http.Header{"Origin": {"https://evil.example"}}, 403},
+		"origin null":         {"POST", http.Header{"Origin": {"null"}}, 403},
+		"GET":                 {"GET", http.Header{}, 405},
+		"OPTIONS":             {"OPTIONS", http.Header{"Access-Control-Request-Method": {"POST"}}, 405},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.header.Set("Cookie", v4Name+".3=x; theme=dark")
@@ -551,19 +552,19 @@ func TestModesAndPolicies(t *testing.T) {
 		status               int
 		cleared              int
 	}{
-		"enforce":                    {"", "", false, gone, 401, 1},
-		"observe":                    {"mode observe", "", false, gone, 200, 0},
-		"observe by the environment": {"", "observe", false, gone, 200, 0},
-		"off":                        {"mode off", "", false, gone, 200, 0},
-		"off by the environment":     {"", "off", false, gone, 200, 0},
-		"the Caddyfile goes before the environment": {"mode enforce", "off", false, gone, 401, 1},
-		"the database is down, allow":               {"", "", true, gone, 200, 0},
-		"the database is down, deny":                {"on_error deny", "", true, gone, 503, 0},
-		"the database is down, nobody signed in":    {"on_error deny", "", true, "a=b", 200, 0},
-		"nobody signed in":                          {"", "", false, "a=b", 200, 0},
-		"nobody signed in, but required":            {"require_session", "", false, "a=b", 401, 0},
-		"unreadable, but required":                  {"require_session", "", false, v4Name + "=x", 401, 0},
-		"live, and required":                        {"require_session", "", false, v4Name + "=" + token(t, "live"), 200, 0},
+		"enforce":                     {"", "", false, gone, 401, 1},
+		"observe":                     {"mode observe", "", false, gone, 200, 0},
+		"observe, in the environment": {"", "observe", false, gone, 200, 0},
+		"off":                         {"mode off", "", false, gone, 200, 0},
+		"off, in the environment":     {"", "off", false, gone, 200, 0},
+		"the Caddyfile overrides the environment": {"mode enforce", "off", false, gone, 401, 1},
+		"database down, allow":                    {"", "", true, gone, 200, 0},
+		"database down, deny":                     {"on_error deny", "", true, gone, 503, 0},
+		"database down, deny, not signed in":      {"on_error deny", "", true, "a=b", 200, 0},
+		"not signed in":                           {"", "", false, "a=b", 200, 0},
+		"not signed in, required":                 {"require_session", "", false, "a=b", 401, 0},
+		"unreadable, required":                    {"require_session", "", false, v4Name + "=x", 401, 0},
+		"live, required":                          {"require_session", "", false, v4Name + "=" + token(t, "live"), 200, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			newDatabase(t)
@@ -581,7 +582,7 @@ func TestModesAndPolicies(t *testing.T) {
 				t.Errorf("Retry-After %q", retry)
 			}
 			if seen := app.Seen(); c.status == 200 && (len(seen) != 1 || seen[0].Header.Get("Cookie") != c.cookie) {
-				t.Errorf("the app saw %v", seen)
+				t.Errorf("the app got %v", seen)
 			}
 			if response := caddytest.Do(t, http.MethodGet, base+"/api/auth/signin", api(c.cookie)); response.StatusCode != 200 {
 				t.Errorf("the sign-in page: status %d", response.StatusCode)
@@ -590,7 +591,7 @@ func TestModesAndPolicies(t *testing.T) {
 	}
 }
 
-func TestWhatIsSaidOfADetection(t *testing.T) {
+func TestADetectionIsLogged(t *testing.T) {
 	newDatabase(t)
 	app := caddytest.NewApp(t)
 	log, options := caddytest.NewLog(t)
@@ -626,7 +627,7 @@ func TestWhatIsSaidOfADetection(t *testing.T) {
 	}
 }
 
-func TestTheWayBackIsTheOneBeforeTheRewrite(t *testing.T) {
+func TestTheCallbackURLIsFromBeforeARewrite(t *testing.T) {
 	newDatabase(t)
 	app := caddytest.NewApp(t)
 	base := caddytest.Start(t, caddytest.Site("rewrite /dashboard* /admin{uri}", guarded, app.Proxy()))
@@ -636,7 +637,7 @@ func TestTheWayBackIsTheOneBeforeTheRewrite(t *testing.T) {
 	}
 }
 
-func TestADatabaseIsNoticedWhenItsAccountsHaveAged(t *testing.T) {
+func TestChangesAreNoticedWhenCachedAccountsExpire(t *testing.T) {
 	database := newDatabase(t)
 	app := caddytest.NewApp(t)
 	base := caddytest.Start(t, caddytest.Site("stale_session {\n\t\tcache {\n\t\t\tttl 50ms\n\t\t}\n\t}", app.Proxy()))
@@ -654,8 +655,8 @@ func TestADatabaseIsNoticedWhenItsAccountsHaveAged(t *testing.T) {
 	})
 }
 
-// Somebody has a page open while the database is reseeded with the same ids,
-// and signs in again at once.
+// A user has a page open while the database is reseeded with the same ids, and
+// signs in again at once.
 func TestSigningInAgainRightAfterAReseedWorks(t *testing.T) {
 	database := newDatabase(t)
 	app := caddytest.NewApp(t)
@@ -681,10 +682,10 @@ func TestSigningInAgainRightAfterAReseedWorks(t *testing.T) {
 	})
 	response := caddytest.Do(t, http.MethodPost, base+"/api/auth/callback/credentials", old)
 	if len(response.Cleared()) != 0 || len(response.Cookies()) != 1 || response.Cookies()[0].Value != fresh {
-		t.Errorf("signing in set %q", response.Header["Set-Cookie"])
+		t.Errorf("the sign-in set %q", response.Header["Set-Cookie"])
 	}
 	if response := caddytest.Do(t, http.MethodGet, base+"/admin", api(v4Name+"="+fresh)); response.StatusCode != 200 {
-		t.Errorf("after signing in: status %d", response.StatusCode)
+		t.Errorf("after the sign-in: status %d", response.StatusCode)
 	}
 }
 
@@ -697,7 +698,7 @@ func TestInsideHandleBlocks(t *testing.T) {
 	gone := browser(v4Name + "=" + token(t, "gone"))
 	for path, c := range map[string]struct {
 		status int
-		sees   []string // nil when the app is not asked
+		sees   []string // nil if the app gets no request
 	}{
 		"/admin":            {303, nil},
 		"/":                 {200, gone["Cookie"]},
@@ -707,24 +708,24 @@ func TestInsideHandleBlocks(t *testing.T) {
 		response := caddytest.Do(t, http.MethodGet, base+path, gone)
 		seen := app.Seen()
 		if response.StatusCode != c.status || (len(seen) == 1) != (c.sees != nil) || len(seen) == 1 && !slices.Equal(seen[0].Header["Cookie"], c.sees) {
-			t.Errorf("%s: status %d, the app saw %v", path, response.StatusCode, seen)
+			t.Errorf("%s: status %d, the app got %v", path, response.StatusCode, seen)
 		}
 	}
 }
 
-func TestBeforeForwardAuth(t *testing.T) {
+func TestForwardAuthComesAfter(t *testing.T) {
 	newDatabase(t)
 	app, gate := caddytest.NewApp(t), caddytest.NewApp(t)
 	base := caddytest.Start(t, caddytest.Site("forward_auth "+gate.Listener.Addr().String()+" {", "	uri /check", "}", "stale_session", app.Proxy()))
 	if response := caddytest.Do(t, http.MethodGet, base+"/x", api(v4Name+"="+token(t, "gone"))); response.StatusCode != 401 || len(gate.Seen()) != 0 {
-		t.Errorf("status %d, or the gate was asked", response.StatusCode)
+		t.Errorf("status %d, or the auth server got the request", response.StatusCode)
 	}
 	if response := caddytest.Do(t, http.MethodGet, base+"/x", api(v4Name+"="+token(t, "live"))); response.StatusCode != 200 || len(gate.Seen()) != 1 {
-		t.Errorf("status %d, or the gate was not asked", response.StatusCode)
+		t.Errorf("status %d, or the auth server did not get the request", response.StatusCode)
 	}
 }
 
-// recorder is a handler of Caddy's events.
+// recorder is a handler of Caddy's events app.
 type recorder struct{}
 
 var recorded = make(chan map[string]any, 16)
@@ -749,8 +750,8 @@ func TestADetectionIsAnEvent(t *testing.T) {
 	base := caddytest.Start(t, site)
 	caddytest.Do(t, http.MethodGet, base+"/admin", api(v4Name+"="+token(t, "live")))
 	caddytest.Do(t, http.MethodGet, base+"/admin?x", api(v4Name+"="+token(t, "gone")))
-	// Its handlers run beside the request.
-	eventually.Holds(t, "there is an event", func() bool { return len(recorded) > 0 })
+	// Event handlers run concurrently.
+	eventually.Holds(t, "the event arrives", func() bool { return len(recorded) > 0 })
 	if len(recorded) != 1 {
 		t.Fatalf("%d events, want 1", len(recorded))
 	}
@@ -762,10 +763,10 @@ func TestADetectionIsAnEvent(t *testing.T) {
 	}
 }
 
-// Caddy asks a handler for its module when an event of it is emitted, which a
-// reload can overtake: to copy the handler for that would race with its cleanup.
-func TestAnEventCopiesNoHandlerThatIsCleanedUp(t *testing.T) {
-	tried := 0
+// Caddy calls CaddyModule when an event is emitted, possibly after a reload. With a
+// value receiver, that copies the handler, which races with its cleanup.
+func TestCaddyModuleHasAPointerReceiver(t *testing.T) {
+	checked := 0
 	for _, id := range caddy.Modules() {
 		if !strings.Contains(id, "stale_session") {
 			continue
@@ -776,16 +777,16 @@ func TestAnEventCopiesNoHandlerThatIsCleanedUp(t *testing.T) {
 		}
 		value := reflect.ValueOf(info.New()).Elem()
 		if _, copied := value.Interface().(caddy.Module); copied {
-			t.Errorf("%s: CaddyModule has a copy as its receiver", id)
+			t.Errorf("%s: CaddyModule has a value receiver", id)
 		}
-		tried++
+		checked++
 	}
-	if tried < 5 {
-		t.Errorf("%d modules, want the handlers, the admin API and the directories", tried)
+	if checked < 5 {
+		t.Errorf("%d modules, want the handlers, the admin API and the directories", checked)
 	}
 }
 
-func TestConfigurationsThatLookWrongAreSaid(t *testing.T) {
+func TestALikelyMisconfigurationIsLoggedOnce(t *testing.T) {
 	nameless, err := mint.V4(secret, map[string]any{"email": "a@b.c"})
 	if err != nil {
 		t.Fatal(err)
@@ -793,9 +794,9 @@ func TestConfigurationsThatLookWrongAreSaid(t *testing.T) {
 	for name, c := range map[string]struct {
 		secret, cookie, says string
 	}{
-		"the wrong secret":  {"another secret", v4Name + "=" + token(t, "live"), "is the secret the app's own"},
-		"the wrong claim":   {secret, v4Name + "=" + nameless, "such as `subject email`"},
-		"the wrong subject": {secret, v4Name + "=" + token(t, "random"), "no session so far names a user"},
+		"wrong secret":  {"another secret", v4Name + "=" + token(t, "live"), "is the secret the app's own"},
+		"wrong claim":   {secret, v4Name + "=" + nameless, "such as `subject email`"},
+		"wrong subject": {secret, v4Name + "=" + token(t, "random"), "no session so far names a user"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			newDatabase(t)
@@ -807,7 +808,7 @@ func TestConfigurationsThatLookWrongAreSaid(t *testing.T) {
 				caddytest.Do(t, http.MethodGet, base+"/admin", api(c.cookie))
 			}
 			if n := strings.Count(log.Text(t), c.says); n != 1 {
-				t.Errorf("said %d times, want once: %s", n, log.Text(t))
+				t.Errorf("logged %d times, want once: %s", n, log.Text(t))
 			}
 		})
 	}

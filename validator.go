@@ -16,45 +16,44 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/verdict"
 )
 
-// validator takes a request to a verdict: cookies, token, claims, account,
-// verdict.
+// validator finds the verdict on a request: from cookies to tokens, claims, accounts
+// and verdicts.
 type validator struct {
-	reader   *session.Reader
-	revoked  *revocation.List
-	accounts *accounts.Engine
-	timeout  time.Duration
-	byID     bool // sessions may be ended by the claims of sessionIDs, which come last of those to match
+	reader           *session.Reader
+	revoked          *revocation.List
+	accounts         *accounts.Engine
+	timeout          time.Duration
+	matchesSessionID bool // Claims.Match ends with the values of sessionIDs
 }
 
-// result is what was found out about the session of a request. It is allocated
-// with the request, so that the usual one needs no further memory.
+// result is the session of a request and the verdict on it. It is part of request,
+// so that a usual one needs no further allocation.
 type result struct {
 	session session.Session
-	one     [1]verdict.Judgement
+	one     [1]verdict.Judgement // the judgements on a session with one token
 	check   verdict.Check
-	wait    deadline.Context // bounds what the request waits for
+	wait    deadline.Context // bounds how long the request waits
 }
 
-// scratch holds accounts for reuse: no request needs one for longer than a
-// judgement.
+// scratch holds accounts for reuse, so that judging a token does not allocate.
 var scratch = sync.Pool{New: func() any { return new(accounts.Account) }}
 
-// validate checks the session of a request. It does not change the request.
-// Everything that it waits for ends at v.timeout after the request's arrival.
-func (v *validator) validate(r *http.Request, x *result) {
-	v.reader.Read(r.Header, &x.session)
+// validate checks the session of a request, without changing the request. All that
+// it waits for ends v.timeout after the request arrived.
+func (v *validator) validate(r *http.Request, res *result) {
+	v.reader.Read(r.Header, &res.session)
 	var judgements []verdict.Judgement
-	if len(x.session.Tokens) > 0 {
-		x.wait.Set(r.Context(), x.session.At.Add(v.timeout))
-		judgements = v.judge(&x.wait, x.session.Tokens, x.session.At, time.Time{}, x.one[:0])
-		x.wait.End()
+	if len(res.session.Tokens) > 0 {
+		res.wait.Set(r.Context(), res.session.At.Add(v.timeout))
+		judgements = v.judge(&res.wait, res.session.Tokens, res.session.At, time.Time{}, res.one[:0])
+		res.wait.End()
 	}
-	x.check = verdict.Whole(&x.session, judgements)
-	x.check.Braked = (x.check.Verdict == verdict.Stale && x.check.Source != accounts.FromRevocation || x.check.Dissent != nil) && v.accounts.Braking()
+	res.check = verdict.Whole(&res.session, judgements)
+	res.check.Braked = (res.check.Verdict == verdict.Stale && res.check.Source != accounts.FromRevocation || res.check.Dissent != nil) && v.accounts.Braking()
 }
 
-// judge appends the judgement on each token, by what is known since a time. It
-// waits until ctx is done.
+// judge appends the judgement on each token, from an account that includes every
+// change made before since. It waits until ctx is done at most.
 func (v *validator) judge(ctx context.Context, tokens []session.Token, now, since time.Time, judgements []verdict.Judgement) []verdict.Judgement {
 	account := scratch.Get().(*accounts.Account)
 	defer scratch.Put(account)
@@ -74,10 +73,10 @@ func (v *validator) judgeOne(ctx context.Context, claims *session.Claims, now, s
 		j.Verdict, j.Reason, j.Source = verdict.Stale, verdict.TokenRevoked, accounts.FromRevocation
 		return j
 	}
-	if v.byID {
+	if v.matchesSessionID {
 		all := claims.Match
 		n := len(all) - len(sessionIDs)
-		if v.revoked.Ended(all[n], all[n+1]) {
+		if v.revoked.HasID(all[n], all[n+1]) {
 			j.Verdict, j.Reason, j.Source = verdict.Stale, verdict.TokenRevoked, accounts.FromRevocation
 			return j
 		}
@@ -86,23 +85,23 @@ func (v *validator) judgeOne(ctx context.Context, claims *session.Claims, now, s
 	}
 	query := accounts.Query{Query: directories.Query{Subject: claims.Subject, Since: since}, Now: now}
 	source, err := v.accounts.Lookup(ctx, query, account)
-	if err != nil { // it was logged
+	if err != nil { // logged by the engine
 		return j
 	}
 	decided, reason := verdict.Judge(claims, &account.Account, query.Now)
 	minted := claims.MintedAt
-	if minted.IsZero() { // it may be of this moment
+	if minted.IsZero() { // possibly just now
 		minted = query.Now
 	}
-	if known := minted.Add(verdict.Leeway); decided == verdict.Stale && account.AsOf.Before(known) {
-		// What was known before the token was made must not end it: somebody
-		// may have signed in right after the account came or changed.
-		query.Since = known
+	if needed := minted.Add(verdict.Leeway); decided == verdict.Stale && account.AsOf.Before(needed) {
+		// An account from before the token was issued must not end it: somebody may
+		// have signed in right after the account was created or changed.
+		query.Since = needed
 		if source, err = v.accounts.Lookup(ctx, query, account); err != nil {
 			return j
 		}
 		decided, reason = verdict.Judge(claims, &account.Account, query.Now)
-		if decided == verdict.Stale && !v.accounts.Proves(account, known) {
+		if decided == verdict.Stale && !v.accounts.Proves(account, needed) {
 			return j
 		}
 	}
@@ -110,16 +109,15 @@ func (v *validator) judgeOne(ctx context.Context, claims *session.Claims, now, s
 	return j
 }
 
-// judgeNow judges tokens by what is true now, without any cache.
+// judgeNow judges tokens by the current accounts, past the cache.
 func (v *validator) judgeNow(ctx context.Context, tokens []session.Token, now time.Time) []verdict.Judgement {
 	ctx, cancel := context.WithTimeout(ctx, v.timeout)
 	defer cancel()
 	return v.judge(ctx, tokens, now, now, nil)
 }
 
-// stale returns the judgement on the first of the tokens that is stale by now
-// and is to be ended, nil when none is. What is known from before since is not
-// good enough.
+// stale returns the judgement on the first token that is stale and whose session
+// must end; nil if there is none. Accounts include every change made before since.
 func (v *validator) stale(ctx context.Context, tokens []session.Token, since time.Time) *verdict.Judgement {
 	if len(tokens) == 0 {
 		return nil
@@ -132,8 +130,8 @@ func (v *validator) stale(ctx context.Context, tokens []session.Token, since tim
 	return nil
 }
 
-// renewed returns the tokens of a request whose subject a token of its
-// response has too.
+// renewed returns the tokens of a request that have the subject of a token in its
+// response.
 func renewed(request, response []session.Token) []session.Token {
 	var same []session.Token
 	for _, sent := range request {
@@ -144,6 +142,6 @@ func renewed(request, response []session.Token) []session.Token {
 	return same
 }
 
-// sessionIDs are the claims that sessions are ended by besides their subject, in
-// the order in which they follow those to match.
+// sessionIDs are the claims with the IDs of a session and of a token, by which
+// sessions can be revoked.
 var sessionIDs = []string{"sid", "jti"}

@@ -1,5 +1,5 @@
-// Command caddy is Caddy with the stale_session module, for those without
-// xcaddy, and for this project's own tests, demo and benchmarks.
+// Command caddy is Caddy with the stale_session module, for users without xcaddy,
+// and for the tests and the demo of this project.
 package main
 
 import (

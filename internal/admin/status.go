@@ -138,7 +138,7 @@ func databaseStatus(d *accounts.Engine, lists []*revocation.List) DatabaseStatus
 		Watched: stats.Watching, Notified: stats.Notified, Braking: stats.Braking, Broken: stats.Broken,
 		Resets: stats.Epochs, Rechecked: stats.Rechecked, Notifications: stats.Notifications,
 		Connections: stats.Connections, Busy: stats.Busy, Accounts: stats.Accounts,
-		Revoked: all[:min(len(all), maxRevoked)], Unshared: slices.ContainsFunc(lists, (*revocation.List).Lost),
+		Revoked: all[:min(len(all), maxRevoked)], Unshared: slices.ContainsFunc(lists, (*revocation.List).OutOfSync),
 	}
 	if !stats.ResetAt.IsZero() {
 		s.ResetAt = &stats.ResetAt

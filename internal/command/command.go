@@ -1,4 +1,4 @@
-// Package command is `caddy stale-session`.
+// Package command implements `caddy stale-session`.
 package command
 
 import (
@@ -16,36 +16,37 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
 )
 
-// Site is a stale_session handler of a configuration.
+// Site is what the subcommands need of a stale_session handler.
 type Site struct {
-	// Directory is where its users are looked up.
+	// Directory is the module that looks its users up.
 	Directory directories.Module
-	// Unwatched reports whether it is not watched for changes (`poll off`).
+	// Unwatched reports whether the option poll is off.
 	Unwatched bool
-	// Revocations says where revocations are shared; nil for the default.
+	// Revocations is the option revocations; nil for the default.
 	Revocations *revocation.Revocations
-	// SignIn is the option sign_in.
+	// SignIn is the option sign_in; empty for the default.
 	SignIn string
-	// Reader returns what reads its session cookies.
+	// Reader returns its token reader, or an error of the configuration.
 	Reader func() (*session.Reader, error)
 }
 
-// Register registers the command. Describe reads the JSON of a handler.
+// Register registers the command. describe parses the JSON of a handler.
 func Register(describe func(handler []byte) (Site, error)) {
 	c := commands{describe}
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "stale-session",
 		Usage: "<status|check|flush|revoke|restore|install|uninstall|post-seed|doctor>",
-		Short: "Looks at and works on the stale_session handler",
+		Short: "Operates the stale_session handler",
 		Long: `
-Asks the running Caddy, through its admin endpoint, what the stale_session
-handler knows and does (status, check), and tells it what to do (flush, revoke,
-restore, post-seed). Works on the database (install, uninstall), and looks for
-mistakes in a configuration (doctor).
+Through the admin endpoint of the running Caddy, shows the state of the
+stale_session handlers (status) and the verdict on a session (check), drops
+cached accounts (flush, post-seed), and revokes sessions (revoke, restore).
+Installs triggers in the database (install, uninstall), and finds problems with
+a configuration (doctor).
 
-On a terminal the output is for people, elsewhere it is JSON.`,
+The output is text on a terminal, and JSON elsewhere.`,
 		CobraFunc: func(cmd *cobra.Command) {
-			cmd.Args = cobra.NoArgs // a subcommand that is mistyped fails
+			cmd.Args = cobra.NoArgs // so that an unknown subcommand is an error
 			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 			cmd.AddCommand(status(), check(), flushing(), revoking(), restoring(), c.install(), c.uninstall(), postSeed(), c.doctor())
 		},
@@ -70,8 +71,7 @@ func (c commands) load(file, adapter string) ([]Site, error) {
 	return sites, err
 }
 
-// configured returns the handlers of a configuration in JSON, wherever in it
-// they stand.
+// configured returns all handlers of a configuration in JSON.
 func (c commands) configured(config []byte) ([]Site, error) {
 	var tree any
 	if err := json.Unmarshal(config, &tree); err != nil {
@@ -82,8 +82,8 @@ func (c commands) configured(config []byte) ([]Site, error) {
 	walk = func(node any) error {
 		switch node := node.(type) {
 		case []any:
-			for _, inner := range node {
-				if err := walk(inner); err != nil {
+			for _, child := range node {
+				if err := walk(child); err != nil {
 					return err
 				}
 			}
@@ -110,8 +110,8 @@ func (c commands) configured(config []byte) ([]Site, error) {
 	return found, err
 }
 
-// exits runs a subcommand whose exit code says more than whether it failed.
-func exits(run func(cmd *cobra.Command, args []string) (int, error)) func(*cobra.Command, []string) error {
+// withExitCode runs a subcommand that returns its exit code.
+func withExitCode(run func(cmd *cobra.Command, args []string) (int, error)) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		cmd.SilenceUsage = true
 		return caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) {
@@ -119,7 +119,7 @@ func exits(run func(cmd *cobra.Command, args []string) (int, error)) func(*cobra
 			if err != nil {
 				return caddy.ExitCodeFailedStartup, err
 			}
-			cmd.SilenceErrors = true // the code is the message
+			cmd.SilenceErrors = true // Caddy returns an error for a code other than 0
 			return code, nil
 		})(cmd, args)
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/telemetry"
 )
 
-// named describes a handler by its option sign_in.
-func named(text []byte) (Site, error) {
+// describe returns a site with the option sign_in of a handler.
+func describe(text []byte) (Site, error) {
 	var handler struct {
 		SignIn string `json:"sign_in"`
 	}
@@ -26,21 +26,21 @@ func named(text []byte) (Site, error) {
 	return Site{SignIn: handler.SignIn}, nil
 }
 
-func TestStatusSaysWhatWasNotAskedYet(t *testing.T) {
+func TestStatusShowsTheHealth(t *testing.T) {
 	for name, c := range map[string]struct {
 		of   admin.DatabaseStatus
 		says string
 	}{
-		"nobody has come by":   {admin.DatabaseStatus{Health: "ok"}, "health      not asked yet"},
-		"a user was asked for": {admin.DatabaseStatus{Health: "ok", Accounts: cache.Stats{Misses: 1}}, "health      ok"},
-		"it is watched":        {admin.DatabaseStatus{Health: "ok", Watched: true}, "health      ok"},
-		"lookups fail":         {admin.DatabaseStatus{Health: "failing", Error: "it is down"}, "health      failing: it is down"},
+		"no lookup yet": {admin.DatabaseStatus{Health: "ok"}, "health      no lookup yet"},
+		"a lookup":      {admin.DatabaseStatus{Health: "ok", Accounts: cache.Stats{Misses: 1}}, "health      ok"},
+		"watched":       {admin.DatabaseStatus{Health: "ok", Watched: true}, "health      ok"},
+		"lookups fail":  {admin.DatabaseStatus{Health: "failing", Error: "down"}, "health      failing: down"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out strings.Builder
 			writeStatus(&printer{out: &out}, admin.Status{Databases: []admin.DatabaseStatus{c.of}})
 			if !strings.Contains(out.String(), c.says) {
-				t.Errorf("does not say %q: %s", c.says, &out)
+				t.Errorf("no %q in: %s", c.says, &out)
 			}
 		})
 	}
@@ -65,11 +65,11 @@ func TestStatusShowsTheCounters(t *testing.T) {
 	var out strings.Builder
 	writeStatus(&printer{out: &out}, admin.Status{Counters: totals})
 	for _, row := range []string{
-		"checks      7 live, 2 stale\n", "stale       2 user_disabled\n", "responses   1 json\n", "rescues     3, of 4 ", "sign-ins    5\n",
-		"lookups     10, 2ms each; failed: 6 down\n",
+		"checks      7 live, 2 stale\n", "stale       2 user_disabled\n", "responses   1 json\n", "rescues     3 of 4 ", "sign-ins    5\n",
+		"lookups     10, 2ms on average; failed: 6 down\n",
 	} {
 		if !strings.Contains(out.String(), row) {
-			t.Errorf("does not say %q: %s", row, &out)
+			t.Errorf("no %q in: %s", row, &out)
 		}
 	}
 }
@@ -80,17 +80,17 @@ func TestHandlersOfAConfiguration(t *testing.T) {
 		found  []string
 		fails  string
 	}{
-		"none":                  {`{"apps":{"http":{"servers":{"a":{"routes":[{"handle":[{"handler":"static_response"}]}]}}}}}`, nil, ""},
-		"nothing at all":        {`null`, nil, ""},
-		"one":                   {`{"handle":[{"handler":"stale_session","sign_in":"/a"}]}`, []string{"/a"}, ""},
-		"in the order of sites": {`{"servers":{"b":[{"handler":"stale_session","sign_in":"/b"}],"a":[{"handler":"stale_session","sign_in":"/a"}]}}`, []string{"/a", "/b"}, ""},
-		"within a subroute":     {`[{"handler":"subroute","routes":[{"handle":[{"handler":"vars"},{"handler":"stale_session","sign_in":"/deep"}]}]}]`, []string{"/deep"}, ""},
-		"in an error route":     {`{"errors":{"routes":[{"handle":[{"handler":"stale_session","sign_in":"/e"}]}]}}`, []string{"/e"}, ""},
-		"one that is wrong":     {`[{"handler":"stale_session","sign_in":"bad"}]`, []string{""}, "sign_in is bad"},
-		"no JSON":               {`stale_session`, nil, "invalid character"},
+		"none":              {`{"apps":{"http":{"servers":{"a":{"routes":[{"handle":[{"handler":"static_response"}]}]}}}}}`, nil, ""},
+		"null":              {`null`, nil, ""},
+		"one":               {`{"handle":[{"handler":"stale_session","sign_in":"/a"}]}`, []string{"/a"}, ""},
+		"several sites":     {`{"servers":{"b":[{"handler":"stale_session","sign_in":"/b"}],"a":[{"handler":"stale_session","sign_in":"/a"}]}}`, []string{"/a", "/b"}, ""},
+		"in a subroute":     {`[{"handler":"subroute","routes":[{"handle":[{"handler":"vars"},{"handler":"stale_session","sign_in":"/deep"}]}]}]`, []string{"/deep"}, ""},
+		"in an error route": {`{"errors":{"routes":[{"handle":[{"handler":"stale_session","sign_in":"/e"}]}]}}`, []string{"/e"}, ""},
+		"an invalid one":    {`[{"handler":"stale_session","sign_in":"bad"}]`, []string{""}, "sign_in is bad"},
+		"not JSON":          {`stale_session`, nil, "invalid character"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			sites, err := commands{named}.configured([]byte(c.config))
+			sites, err := commands{describe}.configured([]byte(c.config))
 			if (err == nil) != (c.fails == "") || err != nil && !strings.Contains(err.Error(), c.fails) {
 				t.Fatalf("error %v, want %q", err, c.fails)
 			}

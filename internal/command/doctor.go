@@ -20,35 +20,34 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
 )
 
-// maxRedirects is how often the sign-in page may send people on.
+// maxRedirects is how many redirects of the sign-in page are followed.
 const maxRedirects = 10
 
-// doctor is `caddy stale-session doctor`.
+// doctor returns the subcommand doctor.
 func (c commands) doctor() *cobra.Command {
 	var config, adapter, token, signIn string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "doctor [--config <path> [--adapter <name>]] [--token <value>] [--sign-in <url>] [--json]",
-		Short: "Looks for mistakes in a configuration and around it",
+		Short: "Finds problems with a configuration, the database and the secret",
 		Long: `
-Tries what the stale_session handlers of a configuration need, and says what to
-do about each mistake: the address of the database, the rights of the role, the
-users table, the index of its ids, triggers and notifications, Redis where it
-is used, the secret. Without --config it is that of a bare stale_session.
+Tests what the stale_session handlers of a configuration need, and says what to
+do about each problem: the address of the database, the rights of the role, the
+users table, the index of its ids, triggers and notifications, Redis if it is
+used, and the secret. Without --config it tests a handler without options.
 
-Run it with the environment that Caddy has. It changes nothing.
+Run it in Caddy's environment. It changes nothing.
 
-With --token it tells whether that value of a session cookie can be read, and if
-not, which of secret, cookie name, algorithm and time is wrong; "-" reads it from
-standard input.
+With --token it tests whether the value of a session cookie can be read. If not,
+it says what is wrong: the secret, the cookie name, the algorithm or the time.
+"-" reads the value from standard input.
 
-It opens the sign-in page as somebody without a session, below AUTH_URL or
-NEXTAUTH_URL or where --sign-in says, and tells whether that answers, and does
-not send people in circles.
+It opens the sign-in page without a session, at AUTH_URL, NEXTAUTH_URL or
+--sign-in, and reports errors and redirect loops.
 
-The exit code is 2 when something keeps the module from doing its work.`,
+The exit code is 2 if a problem keeps the module from working.`,
 		Args: cobra.NoArgs,
-		RunE: exits(func(cmd *cobra.Command, _ []string) (int, error) {
+		RunE: withExitCode(func(cmd *cobra.Command, _ []string) (int, error) {
 			if err := fromInput(cmd, &token); err != nil {
 				return 0, err
 			}
@@ -68,7 +67,7 @@ The exit code is 2 when something keeps the module from doing its work.`,
 			if signIn != "" {
 				found = append(found, openSignIn(ctx, signIn))
 			}
-			found = once(found)
+			found = distinct(found)
 			code := 0
 			if slices.ContainsFunc(found, func(f directories.Finding) bool { return f.Level == directories.Bad }) {
 				code = codeBad
@@ -83,15 +82,16 @@ The exit code is 2 when something keeps the module from doing its work.`,
 			return code, p.err
 		}),
 	}
-	cmd.Flags().StringVarP(&config, "config", "c", "", "The Caddy configuration to look at")
+	cmd.Flags().StringVarP(&config, "config", "c", "", "The Caddy configuration to test")
 	cmd.Flags().StringVarP(&adapter, "adapter", "a", "", "The adapter of the configuration")
-	cmd.Flags().StringVar(&token, "token", "", "The value of a session cookie that works in the app; - reads it from standard input")
-	cmd.Flags().StringVar(&signIn, "sign-in", "", "The URL of the sign-in page, as people open it (default: sign_in below AUTH_URL or NEXTAUTH_URL)")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "Print JSON, on a terminal too")
+	cmd.Flags().StringVar(&token, "token", "", "The value of a valid session cookie; - reads it from standard input")
+	cmd.Flags().StringVar(&signIn, "sign-in", "", "The URL of the sign-in page (default: the path sign_in of AUTH_URL or NEXTAUTH_URL)")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "Print JSON even on a terminal")
 	return cmd
 }
 
-// sites returns the handlers of a configuration file, or a bare one.
+// sites returns the handlers of a configuration file, or without a file one
+// without options.
 func (c commands) sites(file, adapter string) ([]Site, error) {
 	if file != "" {
 		return c.load(file, adapter)
@@ -108,7 +108,7 @@ func (c commands) sites(file, adapter string) ([]Site, error) {
 	}}, nil
 }
 
-// examine looks at what a handler needs.
+// examine tests what a handler needs.
 func examine(ctx context.Context, site Site, token string) []directories.Finding {
 	found := append(examineReader(site, token), examineDirectory(ctx, site)...)
 	if site.Revocations != nil && site.Revocations.Redis != "" {
@@ -117,10 +117,10 @@ func examine(ctx context.Context, site Site, token string) []directories.Finding
 	return found
 }
 
-// nobody is a subject that no app gives to a user.
+// nobody is a subject that does not exist.
 const nobody = "stale-session-doctor"
 
-// examineDirectory looks at where users are looked up.
+// examineDirectory tests the directory of a handler.
 func examineDirectory(ctx context.Context, site Site) []directories.Finding {
 	directory, err := openQuietly(site.Directory)
 	if err != nil {
@@ -136,13 +136,12 @@ func examineDirectory(ctx context.Context, site Site) []directories.Finding {
 		found = append(found, tryDirectory(ctx, directory))
 	}
 	if site.Unwatched {
-		found = append(found, directories.Finding{Level: directories.Note, Text: "`poll off`: a change is noticed when cached accounts expire", Remedy: "remove it, unless the database should fall asleep"})
+		found = append(found, directories.Finding{Level: directories.Note, Text: "with `poll off`, changes are noticed only when cached accounts expire", Remedy: "remove `poll off`, unless polling would keep a database awake that should sleep"})
 	}
 	return found
 }
 
-// openQuietly opens a directory that logs nothing: the command prints what it
-// finds.
+// openQuietly opens a directory that logs nothing: the findings have everything.
 func openQuietly(module directories.Module) (directories.Directory, error) {
 	config, ok := postgres.ConfigOf(module)
 	if !ok {
@@ -156,8 +155,8 @@ func openQuietly(module directories.Module) (directories.Directory, error) {
 	return directory, nil
 }
 
-// tryDirectory looks up somebody who does not exist, which takes more than to
-// find somebody: the answer must be one that ends sessions.
+// tryDirectory looks up a user who does not exist, because only a missing user
+// needs an answer that is proven.
 func tryDirectory(ctx context.Context, directory directories.Directory) directories.Finding {
 	answers, err := directory.Lookup(ctx, []directories.Query{{Subject: []byte(nobody), Since: time.Now()}})
 	if err == nil && len(answers) == 1 {
@@ -169,7 +168,7 @@ func tryDirectory(ctx context.Context, directory directories.Directory) director
 	return directories.Finding{Level: directories.Good, Text: "users can be looked up in " + directory.String()}
 }
 
-// examineRevocations looks at the Redis through which nodes share revocations.
+// examineRevocations tests the Redis through which nodes share revocations.
 func examineRevocations(ctx context.Context, options *revocation.Revocations) directories.Finding {
 	store, err := revocation.OpenRedis(environment.Later("redis", options.Redis), options.Name, time.Duration(options.Life))
 	if err != nil {
@@ -182,19 +181,19 @@ func examineRevocations(ctx context.Context, options *revocation.Revocations) di
 	return directories.Finding{Level: directories.Good, Text: "nodes can share revocations through " + store.String()}
 }
 
-// examineReader looks at the secret.
+// examineReader tests the secret and the keys.
 func examineReader(site Site, token string) []directories.Finding {
 	reader, err := site.Reader()
 	switch {
 	case err != nil:
 		return []directories.Finding{{Level: directories.Bad, Text: "sessions cannot be read", Remedy: err.Error()}}
 	case token == "":
-		return []directories.Finding{{Level: directories.Good, Text: "there is a secret or a key", Remedy: "--token with the value of a session cookie shows whether it is the app's own"}}
+		return []directories.Finding{{Level: directories.Good, Text: "a secret or a key is configured", Remedy: "to test whether it is the app's own, pass the value of a session cookie with --token"}}
 	}
 	if wrong := reader.Diagnose(token); wrong != "" {
 		return []directories.Finding{{Level: directories.Bad, Text: "the token cannot be read", Remedy: wrong}}
 	}
-	return []directories.Finding{{Level: directories.Good, Text: "the token can be read, and names a user"}}
+	return []directories.Finding{{Level: directories.Good, Text: "the token can be read, and has a user id"}}
 }
 
 // examineSignIn opens the sign-in page of a handler.
@@ -204,51 +203,51 @@ func examineSignIn(ctx context.Context, site Site) directories.Finding {
 	case err != nil:
 		return directories.Finding{Level: directories.Bad, Text: "the sign-in page is not configured", Remedy: err.Error()}
 	case page == "":
-		return directories.Finding{Level: directories.Note, Text: "the sign-in page was not opened: neither AUTH_URL nor NEXTAUTH_URL is set", Remedy: "give its URL with --sign-in"}
+		return directories.Finding{Level: directories.Note, Text: "the sign-in page was not opened: neither AUTH_URL nor NEXTAUTH_URL is set", Remedy: "pass its URL with --sign-in"}
 	}
 	return openSignIn(ctx, page)
 }
 
-// circles is the error of a page that sends people where they were.
-type circles struct{ to string }
+// redirectLoopError is the error of a page that redirects in a loop, or too often.
+type redirectLoopError struct{ to string }
 
-func (c circles) Error() string { return "it sends people in circles, to " + c.to + " again" }
+func (e redirectLoopError) Error() string { return "redirect loop at " + e.to }
 
-// openSignIn opens the sign-in page as somebody without a session.
+// openSignIn opens the sign-in page without a session.
 func openSignIn(ctx context.Context, page string) directories.Finding {
 	bad := func(text, remedy string) directories.Finding {
 		return directories.Finding{Level: directories.Bad, Text: "the sign-in page " + text, Remedy: remedy}
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, page, http.NoBody)
 	if err != nil || request.URL.Host == "" {
-		return bad(fmt.Sprintf("has no URL that can be opened: %q", page), "give it with its scheme and host, such as https://example.com/api/auth/signin")
+		return bad(fmt.Sprintf("has no absolute URL: %q", page), "give its scheme and host, as in https://example.com/api/auth/signin")
 	}
 	request.Header.Set("Accept", "text/html")
-	way := []string{page}
+	visited := []string{page}
 	client := http.Client{Timeout: 20 * time.Second, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
-		if slices.Contains(way, r.URL.String()) || len(way) > maxRedirects {
-			return circles{r.URL.Redacted()}
+		if slices.Contains(visited, r.URL.String()) || len(visited) > maxRedirects {
+			return redirectLoopError{r.URL.Redacted()}
 		}
-		way = append(way, r.URL.String())
+		visited = append(visited, r.URL.String())
 		return nil
 	}}
 	response, err := client.Do(request)
-	var round circles
+	var loop redirectLoopError
 	switch {
-	case errors.As(err, &round):
-		return bad("cannot be opened: "+round.Error(), "let it be opened without a session: look at the app's middleware, and at redirects in the Caddyfile; or name another page with `sign_in`")
+	case errors.As(err, &loop):
+		return bad("cannot be opened: "+loop.Error(), "make it open without a session: check the app's middleware and the redirects in the Caddyfile, or set `sign_in` to another page")
 	case err != nil:
-		return bad("does not open: "+err.Error(), "start the app; or name the page where people sign in with `sign_in`, and its address with AUTH_URL or --sign-in")
+		return bad("cannot be opened: "+err.Error(), "start the app, or set `sign_in` to the path of the page and AUTH_URL to the address of the site")
 	}
 	defer response.Body.Close()
 	if response.StatusCode >= http.StatusBadRequest {
-		return bad("answers "+response.Status, "name the page where people sign in with `sign_in`")
+		return bad("answers "+response.Status, "set `sign_in` to the page where people sign in")
 	}
 	return directories.Finding{Level: directories.Good, Text: "the sign-in page opens, at " + response.Request.URL.Redacted()}
 }
 
-// once leaves out what several handlers have in common.
-func once(found []directories.Finding) []directories.Finding {
+// distinct removes duplicates: handlers share databases.
+func distinct(found []directories.Finding) []directories.Finding {
 	var all []directories.Finding
 	for _, f := range found {
 		if !slices.Contains(all, f) {

@@ -11,46 +11,44 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// endpoint is the admin endpoint of the running Caddy.
+// endpoint is the admin endpoint of the running Caddy, given by flags.
 type endpoint struct{ address, config, adapter string }
 
 func (e *endpoint) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&e.address, "address", "", "The address of Caddy's admin endpoint (default: that of the configuration, else localhost:2019)")
-	cmd.Flags().StringVarP(&e.config, "config", "c", "", "The Caddy configuration that names the admin endpoint")
+	cmd.Flags().StringVar(&e.address, "address", "", "The address of Caddy's admin endpoint (default: from the configuration, else localhost:2019)")
+	cmd.Flags().StringVarP(&e.config, "config", "c", "", "The Caddy configuration with the address of the admin endpoint")
 	cmd.Flags().StringVarP(&e.adapter, "adapter", "a", "", "The adapter of the configuration")
 }
 
-// ask asks the endpoint, and reads its answer.
-func (e *endpoint) ask(method, path string, question, answer any) error {
+// do sends a request with a JSON body, unless it is nil, and decodes the response.
+func (e *endpoint) do(method, path string, body, into any) error {
 	address, err := caddycmd.DetermineAdminAPIAddress(e.address, nil, e.config, e.adapter)
 	if err != nil {
 		return err
 	}
-	var body io.Reader
-	if question != nil {
-		text, err := json.Marshal(question)
+	var reader io.Reader
+	if body != nil {
+		text, err := json.Marshal(body)
 		if err != nil {
 			return err
 		}
-		body = bytes.NewReader(text)
+		reader = bytes.NewReader(text)
 	}
-	response, err := caddycmd.AdminAPIRequest(address, method, path, nil, body)
+	response, err := caddycmd.AdminAPIRequest(address, method, path, nil, reader)
 	if err != nil {
 		return fmt.Errorf("asking the running Caddy at %s: %w", address, err)
 	}
 	defer response.Body.Close()
-	if err := json.NewDecoder(response.Body).Decode(answer); err != nil {
-		return fmt.Errorf("what answers at %s is not Caddy's admin endpoint: %w", address, err)
+	if err := json.NewDecoder(response.Body).Decode(into); err != nil {
+		return fmt.Errorf("%s is not Caddy's admin endpoint: %w", address, err)
 	}
 	return nil
 }
 
-// get is ask without a question.
-func (e *endpoint) get(path string, answer any) error {
-	return e.ask(http.MethodGet, path, nil, answer)
+func (e *endpoint) get(path string, into any) error {
+	return e.do(http.MethodGet, path, nil, into)
 }
 
-// post is ask with one.
-func (e *endpoint) post(path string, question, answer any) error {
-	return e.ask(http.MethodPost, path, question, answer)
+func (e *endpoint) post(path string, body, into any) error {
+	return e.do(http.MethodPost, path, body, into)
 }

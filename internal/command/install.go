@@ -15,7 +15,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 )
 
-// flags are those of install and uninstall.
+// flags are the flags of install and uninstall.
 type flags struct {
 	database, config, adapter, users string
 	grant                            []string
@@ -24,10 +24,10 @@ type flags struct {
 
 func (f *flags) add(cmd *cobra.Command) {
 	cmd.Args = cobra.NoArgs
-	cmd.Flags().StringVar(&f.database, "database", "", "The address of the database; placeholders such as {env.DATABASE_URL} work (default {env.DATABASE_URL})")
-	cmd.Flags().StringVarP(&f.config, "config", "c", "", "A Caddy configuration whose databases and users tables to take")
+	cmd.Flags().StringVar(&f.database, "database", "", "The address of the database, which can hold placeholders (default {env.DATABASE_URL})")
+	cmd.Flags().StringVarP(&f.config, "config", "c", "", "The Caddy configuration with the databases and users tables")
 	cmd.Flags().StringVarP(&f.adapter, "adapter", "a", "", "The adapter of the configuration")
-	cmd.Flags().BoolVar(&f.print, "print", false, "Print the SQL, for a migration of your own, and do nothing")
+	cmd.Flags().BoolVar(&f.print, "print", false, "Print the SQL for your own migration, and change nothing")
 	cmd.MarkFlagsMutuallyExclusive("config", "database")
 }
 
@@ -35,35 +35,32 @@ func (c commands) install() *cobra.Command {
 	var f flags
 	cmd := &cobra.Command{
 		Use:   "install [--database <dsn> [--users <table>] | --config <path> [--adapter <name>]] [--grant <role>] [--print]",
-		Short: "Installs triggers that notify changes of users, and a table of revocations",
+		Short: "Installs triggers that notify Caddy of changed users, and a table of revocations",
 		Long: `
-Installs three triggers on the users table, and the function that they call in
-a schema of its own, "stale_session". They notify the channel "stale_session"
-when users are deleted, when the table is truncated, and when a column that a
-verdict depends on (the id, and the configured or well-known created_at,
-valid_after, disabled and match columns) is changed. Run it again after the
-table was dropped and created anew, and after the configuration has changed;
-running it twice does no harm.
+Creates the schema "stale_session" with a function, and three triggers on the
+users table that call it. They notify the channel "stale_session" when users are
+deleted, when the table is truncated, and when a column that a verdict depends
+on changes: the id, and the created_at, valid_after, disabled and match columns
+of the configuration, or without --config those that the handler finds. Run it
+again when the table was recreated or the configuration has changed. It can be
+run repeatedly.
 
-The schema also gets the table "revocations", through which all nodes of a fleet
-share the sessions that were ended by hand or by an identity provider. The role
-that Caddy connects as needs --grant, unless it is the owner.
+The schema also has the table "revocations", through which nodes share revoked
+sessions. Pass the role that Caddy connects as with --grant, unless it owns the
+table.
 
-Without --config the columns are those that the handler finds by itself.
+Run it as the owner of the users table, or with TRIGGER on it, and with CREATE
+on the database. Roles that write to the users table need no further rights.
+Writers wait for a moment while it runs.
 
-The role needs to own the users table, or to have TRIGGER on it, and CREATE on
-the database. The roles that write to the table need nothing. For a moment, the
-table is locked against writers.
+Cost for writers: a DELETE sends one notification per 50 rows, or one if there
+are more than 1000; an UPDATE compares these columns, and sends a notification
+if one has changed; an INSERT costs nothing. Measured: about 40 µs for a
+statement that deletes or disables one user, 5 µs for an UPDATE of other
+columns, 1 µs per row of a large DELETE. Transactions with notifications commit
+one after the other, which limits how many can commit per second.
 
-What it costs writers: a DELETE statement one notification for each 50 rows,
-above 1000 rows a single one; an UPDATE the comparison of those columns, and a
-notification when one has changed; an INSERT nothing. Measured, that is about
-40 µs for a statement that deletes or bans one user, 5 µs for an UPDATE of other
-columns, and 1 µs for each row of a large DELETE. Transactions that notify
-commit one after the other, which is felt with many at a time.
-
-The connection must not go through a transaction pooler for its notifications
-to arrive: see listen_database.`,
+Notifications do not arrive through a transaction pooler: see listen_database.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.each(cmd, f, func(ctx context.Context, out io.Writer, d *postgres.Directory) error {
 				sql, err := d.InstallSQL(ctx)
@@ -71,14 +68,14 @@ to arrive: see listen_database.`,
 					return err
 				}
 				sql += revocation.InstallSQL(f.grant...)
-				return run(ctx, out, d, sql, f.print, "Changes of users are notified now, and revocations are shared")
+				return run(ctx, out, d, sql, f.print, "Installed the triggers and the table of revocations")
 			})
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().StringVar(&f.users, "users", "", "The users table (default: found in the database)")
+	cmd.Flags().StringVar(&f.users, "users", "", "The users table (default: detected)")
 	cmd.MarkFlagsMutuallyExclusive("config", "users")
-	cmd.Flags().StringSliceVar(&f.grant, "grant", nil, "Roles that may share revocations, such as the one that Caddy connects as (default: the owner alone)")
+	cmd.Flags().StringSliceVar(&f.grant, "grant", nil, "Roles that can use the table of revocations, such as the one that Caddy connects as (default: only the owner)")
 	return cmd
 }
 
@@ -86,14 +83,13 @@ func (c commands) uninstall() *cobra.Command {
 	var f flags
 	cmd := &cobra.Command{
 		Use:   "uninstall [--database <dsn> | --config <path> [--adapter <name>]] [--print]",
-		Short: "Removes every trace of install",
+		Short: "Removes everything that install created",
 		Long: `
-Drops the schema "stale_session", and with it the triggers on every table of
-the database that install was run for. It needs the role that has installed
-them.`,
+Drops the schema "stale_session", and with it the triggers on all users tables
+of the database. Run it as the role that ran install.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.each(cmd, f, func(ctx context.Context, out io.Writer, d *postgres.Directory) error {
-				return run(ctx, out, d, postgres.UninstallSQL, f.print, "Nothing is left of the triggers and the table of revocations")
+				return run(ctx, out, d, postgres.UninstallSQL, f.print, "Removed the triggers and the table of revocations")
 			})
 		},
 	}
@@ -101,7 +97,7 @@ them.`,
 	return cmd
 }
 
-// run runs SQL, or prints it.
+// run executes SQL, or prints it if dry is set.
 func run(ctx context.Context, out io.Writer, d *postgres.Directory, sql string, dry bool, done string) error {
 	if dry {
 		_, err := fmt.Fprintf(out, "-- %s\n%s", d, sql)
@@ -110,11 +106,11 @@ func run(ctx context.Context, out io.Writer, d *postgres.Directory, sql string, 
 	if err := d.Run(ctx, sql); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(out, "%s: %s\n", done, d)
+	_, err := fmt.Fprintf(out, "%s in %s\n", done, d)
 	return err
 }
 
-// each does something with each database that the flags name.
+// each calls do for each database and users table that the flags name.
 func (c commands) each(cmd *cobra.Command, f flags, do func(context.Context, io.Writer, *postgres.Directory) error) error {
 	cmd.SilenceUsage = true
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
@@ -126,7 +122,7 @@ func (c commands) each(cmd *cobra.Command, f flags, do func(context.Context, io.
 	done := make(map[string]bool)
 	for _, config := range configs {
 		config.Logger = zap.NewNop   // the command prints what it does
-		if config.ListenDSN != nil { // the direct one
+		if config.ListenDSN != nil { // not through a pooler
 			config.DSN = config.ListenDSN
 		}
 		dsn, err := config.DSN()
@@ -157,7 +153,7 @@ func with(ctx context.Context, out io.Writer, config postgres.Config, do func(co
 	return nil
 }
 
-// configs returns the databases that the flags name.
+// configs returns the databases that the flags name, with their users tables.
 func (c commands) configs(f flags) ([]postgres.Config, error) {
 	if f.config == "" {
 		o := postgres.DatabaseOptions{Database: f.database, Users: &postgres.Users{Table: f.users}}
@@ -171,7 +167,7 @@ func (c commands) configs(f flags) ([]postgres.Config, error) {
 		}
 	}
 	if err == nil && len(configs) == 0 {
-		err = errors.New("the handlers of the configuration do not look users up in Postgres")
+		err = errors.New("no stale_session handler of the configuration looks users up in Postgres")
 	}
 	return configs, err
 }

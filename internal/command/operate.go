@@ -13,13 +13,13 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/admin"
 )
 
-// Exit codes besides those of Caddy's own.
+// Exit codes in addition to Caddy's own.
 const (
 	codeBad     = 2 // something is wrong; a session is stale
 	codeUnknown = 3 // a session is neither live nor stale
 )
 
-// status is `caddy stale-session status`.
+// status returns the subcommand status.
 func status() *cobra.Command {
 	var e endpoint
 	var asJSON bool
@@ -27,11 +27,11 @@ func status() *cobra.Command {
 		Use:   "status [--address <interface> | --config <path> [--adapter <name>]] [--json]",
 		Short: "Shows the state of the handlers, their databases and counters",
 		Long: `
-Shows the state of the running Caddy. The exit code is 0 when all is well, and 2
-when user lookups fail, changes are noticed late, the brake is on, or revocations
-are out of sync with the other nodes.`,
+Shows the state of the running Caddy. The exit code is 2 if user lookups fail,
+changes are noticed late, the brake is on, or revocations are out of sync with
+the other nodes.`,
 		Args: cobra.NoArgs,
-		RunE: exits(func(cmd *cobra.Command, _ []string) (int, error) {
+		RunE: withExitCode(func(cmd *cobra.Command, _ []string) (int, error) {
 			var s admin.Status
 			if err := e.get(admin.StatusPath, &s); err != nil {
 				return 0, err
@@ -49,7 +49,7 @@ are out of sync with the other nodes.`,
 		}),
 	}
 	e.add(cmd)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "Print JSON, on a terminal too")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "Print JSON even on a terminal")
 	return cmd
 }
 
@@ -63,56 +63,56 @@ func writeStatus(p *printer, s admin.Status) {
 		p.line("%s", d.Name)
 		switch {
 		case d.Health == "ok" && !d.Watched && d.Accounts.Misses == 0:
-			p.row("health", "not asked yet: no session has come by, and `caddy stale-session doctor` tries it")
+			p.row("health", "no lookup yet; `caddy stale-session doctor` tests it")
 		case d.Health == "ok":
 			p.row("health", p.good("ok"))
 		default:
 			p.row("health", p.bad(strings.TrimSuffix(d.Health+": "+d.Error, ": ")))
 		}
 		p.row("users", d.Users)
-		p.row("changes", map[bool]string{true: "noticed at once: the database tells of them", false: "noticed within the poll interval"}[d.Notified])
+		p.row("changes", "noticed "+map[bool]string{true: "at once, through notifications", false: "within the poll interval"}[d.Notified])
 		if d.Braking {
-			p.row("brake", p.bad("on: no session is ended, because too many would be"))
+			p.row("brake", p.bad("on: stale sessions pass, because too many users are gone at once"))
 		}
-		p.row("resets", fmt.Sprint(d.Resets)+map[bool]string{true: ", the last at " + moment(d.ResetAt)}[d.ResetAt != nil])
-		p.row("accounts", fmt.Sprintf("%d known; %d found, %d looked up, %d evicted", d.Accounts.Entries, d.Accounts.Hits, d.Accounts.Misses, d.Accounts.Evictions))
+		p.row("resets", fmt.Sprint(d.Resets)+map[bool]string{true: ", the last at " + formatTime(d.ResetAt)}[d.ResetAt != nil])
+		p.row("accounts", fmt.Sprintf("%d cached; %d hits, %d misses, %d evictions", d.Accounts.Entries, d.Accounts.Hits, d.Accounts.Misses, d.Accounts.Evictions))
 		p.row("revoked", fmt.Sprint(len(d.Revoked)))
 		if d.Unshared {
-			p.row("", p.bad("not all of it is known to all nodes: the store that they share is away, or takes no writes; the log says why"))
+			p.row("", p.bad("out of sync with the other nodes: the shared store cannot be read or written; the log says why"))
 		}
 	}
 	c := s.Counters
 	p.line("")
-	p.line("since Caddy was started")
+	p.line("since Caddy started")
 	p.row("checks", counts(c["checks_total"].By["verdict"]))
 	p.row("stale", counts(c["checks_total"].By["reason"]))
 	p.row("responses", counts(c["responses_total"].By["kind"]))
-	p.row("rescues", fmt.Sprintf("%.0f, of %.0f answers with a 5xx to live sessions", c["rescues_total"].Count, c["upstream_errors_total"].Count))
+	p.row("rescues", fmt.Sprintf("%.0f of %.0f responses with status 5xx to live sessions", c["rescues_total"].Count, c["upstream_errors_total"].Count))
 	p.row("sign-ins", fmt.Sprintf("%.0f", c["sign_ins_total"].Count))
 	if lookups := c["lookup_duration_seconds"]; lookups.Count > 0 {
 		took := time.Duration(lookups.Sum / lookups.Count * float64(time.Second)).Round(10 * time.Microsecond)
-		p.row("lookups", fmt.Sprintf("%.0f, %s each; failed: %s", lookups.Count, took, counts(c["lookup_errors_total"].By["class"])))
+		p.row("lookups", fmt.Sprintf("%.0f, %s on average; failed: %s", lookups.Count, took, counts(c["lookup_errors_total"].By["class"])))
 	}
 }
 
-// check is `caddy stale-session check`.
+// check returns the subcommand check.
 func check() *cobra.Command {
 	var e endpoint
 	var q admin.Question
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "check (--subject <id> | --token <value> | --cookie <field>) [--address <interface> | --config <path> [--adapter <name>]] [--json]",
-		Short: "Shows how a session would be judged, and why",
+		Use:   "check (--subject <id> | --token <value> | --cookie <header>) [--address <interface> | --config <path> [--adapter <name>]] [--json]",
+		Short: "Shows the verdict on a session, and why",
 		Long: `
-Asks the running Caddy how it would judge the sessions of a user id, the value
-of a session cookie, or the Cookie field of a request, past every cache. With
-"-" a token or the cookies are read from standard input, which keeps them out of
-the list of processes and the history of the shell.
+Shows the verdict of the running Caddy on the sessions of a user id, the value of
+a session cookie, or the Cookie header of a request, past the cache. "-" reads
+the token or the cookies from standard input, which keeps them out of the process
+list and the shell history.
 
-The exit code is 0 for a live session, 2 for a stale one, and 3 for one that is
-neither (no session of the app, expired, or the database cannot be asked).`,
+The exit code is 0 if the session is live, 2 if it is stale, and 3 otherwise (no
+session of the app, expired, or the user could not be looked up).`,
 		Args: cobra.NoArgs,
-		RunE: exits(func(cmd *cobra.Command, _ []string) (int, error) {
+		RunE: withExitCode(func(cmd *cobra.Command, _ []string) (int, error) {
 			for _, text := range []*string{&q.Token, &q.Cookies} {
 				if err := fromInput(cmd, text); err != nil {
 					return 0, err
@@ -123,9 +123,9 @@ neither (no session of the app, expired, or the database cannot be asked).`,
 				return 0, err
 			}
 			if len(c.Handlers) == 0 {
-				return 0, errors.New("the running Caddy has no stale_session handler, or each has `mode off`")
+				return 0, errors.New("the running Caddy has no stale_session handler, or all have `mode off`")
 			}
-			code := codeOf(c)
+			code := exitCode(c)
 			p := newPrinter(cmd, asJSON)
 			if p.json {
 				return code, p.print(c)
@@ -139,14 +139,14 @@ neither (no session of the app, expired, or the database cannot be asked).`,
 	e.add(cmd)
 	cmd.Flags().StringVar(&q.Subject, "subject", "", "A user id")
 	cmd.Flags().StringVar(&q.Token, "token", "", "The value of a session cookie; - reads it from standard input")
-	cmd.Flags().StringVar(&q.Cookies, "cookie", "", "The Cookie field of a request; - reads it from standard input")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "Print JSON, on a terminal too")
+	cmd.Flags().StringVar(&q.Cookies, "cookie", "", "The Cookie header of a request; - reads it from standard input")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "Print JSON even on a terminal")
 	cmd.MarkFlagsOneRequired("subject", "token", "cookie")
 	cmd.MarkFlagsMutuallyExclusive("subject", "token", "cookie")
 	return cmd
 }
 
-// fromInput reads a text from standard input where it is "-".
+// fromInput replaces "-" by the text on standard input.
 func fromInput(cmd *cobra.Command, text *string) error {
 	if *text != "-" {
 		return nil
@@ -156,8 +156,8 @@ func fromInput(cmd *cobra.Command, text *string) error {
 	return err
 }
 
-// codeOf is the exit code for what the handlers judge: that of the gravest.
-func codeOf(c admin.Checked) int {
+// exitCode returns the exit code for the worst verdict.
+func exitCode(c admin.Checked) int {
 	code := 0
 	for _, r := range c.Handlers {
 		switch r.Verdict {
@@ -178,78 +178,78 @@ func writeReasoning(p *printer, r admin.Reasoning) {
 	}
 	p.line("%s: %s (mode %s)", r.Database, verdict, r.Mode)
 	if r.Failure != "" {
-		p.row("cookies", "no token could be read: "+r.Failure)
+		p.row("cookies", "no readable token: "+r.Failure)
 	}
 	for _, t := range r.Tokens {
-		p.row("token", fmt.Sprintf("%s of subject %q, issued %s, expires %s", strings.Join(t.Cookies, " + "), t.Subject, moment(t.IssuedAt), moment(t.ExpiresAt)))
+		p.row("token", fmt.Sprintf("%s of subject %q, issued %s, expires %s", strings.Join(t.Cookies, " + "), t.Subject, formatTime(t.IssuedAt), formatTime(t.ExpiresAt)))
 	}
 	if a := r.Account; a != nil {
-		p.row("account", map[bool]string{true: "there is a row", false: "there is no row"}[a.Exists]+map[bool]string{true: ", disabled", false: ""}[a.Disabled])
+		p.row("account", map[bool]string{true: "exists", false: "does not exist"}[a.Exists]+map[bool]string{true: ", disabled", false: ""}[a.Disabled])
 		if a.CreatedAt != nil || a.ValidAfter != nil {
-			p.row("", fmt.Sprintf("created %s, sessions valid after %s", moment(a.CreatedAt), moment(a.ValidAfter)))
+			p.row("", fmt.Sprintf("created %s, sessions valid after %s", formatTime(a.CreatedAt), formatTime(a.ValidAfter)))
 		}
 	}
 	if r.Revoked != nil {
-		p.row("revoked", "sessions from before "+moment(r.Revoked))
+		p.row("revoked", "sessions issued up to "+formatTime(r.Revoked))
 	}
 	if r.Error != "" {
 		p.row("error", p.bad(r.Error))
 	}
 }
 
-func moment(t *time.Time) string {
+func formatTime(t *time.Time) string {
 	if t == nil {
 		return "unknown"
 	}
 	return t.Format(time.RFC3339)
 }
 
-// flushing is `caddy stale-session flush`.
+// flushing returns the subcommand flush.
 func flushing() *cobra.Command {
 	var e endpoint
 	cmd := &cobra.Command{
 		Use:   "flush [--address <interface> | --config <path> [--adapter <name>]]",
-		Short: "Forgets all cached accounts, so that each is looked up again",
+		Short: "Drops all cached accounts, so that users are looked up again",
 		Args:  cobra.NoArgs,
-		RunE: exits(func(cmd *cobra.Command, _ []string) (int, error) {
+		RunE: withExitCode(func(cmd *cobra.Command, _ []string) (int, error) {
 			var f admin.Flushed
 			if err := e.post(admin.FlushPath, nil, &f); err != nil {
 				return 0, err
 			}
-			return 0, newPrinter(cmd, false).say(f, "%d accounts are forgotten", f.Accounts)
+			return 0, newPrinter(cmd, false).say(f, "Removed %d accounts from the cache", f.Accounts)
 		}),
 	}
 	e.add(cmd)
 	return cmd
 }
 
-// revoking is `caddy stale-session revoke`.
+// revoking returns the subcommand revoke.
 func revoking() *cobra.Command {
-	return subjects(admin.RevokePath, "The sessions of %q from before now are ended", &cobra.Command{
+	return subjects(admin.RevokePath, "The current sessions of %q are revoked", &cobra.Command{
 		Use:   "revoke <subject> [--database <name>] [--address <interface> | --config <path> [--adapter <name>]]",
-		Short: "Ends the sessions that a user has",
+		Short: "Ends the current sessions of a user",
 		Long: `
-Ends the sessions that a user has until now, at their next request. Who signs in
-later is not concerned: to keep somebody out, disable the user in the database.
-It survives reloads and restarts, and reaches all nodes of a fleet that share
-their revocations. An error that says so tells that it holds on this node only.`,
+Ends the current sessions of a user at their next request. The user can sign in
+again: to prevent that, disable the user in the database. A revocation survives
+reloads and restarts, and reaches all nodes that share revocations. An error says
+whether it is in effect on this node only, or only until Caddy restarts.`,
 	})
 }
 
-// restoring is `caddy stale-session restore`.
+// restoring returns the subcommand restore.
 func restoring() *cobra.Command {
 	return subjects(admin.RestorePath, "The sessions of %q are no longer revoked", &cobra.Command{
 		Use:   "restore <subject> [--database <name>] [--address <interface> | --config <path> [--adapter <name>]]",
-		Short: "Takes a revocation back",
+		Short: "Undoes the revocation of a user's sessions",
 	})
 }
 
-// subjects completes a command about a subject.
+// subjects completes a subcommand about a subject.
 func subjects(path, done string, cmd *cobra.Command) *cobra.Command {
 	var e endpoint
 	var s admin.Subject
 	cmd.Args = cobra.ExactArgs(1)
-	cmd.RunE = exits(func(cmd *cobra.Command, args []string) (int, error) {
+	cmd.RunE = withExitCode(func(cmd *cobra.Command, args []string) (int, error) {
 		s.Subject = args[0]
 		if err := e.post(path, s, &s); err != nil {
 			return 0, err
@@ -257,6 +257,6 @@ func subjects(path, done string, cmd *cobra.Command) *cobra.Command {
 		return 0, newPrinter(cmd, false).say(s, done, s.Subject)
 	})
 	e.add(cmd)
-	cmd.Flags().StringVar(&s.Database, "database", "", "The database of the users table, as status names it, when there are several")
+	cmd.Flags().StringVar(&s.Database, "database", "", "The name of the user's database in status, if there are several")
 	return cmd
 }

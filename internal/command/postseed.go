@@ -8,38 +8,41 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/admin"
 )
 
-// postSeed is the last step of an app's `db:seed`.
+// postSeed returns the subcommand post-seed.
 func postSeed() *cobra.Command {
 	var e endpoint
 	cmd := &cobra.Command{
 		Use:   "post-seed [--address <interface> | --config <path> [--adapter <name>]]",
-		Short: "Has the running Caddy look all users up again, after the database was seeded",
+		Short: "Makes the running Caddy look all users up again, after the database was seeded",
 		Long: `
-Tells the running Caddy, through its admin endpoint, to forget what it knows of
-users, and says what happens next. Put it at the end of what seeds the database:
+Drops the cached accounts of the running Caddy, and says what happens next. Run
+it after the database was seeded:
 
 	"db:seed": "node seed.mjs && caddy stale-session post-seed"
 
-It never fails: when Caddy does not run, it says so and exits with 0. Without it
-the change is noticed as well, within the poll interval.`,
+If Caddy does not run, it says so, and the exit code is 0. Without post-seed, the
+change is noticed within the poll interval.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			out := cmd.OutOrStdout()
 			var flushed admin.Flushed
 			if err := e.post(admin.FlushPath, nil, &flushed); err != nil {
-				_, err = fmt.Fprintf(out, "Caddy was not told that the database was seeded: %v\n\n"+
-					"If it runs, it notices by itself within its poll interval. If it does not,\n"+
-					"browsers that were signed in keep sessions of users who are gone, and saving\n"+
-					"fails with foreign-key violations: start Caddy, or sign out and in again.\n", err)
+				_, err = fmt.Fprintf(out, "Cannot reach Caddy: %v\n\n"+
+					"If it runs, it notices the seed within its poll interval. If not, browsers keep\n"+
+					"the sessions of users who no longer exist, and saving fails with foreign-key\n"+
+					"violations: start Caddy, or sign out and in again.\n", err)
 				return err
 			}
-			forgotten := fmt.Sprintf("Caddy has forgotten %d users", flushed.Accounts)
-			if flushed.Accounts == 0 {
-				forgotten = "Caddy knew of no users, or has noticed the seed by itself"
+			dropped := fmt.Sprintf("Caddy dropped %d cached accounts", flushed.Accounts)
+			switch flushed.Accounts {
+			case 0:
+				dropped = "Caddy had no accounts cached, or had noticed the seed already"
+			case 1:
+				dropped = "Caddy dropped 1 cached account"
 			}
-			_, err := fmt.Fprintf(out, "%s, and looks each up again.\n\n"+
-				"Browsers that were signed in as users who are gone are sent to the sign-in page\n"+
-				"at their next request. Sign in there with a user of the new seed.\n", forgotten)
+			_, err := fmt.Fprintf(out, "%s, and looks every user up again.\n\n"+
+				"Browsers with the session of a user who no longer exists are redirected to the\n"+
+				"sign-in page at their next request. Sign in with a user of the new seed.\n", dropped)
 			return err
 		},
 	}

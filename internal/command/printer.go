@@ -13,8 +13,8 @@ import (
 	"golang.org/x/term"
 )
 
-// printer prints for people on a terminal, in colours unless NO_COLOR is set,
-// and JSON elsewhere.
+// printer prints text on a terminal, with colours unless NO_COLOR is set, and JSON
+// elsewhere.
 type printer struct {
 	json   bool
 	colour bool
@@ -30,14 +30,14 @@ func newPrinter(cmd *cobra.Command, asJSON bool) *printer {
 	return p
 }
 
-// print prints JSON.
+// print prints a value as JSON.
 func (p *printer) print(value any) error {
 	encoder := json.NewEncoder(p.out)
 	encoder.SetIndent("", "  ")
 	return encoder.Encode(value)
 }
 
-// say prints a value as JSON, or a sentence about it.
+// say prints a value as JSON, or a line of text in its place.
 func (p *printer) say(value any, format string, args ...any) error {
 	if p.json {
 		return p.print(value)
@@ -52,7 +52,7 @@ func (p *printer) line(format string, args ...any) {
 	}
 }
 
-// row prints what something is.
+// row prints a name and a text, unless that is empty.
 func (p *printer) row(name, text string) {
 	if text != "" {
 		p.line("  %-11s %s", name, text)
@@ -62,7 +62,7 @@ func (p *printer) row(name, text string) {
 func (p *printer) good(text string) string { return p.coloured("32", text) }
 func (p *printer) bad(text string) string  { return p.coloured("31", text) }
 
-// coloured gives a text a colour of ECMA-48's.
+// coloured adds the ECMA-48 codes of a colour.
 func (p *printer) coloured(code, text string) string {
 	if !p.colour {
 		return text
@@ -70,7 +70,7 @@ func (p *printer) coloured(code, text string) string {
 	return "\x1b[" + code + "m" + text + "\x1b[0m"
 }
 
-// counts lists counters by name.
+// counts lists the counters that are not 0, by name.
 func counts(of map[string]float64) string {
 	var all []string
 	for _, name := range slices.Sorted(maps.Keys(of)) {

@@ -117,8 +117,8 @@ func unshared(o *operator) bool {
 // What the log says, every 30 seconds, of a Redis that cannot be read, and of
 // one that can.
 const (
-	notHeard = "revocations of other nodes are not heard of"
-	notTold  = "other nodes do not know of all revocations yet"
+	notHeard = "cannot read revocations of other nodes"
+	notTold  = "cannot share revocations with other nodes yet"
 )
 
 // What is said of a Redis that takes no writes.
@@ -155,12 +155,12 @@ func share(says string, fault func(*bench) error) func(*bench) error {
 			return b.revokes("quiet", `{"subject":"quiet"}`)
 		case perhaps: // its answer may be in the first half
 			said := b.operator.do(http.MethodPost, "revoke", object{"subject": "quiet"}, nil)
-			if !strings.Contains(said, `{"subject":"quiet"}`) && !strings.Contains(said, "others do not know of it yet: ") || answered(b.t, b.base+"/admin", quiet) == http.StatusOK {
+			if !strings.Contains(said, `{"subject":"quiet"}`) && !strings.Contains(said, "not yet on the others: ") || answered(b.t, b.base+"/admin", quiet) == http.StatusOK {
 				return fmt.Errorf("revoking says %s", said)
 			}
 			return nil
 		}
-		if err := b.revokes("quiet", "others do not know of it yet: "+says); err != nil {
+		if err := b.revokes("quiet", "not yet on the others: "+says); err != nil {
 			return err
 		}
 		b.saw("`revoke` and `status` report: %s", says)

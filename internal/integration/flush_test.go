@@ -32,8 +32,8 @@ func TestASeedTellsCaddyToForget(t *testing.T) {
 		name, says string
 		after      int
 	}{
-		{"after a seed", "has forgotten 1 users", http.StatusUnauthorized},
-		{"and again, with the absence of the user", "has forgotten 1 users", http.StatusUnauthorized},
+		{"after a seed", "Caddy dropped 1 cached account", http.StatusUnauthorized},
+		{"and again, with the absence of the user", "Caddy dropped 1 cached account", http.StatusUnauthorized},
 	} {
 		if said := run(t, caddy, "stale-session", "post-seed", "--address", address); !strings.Contains(said, c.says) {
 			t.Errorf("%s: %s", c.name, said)
@@ -54,7 +54,7 @@ func TestASeedTellsCaddyToForget(t *testing.T) {
 
 func TestASeedDoesNotFailWithoutCaddy(t *testing.T) {
 	said := run(t, program(t), "stale-session", "post-seed", "--address", "unix/"+filepath.Join(t.TempDir(), "nobody"))
-	if !strings.Contains(said, "was not told") || !strings.Contains(said, "start Caddy") {
+	if !strings.Contains(said, "Cannot reach Caddy") || !strings.Contains(said, "start Caddy") {
 		t.Error(said)
 	}
 }

@@ -208,7 +208,7 @@ var faultRows = []faultRow{
 			if err := os.WriteFile(b.storage, nil, 0o600); err != nil {
 				return err
 			}
-			return b.revokes("quiet", "holds until Caddy is restarted")
+			return b.revokes("quiet", "in effect only until Caddy restarts")
 		},
 		end: func(b *bench) error {
 			if err := os.Remove(b.storage); err != nil {
@@ -230,7 +230,7 @@ var faultRows = []faultRow{
 			if err := os.WriteFile(files[0], []byte("garbage"), 0o600); err != nil {
 				return err
 			}
-			return b.revokes("quiet", "holds until Caddy is restarted")
+			return b.revokes("quiet", "in effect only until Caddy restarts")
 		},
 		end: func(b *bench) error {
 			if err := os.RemoveAll(b.storage + "/stale_session"); err != nil {

@@ -57,7 +57,7 @@ func TestTheCommandOperatesARunningCaddy(t *testing.T) {
 		{"check of a revoked session", old, []string{"check", "--cookie", "-"}, 2, `"reason": "token_revoked"`},
 		{"revoke in another database", "", []string{"revoke", "live", "--database", "x"}, 1, "no stale_session handler"},
 		{"restore", "", []string{"restore", "live"}, 0, `"subject": "live"`},
-		{"restore again", "", []string{"restore", "live"}, 1, "none of its sessions"},
+		{"restore again", "", []string{"restore", "live"}, 1, "nothing to restore"},
 		{"nobody there", "", []string{"status", "--address", "unix/" + filepath.Join(t.TempDir(), "nobody")}, 1, "asking the running Caddy"},
 		{"a site there", "", []string{"status", "--address", strings.TrimPrefix(base, "http://")}, 1, "is not Caddy's admin endpoint"},
 	} {
@@ -160,8 +160,8 @@ func TestTheDoctorTriesRedis(t *testing.T) {
 		says                            []string
 	}{
 		"all is well":       {"caddy", "hunter2", redis.Address(), "noeviction", 0, []string{"users can be looked up in redis at", "nodes can share revocations through redis at"}},
-		"another password":  {"caddy", "hunter3", redis.Address(), "noeviction", 2, []string{"users cannot be looked up in redis at", "nodes cannot share revocations through redis at", "does not accept the user or its password"}},
-		"no right to write": {"reader", "hunter2", redis.Address(), "noeviction", 2, []string{"users can be looked up in redis at", "nodes cannot share revocations", "may not do that"}},
+		"another password":  {"caddy", "hunter3", redis.Address(), "noeviction", 2, []string{"users cannot be looked up in redis at", "nodes cannot share revocations through redis at", "does not accept the user or the password"}},
+		"no right to write": {"reader", "hunter2", redis.Address(), "noeviction", 2, []string{"users can be looked up in redis at", "nodes cannot share revocations", "lacks a right"}},
 		"nobody there":      {"caddy", "hunter2", "127.0.0.1:1", "noeviction", 2, []string{"users cannot be looked up", "no connection to Redis"}},
 		"it evicts":         {"caddy", "hunter2", redis.Address(), "allkeys-lru", 2, []string{"users cannot be looked up", "set it to noeviction", "nodes can share revocations"}},
 	} {
@@ -201,8 +201,8 @@ func TestTheDoctorOpensTheSignInPage(t *testing.T) {
 	}{
 		"/page":    {0, "the sign-in page opens"},
 		"/forward": {0, "the sign-in page opens"},
-		"/circle":  {2, "circles"},
-		"/itself":  {2, "circles"},
+		"/circle":  {2, "redirect loop"},
+		"/itself":  {2, "redirect loop"},
 		"/nothing": {2, "404"},
 	} {
 		file := filepath.Join(t.TempDir(), "Caddyfile")
@@ -223,7 +223,7 @@ func TestTheDoctorOpensTheSignInPage(t *testing.T) {
 			}
 		}
 	}
-	if out, code := command(t, caddy, "", "doctor", "--sign-in", strings.TrimPrefix(base, "http://")+"/page"); code != 2 || !strings.Contains(out, "no URL that can be opened") {
+	if out, code := command(t, caddy, "", "doctor", "--sign-in", strings.TrimPrefix(base, "http://")+"/page"); code != 2 || !strings.Contains(out, "no absolute URL") {
 		t.Errorf("no scheme: exit code %d: %s", code, out)
 	}
 	t.Setenv("AUTH_URL", "http://127.0.0.1:1")
@@ -231,7 +231,7 @@ func TestTheDoctorOpensTheSignInPage(t *testing.T) {
 		t.Errorf("nobody there: exit code %d: %s", code, out)
 	}
 	t.Setenv("AUTH_URL", "")
-	if out, code := command(t, caddy, "", "doctor"); code != 0 || !strings.Contains(out, "give its URL with --sign-in") {
+	if out, code := command(t, caddy, "", "doctor"); code != 0 || !strings.Contains(out, "pass its URL with --sign-in") {
 		t.Errorf("no address: exit code %d: %s", code, out)
 	}
 }

@@ -76,7 +76,7 @@ type listed struct {
 }
 
 func (l *listed) revoke(_ context.Context, r revocation.Revocation) error {
-	if err := errors.Join(r.Check(), l.fail); err != nil {
+	if err := errors.Join(r.Validate(), l.fail); err != nil {
 		return err
 	}
 	l.all = append(l.all, r)

@@ -84,7 +84,7 @@ func (e *Endpoint) read(text string, now time.Time) (token, error) {
 	if sid != "" && !e.endsUser {
 		t.revocation.Subject, t.revocation.Session = "", sid
 	}
-	if err := t.revocation.Check(); err != nil {
+	if err := t.revocation.Validate(); err != nil {
 		return token{}, requestError("sub or sid is invalid: " + err.Error())
 	}
 	return t, nil

@@ -12,8 +12,9 @@ import (
 
 var cleanups = shared.NewPool[*cleanup.Job]()
 
-// Cleanup takes the cleanup of sessions, if there are options. The sessions are
-// beside the users in Postgres.
+// Cleanup starts to delete old sessions on a schedule, unless options is nil. The
+// sessions table is in the database of the users, or, if these are not in
+// Postgres, in the default one.
 func (r *Resources) Cleanup(options *cleanup.Cleanup, module directories.Module) error {
 	if options == nil {
 		return nil

@@ -14,8 +14,8 @@ var engines = shared.NewPool[*accounts.Engine]()
 // Engines returns the engines in use.
 func Engines() []*accounts.Engine { return engines.All() }
 
-// Accounts acquires the engine in front of a module's directory. Handlers with
-// the same module and configuration share one.
+// Accounts acquires the engine of a module's directory. Handlers whose module and
+// configuration are the same share one.
 func (r *Resources) Accounts(module directories.Module, config accounts.Config) (*accounts.Engine, error) {
 	text, err := json.Marshal(module)
 	if err != nil {

@@ -7,17 +7,17 @@ import (
 	"go.uber.org/zap"
 )
 
-// Lease is what a handler has acquired for its requests. They use it for as
-// long as they need, also if the handler is cleaned up meanwhile: a reload does
-// not wait for requests. The zero value holds nothing.
+// Lease holds the resources that requests use. They stay open until the last
+// request ends, even if the handler is cleaned up before: a reload does not wait
+// for requests. The zero value holds nothing.
 type Lease struct {
 	Resources
 
-	users atomic.Int64 // -1 once everything was released
+	users atomic.Int64 // requests in flight; -1 after the release
 }
 
-// Acquire lets a request use what the lease holds, until it calls Release. It
-// reports false if everything was released.
+// Acquire keeps the resources open until Release. It reports false if they were
+// released already.
 func (l *Lease) Acquire() bool {
 	for {
 		n := l.users.Load()
@@ -30,20 +30,20 @@ func (l *Lease) Acquire() bool {
 	}
 }
 
-// Release ends what Acquire began.
+// Release ends a successful Acquire.
 func (l *Lease) Release() {
 	if l.users.Add(-1) >= 0 {
 		return
 	}
-	go func() { // the request need not wait for this
+	go func() { // so that the request does not wait
 		if err := l.Resources.Release(); err != nil {
-			caddy.Log().Named("http.handlers.stale_session").Error("closing the connections of a replaced configuration failed", zap.Error(err))
+			caddy.Log().Named("http.handlers.stale_session").Error("cannot close the connections of a replaced configuration", zap.Error(err))
 		}
 	}()
 }
 
-// End releases everything once no request uses it any more. It returns the error
-// of doing so at once.
+// End releases the resources once no request uses them. It returns the error if
+// that is at once.
 func (l *Lease) End() error {
 	if l.users.Add(-1) >= 0 {
 		return nil

@@ -27,70 +27,70 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
 )
 
-// handler takes what a handler needs with a secret and a module.
-func handler(t *testing.T, secret string, module directories.Module) (held *Resources, taken [3]any) {
+// handler acquires the reader, engine and list of a handler.
+func handler(t *testing.T, secret string, module directories.Module) (resources *Resources, acquired [3]any) {
 	t.Helper()
-	held = new(Resources)
-	reader, err := held.Reader(environment.New(), session.TokenOptions{Secrets: []string{secret}}, nil, 0)
+	resources = new(Resources)
+	reader, err := resources.Reader(environment.New(), session.TokenOptions{Secrets: []string{secret}}, nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	users, err := held.Accounts(module, accounts.Config{})
+	users, err := resources.Accounts(module, accounts.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	list, err := held.Revoked(nil, &certmagic.FileStorage{Path: "nowhere"}, users)
+	list, err := resources.Revocations(nil, &certmagic.FileStorage{Path: "nowhere"}, users)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return held, [3]any{reader, users, list}
+	return resources, [3]any{reader, users, list}
 }
 
-// in is a module of users in a database.
-func in(dsn string) directories.Module {
+// postgresModule returns the module of a database.
+func postgresModule(dsn string) directories.Module {
 	return &postgres.Module{DatabaseOptions: postgres.DatabaseOptions{Database: dsn}}
 }
 
 func inUse() [3]int { return [3]int{len(Readers()), len(Engines()), len(Lists())} }
 
-func TestHandlersShareWhatIsTheSameUntilTheLastHasGone(t *testing.T) {
-	here := in("postgres://u@127.0.0.1:1/here")
-	there := in("postgres://u@127.0.0.1:1/there")
+func TestHandlersWithTheSameOptionsShareResources(t *testing.T) {
+	here := postgresModule("postgres://u@127.0.0.1:1/here")
+	there := postgresModule("postgres://u@127.0.0.1:1/there")
 	first, one := handler(t, "a secret", here)
 	second, same := handler(t, "a secret", here)
 	third, other := handler(t, "another secret", there)
-	for i, what := range []string{"reader", "directory", "list"} {
+	for i, what := range []string{"reader", "engine", "list"} {
 		if one[i] != same[i] {
 			t.Errorf("the same options have two %ss", what)
 		}
 		if one[i] == other[i] {
-			t.Errorf("other options have the same %s", what)
+			t.Errorf("different options share a %s", what)
 		}
 	}
 	for _, step := range []struct {
-		gone *Resources
-		left [3]int
+		released *Resources
+		left     [3]int
 	}{{first, [3]int{2, 2, 2}}, {first, [3]int{2, 2, 2}}, {second, [3]int{1, 1, 1}}, {third, [3]int{}}} {
-		if err := step.gone.Release(); err != nil {
+		if err := step.released.Release(); err != nil {
 			t.Error(err)
 		}
 		if left := inUse(); left != step.left {
-			t.Errorf("%v readers, directories and lists are in use, want %v", left, step.left)
+			t.Errorf("%v readers, engines and lists are in use, want %v", left, step.left)
 		}
 	}
 }
 
-func TestAListTakesOverWhatTheOneBeforeKnows(t *testing.T) {
-	here := in("postgres://u@127.0.0.1:1/here")
-	held := new(Resources)
-	users, err := held.Accounts(here, accounts.Config{Poll: -1})
+func TestAListAdoptsTheRevocationsOfTheOneItReplaces(t *testing.T) {
+	here := postgresModule("postgres://u@127.0.0.1:1/here")
+	resources := new(Resources)
+	users, err := resources.Accounts(here, accounts.Config{Poll: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	storage := &certmagic.FileStorage{Path: t.TempDir()}
 	list := func(options revocation.Revocations) *revocation.List {
 		t.Helper()
-		l, err := held.Revoked(&options, storage, users)
+		l, err := resources.Revocations(&options, storage, users)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -98,32 +98,32 @@ func TestAListTakesOverWhatTheOneBeforeKnows(t *testing.T) {
 	}
 	before := list(revocation.Revocations{})
 	ctx, cancel := context.WithCancel(t.Context())
-	cancel() // that its stores are away is not waited for
+	cancel() // so that it does not wait for its stores, which are down
 	_ = before.Revoke(ctx, revocation.Revocation{Subject: "ada", At: time.Now()})
 	for what, options := range map[string]revocation.Revocations{
-		"with another life":   {Life: caddy.Duration(time.Hour)},
-		"in Redis, in future": {Redis: "redis://127.0.0.1:1"},
+		"another life": {Life: caddy.Duration(time.Hour)},
+		"now in Redis": {Redis: "redis://127.0.0.1:1"},
 	} {
 		if _, found := list(options).Find([]byte("ada")); !found {
-			t.Errorf("%s: a revocation is lost", what)
+			t.Errorf("%s: the revocation is lost", what)
 		}
 	}
-	there, err := held.Accounts(in("postgres://u@127.0.0.1:1/there"), accounts.Config{Poll: -1})
+	there, err := resources.Accounts(postgresModule("postgres://u@127.0.0.1:1/there"), accounts.Config{Poll: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"others", users.String()} {
 		users = there
 		if _, found := list(revocation.Revocations{Name: name}).Find([]byte("ada")); found {
-			t.Errorf("other users take it over too, as %s", name)
+			t.Errorf("named %s, the list of other users adopts it", name)
 		}
 	}
-	if err := held.Release(); err != nil {
+	if err := resources.Release(); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestAKeySetIsReadAgainOnceItsFileHasChanged(t *testing.T) {
+func TestAChangedFileIsAnotherKeySet(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "jwks.json")
 	write := func(id string) {
 		t.Helper()
@@ -132,14 +132,14 @@ func TestAKeySetIsReadAgainOnceItsFileHasChanged(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	held := new(Resources)
+	resources := new(Resources)
 	read := func() (*jose.JWKS, *session.Reader) {
 		t.Helper()
-		keys, err := held.KeySet(file)
+		keys, err := resources.KeySet(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		reader, err := held.Reader(environment.New(), session.TokenOptions{JWKS: file}, nil, 0)
+		reader, err := resources.Reader(environment.New(), session.TokenOptions{JWKS: file}, nil, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -148,18 +148,18 @@ func TestAKeySetIsReadAgainOnceItsFileHasChanged(t *testing.T) {
 	write("a")
 	keys, reader := read()
 	if sameKeys, sameReader := read(); sameKeys != keys || sameReader != reader {
-		t.Error("the same file has two key sets, or readers")
+		t.Error("the same file has two key sets or readers")
 	}
 	write("b")
 	if otherKeys, otherReader := read(); otherKeys == keys || otherReader == reader {
-		t.Error("the old keys are kept")
+		t.Error("the old keys are still used")
 	}
-	if err := held.Release(); err != nil {
+	if err := resources.Release(); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestReadersAreSharedByTheirKeysAndClaims(t *testing.T) {
+func TestReadersWithDifferentKeysOrClaimsAreNotShared(t *testing.T) {
 	keyFile := func(curve elliptic.Curve) string {
 		t.Helper()
 		key, err := ecdsa.GenerateKey(curve, rand.Reader)
@@ -176,10 +176,10 @@ func TestReadersAreSharedByTheirKeysAndClaims(t *testing.T) {
 		}
 		return file
 	}
-	held := new(Resources)
+	resources := new(Resources)
 	read := func(options session.TokenOptions, match ...string) *session.Reader {
 		t.Helper()
-		reader, err := held.Reader(environment.New(), options, match, 0)
+		reader, err := resources.Reader(environment.New(), options, match, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -197,9 +197,9 @@ func TestReadersAreSharedByTheirKeysAndClaims(t *testing.T) {
 		seen[read(session.TokenOptions{KeyFile: file, Secrets: []string{"a secret"}})] = true
 	}
 	if len(seen) != 3*len(files) {
-		t.Errorf("%d readers, want one for each key, claims and secret: %d", len(seen), 3*len(files))
+		t.Errorf("%d readers, want %d: one for each key, claims and secret", len(seen), 3*len(files))
 	}
-	if err := held.Release(); err != nil {
+	if err := resources.Release(); err != nil {
 		t.Error(err)
 	}
 }
@@ -210,7 +210,7 @@ func TestALeaseLastsUntilTheLastRequestReleasesIt(t *testing.T) {
 	lease.Defer(func() { close(released) })
 	for range 2 {
 		if !lease.Acquire() {
-			t.Fatal("it cannot be acquired")
+			t.Fatal("cannot acquire the lease")
 		}
 	}
 	if err := lease.End(); err != nil {
@@ -218,33 +218,33 @@ func TestALeaseLastsUntilTheLastRequestReleasesIt(t *testing.T) {
 	}
 	lease.Release()
 	if !lease.Acquire() {
-		t.Error("what is still in use cannot be acquired")
+		t.Error("cannot acquire a lease that is in use")
 	}
 	lease.Release()
 	select {
 	case <-released:
-		t.Fatal("it is released while it is in use")
+		t.Fatal("released while in use")
 	default:
 	}
 	lease.Release()
 	<-released
 	if lease.Acquire() {
-		t.Error("it can be acquired after it was released")
+		t.Error("acquired after the release")
 	}
 }
 
 func TestResourcesAreReleasedInReverseOrder(t *testing.T) {
-	var held Resources
+	var resources Resources
 	var order []int
 	for i := range 3 {
-		held.Defer(func() { order = append(order, i) })
+		resources.Defer(func() { order = append(order, i) })
 	}
-	if err := held.Release(); err != nil || !slices.Equal(order, []int{2, 1, 0}) {
+	if err := resources.Release(); err != nil || !slices.Equal(order, []int{2, 1, 0}) {
 		t.Errorf("%v, %v", order, err)
 	}
 }
 
-func TestADirectoryIsSharedOnlyWithTheSameOptions(t *testing.T) {
+func TestEnginesWithDifferentOptionsAreNotShared(t *testing.T) {
 	module := func(disabled ...string) directories.Module {
 		return &postgres.Module{DatabaseOptions: postgres.DatabaseOptions{Database: "postgres://u@127.0.0.1:1/here", Users: &postgres.Users{Disabled: disabled}}}
 	}
@@ -252,33 +252,32 @@ func TestADirectoryIsSharedOnlyWithTheSameOptions(t *testing.T) {
 	same, two := handler(t, "a secret", module())
 	after, other := handler(t, "a secret", module("banned"))
 	if one[1] != two[1] {
-		t.Error("the same options have two directories")
+		t.Error("the same options have two engines")
 	}
 	if one[1] == other[1] {
-		t.Error("other options have the same directory")
+		t.Error("different options share an engine")
 	}
-	for _, gone := range []*Resources{before, same, after} {
-		if err := gone.Release(); err != nil {
+	for _, resources := range []*Resources{before, same, after} {
+		if err := resources.Release(); err != nil {
 			t.Error(err)
 		}
 	}
 }
 
-func TestEverythingIsReleasedThoughSomeOfItFails(t *testing.T) {
-	var held Resources
-	kept := false
-	held.Defer(func() { kept = true })
-	away := errors.New("it is away")
-	held.releases = append(held.releases, func() error { return away })
-	last := false
-	held.Defer(func() { last = true })
-	if err := held.Release(); !errors.Is(err, away) || !kept || !last {
-		t.Errorf("error %v, released: %t and %t", err, kept, last)
+func TestAFailedReleaseDoesNotStopTheOthers(t *testing.T) {
+	var resources Resources
+	first, last := false, false
+	failure := errors.New("down")
+	resources.Defer(func() { first = true })
+	resources.releases = append(resources.releases, func() error { return failure })
+	resources.Defer(func() { last = true })
+	if err := resources.Release(); !errors.Is(err, failure) || !first || !last {
+		t.Errorf("error %v, released: %t and %t", err, first, last)
 	}
 }
 
-func TestRevocationsThatCannotBeKept(t *testing.T) {
-	directory, err := in("postgres://u@127.0.0.1:1/d").OpenDirectory()
+func TestInvalidOptionsOfRevocations(t *testing.T) {
+	directory, err := postgresModule("postgres://u@127.0.0.1:1/d").OpenDirectory()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -289,8 +288,8 @@ func TestRevocationsThatCannotBeKept(t *testing.T) {
 		"revocations: the address of Redis must be":    {Redis: "http://:hunter2@127.0.0.1:1"},
 		"evaluated placeholder {env.NOT_SET} is empty": {Redis: "{env.NOT_SET}"},
 	} {
-		var held Resources
-		if _, err := held.Revoked(&options, &certmagic.FileStorage{Path: "nowhere"}, users); err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "hunter2") {
+		var resources Resources
+		if _, err := resources.Revocations(&options, &certmagic.FileStorage{Path: "nowhere"}, users); err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("error %v, want %q", err, says)
 		}
 	}

@@ -1,6 +1,6 @@
-// Package provision gives handlers what they share, and what outlives a reload
-// of the configuration: the readers of tokens, the engines in front of
-// directories, the key sets, the lists of revocations.
+// Package provision holds what handlers share and what survives a reload: token
+// readers, key sets, the engines of directories, revocation lists, cleanup jobs
+// and the history.
 package provision
 
 import (
@@ -11,17 +11,17 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/telemetry"
 )
 
-// Resources are what a handler has acquired and must release. The zero value
-// holds nothing.
+// Resources are what a handler has acquired, and must release. The zero value is
+// empty.
 type Resources struct{ releases []func() error }
 
-// Defer has Release call a function.
+// Defer makes Release call a function.
 func (r *Resources) Defer(release func()) {
 	r.releases = append(r.releases, func() error { release(); return nil })
 }
 
-// Release releases everything, in reverse order: what was acquired later may
-// use what was acquired earlier.
+// Release releases everything, the last first: it may use what was acquired
+// before.
 func (r *Resources) Release() error {
 	var failures []error
 	for _, release := range slices.Backward(r.releases) {
@@ -31,7 +31,7 @@ func (r *Resources) Release() error {
 	return errors.Join(failures...)
 }
 
-// acquire takes a value from a pool until Release.
+// acquire acquires a value of a pool until Release.
 func acquire[T any](r *Resources, pool shared.Pool[T], distinct any, open func() (T, func() error, error)) (T, error) {
 	value, release, err := pool.Acquire(distinct, open)
 	if err == nil {
@@ -40,10 +40,10 @@ func acquire[T any](r *Resources, pool shared.Pool[T], distinct any, open func()
 	return value, err
 }
 
-// histories holds the one history of this process.
+// histories holds the only history of this process.
 var histories = shared.NewPool[*telemetry.History]()
 
-// Record records the history of all handlers until Release.
+// Record records the history of the metrics until Release.
 func (r *Resources) Record() error {
 	_, err := acquire(r, histories, "", func() (*telemetry.History, func() error, error) {
 		history := telemetry.Record()
@@ -52,7 +52,7 @@ func (r *Resources) Record() error {
 	return err
 }
 
-// Recorded returns the history; nil if nobody has it recorded.
+// Recorded returns the history; nil if no handler records it.
 func Recorded() *telemetry.History {
 	for _, history := range histories.All() {
 		return history

@@ -18,17 +18,17 @@ import (
 
 var revoked = shared.NewPool[*revocation.List]()
 
-// Lists returns the lists of ended sessions in use.
+// Lists returns the revocation lists in use.
 func Lists() []*revocation.List { return revoked.All() }
 
-// Revoked takes the list of sessions that were ended, of the users of a
-// directory. Options may be nil.
-func (r *Resources) Revoked(options *revocation.Revocations, storage certmagic.Storage, users *accounts.Engine) (*revocation.List, error) {
+// Revocations acquires the revocation list of the users of an engine. Options may
+// be nil.
+func (r *Resources) Revocations(options *revocation.Revocations, storage certmagic.Storage, users *accounts.Engine) (*revocation.List, error) {
 	if options == nil {
 		options = new(revocation.Revocations)
 	}
 	if options.Life < 0 {
-		return nil, errors.New("life of revocations must not be negative")
+		return nil, errors.New("revocations: life must not be negative")
 	}
 	name, life := options.Name, time.Duration(options.Life)
 	if name == "" {
@@ -43,38 +43,38 @@ func (r *Resources) Revoked(options *revocation.Revocations, storage certmagic.S
 		}
 	}
 	distinct := []any{name, life, url, users.String(), identity(storage)}
-	of := name + " of the " + users.String()
+	table := name + " in " + users.String()
 	opened := false
 	list, err := acquire(r, revoked, distinct, func() (*revocation.List, func() error, error) {
 		config := revocation.Config{
-			Of: of, Local: revocation.NewStorage(storage, name, life), Life: life,
+			Users: table, Local: revocation.NewStorage(storage, name, life), Life: life,
 			Logger: func() *zap.Logger { return caddy.Log().Named("http.handlers.stale_session.revocations") },
 		}
-		closed := func() {}
+		closeRedis := func() {}
 		if url != "" {
 			redis, err := revocation.OpenRedis(address, name, life)
 			if err != nil {
 				return nil, nil, fmt.Errorf("revocations: %w", err)
 			}
-			config.Shared, closed = redis, redis.Close
+			config.Shared, closeRedis = redis, redis.Close
 		} else if _, ok := users.Directory().(*postgres.Directory); ok {
 			config.Shared = revocation.NewPostgres(life)
 		}
 		list := revocation.Open(config)
 		opened = true
-		return list, func() error { err := list.Close(); closed(); return err }, nil
+		return list, func() error { err := list.Close(); closeRedis(); return err }, nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	if opened { // with other options than before, perhaps, or in another storage
-		for _, before := range Lists() {
-			if before != list && before.Of() == of {
-				list.Adopt(before)
+	if opened { // a reload may have changed the options or the storage
+		for _, other := range Lists() {
+			if other != list && other.Users() == table {
+				list.Adopt(other)
 			}
 		}
 	}
-	// Lists are shared by more handlers than directories are.
+	// Engines of the same users with different options share a list.
 	if store, ok := list.Shared().(*revocation.Postgres); ok {
 		if d, ok := users.Directory().(*postgres.Directory); ok {
 			r.Defer(store.Use(d, users.Watches()))
@@ -84,8 +84,8 @@ func (r *Resources) Revoked(options *revocation.Revocations, storage certmagic.S
 	return list, nil
 }
 
-// identity tells storages apart. Those of others say what they are, or are each
-// their own: what is in them is not ours to read.
+// identity returns a text that differs between storages. One that does not name
+// itself is distinct from all others: its options may be secret.
 func identity(storage certmagic.Storage) string {
 	if named, ok := storage.(fmt.Stringer); ok {
 		return named.String()

@@ -18,12 +18,11 @@ var (
 	keySets = shared.NewPool[*jose.JWKS]()
 )
 
-// Readers returns the readers in use.
+// Readers returns the token readers in use.
 func Readers() []*session.Reader { return readers.All() }
 
-// Reader acquires a reader of session tokens. Match are the claims that are
-// compared with columns. Tokens is how many decoded tokens are cached; 0 means
-// the default.
+// Reader acquires a token reader. Match lists the claims that are compared with
+// columns. Tokens is the number of decoded tokens to cache; 0 means the default.
 func (r *Resources) Reader(env environment.Environment, options session.TokenOptions, match []string, tokens int) (*session.Reader, error) {
 	config, err := options.Config(env, r.KeySet)
 	if err != nil {
@@ -33,15 +32,15 @@ func (r *Resources) Reader(env environment.Environment, options session.TokenOpt
 	distinct := struct {
 		session.Config
 		JWKS string
-	}{config, fmt.Sprintf("%p", config.JWKS)} // not its location: the file there may have changed
+	}{config, fmt.Sprintf("%p", config.JWKS)} // not the location: the file may have changed
 	return acquire(r, readers, distinct, func() (*session.Reader, func() error, error) {
 		reader, err := session.New(config)
 		return reader, func() error { reader.Close(); return nil }, err
 	})
 }
 
-// KeySet acquires the key set at a location. A file that has changed is another
-// key set.
+// KeySet acquires the JSON Web Key Set at a URL or in a file. A changed file is
+// another key set.
 func (r *Resources) KeySet(location string) (*jose.JWKS, error) {
 	distinct := []string{location}
 	if text, err := os.ReadFile(location); err == nil {
@@ -49,7 +48,7 @@ func (r *Resources) KeySet(location string) (*jose.JWKS, error) {
 	}
 	keys, err := acquire(r, keySets, distinct, func() (*jose.JWKS, func() error, error) {
 		keys, err := jose.OpenJWKS(location, func(err error) {
-			caddy.Log().Named("http.handlers.stale_session").Error("the JSON Web Key Set cannot be fetched", zap.Error(err))
+			caddy.Log().Named("http.handlers.stale_session").Error("cannot fetch the JSON Web Key Set", zap.Error(err))
 		})
 		if err != nil {
 			return nil, nil, err

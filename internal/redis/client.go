@@ -1,5 +1,5 @@
-// Package redis looks accounts up in Redis or Valkey, and connects to it for
-// others that keep something there.
+// Package redis looks users up in Redis or Valkey, and has the client for other
+// packages that use it.
 package redis
 
 import (
@@ -18,24 +18,23 @@ import (
 )
 
 const (
-	// dialTimeout bounds a connection's beginning.
+	// dialTimeout bounds connecting.
 	dialTimeout = 2 * time.Second
-	// answerTimeout is how long a server may be silent before its connection is
-	// given up.
+	// answerTimeout is how long a server may take to answer before its connection
+	// is closed.
 	answerTimeout = 2 * time.Second
-	// retryEvery is how often a server that cannot be reached is tried.
-	retryEvery = time.Second
-	// pingEvery is how often a server is asked whether it is there, and so the
-	// time within which it is noticed that it does not tell of changes any more.
-	pingEvery = 500 * time.Millisecond
+	// retryPeriod is how often a server that is down is tried.
+	retryPeriod = time.Second
+	// pingPeriod is how often servers are pinged, to notice a lost connection: no
+	// changes arrive on it.
+	pingPeriod = 500 * time.Millisecond
 )
 
-// errURL says nothing of what it was given, which may hold a password.
+// errURL does not quote the address, which may hold a password.
 var errURL = errors.New("the address of Redis must be redis://, rediss://, valkey:// or valkeys://[user:password@]host[:port][/db][?addr=host:port&…][&master_set=name]")
 
-// Client is connections to a server, a Sentinel's master or a cluster. It
-// connects when it is used, and again by itself. It is safe for use by several
-// goroutines.
+// Client connects to a server, the master of Sentinels or a cluster: at its first
+// use, and again when a connection is lost. It is safe for concurrent use.
 type Client struct {
 	url     func() (string, error)
 	prefix  string
@@ -48,18 +47,19 @@ type Client struct {
 	closed bool
 }
 
-// Open returns a client for the address that url returns, which is asked again
-// for each connection, so that a password that was changed is taken up. When a
-// prefix is given, changed is called with the keys of that prefix that were
-// changed by anybody, as soon as the server tells, and with none when any may
-// have been. It must be fast.
+// Open returns a client for the address that url returns, without connecting. It
+// calls url for each connection, to use a rotated password. The only error is an
+// invalid address.
+//
+// If changed is not nil, the server reports changes of keys with the prefix, and
+// the client calls changed with these keys, or with nil when any key may have
+// changed. It must return fast.
 func Open(url func() (string, error), prefix string, changed func(keys []string)) (*Client, error) {
 	c := &Client{url: url, prefix: prefix, changed: changed}
 	_, err := c.options()
 	return c, err
 }
 
-// options are those of the connections.
 func (c *Client) options() (rueidis.ClientOption, error) {
 	address, err := c.url()
 	if err != nil {
@@ -70,34 +70,34 @@ func (c *Client) options() (rueidis.ClientOption, error) {
 		return o, errURL
 	}
 	o.ClientName = "caddy-stale-session"
-	o.Dialer.Timeout, o.Dialer.KeepAlive = dialTimeout, pingEvery
+	o.Dialer.Timeout, o.Dialer.KeepAlive = dialTimeout, pingPeriod
 	o.ConnWriteTimeout = answerTimeout
-	o.PipelineMultiplex = -1 // one connection to each server: what it tells of changes is in order with what it answers
+	o.PipelineMultiplex = -1 // one connection to each server, so that changes are in order with answers
 	o.ReadBufferEachConn, o.WriteBufferEachConn, o.RingScaleEachConn = 64<<10, 64<<10, 9
-	o.DisableRetry = true // who asks tries again, or not
+	o.DisableRetry = true // callers retry
 	o.AuthCredentialsFn = func(rueidis.AuthCredentialsContext) (rueidis.AuthCredentials, error) {
-		if again, err := c.url(); err == nil {
-			if changed, err := rueidis.ParseURL(again); err == nil {
-				return rueidis.AuthCredentials{Username: changed.Username, Password: changed.Password}, nil
+		if address, err := c.url(); err == nil {
+			if current, err := rueidis.ParseURL(address); err == nil {
+				return rueidis.AuthCredentials{Username: current.Username, Password: current.Password}, nil
 			}
 		}
 		return rueidis.AuthCredentials{Username: o.Username, Password: o.Password}, nil
 	}
-	if o.Sentinel.MasterSet != "" { // the Sentinels have the same user, and are asked again in case they could not tell
+	if o.Sentinel.MasterSet != "" {
 		o.Sentinel.Username, o.Sentinel.Password, o.Sentinel.TLSConfig, o.Sentinel.Dialer = o.Username, o.Password, o.TLSConfig, o.Dialer
-		o.Sentinel.TopologyRefreshInterval = 5 * time.Second
+		o.Sentinel.TopologyRefreshInterval = 5 * time.Second // a failover may not be published
 	}
 	if c.changed == nil {
 		o.DisableCache = true
 	} else {
 		o.ClientTrackingOptions = []string{"BCAST", "PREFIX", c.prefix}
-		o.OnInvalidations = c.invalidated
+		o.OnInvalidations = c.invalidate
 	}
 	return o, nil
 }
 
-func (c *Client) invalidated(messages []rueidis.RedisMessage) {
-	if messages == nil { // the connection broke, or everything was flushed
+func (c *Client) invalidate(messages []rueidis.RedisMessage) {
+	if messages == nil { // after FLUSHALL or a lost connection
 		c.changed(nil)
 		return
 	}
@@ -110,8 +110,8 @@ func (c *Client) invalidated(messages []rueidis.RedisMessage) {
 	c.changed(keys)
 }
 
-// Get returns what sends commands. It connects where there is no connection,
-// unless that was tried a moment ago.
+// Get returns the underlying client, and connects if there is none. For a
+// retryPeriod after a failure, it returns the same error.
 func (c *Client) Get() (rueidis.Client, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -120,7 +120,7 @@ func (c *Client) Get() (rueidis.Client, error) {
 		return nil, rueidis.ErrClosing
 	case c.client != nil:
 		return c.client, nil
-	case time.Since(c.tried) < retryEvery:
+	case time.Since(c.tried) < retryPeriod:
 		return nil, c.failed
 	}
 	o, err := c.options()
@@ -131,18 +131,19 @@ func (c *Client) Get() (rueidis.Client, error) {
 	return c.client, err
 }
 
-// Watch returns once changes can be missed, which it finds out by asking every
-// server now and then. It calls ready when none can be any more.
+// Watch pings all servers until ctx is done or one does not answer, and then
+// returns the error: changes may have been missed. It calls ready once all answer,
+// and whenever their set has changed.
 func (c *Client) Watch(ctx context.Context, ready func()) error {
 	var servers []string
-	ticker := time.NewTicker(pingEvery)
+	ticker := time.NewTicker(pingPeriod)
 	defer ticker.Stop()
 	for {
 		now, err := c.Servers(ctx)
 		if err != nil {
 			return err
 		}
-		if !slices.Equal(now, servers) { // keys may have moved to where nobody listened
+		if !slices.Equal(now, servers) { // keys may have moved to a new server
 			servers = now
 			ready()
 		}
@@ -154,7 +155,7 @@ func (c *Client) Watch(ctx context.Context, ready func()) error {
 	}
 }
 
-// Servers returns the servers, sorted, each of which has answered.
+// Servers pings all servers, and returns their addresses, sorted.
 func (c *Client) Servers(ctx context.Context) ([]string, error) {
 	client, err := c.Get()
 	if err != nil {
@@ -175,7 +176,7 @@ func ping(ctx context.Context, node rueidis.Client) error {
 	return node.Do(ctx, node.B().Ping().Build()).Error()
 }
 
-// Close ends the connections.
+// Close closes the connections.
 func (c *Client) Close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -185,17 +186,12 @@ func (c *Client) Close() {
 	}
 }
 
-// String names the server, without a user or a password.
+// String names the server, without a user or password.
 func (c *Client) String() string {
 	address, err := c.url()
 	if err != nil {
 		return "redis"
 	}
-	return Place(address)
-}
-
-// Place names the server of an address, without a user or a password.
-func Place(address string) string {
 	u, err := url.Parse(address)
 	if err != nil {
 		return "redis"
@@ -213,8 +209,7 @@ func Place(address string) string {
 	return name
 }
 
-// Describe says what failed, and what to do about it. It never holds a
-// password.
+// Describe returns what failed and what to do. It never holds a password.
 func Describe(err error) string {
 	if failure, ok := rueidis.IsRedisErr(err); ok {
 		kind, _, _ := strings.Cut(failure.Error(), " ")
@@ -231,26 +226,26 @@ func Describe(err error) string {
 	case errors.Is(err, errURL):
 		return err.Error()
 	case errors.As(err, &certificate):
-		return "the certificate of Redis is not trusted: its CA has to be one of the system's, or in the file that SSL_CERT_FILE names in Caddy's environment, and the address has to have a name of the certificate's"
+		return "the certificate of Redis is not trusted: it must be for the host in the address, and its CA must be trusted by the system or in the file that SSL_CERT_FILE names in Caddy's environment"
 	case errors.Is(err, rueidis.ErrNoCache):
-		return "Redis does not tell of changes: it needs version 6 with RESP3"
+		return "Redis does not report changes: use Redis 6 or later, with RESP3"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), errors.As(err, &network) && network.Timeout():
 		return "Redis did not answer in time"
 	}
 	return "no connection to Redis"
 }
 
-// answers tells what to do about an error of Redis's, by its first word.
+// answers has what to do about an error of Redis, by its first word.
 var answers = map[string]string{
-	"NOAUTH":      "Redis wants a user and a password: put them into the address",
-	"WRONGPASS":   "Redis does not accept the user or its password",
-	"NOPERM":      "the user of Redis may not do that: ACL SETUSER … +@read +@connection +info +client, and the keys",
+	"NOAUTH":      "Redis needs a password: add the user and the password to the address",
+	"WRONGPASS":   "Redis does not accept the user or the password",
+	"NOPERM":      "the user of Redis lacks a right: `directory redis` needs its keys with +get +hgetall +info, `revocations` needs ~stale_session:revoked:* with +get +set +scan, both need +ping +hello +client",
 	"LOADING":     "Redis is loading its data",
 	"MASTERDOWN":  "Redis is a replica that has lost its master",
-	"READONLY":    "Redis is a replica: give the address of the master, or of the Sentinels with master_set",
+	"READONLY":    "Redis is a replica: use the address of the master, or of the Sentinels with master_set",
 	"OOM":         "Redis is out of memory",
-	"CLUSTERDOWN": "a part of the Redis cluster is down",
+	"CLUSTERDOWN": "part of the Redis cluster is down",
 	"BUSY":        "Redis is running a script",
-	"WRONGTYPE":   "a key of Redis has another type than the configuration says",
-	"MISCONF":     "Redis takes no writes, because it cannot save them",
+	"WRONGTYPE":   "a key in Redis has an unexpected type: check `key`",
+	"MISCONF":     "Redis rejects writes, because it cannot save to disk",
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/redistest"
 )
 
-// cluster has ten users on each of three primaries.
+// cluster has at least ten users on each of three primaries.
 type cluster struct {
 	*redistest.Cluster
 	users map[*redistest.Server][]string
@@ -31,7 +31,7 @@ func startCluster(t *testing.T) cluster {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if strings.HasPrefix(answer, "+OK") { // else it has MOVED
+			if strings.HasPrefix(answer, "+OK") { // not MOVED
 				users[s] = append(users[s], subject)
 			}
 		}
@@ -39,7 +39,7 @@ func startCluster(t *testing.T) cluster {
 	return cluster{c, users}
 }
 
-// verdicts are those of all users.
+// verdicts counts the verdicts on all users.
 func (c cluster) verdicts(t *testing.T, d *accounts.Engine) map[string]int {
 	t.Helper()
 	counts := make(map[string]int)
@@ -58,8 +58,8 @@ func (c cluster) all() (n int) {
 	return n
 }
 
-// deleted deletes a user on a server, and waits until that is noticed.
-func (c cluster) deleted(t *testing.T, d *accounts.Engine, s *redistest.Server, subject string) {
+// delete deletes a user on a server, and waits until that is noticed.
+func (c cluster) delete(t *testing.T, d *accounts.Engine, s *redistest.Server, subject string) {
 	t.Helper()
 	do(t, s, "DEL user:"+subject)
 	eventually.Holds(t, "the deletion of "+subject+" is noticed", func() bool { return verdict(t, d, subject) == "gone" })
@@ -70,18 +70,18 @@ func TestUsersInAClusterOfSeveralServers(t *testing.T) {
 	d := open(t, c.Primaries[1].URL(), Config{})
 	eventually.Holds(t, "changes are noticed", func() bool { return verdict(t, d, "nobody") == "gone" && d.Stats().Watching })
 	if got := c.verdicts(t, d); got["live"] != c.all() {
-		t.Fatalf("of %d users: %v", c.all(), got)
+		t.Fatalf("%d users: %v", c.all(), got)
 	}
 	for s, subjects := range c.users {
-		c.deleted(t, d, s, subjects[0])
+		c.delete(t, d, s, subjects[0])
 		c.users[s] = subjects[1:]
 	}
 	if got := c.verdicts(t, d); got["live"] != c.all() {
-		t.Errorf("of the %d others: %v", c.all(), got)
+		t.Errorf("%d remaining users: %v", c.all(), got)
 	}
 }
 
-func TestSlotsThatMoveEndNoSession(t *testing.T) {
+func TestReshardingEndsNoSession(t *testing.T) {
 	c := startCluster(t)
 	from, to := c.Primaries[2], c.Primaries[0]
 	subject := c.users[from][0]
@@ -114,17 +114,17 @@ func TestSlotsThatMoveEndNoSession(t *testing.T) {
 		do(t, step.server, step.command)
 		d.Flush()
 		if got := verdict(t, d, subject); got == "gone" {
-			t.Fatalf("a user who is there was found gone after %s", step.command)
+			t.Fatalf("an existing user is gone after %s", step.command)
 		}
 	}
-	eventually.Holds(t, "it is found where it is now", func() bool { return verdict(t, d, subject) == "live" })
-	c.deleted(t, d, to, subject)
+	eventually.Holds(t, "the user is found on the new server", func() bool { return verdict(t, d, subject) == "live" })
+	c.delete(t, d, to, subject)
 }
 
 func TestAFailoverInAClusterEndsNoSession(t *testing.T) {
 	c := startCluster(t)
 	first := c.Primaries[0]
-	eventually.Holds(t, "the users are on the replica", func() bool {
+	eventually.Holds(t, "the replica has the users", func() bool {
 		size, err := first.Do(t.Context(), "DBSIZE")
 		size2, err2 := c.Replica.Do(t.Context(), "DBSIZE")
 		return err == nil && err2 == nil && size == size2
@@ -135,16 +135,16 @@ func TestAFailoverInAClusterEndsNoSession(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually.Holds(t, "the replica has taken over", func() bool {
-		d.Flush() // so that all are asked for
+		d.Flush() // so that all are looked up
 		counts := c.verdicts(t, d)
 		if counts["gone"] > 0 {
-			t.Fatalf("users who are there were found gone: %v", counts)
+			t.Fatalf("existing users are gone: %v", counts)
 		}
 		return counts["live"] == c.all()
 	})
 	eventually.Holds(t, "changes are noticed again", func() bool { return d.Stats().Watching })
-	c.deleted(t, d, c.Replica, c.users[first][0])
+	c.delete(t, d, c.Replica, c.users[first][0])
 	for _, s := range c.Primaries[1:] {
-		c.deleted(t, d, s, c.users[s][0])
+		c.delete(t, d, s, c.users[s][0])
 	}
 }

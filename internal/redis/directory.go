@@ -16,30 +16,31 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 )
 
-// DefaultKey is where the Upstash adapter of Auth.js keeps a user, as JSON.
+// DefaultKey is the key of a user with the Upstash adapter of Auth.js, which
+// writes JSON.
 const DefaultKey = "user:" + subject
 
-// subject stands in Config.Key for the user id.
+// subject is the place of the user id in Config.Key.
 const subject = "{subject}"
 
-// Config says where users are in Redis. Fields are those of a hash, or of a
-// JSON object that is a string.
+// Config says where users are in Redis. A user is a hash, or a string with a JSON
+// object; fields are those of either.
 type Config struct {
-	// URL returns the address. It is asked again for each connection.
+	// URL returns the address. It is called for each connection.
 	URL func() (string, error) `json:"-"`
-	// Key is the key of a user, with {subject} once for the id. Default:
+	// Key is the key of a user, with {subject} in place of the user id. Default:
 	// DefaultKey.
 	Key string
-	// Disabled are fields any of which disables the user: true, an integer
-	// other than 0, or a time that has come.
+	// Disabled are fields of which any disables the user: true, an integer other
+	// than 0, or a time that is not in the future.
 	Disabled []string
-	// CreatedAt and ValidAfter are fields of times: RFC 3339, or seconds or
+	// CreatedAt and ValidAfter are fields with a time: RFC 3339, or seconds or
 	// milliseconds since 1970.
 	CreatedAt, ValidAfter string
-	// Match are the fields that claims have to equal.
+	// Match are the fields that claims must equal.
 	Match []string
-	// NoEviction asserts that the server never evicts keys, where it does not
-	// tell.
+	// NoEviction asserts that the server never evicts keys, if it does not report
+	// that itself.
 	NoEviction bool
 }
 
@@ -48,38 +49,40 @@ type Directory struct {
 	config         Config
 	prefix, suffix string
 	client         *Client
-	hashes         atomic.Bool // users were hashes when they were seen last
+	hashes         atomic.Bool // the users read last were hashes
 
 	mu      sync.Mutex
-	changed func(subjects ...string) // while somebody watches
+	changed func(subjects ...string) // nil without a watch
 }
 
-// NewDirectory returns the directory of a configuration. It does not connect.
+// NewDirectory returns the directory of a configuration, without connecting. An
+// error is an invalid key or address.
 func NewDirectory(config Config) (*Directory, error) {
 	d := &Directory{config: config}
 	d.config.Key = cmp.Or(config.Key, DefaultKey)
 	var ok bool
 	if d.prefix, d.suffix, ok = strings.Cut(d.config.Key, subject); !ok || strings.Contains(d.suffix, subject) {
-		return nil, fmt.Errorf("key is %q; it must have %s in it, once", d.config.Key, subject)
+		return nil, fmt.Errorf("key is %q; it must contain %s once", d.config.Key, subject)
 	}
 	var err error
-	d.client, err = Open(config.URL, d.prefix, d.told)
+	d.client, err = Open(config.URL, d.prefix, d.invalidate)
 	return d, err
 }
 
-// Close ends the connections.
+// Close closes the connections.
 func (d *Directory) Close() error {
 	d.client.Close()
 	return nil
 }
 
-// String names the place.
+// String names the server.
 func (d *Directory) String() string { return d.client.String() }
 
 func (d *Directory) key(subject string) string { return d.prefix + subject + d.suffix }
 
-// told reports which users have changed; any may have when keys is nil.
-func (d *Directory) told(keys []string) {
+// invalidate reports the users of changed keys; nil means that any may have
+// changed.
+func (d *Directory) invalidate(keys []string) {
 	var subjects []string
 	for _, key := range keys {
 		rest, ok := strings.CutPrefix(key, d.prefix)
@@ -94,12 +97,12 @@ func (d *Directory) told(keys []string) {
 	}
 }
 
-// Lookup implements directories.Directory. An absence that is to be confirmed
-// counts if a primary says so that evicts no keys.
+// Lookup implements directories.Directory. It confirms that a user does not exist
+// only if the answer is that of a primary that evicts no keys.
 func (d *Directory) Lookup(ctx context.Context, queries []directories.Query) ([]directories.Account, error) {
 	client, err := d.client.Get()
 	if err != nil {
-		return nil, classified(err)
+		return nil, classify(err)
 	}
 	subjects := make([]string, len(queries))
 	confirm := false
@@ -123,13 +126,13 @@ func (d *Directory) Lookup(ctx context.Context, queries []directories.Query) ([]
 	return accounts, nil
 }
 
-// confirm reads users, and returns why a server cannot be trusted that says
-// that one does not exist.
+// confirm reads users, and returns why a missing one may exist all the same; nil
+// if it cannot.
 func (d *Directory) confirm(ctx context.Context, client rueidis.Client, subjects []string) (accounts []directories.Account, distrust, err error) {
 	if client.Mode() != rueidis.ClientModeCluster {
 		return d.read(ctx, client, subjects, infoOf(client))
 	}
-	for _, node := range client.Nodes() { // the primary of a key answers for it
+	for _, node := range client.Nodes() { // each key is read from its primary
 		if distrust = d.trust(true, node.DoMulti(ctx, infoOf(node)...)); distrust != nil {
 			break
 		}
@@ -138,7 +141,7 @@ func (d *Directory) confirm(ctx context.Context, client rueidis.Client, subjects
 	return accounts, distrust, err
 }
 
-// standby is why the word of a server does not count.
+// standby returns an error of a server whose answer proves nothing.
 func standby(text string) error {
 	return &directories.Error{Class: directories.Standby, Text: text}
 }
@@ -147,40 +150,40 @@ func infoOf(client rueidis.Client) rueidis.Commands {
 	return rueidis.Commands{client.B().Info().Section("replication").Build(), client.B().Info().Section("memory").Build()}
 }
 
-// trust tells whether a server can know that a user does not exist, by what it
-// says of itself.
+// trust returns why a missing key of a server proves nothing, from its answers to
+// infoOf; nil if it proves that the user does not exist.
 func (d *Directory) trust(cluster bool, info []rueidis.RedisResult) error {
-	said := make(map[string]string)
+	properties := make(map[string]string)
 	for _, result := range info {
 		text, err := result.ToString()
 		if err != nil {
-			return classified(err)
+			return classify(err)
 		}
 		for line := range strings.Lines(text) {
 			if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
-				said[name] = value
+				properties[name] = value
 			}
 		}
 	}
-	policy, told := said["maxmemory_policy"]
+	policy, known := properties["maxmemory_policy"]
 	switch {
-	case said["role"] == "slave" && cluster:
-		return nil // it does not answer
-	case said["role"] != "master":
-		return standby("Redis is a replica, which may not have heard of a user yet: give the address of the master, or of the Sentinels with master_set")
+	case properties["role"] == "slave" && cluster:
+		return nil // not read
+	case properties["role"] != "master":
+		return standby("Redis is a replica, which may not have the user yet: use the address of the master, or of the Sentinels with master_set")
 	case d.config.NoEviction:
 		return nil
-	case !told:
-		return standby("Redis does not tell whether it evicts keys, so a user that is not there proves nothing: `no_eviction` asserts that it does not")
-	case said["maxmemory"] != "0" && strings.HasPrefix(policy, "allkeys-"):
-		return standby("Redis evicts keys when its memory is full (maxmemory-policy " + policy + "), so a user that is not there proves nothing: set it to noeviction, or look users up elsewhere after it")
+	case !known:
+		return standby("Redis does not report whether it evicts keys, so a missing user proves nothing: set `no_eviction` if it never evicts keys")
+	case properties["maxmemory"] != "0" && strings.HasPrefix(policy, "allkeys-"):
+		return standby("Redis evicts keys when its memory is full (maxmemory-policy " + policy + "), so a missing user proves nothing: set it to noeviction")
 	}
 	return nil
 }
 
-// read reads users, after further commands that tell whether the server can be
-// trusted.
-func (d *Directory) read(ctx context.Context, client rueidis.Client, subjects []string, first rueidis.Commands) (accounts []directories.Account, distrust, err error) {
+// read reads users. If info is not empty, these commands are sent first, on the
+// same connection, and distrust is what trust returns for their answers.
+func (d *Directory) read(ctx context.Context, client rueidis.Client, subjects []string, info rueidis.Commands) (accounts []directories.Account, distrust, err error) {
 	accounts = make([]directories.Account, len(subjects))
 	at := make([]int, len(subjects))
 	for i := range at {
@@ -188,27 +191,26 @@ func (d *Directory) read(ctx context.Context, client rueidis.Client, subjects []
 	}
 	hashes := d.hashes.Load()
 	for range 2 {
-		others, doubt, err := d.readAs(ctx, client, hashes, subjects, at, accounts, first)
+		others, reason, err := d.readAs(ctx, client, hashes, subjects, at, accounts, info)
 		if err != nil {
 			return nil, nil, err
 		}
-		if distrust = cmp.Or(distrust, doubt); len(others) == 0 {
+		if distrust = cmp.Or(distrust, reason); len(others) == 0 {
 			return accounts, distrust, nil
 		}
-		// Those are of the other type.
 		at, hashes = others, !hashes
 		d.hashes.Store(hashes)
 	}
 	for _, i := range at {
-		accounts[i].Failure = &directories.Error{Class: directories.Schema, Text: "a key of Redis is neither a string nor a hash: `key` is wrong"}
+		accounts[i].Failure = &directories.Error{Class: directories.Schema, Text: "a key in Redis is neither a string nor a hash: check `key`"}
 	}
 	return accounts, distrust, nil
 }
 
-// readAs reads the users at some places as hashes or as strings, and returns
-// the places of those that are not.
-func (d *Directory) readAs(ctx context.Context, client rueidis.Client, hashes bool, subjects []string, at []int, accounts []directories.Account, first rueidis.Commands) (others []int, distrust, err error) {
-	commands := append(make(rueidis.Commands, 0, len(first)+len(at)), first...)
+// readAs reads the users with the indexes at, as hashes or as strings, and returns
+// the indexes of those with another type.
+func (d *Directory) readAs(ctx context.Context, client rueidis.Client, hashes bool, subjects []string, at []int, accounts []directories.Account, info rueidis.Commands) (others []int, distrust, err error) {
+	commands := append(make(rueidis.Commands, 0, len(info)+len(at)), info...)
 	for _, i := range at {
 		if hashes {
 			commands = append(commands, client.B().Hgetall().Key(d.key(subjects[i])).Build())
@@ -217,17 +219,17 @@ func (d *Directory) readAs(ctx context.Context, client rueidis.Client, hashes bo
 		}
 	}
 	results := client.DoMulti(ctx, commands...)
-	if len(first) > 0 {
-		distrust = d.trust(false, results[:len(first)])
+	if len(info) > 0 {
+		distrust = d.trust(false, results[:len(info)])
 	}
-	for n, result := range results[len(first):] {
+	for n, result := range results[len(info):] {
 		i := at[n]
-		user, err := userOf(result, hashes)
+		user, err := parseUser(result, hashes)
 		switch failure, ok := rueidis.IsRedisErr(err); {
 		case ok && strings.HasPrefix(failure.Error(), "WRONGTYPE"):
 			others = append(others, i)
 		case err != nil:
-			return nil, nil, classified(err)
+			return nil, nil, classify(err)
 		default:
 			accounts[i] = d.account(user, subjects[i], time.Now())
 		}
@@ -235,8 +237,8 @@ func (d *Directory) readAs(ctx context.Context, client rueidis.Client, hashes bo
 	return others, distrust, nil
 }
 
-// classified makes a *directories.Error of an error of the driver.
-func classified(err error) error {
+// classify converts an error of the driver to a *directories.Error.
+func classify(err error) error {
 	var known *directories.Error
 	if err == nil || errors.As(err, &known) || errors.Is(err, context.Canceled) {
 		return err

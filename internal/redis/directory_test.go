@@ -24,12 +24,12 @@ func start(t *testing.T, settings ...string) *redistest.Server {
 	return s
 }
 
-// do sends commands, one a line.
+// do sends commands.
 func do(t *testing.T, s *redistest.Server, commands ...string) {
 	t.Helper()
 	for _, command := range commands {
 		var words []string
-		if name, rest, ok := strings.Cut(command, " "); ok && name == "SET" { // whose value may have spaces
+		if name, rest, ok := strings.Cut(command, " "); ok && name == "SET" { // its value may have spaces
 			key, value, _ := strings.Cut(rest, " ")
 			words = []string{name, key, value}
 		} else {
@@ -42,25 +42,25 @@ func do(t *testing.T, s *redistest.Server, commands ...string) {
 	}
 }
 
-// open opens a directory as handlers do.
+// open opens the engine of a directory, as handlers do.
 func open(t *testing.T, url string, config Config) *accounts.Engine {
 	t.Helper()
 	config.URL = func() (string, error) { return url, nil }
-	finder, err := NewDirectory(config)
+	directory, err := NewDirectory(config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := accounts.Open(finder, accounts.Config{Timeout: 5 * time.Second}) // tests run on slow machines
+	e := accounts.Open(directory, accounts.Config{Timeout: 5 * time.Second}) // for slow machines
 	t.Cleanup(func() {
-		if err := c.Close(); err != nil {
+		if err := e.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	return c
+	return e
 }
 
-// verdict is what is found of a subject: live, gone, disabled, or the class of
-// the failure.
+// verdict looks a subject up, and returns live, gone, disabled, or the class of the
+// failure.
 func verdict(t *testing.T, d *accounts.Engine, subject string) string {
 	t.Helper()
 	var account accounts.Account
@@ -86,7 +86,7 @@ func TestUsersOfTheUpstashAdapter(t *testing.T) {
 	d := open(t, s.URL(), Config{})
 	for subject, want := range map[string]string{
 		"1": "live", "2": "gone", "": "gone",
-		"email:ada@example.com": "gone", // another key below the same prefix
+		"email:ada@example.com": "gone", // another key with the same prefix
 		"session:t":             "gone",
 	} {
 		if got := verdict(t, d, subject); got != want {
@@ -95,11 +95,11 @@ func TestUsersOfTheUpstashAdapter(t *testing.T) {
 	}
 }
 
-// Something is there, and it may be the user.
-func TestAGarbledUserIsNotGone(t *testing.T) {
+// The value may be the user.
+func TestAnUnreadableUserIsUnknown(t *testing.T) {
 	s := start(t)
 	d := open(t, s.URL(), Config{})
-	for name, value := range map[string]string{"cut off": `{"id":"1","na`, "no JSON": "\x00\xff", "a text": `"1"`, "null": "null", "nothing": ""} {
+	for name, value := range map[string]string{"truncated": `{"id":"1","na`, "not JSON": "\x00\xff", "a JSON string": `"1"`, "null": "null", "empty": ""} {
 		do(t, s, "SET user:1 "+value, "DEL user:2")
 		eventually.Holds(t, name+" is unknown", func() bool { return verdict(t, d, "1") == "schema" })
 		if got := verdict(t, d, "2"); got != "gone" {
@@ -107,7 +107,7 @@ func TestAGarbledUserIsNotGone(t *testing.T) {
 		}
 	}
 	do(t, s, `SET user:1 {"id":"1"}`)
-	eventually.Holds(t, "it is mended", func() bool { return verdict(t, d, "1") == "live" })
+	eventually.Holds(t, "the user is live again", func() bool { return verdict(t, d, "1") == "live" })
 }
 
 func TestFieldsOfHashesAndOfJSON(t *testing.T) {
@@ -130,7 +130,7 @@ func TestFieldsOfHashesAndOfJSON(t *testing.T) {
 			t.Fatal(err)
 		}
 		d := open(t, s.URL(), config)
-		for _, kind := range []string{"json-", "hash-", "json-"} { // each after the other
+		for _, kind := range []string{"json-", "hash-", "json-"} { // so that the type changes
 			if got := verdict(t, d, kind+name); got != fields.want {
 				t.Errorf("%s%s is %s, want %s", kind, name, got, fields.want)
 			}
@@ -146,11 +146,11 @@ func TestFieldsOfHashesAndOfJSON(t *testing.T) {
 	}
 	do(t, s, "RPUSH app:list:user x")
 	if got := verdict(t, open(t, s.URL(), config), "list"); got != "schema" {
-		t.Errorf("a list is %s", got)
+		t.Errorf("a list is %s, want schema", got)
 	}
 }
 
-func TestAChangeIsNoticedAtOnce(t *testing.T) {
+func TestChangesAreNoticed(t *testing.T) {
 	s := start(t)
 	do(t, s, `SET user:1 {"id":"1"}`, `SET user:2 {"id":"2"}`)
 	d := open(t, s.URL(), Config{})
@@ -159,20 +159,19 @@ func TestAChangeIsNoticedAtOnce(t *testing.T) {
 		source, err := d.Lookup(context.Background(), accounts.Query{Query: directories.Query{Subject: []byte(subject)}, Now: time.Now()}, &account)
 		return err == nil && account.Exists && source == accounts.FromCache
 	}
-	eventually.Holds(t, "it watches, and knows", func() bool { return known("1") && known("2") && d.Stats().Watching })
+	eventually.Holds(t, "both users are cached", func() bool { return known("1") && known("2") && d.Stats().Watching })
 	do(t, s, "DEL user:1")
 	eventually.Holds(t, "the deletion is noticed", func() bool { return verdict(t, d, "1") == "gone" })
 	if !known("2") {
-		t.Error("others were forgotten too")
+		t.Error("another user was dropped, too")
 	}
 	do(t, s, `SET user:1 {"id":"1"}`)
-	eventually.Holds(t, "the new user is noticed", func() bool { return verdict(t, d, "1") == "live" })
+	eventually.Holds(t, "the insertion is noticed", func() bool { return verdict(t, d, "1") == "live" })
 	do(t, s, "FLUSHALL")
 	eventually.Holds(t, "a flush is noticed", func() bool { return verdict(t, d, "1") == "gone" && verdict(t, d, "2") == "gone" })
 }
 
-// Every one of these is a Redis that does not have the user, and cannot know.
-func TestAbsenceThatProvesNothing(t *testing.T) {
+func TestAMissingUserIsGoneOnlyIfThatIsProven(t *testing.T) {
 	master := start(t)
 	replica, err := master.Replica(t.Context())
 	if err != nil {
@@ -185,24 +184,24 @@ func TestAbsenceThatProvesNothing(t *testing.T) {
 		config Config
 		want   string
 	}{
-		"a replica":                                 {replica, Config{}, "standby"},
-		"a server that evicts":                      {start(t, "maxmemory 50mb", "maxmemory-policy allkeys-lru"), Config{}, "standby"},
-		"a server that does not tell":               {locked, Config{}, "rights"},
-		"a user without rights":                     {start(t, "user default on nopass ~other:* +@all"), Config{}, "rights"},
-		"a server that evicts what expires":         {start(t, "maxmemory 50mb", "maxmemory-policy volatile-lru"), Config{}, "gone"},
-		"a server that would evict, without limit":  {start(t, "maxmemory-policy allkeys-lru"), Config{}, "gone"},
-		"a server that evicts, by word of operator": {start(t, "maxmemory 50mb", "maxmemory-policy allkeys-lru"), Config{NoEviction: true}, "gone"},
-		"a master": {master, Config{}, "gone"},
+		"replica":                         {replica, Config{}, "standby"},
+		"evicts":                          {start(t, "maxmemory 50mb", "maxmemory-policy allkeys-lru"), Config{}, "standby"},
+		"no right to INFO":                {locked, Config{}, "rights"},
+		"no right to the keys":            {start(t, "user default on nopass ~other:* +@all"), Config{}, "rights"},
+		"evicts only keys that expire":    {start(t, "maxmemory 50mb", "maxmemory-policy volatile-lru"), Config{}, "gone"},
+		"evicts, but has no memory limit": {start(t, "maxmemory-policy allkeys-lru"), Config{}, "gone"},
+		"evicts, but no_eviction is set":  {start(t, "maxmemory 50mb", "maxmemory-policy allkeys-lru"), Config{NoEviction: true}, "gone"},
+		"master":                          {master, Config{}, "gone"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := verdict(t, open(t, c.server.URL(), c.config), "nobody"); got != c.want {
-				t.Errorf("absence is %s, want %s", got, c.want)
+				t.Errorf("a missing user is %s, want %s", got, c.want)
 			}
 		})
 	}
 }
 
-func TestAReplicaThatHasTheUserWillDo(t *testing.T) {
+func TestAReplicaConfirmsThatAUserExists(t *testing.T) {
 	master := start(t)
 	do(t, master, `SET user:1 {"id":"1"}`)
 	replica, err := master.Replica(t.Context())
@@ -211,34 +210,34 @@ func TestAReplicaThatHasTheUserWillDo(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = replica.Close() })
 	d := open(t, replica.URL(), Config{})
-	eventually.Holds(t, "it is replicated", func() bool { return verdict(t, d, "1") == "live" })
+	eventually.Holds(t, "the user is replicated", func() bool { return verdict(t, d, "1") == "live" })
 }
 
-func TestNoSessionEndsWhileRedisIsAway(t *testing.T) {
+func TestNoSessionEndsWhileRedisIsDown(t *testing.T) {
 	s := start(t)
 	do(t, s, `SET user:1 {"id":"1"}`)
 	d := open(t, s.URL(), Config{})
 	if got := verdict(t, d, "1"); got != "live" {
 		t.Fatal(got)
 	}
-	// Once it hears of changes it looks everybody up again.
-	eventually.Holds(t, "it hears of changes, and knows the user", func() bool { return d.Stats().Watching && verdict(t, d, "1") == "live" })
-	t.Run("it hangs", func(t *testing.T) {
+	// Once it watches, it looks all users up again.
+	eventually.Holds(t, "it watches, and the user is known", func() bool { return d.Stats().Watching && verdict(t, d, "1") == "live" })
+	t.Run("hangs", func(t *testing.T) {
 		if err := s.Pause(); err != nil {
 			t.Fatal(err)
 		}
 		if got := verdict(t, d, "other"); got != "slow" && got != "down" {
-			t.Errorf("a user that is not known is %s", got)
+			t.Errorf("an unknown user is %s", got)
 		}
 		if got := verdict(t, d, "1"); got != "live" {
-			t.Errorf("a user who was known is %s", got)
+			t.Errorf("a known user is %s", got)
 		}
 		if err := s.Resume(); err != nil {
 			t.Fatal(err)
 		}
-		eventually.Holds(t, "it is back", func() bool { return verdict(t, d, "other") == "gone" && verdict(t, d, "1") == "live" })
+		eventually.Holds(t, "Redis answers again", func() bool { return verdict(t, d, "other") == "gone" && verdict(t, d, "1") == "live" })
 	})
-	t.Run("it was killed", func(t *testing.T) {
+	t.Run("killed", func(t *testing.T) {
 		if err := s.Kill(); err != nil {
 			t.Fatal(err)
 		}
@@ -254,20 +253,19 @@ func TestNoSessionEndsWhileRedisIsAway(t *testing.T) {
 			t.Fatal(err)
 		}
 		do(t, s, `SET user:1 {"id":"1"}`)
-		eventually.Holds(t, "it is back", func() bool { return verdict(t, d, "1") == "live" && verdict(t, d, "other") == "gone" })
+		eventually.Holds(t, "Redis answers again", func() bool { return verdict(t, d, "1") == "live" && verdict(t, d, "other") == "gone" })
 		if !strings.HasPrefix(d.String(), "redis at 127.0.0.1:") {
 			t.Error(d.String())
 		}
 	})
-	t.Run("it is out of memory", func(t *testing.T) {
+	t.Run("out of memory", func(t *testing.T) {
 		do(t, s, "CONFIG SET maxmemory 1", "CONFIG SET maxmemory-policy noeviction")
 		d := open(t, s.URL(), Config{})
-		// It can still be read, and evicts nothing.
 		if got := verdict(t, d, "1"); got != "live" {
-			t.Errorf("a user who is there is %s", got)
+			t.Errorf("an existing user is %s", got)
 		}
 		if got := verdict(t, d, "other"); got == "live" {
-			t.Errorf("a user who is not there is %s", got)
+			t.Errorf("a missing user is %s", got)
 		}
 	})
 }
@@ -280,7 +278,7 @@ func TestAFailoverBySentinelEndsNoSession(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = replica.Close() })
-	eventually.Holds(t, "it is replicated", func() bool {
+	eventually.Holds(t, "the user is replicated", func() bool {
 		text, err := replica.Do(t.Context(), "GET", "user:1")
 		return err == nil && strings.Contains(text, `"id":"1"`)
 	})
@@ -302,41 +300,41 @@ func TestAFailoverBySentinelEndsNoSession(t *testing.T) {
 	}
 	eventually.Holds(t, "the replica has taken over", func() bool {
 		if got := verdict(t, d, "1"); got == "gone" {
-			t.Fatal("a user who is there was found gone")
+			t.Fatal("an existing user is gone")
 		}
-		return verdict(t, d, "nobody") == "gone" // which only a master can tell
+		return verdict(t, d, "nobody") == "gone" // only a master proves that
 	})
 	do(t, replica, "DEL user:1")
 	eventually.Holds(t, "changes of the new master are noticed", func() bool { return verdict(t, d, "1") == "gone" })
 }
 
-func TestAnACLUserWithLeastRights(t *testing.T) {
+func TestTheLeastRightsAreEnough(t *testing.T) {
 	s := start(t, "user default off", "user reader on >s3cret ~user:* %R~user:* resetchannels -@all +get +hgetall +info +ping +hello +client")
 	d := open(t, "redis://reader:s3cret@"+s.Address(), Config{})
 	if got := verdict(t, d, "1"); got != "gone" {
-		t.Errorf("it is %s: %s", got, d.Stats().Failure)
+		t.Errorf("a missing user is %s: %s", got, d.Stats().Failure)
 	}
 	wrong := open(t, "redis://reader:other@"+s.Address(), Config{})
 	if got := verdict(t, wrong, "1"); got != "refused" && got != "down" {
-		t.Errorf("with a wrong password it is %s", got)
+		t.Errorf("with a wrong password, a user is %s", got)
 	}
 	for _, text := range []string{d.String(), wrong.String(), wrong.Stats().Failure} {
 		if strings.Contains(text, "s3cret") || strings.Contains(text, "reader") || strings.Contains(text, "other@") {
-			t.Errorf("the password or the user is in %q", text)
+			t.Errorf("%q holds the user or the password", text)
 		}
 	}
 }
 
-func TestConfigurationsThatCannotBeRight(t *testing.T) {
+func TestInvalidConfigurations(t *testing.T) {
 	for _, c := range []struct{ url, key, wrong string }{
-		{"redis://x", "user:1", "must have {subject}"},
-		{"redis://x", "{subject}{subject}", "must have {subject}"},
+		{"redis://x", "user:1", "must contain {subject} once"},
+		{"redis://x", "{subject}{subject}", "must contain {subject} once"},
 		{"http://user:s3cret@x", "", "must be redis://"},
 		{"redis://user:s3cret@x/%zz", "", "must be redis://"},
 	} {
 		_, err := NewDirectory(Config{Key: c.key, URL: func() (string, error) { return c.url, nil }})
 		if err == nil || !strings.Contains(err.Error(), c.wrong) || strings.Contains(err.Error(), "s3cret") {
-			t.Errorf("%s %s: %v", c.url, c.key, err)
+			t.Errorf("%s %s: error %v, want %q", c.url, c.key, err, c.wrong)
 		}
 	}
 }

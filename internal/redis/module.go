@@ -18,34 +18,35 @@ func init() {
 	caddy.RegisterModule(new(Module))
 }
 
-// Module looks users up in Redis or Valkey: as the Upstash adapter of Auth.js
-// keeps them, or as an app of its own does, in hashes or in JSON.
+// Module looks users up in Redis 6 or later, or Valkey: those of the Upstash adapter
+// of Auth.js, or others that are hashes or JSON objects.
 //
-// A user who is not there does not exist when a primary says so that evicts no
-// keys. Changes are noticed at once, by client-side caching (Redis 6 or later).
+// A missing key ends sessions only if a primary that evicts no keys says so. Changes
+// are noticed at once, through client-side caching.
 type Module struct {
-	// The address: redis://, or rediss:// with TLS, [user:password@]host:port
-	// and /db. With ?master_set=NAME it is that of a Sentinel; ?addr=host:port
-	// names further Sentinels, or nodes of a cluster. With TLS the certificate of
-	// each server has to be for the host in the address, and of a CA that the
-	// system trusts, or that is in the file which SSL_CERT_FILE names in Caddy's
-	// environment. Use a placeholder. Default: {env.REDIS_URL}.
+	// The address: redis://, or rediss:// with TLS, then
+	// [user:password@]host:port[/db]. With ?master_set=NAME it is the address of a
+	// Sentinel. Each ?addr=host:port adds a Sentinel or cluster node. With TLS, the
+	// certificate of each server must be for its host in the address, and its CA
+	// must be trusted by the system or in the file that SSL_CERT_FILE names in
+	// Caddy's environment. Use a placeholder. Default: {env.REDIS_URL}.
 	URL string `json:"url,omitempty"`
-	// The key of a user, with {subject} for the user id. Default:
-	// user:{subject}, as the Upstash adapter has it.
+	// The key of a user, with {subject} in place of the user id. Default:
+	// user:{subject}, as the Upstash adapter writes it.
 	Key string `json:"key,omitempty"`
-	// The field with the time of creation; a token issued before it, by more than a
-	// minute, is stale. A time is RFC
-	// 3339, or seconds or milliseconds since 1970. Default: none.
+	// The field with the time of creation, in RFC 3339, or seconds or milliseconds
+	// since 1970. A token issued more than a minute before it is stale. Default:
+	// none.
 	CreatedAt string `json:"created_at,omitempty"`
-	// The field with the time before which no session is valid. Default: none.
+	// The field with the time before which no session is valid, in the same formats.
+	// Default: none.
 	ValidAfter string `json:"valid_after,omitempty"`
-	// The fields that disable the user: true, an integer other than 0, or a
-	// time that has come. Default: none.
+	// The fields of which any disables the user: true, an integer other than 0, or a
+	// time that is not in the future. Default: none.
 	Disabled []string `json:"disabled,omitempty"`
-	// Claims that have to equal fields: claim path to field.
+	// The fields that claims must equal, by claim path. Default: none.
 	Match map[string]string `json:"match,omitempty"`
-	// Asserts that the server never evicts keys, where it does not tell (INFO).
+	// Asserts that the server never evicts keys, if it does not report that itself.
 	// Default: false.
 	NoEviction bool `json:"no_eviction,omitempty"`
 }
@@ -55,10 +56,10 @@ func (*Module) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: directories.Namespace + ".redis", New: func() caddy.Module { return new(Module) }}
 }
 
-// MatchedClaims returns the claims that have to equal fields.
+// MatchedClaims implements directories.Module.
 func (r Module) MatchedClaims() []string { return slices.Sorted(maps.Keys(r.Match)) }
 
-// OpenDirectory returns the directory, without connecting.
+// OpenDirectory implements directories.Module.
 func (r Module) OpenDirectory() (directories.Directory, error) {
 	config := Config{
 		URL: environment.Later("url", r.address()), Key: r.Key, CreatedAt: r.CreatedAt, ValidAfter: r.ValidAfter,
@@ -72,8 +73,7 @@ func (r Module) OpenDirectory() (directories.Directory, error) {
 
 func (r Module) address() string { return cmp.Or(r.URL, "{env.REDIS_URL}") }
 
-// Resolved is what makes it another directory when a placeholder has another
-// value.
+// Resolved implements directories.Resolver.
 func (r Module) Resolved() (string, error) {
 	url, err := environment.Later("url", r.address())()
 	if err != nil {
@@ -82,7 +82,7 @@ func (r Module) Resolved() (string, error) {
 	return url, nil
 }
 
-// UnmarshalCaddyfile sets the module up from Caddyfile tokens. Syntax:
+// UnmarshalCaddyfile parses the block of `directory redis`. Syntax:
 //
 //	directory redis {
 //		url         <url>

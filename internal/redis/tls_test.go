@@ -20,7 +20,7 @@ func startTLS(t *testing.T, settings ...string) *redistest.Server {
 
 func TestUsersBehindTLS(t *testing.T) {
 	trusted, stranger, plain := startTLS(t, "user caddy on >s3cret ~user:* &* +@all"), startTLS(t), start(t)
-	t.Setenv("SSL_CERT_FILE", trusted.CAFile()) // which Go reads once
+	t.Setenv("SSL_CERT_FILE", trusted.CAFile()) // Go reads it once
 	do(t, trusted, `SET user:1 {"id":"1"}`)
 	d := open(t, "rediss://caddy:s3cret@"+trusted.Address(), Config{})
 	eventually.Holds(t, "changes are noticed", func() bool { return verdict(t, d, "1") == "live" && verdict(t, d, "2") == "gone" && d.Stats().Watching })
@@ -28,17 +28,17 @@ func TestUsersBehindTLS(t *testing.T) {
 	eventually.Holds(t, "the deletion is noticed", func() bool { return verdict(t, d, "1") == "gone" })
 
 	for name, c := range map[string]struct{ url, says string }{
-		"a certificate that nobody vouches for":  {stranger.URL(), "the certificate of Redis is not trusted"},
-		"a certificate for another host":         {strings.Replace(trusted.URL(), "127.0.0.1", "localhost", 1), "the certificate of Redis is not trusted"},
-		"no check of the certificate, on demand": {stranger.URL() + "?skip_verify=true", ""},
-		"TLS where there is none":                {"rediss://" + plain.Address(), "Redis did not answer in time"}, // it waits for more
-		"no TLS where there is":                  {"redis://" + trusted.Address(), "no connection to Redis"},
+		"untrusted certificate":        {stranger.URL(), "the certificate of Redis is not trusted"},
+		"certificate for another host": {strings.Replace(trusted.URL(), "127.0.0.1", "localhost", 1), "the certificate of Redis is not trusted"},
+		"skip_verify":                  {stranger.URL() + "?skip_verify=true", ""},
+		"TLS to a server without":      {"rediss://" + plain.Address(), "Redis did not answer in time"}, // the server waits for more
+		"no TLS to a server with":      {"redis://" + trusted.Address(), "no connection to Redis"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := open(t, c.url, Config{})
 			got := verdict(t, d, "nobody")
 			if c.says == "" && got != "gone" || c.says != "" && (got == "gone" || !strings.Contains(d.Stats().Failure, c.says)) {
-				t.Errorf("it is %s: %s", got, d.Stats().Failure)
+				t.Errorf("a missing user is %s: %s", got, d.Stats().Failure)
 			}
 		})
 	}

@@ -13,16 +13,15 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 )
 
-// user is what a key holds.
+// user is the value of a key.
 type user struct {
 	exists bool
-	// fields are those of the hash or of the JSON object: texts, numbers and
-	// booleans; nil when the key holds neither.
+	// fields are those of the hash or JSON object; nil if the value is neither.
 	fields map[string]any
 }
 
-// userOf reads the answer to HGETALL or GET.
-func userOf(result rueidis.RedisResult, hash bool) (user, error) {
+// parseUser parses the answer to HGETALL or GET.
+func parseUser(result rueidis.RedisResult, hash bool) (user, error) {
 	if hash {
 		texts, err := result.AsStrMap()
 		if err != nil || len(texts) == 0 {
@@ -50,10 +49,10 @@ func userOf(result rueidis.RedisResult, hash bool) (user, error) {
 	return u, nil
 }
 
-// account is what a user is, seen by the configuration.
+// account converts a user to an account, as configured.
 func (d *Directory) account(u user, subject string, now time.Time) directories.Account {
 	c := &d.config
-	if !u.exists || c.Key == DefaultKey && besideUsers(subject) {
+	if !u.exists || c.Key == DefaultKey && isOtherKey(subject) {
 		return directories.Account{}
 	}
 	if u.fields == nil {
@@ -62,52 +61,52 @@ func (d *Directory) account(u user, subject string, now time.Time) directories.A
 		}
 		return directories.Account{Exists: true}
 	}
-	if id, ok := text(u.fields["id"]); ok && id != subject { // a key of something else
+	if id, ok := text(u.fields["id"]); ok && id != subject { // not a user
 		return directories.Account{}
 	}
-	f := directories.Account{Exists: true}
+	a := directories.Account{Exists: true}
 	for _, time := range []struct {
 		field string
 		into  *time.Time
-	}{{c.CreatedAt, &f.CreatedAt}, {c.ValidAfter, &f.ValidAfter}} {
+	}{{c.CreatedAt, &a.CreatedAt}, {c.ValidAfter, &a.ValidAfter}} {
 		value, ok := text(u.fields[time.field])
 		if time.field == "" || !ok || value == "" {
 			continue
 		}
-		if *time.into, ok = moment(value); !ok {
+		if *time.into, ok = parseTime(value); !ok {
 			return directories.Account{Failure: unreadable(time.field, "a time")}
 		}
 	}
 	for _, field := range c.Disabled {
 		value, _ := text(u.fields[field])
-		disabled, ok := holds(value, now)
+		disabled, ok := parseDisabled(value, now)
 		if !ok {
 			return directories.Account{Failure: unreadable(field, "a boolean, an integer or a time")}
 		}
-		f.Disabled = f.Disabled || disabled
+		a.Disabled = a.Disabled || disabled
 	}
 	for _, field := range c.Match {
 		var value []byte
 		if text, ok := text(u.fields[field]); ok {
-			value = append([]byte{}, text...) // not nil, even when it is empty
+			value = append([]byte{}, text...) // not nil, even if empty
 		}
-		f.Matched = append(f.Matched, value)
+		a.Matched = append(a.Matched, value)
 	}
-	return f
+	return a
 }
 
-// besideUsers tells whether the Upstash adapter keeps something else than a user
-// below DefaultKey.
-func besideUsers(subject string) bool {
+// isOtherKey reports whether the Upstash adapter writes something other than a user
+// to the DefaultKey of a subject.
+func isOtherKey(subject string) bool {
 	return slices.ContainsFunc([]string{"account:", "email:", "session:", "token:"}, func(prefix string) bool { return strings.HasPrefix(subject, prefix) })
 }
 
-func unreadable(field, what string) error {
-	return &directories.Error{Class: directories.Schema, Text: "the field " + strconv.Quote(field) + " of a user in Redis is not " + what}
+func unreadable(field, want string) error {
+	return &directories.Error{Class: directories.Schema, Text: "the field " + strconv.Quote(field) + " of a user in Redis is not " + want}
 }
 
-// text is a field as text. It is not ok for one that is absent, null, an object
-// or a list.
+// text returns a field as text. It reports false if the field is missing, null, an
+// object or an array.
 func text(value any) (string, bool) {
 	switch v := value.(type) {
 	case string:
@@ -120,8 +119,8 @@ func text(value any) (string, bool) {
 	return "", false
 }
 
-// moment reads a time: RFC 3339, or seconds or milliseconds since 1970.
-func moment(text string) (time.Time, bool) {
+// parseTime parses a time: RFC 3339, or seconds or milliseconds since 1970.
+func parseTime(text string) (time.Time, bool) {
 	if at, err := time.Parse(time.RFC3339, text); err == nil {
 		return at, true
 	}
@@ -129,14 +128,14 @@ func moment(text string) (time.Time, bool) {
 	if err != nil || !(seconds >= 0 && seconds < 1e15) {
 		return time.Time{}, false
 	}
-	if seconds > 1e11 { // the year 5138, or 1973 in milliseconds
+	if seconds > 1e11 { // as seconds, the year 5138; as milliseconds, 1973
 		seconds /= 1000
 	}
 	return time.UnixMicro(int64(seconds * 1e6)), true
 }
 
-// holds tells whether a field disables a user.
-func holds(text string, now time.Time) (disabled, ok bool) {
+// parseDisabled reports whether the value of a field disables a user.
+func parseDisabled(text string, now time.Time) (disabled, ok bool) {
 	switch strings.ToLower(text) {
 	case "", "false", "null", "no", "f":
 		return false, true

@@ -8,8 +8,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 )
 
-// watch waits for the changes that the servers report, and asks them now and
-// then whether they are there.
+// watch pings the servers. The client receives the changes that they report.
 type watch struct {
 	d       *Directory
 	servers []string
@@ -24,14 +23,14 @@ func (d *Directory) Watch(ctx context.Context, changed func(subjects ...string))
 	w := &watch{d: d}
 	if err := w.ping(ctx); err != nil {
 		_ = w.Close()
-		return nil, classified(err)
+		return nil, classify(err)
 	}
 	return w, nil
 }
 
 // Wait implements directories.Watch.
 func (w *watch) Wait(ctx context.Context) error {
-	timer := time.NewTimer(time.Until(w.pinged.Add(pingEvery)))
+	timer := time.NewTimer(time.Until(w.pinged.Add(pingPeriod)))
 	defer timer.Stop()
 	for {
 		select {
@@ -39,22 +38,22 @@ func (w *watch) Wait(ctx context.Context) error {
 			return nil
 		case <-timer.C:
 		}
-		// Not with ctx, which may be done in a moment.
+		// ctx may be done before the answer arrives.
 		if err := w.ping(context.WithoutCancel(ctx)); err != nil {
-			return classified(err)
+			return classify(err)
 		}
-		timer.Reset(pingEvery)
+		timer.Reset(pingPeriod)
 	}
 }
 
-// ping asks each server whether it is there.
+// ping pings all servers.
 func (w *watch) ping(ctx context.Context) error {
 	servers, err := w.d.client.Servers(ctx)
 	if err != nil {
 		return err
 	}
-	if w.servers != nil && !slices.Equal(servers, w.servers) { // keys may have moved to where nobody listened
-		w.d.told(nil)
+	if w.servers != nil && !slices.Equal(servers, w.servers) { // keys may have moved to a new server
+		w.d.invalidate(nil)
 	}
 	w.servers, w.pinged = servers, time.Now()
 	return nil

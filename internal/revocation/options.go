@@ -7,24 +7,24 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/directive"
 )
 
-// Revocations says where sessions that were ended by hand, or by an identity
-// provider, are kept.
+// Revocations says where sessions that an operator or an identity provider has
+// revoked are kept.
 type Revocations struct {
-	// The address of a Redis or Valkey that all nodes share, as the `url` of
-	// `directory redis`. While it is away, what is known holds, and what it could
-	// not be told it is told when it is back. It should not evict keys. Default:
-	// none.
+	// The address of a Redis or Valkey that all nodes share, like `url` of
+	// `directory redis`. While it is unavailable, known revocations stay in effect;
+	// pending revocations are replayed on recovery. It should not evict keys.
+	// Default: none.
 	Redis string `json:"redis,omitempty"`
-	// What the nodes that share revocations agree on, when a Redis is that of
-	// several apps. Default: the name of the users' database, as `caddy
-	// stale-session status` shows it.
+	// The name under which nodes share revocations. Nodes of one app need the same
+	// name, apps that share a Redis different ones. Default: the name of the users'
+	// database, as `caddy stale-session status` shows it.
 	Name string `json:"name,omitempty"`
-	// How long a revocation is kept: as long as the longest session lasts.
-	// Default: 400 days, which is the longest that browsers keep a cookie.
+	// How long a revocation is kept. It must not be shorter than the longest
+	// session. Default: 400 days, the longest that browsers keep a cookie.
 	Life caddy.Duration `json:"life,omitempty"`
 }
 
-// UnmarshalCaddyfile takes the block of `revocations`, whose name was read.
+// UnmarshalCaddyfile parses the block of `revocations`.
 func (r *Revocations) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return directive.Block(d, "revocations", directive.Options{
 		"redis": directive.Text(&r.Redis),

@@ -15,12 +15,12 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
 )
 
-// table is where revocations are kept beside the users.
+// table is the table of revocations, in the users' database.
 const table = "stale_session.revocations"
 
-// InstallSQL makes the table through which the nodes of a fleet share their
-// revocations, and lets roles use it that read the users. It can be run again
-// and again. postgres.UninstallSQL removes it.
+// InstallSQL returns the SQL that creates the table through which nodes share
+// revocations, and grants its use to roles, such as the one that Caddy connects
+// as. It can be run repeatedly. postgres.UninstallSQL removes the table.
 func InstallSQL(roles ...string) string {
 	var b strings.Builder
 	b.WriteString(`create schema if not exists stale_session;
@@ -34,7 +34,7 @@ create table if not exists ` + table + ` (
 );
 create index if not exists revocations_written on ` + table + ` (written);
 create index if not exists revocations_at on ` + table + ` (at);
-comment on table ` + table + ` is 'Sessions that were ended by hand or by an identity provider, for all nodes of caddy-stale-session';
+comment on table ` + table + ` is 'Sessions revoked by an operator or an identity provider, shared by all nodes of caddy-stale-session';
 `)
 	for _, role := range roles {
 		name := pgx.Identifier{role}.Sanitize()
@@ -43,23 +43,25 @@ comment on table ` + table + ` is 'Sessions that were ended by hand or by an ide
 	return b.String()
 }
 
-// Postgres is a store in the users' database: a table that InstallSQL makes. It
-// is read on the connection of the watch of one of the directories that use it.
+// Postgres is a Store in the users' database: the table that InstallSQL creates.
+// It uses the connections of a directory, and follows changes on the connection
+// of its watch.
 type Postgres struct {
 	life time.Duration
 
-	mu      sync.Mutex
-	users   []users
-	changed chan struct{} // closed when another one is to be followed
+	mu        sync.Mutex
+	databases []database
+	changed   chan struct{} // closed when another database is selected
 }
 
-// users are a directory that uses a store.
-type users struct {
+// database is a directory in the database of the store.
+type database struct {
 	*postgres.Directory
 	watched bool // for changes
 }
 
-// NewPostgres returns a store that is nowhere until a directory uses it.
+// NewPostgres returns a store that does not exist until Use gives it a directory.
+// With a life of 0, revocations are kept for DefaultLife.
 func NewPostgres(life time.Duration) *Postgres {
 	if life == 0 {
 		life = DefaultLife
@@ -67,61 +69,62 @@ func NewPostgres(life time.Duration) *Postgres {
 	return &Postgres{life: life, changed: make(chan struct{})}
 }
 
-// Use has the store use a directory of its database, until it is released.
-// Revocations of other nodes arrive through one that is watched for changes.
+// Use lets the store use a directory of its database until release is called. Only
+// a directory that is watched for changes receives revocations of other nodes.
 func (p *Postgres) Use(d *postgres.Directory, watched bool) (release func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	used := users{d, watched}
-	p.use(append(slices.Clone(p.users), used))
+	added := database{d, watched}
+	p.set(append(slices.Clone(p.databases), added))
 	return func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		at := slices.Index(p.users, used)
-		p.use(slices.Delete(slices.Clone(p.users), at, at+1))
+		i := slices.Index(p.databases, added)
+		p.set(slices.Delete(slices.Clone(p.databases), i, i+1))
 	}
 }
 
-// use sets the directories. The caller holds p.mu.
-func (p *Postgres) use(all []users) {
-	before := p.chosen()
-	if p.users = all; p.chosen() != before {
+// set sets the directories. The caller holds p.mu.
+func (p *Postgres) set(all []database) {
+	before := p.selected()
+	if p.databases = all; p.selected() != before {
 		close(p.changed)
 		p.changed = make(chan struct{})
 	}
 }
 
-// chosen returns the directory to use: a watched one, if there is any; the zero
-// value for none. The caller holds p.mu.
-func (p *Postgres) chosen() users {
-	for _, one := range p.users {
-		if one.watched {
-			return one
+// selected returns the database to use, a watched one if there is one; the zero
+// value if there is none. The caller holds p.mu.
+func (p *Postgres) selected() database {
+	for _, d := range p.databases {
+		if d.watched {
+			return d
 		}
 	}
-	if len(p.users) > 0 {
-		return p.users[0]
+	if len(p.databases) > 0 {
+		return p.databases[0]
 	}
-	return users{}
+	return database{}
 }
 
-// first returns the directory to use, and what is closed when it is another one.
-func (p *Postgres) first() (users, <-chan struct{}) {
+// current returns the database to use, and a channel that is closed once it is
+// another one.
+func (p *Postgres) current() (database, <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.chosen(), p.changed
+	return p.selected(), p.changed
 }
 
-// String names the store.
+// String implements Store.
 func (p *Postgres) String() string {
-	d, _ := p.first()
+	d, _ := p.current()
 	if d.Directory == nil {
-		return "the table " + table
+		return "table " + table
 	}
-	return "the table " + table + " of the " + d.String()
+	return "table " + table + " in " + d.String()
 }
 
-// putSQL keeps what is later than what is there.
+// putSQL stores revocations that supersede what is stored.
 const putSQL = `insert into ` + table + ` as r (kind, id, at, restored, written)
   select k, i, to_timestamp(a / 1e6), b, pg_current_xact_id() from unnest($1::text[], $2::text[], $3::float8[], $4::bool[]) n(k, i, a, b)
 on conflict (kind, id) do update set at = excluded.at, restored = excluded.restored, written = excluded.written
@@ -129,9 +132,9 @@ on conflict (kind, id) do update set at = excluded.at, restored = excluded.resto
 
 // Put implements Store.
 func (p *Postgres) Put(ctx context.Context, all []Revocation) error {
-	d, _ := p.first()
+	d, _ := p.current()
 	if d.Directory == nil {
-		return errNowhere
+		return errNoStore
 	}
 	since := time.Now().Add(-p.life)
 	var kinds, ids []string
@@ -155,21 +158,22 @@ func (p *Postgres) Put(ctx context.Context, all []Revocation) error {
 			return err
 		})
 	})
-	return explained(err)
+	return classify(err)
 }
 
-// followSQL returns what was written by transactions that may not have been
-// over at a snapshot, and where that of this statement begins.
+// followSQL returns the oldest running transaction, and the revocations written
+// by transaction $1 and later; all if $1 is empty. If $1 is the oldest one that
+// was running at the last call, nothing is missed: all before it had ended.
 const followSQL = `select pg_snapshot_xmin(s)::text, r.kind, r.id, (extract(epoch from r.at) * 1e6)::float8, r.restored
 from pg_current_snapshot() s left join ` + table + ` r on $1::text = '' or r.written >= $1::text::xid8`
 
 // Follow implements Store.
 func (p *Postgres) Follow(ctx context.Context, merge func([]Revocation, bool)) error {
-	d, changed := p.first()
+	d, changed := p.current()
 	if !d.watched {
-		return errNowhere
+		return errNoStore
 	}
-	gone := make(chan error, 1)
+	failed := make(chan error, 1)
 	since := ""
 	stop := d.Subscribe(func(ctx context.Context, conn *pgx.Conn, fresh bool) error {
 		if fresh {
@@ -177,11 +181,11 @@ func (p *Postgres) Follow(ctx context.Context, merge func([]Revocation, bool)) e
 		}
 		found, next, err := read(ctx, conn, since)
 		if err != nil {
-			if conn.IsClosed() { // the next connection begins anew
+			if conn.IsClosed() { // fresh will be true on the next connection
 				return err
 			}
 			select {
-			case gone <- explained(err):
+			case failed <- classify(err):
 			default:
 			}
 			return nil
@@ -197,20 +201,20 @@ func (p *Postgres) Follow(ctx context.Context, merge func([]Revocation, bool)) e
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-changed:
-		return errNowhere
-	case err := <-gone:
+		return errNoStore
+	case err := <-failed:
 		return err
 	}
 }
 
 func read(ctx context.Context, conn *pgx.Conn, since string) (found []Revocation, next string, err error) {
-	if since == "" { // rather ask than fill the server's log with errors
-		var there bool
-		if err := conn.QueryRow(ctx, "select to_regclass('"+table+"') is not null").Scan(&there); err != nil {
+	if since == "" { // a query for a missing table would fill the server's log with errors
+		var exists bool
+		if err := conn.QueryRow(ctx, "select to_regclass('"+table+"') is not null").Scan(&exists); err != nil {
 			return nil, "", err
 		}
-		if !there {
-			return nil, "", errNowhere
+		if !exists {
+			return nil, "", errNoStore
 		}
 	}
 	rows, err := conn.Query(ctx, followSQL, since)
@@ -228,26 +232,26 @@ func read(ctx context.Context, conn *pgx.Conn, since string) (found []Revocation
 		if kind == nil {
 			continue
 		}
-		if r, ok := ofKey(*kind+*id, time.UnixMicro(int64(*at)), *restored); ok {
+		if r, ok := parse(*kind+*id, state{time.UnixMicro(int64(*at)), *restored}); ok {
 			found = append(found, r)
 		}
 	}
 	return found, next, rows.Err()
 }
 
-// explained is an error that says what to do: errNowhere when the table is not
-// there.
-func explained(err error) error {
+// classify returns an error that says what to do; errNoStore if the table does
+// not exist.
+func classify(err error) error {
 	var pg *pgconn.PgError
 	switch {
-	case err == nil || errors.Is(err, errNowhere):
+	case err == nil || errors.Is(err, errNoStore):
 		return err
 	case !errors.As(err, &pg):
 		return postgres.Classify(err)
 	case pg.Code == "42P01" || pg.Code == "3F000":
-		return errNowhere
+		return errNoStore
 	case pg.Code == "42501":
-		return errors.New("the role may not use the table " + table + ": caddy stale-session install --grant ROLE, with the address of the owner")
+		return errors.New("the role may not use the table " + table + ": run `caddy stale-session install --grant ROLE` with the address of the owner")
 	}
 	return postgres.Classify(err)
 }

@@ -17,31 +17,33 @@ import (
 )
 
 const (
-	// redisPrefix is what the keys begin with.
+	// redisPrefix is the prefix of all keys.
 	redisPrefix = "stale_session:revoked:"
-	// scanCount is how many keys a SCAN looks at, and how many a statement asks
-	// for.
+	// scanCount is how many keys a SCAN examines. With more changed keys, all are
+	// read again.
 	scanCount = 1000
-	// maxAhead is how far ahead of its clock a node takes a revocation to be.
+	// maxAhead is how far in the future a revocation may be dated: with a wrong
+	// value, nobody could sign in any more.
 	maxAhead = 24 * time.Hour
 )
 
-// Redis is a store in Redis or Valkey: a key for each revocation, which expires
-// with the longest session. The value is when it was revoked, in microseconds
-// since 1970, below 0 when that was taken back.
+// Redis is a Store in Redis or Valkey. Each revocation has a key, which expires
+// after its life. The value is its time in microseconds since 1970, negative if
+// it was undone.
 type Redis struct {
 	client *redis.Client
 	prefix string
 	life   time.Duration
 
 	mu      sync.Mutex
-	keys    map[string]struct{} // that were changed
-	all     bool                // any may have been
+	keys    map[string]struct{} // changed since they were last read
+	all     bool                // any key may have changed
 	changed chan struct{}
 }
 
-// OpenRedis returns the store of a users table in the Redis at a URL. It does
-// not connect. Nodes that give the same name share their revocations.
+// OpenRedis returns the store of a users table in a Redis, without connecting.
+// Nodes share revocations if they use the same name. With a life of 0,
+// revocations are kept for DefaultLife. An error is one of the URL.
 func OpenRedis(url func() (string, error), name string, life time.Duration) (*Redis, error) {
 	if life == 0 {
 		life = DefaultLife
@@ -52,18 +54,18 @@ func OpenRedis(url func() (string, error), name string, life time.Duration) (*Re
 		keys: make(map[string]struct{}), changed: make(chan struct{}, 1),
 	}
 	var err error
-	r.client, err = redis.Open(url, r.prefix, r.told)
+	r.client, err = redis.Open(url, r.prefix, r.invalidate)
 	return r, err
 }
 
-// Close ends the connections.
+// Close closes the connections.
 func (r *Redis) Close() { r.client.Close() }
 
-// String names the store.
+// String implements Store.
 func (r *Redis) String() string { return r.client.String() }
 
-// told notes which keys were changed.
-func (r *Redis) told(keys []string) {
+// invalidate records changed keys; nil means any key.
+func (r *Redis) invalidate(keys []string) {
 	r.mu.Lock()
 	r.all = r.all || keys == nil || len(r.keys) > scanCount
 	for _, key := range keys {
@@ -79,8 +81,9 @@ func (r *Redis) told(keys []string) {
 	}
 }
 
-// taken returns the keys that were changed since it was called last.
-func (r *Redis) taken() (keys []string, all bool) {
+// takeChanged returns the keys that have changed since the last call, or that any
+// may have.
+func (r *Redis) takeChanged() (keys []string, all bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for key := range r.keys {
@@ -96,34 +99,34 @@ func (r *Redis) taken() (keys []string, all bool) {
 func (r *Redis) Put(ctx context.Context, all []Revocation) error {
 	client, err := r.client.Get()
 	if err != nil {
-		return described(err)
+		return describe(err)
 	}
 	var commands rueidis.Commands
 	for _, revocation := range all {
-		left := time.Until(revocation.At.Add(r.life))
-		if left <= time.Second {
+		remaining := time.Until(revocation.At.Add(r.life))
+		if remaining <= time.Second {
 			continue
 		}
 		value := revocation.At.UnixMicro()
 		if revocation.Restored {
 			value = -value
 		}
-		commands = append(commands, client.B().Set().Key(r.prefix+revocation.key()).Value(strconv.FormatInt(value, 10)).Ex(left).Build())
+		commands = append(commands, client.B().Set().Key(r.prefix+revocation.key()).Value(strconv.FormatInt(value, 10)).Ex(remaining).Build())
 	}
 	for _, result := range client.DoMulti(ctx, commands...) {
 		if err := result.Error(); err != nil {
-			return described(err)
+			return describe(err)
 		}
 	}
 	return nil
 }
 
-// Examine tries what the store needs, and changes nothing: a key that is not
-// there is not set by XX, but the server says whether it might be.
+// Examine returns an error if the store cannot be read or written. It changes
+// nothing: SET with XX does not create a key, but needs the same rights.
 func (r *Redis) Examine(ctx context.Context) error {
 	client, err := r.client.Get()
 	if err != nil {
-		return described(err)
+		return describe(err)
 	}
 	key := r.prefix + "doctor"
 	for _, result := range client.DoMulti(ctx,
@@ -131,7 +134,7 @@ func (r *Redis) Examine(ctx context.Context) error {
 		client.B().Get().Key(key).Build(),
 		client.B().Scan().Cursor(0).Match(r.prefix+"*").Count(1).Build()) {
 		if err := result.Error(); err != nil && !rueidis.IsRedisNil(err) {
-			return described(err)
+			return describe(err)
 		}
 	}
 	return nil
@@ -143,16 +146,16 @@ func (r *Redis) Follow(ctx context.Context, merge func([]Revocation, bool)) erro
 	defer cancel()
 	lost := make(chan error, 1)
 	var watching sync.WaitGroup
-	watching.Go(func() { lost <- r.client.Watch(ctx, func() { r.told(nil) }) })
+	watching.Go(func() { lost <- r.client.Watch(ctx, func() { r.invalidate(nil) }) })
 	defer watching.Wait()
 	defer cancel()
 	for {
 		select {
 		case err := <-lost:
-			return described(err)
+			return describe(err)
 		case <-r.changed:
 		}
-		keys, all := r.taken()
+		keys, all := r.takeChanged()
 		var found []Revocation
 		var err error
 		if all {
@@ -161,13 +164,13 @@ func (r *Redis) Follow(ctx context.Context, merge func([]Revocation, bool)) erro
 			found, err = r.read(ctx, keys)
 		}
 		if err != nil {
-			return described(err)
+			return describe(err)
 		}
 		merge(found, all)
 	}
 }
 
-// scan reads all revocations, of each server.
+// scan reads all revocations from each server.
 func (r *Redis) scan(ctx context.Context) ([]Revocation, error) {
 	client, err := r.client.Get()
 	if err != nil {
@@ -180,24 +183,24 @@ func (r *Redis) scan(ctx context.Context) ([]Revocation, error) {
 			if err != nil {
 				return nil, err
 			}
-			some, err := r.read(ctx, entry.Elements)
+			page, err := r.read(ctx, entry.Elements)
 			if err != nil {
 				return nil, err
 			}
-			found = append(found, some...)
+			found = append(found, page...)
 			if cursor = entry.Cursor; cursor == 0 {
 				break
 			}
 			if len(found) > 2*maxEntries {
-				return nil, fmt.Errorf("there are more than %d revocations", maxEntries)
+				return nil, fmt.Errorf("there are more than %d revocations", 2*maxEntries)
 			}
 		}
 	}
 	return found, nil
 }
 
-// read reads the revocations of some keys. One that is gone has expired, or was
-// lost: neither takes it back.
+// read reads the revocations with the given keys. A missing key has expired or
+// was lost, which does not undo the revocation. Invalid values are ignored.
 func (r *Redis) read(ctx context.Context, keys []string) ([]Revocation, error) {
 	client, err := r.client.Get()
 	if err != nil {
@@ -214,28 +217,28 @@ func (r *Redis) read(ctx context.Context, keys []string) ([]Revocation, error) {
 	for i, result := range client.DoMulti(ctx, commands...) {
 		value, err := result.AsInt64()
 		switch {
-		case rueidis.IsRedisNil(err), errors.Is(err, strconv.ErrSyntax), errors.Is(err, strconv.ErrRange), ofAnotherType(err): // not ours
+		case rueidis.IsRedisNil(err), errors.Is(err, strconv.ErrSyntax), errors.Is(err, strconv.ErrRange), wrongType(err):
 			continue
 		case err != nil:
 			return nil, err
 		}
 		key, ours := strings.CutPrefix(keys[i], r.prefix)
 		at := time.UnixMicro(max(value, -value))
-		revocation, ok := ofKey(key, at, value < 0)
-		if ours && ok && time.Until(at) < maxAhead { // else nobody could sign in any more, for a value that is wrong
+		revocation, ok := parse(key, state{at, value < 0})
+		if ours && ok && time.Until(at) < maxAhead {
 			found = append(found, revocation)
 		}
 	}
 	return found, nil
 }
 
-func ofAnotherType(err error) bool {
+func wrongType(err error) bool {
 	failure, ok := rueidis.IsRedisErr(err)
 	return ok && strings.HasPrefix(failure.Error(), "WRONGTYPE")
 }
 
-// described is an error that says what to do, and holds no password.
-func described(err error) error {
+// describe returns an error that says what to do, and holds no password.
+func describe(err error) error {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return err
 	}

@@ -1,5 +1,5 @@
-// Package revocation keeps which sessions were ended by hand, or by an identity
-// provider, and shares that with the other nodes of a fleet.
+// Package revocation keeps the sessions that an operator or an identity provider
+// has revoked, and shares them between the nodes of a fleet.
 package revocation
 
 import (
@@ -15,58 +15,57 @@ const (
 	// DefaultLife is how long a revocation is kept: browsers keep no cookie
 	// longer (RFC 6265bis, section 5.5).
 	DefaultLife = 400 * 24 * time.Hour
-	// maxEntries bounds a list.
-	maxEntries = 1_000_000
-	// MaxID bounds a subject, and the id of a session or a token, in bytes.
+	// MaxID is the longest subject, session ID or token ID, in bytes.
 	MaxID = 1024
 )
 
-// Revocation ends sessions: those of a subject that were issued up to a time,
-// or the one with an id. One of Subject, Session and Token is set.
+// Revocation ends the sessions of a subject that were issued up to a time, or the
+// session or token with an ID. Exactly one of Subject, Session and Token is set.
 type Revocation struct {
 	// Subject is the user id.
 	Subject string `json:"subject,omitempty"`
-	// Session is the id of a session at an identity provider, the claim sid.
+	// Session is the ID of a session at an identity provider, the claim `sid`.
 	Session string `json:"session,omitempty"`
-	// Token is the id of a token, the claim jti.
+	// Token is the ID of a token, the claim `jti`.
 	Token string `json:"token,omitempty"`
-	// At is when they were ended. A session of the subject that was issued
-	// later is not concerned: people can sign in again.
+	// At is when it was revoked. Sessions of the subject that were issued later
+	// stay valid: people can sign in again.
 	At time.Time `json:"at"`
-	// Restored tells that this was taken back.
+	// Restored reports whether the revocation was undone.
 	Restored bool `json:"restored,omitempty"`
 }
 
-// kinds are the kinds of ids, and the letters that stand for them in stores.
+// The kinds of IDs, as stores write them.
 const (
-	ofSubject = 's'
-	ofSession = 'i'
-	ofToken   = 't'
+	kindSubject = 's'
+	kindSession = 'i'
+	kindToken   = 't'
 )
 
-// key is the kind and the id.
+// key returns the kind and the ID.
 func (r Revocation) key() string {
 	switch {
 	case r.Session != "":
-		return string(ofSession) + r.Session
+		return string(kindSession) + r.Session
 	case r.Token != "":
-		return string(ofToken) + r.Token
+		return string(kindToken) + r.Token
 	}
-	return string(ofSubject) + r.Subject
+	return string(kindSubject) + r.Subject
 }
 
-// ofKey is the revocation with a key.
-func ofKey(key string, at time.Time, restored bool) (Revocation, bool) {
-	r := Revocation{At: at, Restored: restored}
+// parse returns the revocation with a key. It reports false if the key is
+// invalid.
+func parse(key string, s state) (Revocation, bool) {
+	r := Revocation{At: s.at, Restored: s.restored}
 	if len(key) < 2 || len(key) > MaxID+1 {
 		return r, false
 	}
 	switch id := key[1:]; key[0] {
-	case ofSubject:
+	case kindSubject:
 		r.Subject = id
-	case ofSession:
+	case kindSession:
 		r.Session = id
-	case ofToken:
+	case kindToken:
 		r.Token = id
 	default:
 		return r, false
@@ -74,19 +73,19 @@ func ofKey(key string, at time.Time, restored bool) (Revocation, bool) {
 	return r, true
 }
 
-// Check tells whether the ids are such as can be.
-func (r Revocation) Check() error {
+// Validate returns an error unless exactly one ID is set, and is valid.
+func (r Revocation) Validate() error {
 	given := 0
 	for _, id := range []string{r.Subject, r.Session, r.Token} {
 		if id != "" {
 			given++
 		}
 		if len(id) > MaxID || strings.ContainsRune(id, 0) {
-			return fmt.Errorf("an id has 1 to %d bytes, and no zero byte", MaxID)
+			return fmt.Errorf("an ID must have 1 to %d bytes and no NUL byte", MaxID)
 		}
 	}
 	if given != 1 {
-		return errors.New("a revocation is of one subject, session or token")
+		return errors.New("a revocation needs exactly one of subject, session and token")
 	}
 	return nil
 }
@@ -97,7 +96,10 @@ type state struct {
 	restored bool
 }
 
-// after tells whether this has come later than another.
+func (r Revocation) state() state { return state{r.At, r.Restored} }
+
+// after reports whether s supersedes other. Of the same time, the revocation
+// supersedes its undo.
 func (s state) after(other state) bool {
 	if s.at.Equal(other.at) {
 		return !s.restored && other.restored
@@ -105,8 +107,8 @@ func (s state) after(other state) bool {
 	return s.at.After(other.at)
 }
 
-// sorted sorts revocations, the latest first.
-func sorted(all []Revocation) []Revocation {
+// latestFirst sorts revocations.
+func latestFirst(all []Revocation) []Revocation {
 	slices.SortFunc(all, func(a, b Revocation) int {
 		return cmp.Or(b.At.Compare(a.At), strings.Compare(a.key(), b.key()))
 	})

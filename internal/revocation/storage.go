@@ -6,26 +6,30 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/caddyserver/certmagic"
 )
 
-// storageEvery is how often Caddy's storage is read again, which other nodes
-// may share.
-const storageEvery = 30 * time.Second
+const (
+	// storagePeriod is how often Caddy's storage is read: other nodes may share it.
+	storagePeriod = 30 * time.Second
+	// maxStored is the largest number of revocations in Caddy's storage. Each
+	// change writes all of them.
+	maxStored = 100_000
+)
 
-// maxStored bounds the file in Caddy's storage, which is written as a whole.
-const maxStored = 100_000
-
-// Storage is Caddy's own storage as a store.
+// Storage is a Store in Caddy's storage, as one file.
 type Storage struct {
 	storage certmagic.Storage
 	file    string
 	life    time.Duration
 }
 
-// NewStorage returns the store of a users table in Caddy's storage.
+// NewStorage returns the store of a users table in Caddy's storage. With a life
+// of 0, revocations are kept for DefaultLife.
 func NewStorage(storage certmagic.Storage, name string, life time.Duration) *Storage {
 	if life == 0 {
 		life = DefaultLife
@@ -33,7 +37,7 @@ func NewStorage(storage certmagic.Storage, name string, life time.Duration) *Sto
 	return &Storage{storage: storage, file: "stale_session/revoked/" + certmagic.StorageKeys.Safe(name) + ".json", life: life}
 }
 
-// String names the store.
+// String implements Store.
 func (s *Storage) String() string { return "Caddy's storage" }
 
 // Put implements Store.
@@ -41,32 +45,27 @@ func (s *Storage) Put(ctx context.Context, all []Revocation) error {
 	if err := s.storage.Lock(ctx, s.file); err != nil {
 		return err
 	}
-	defer func() { _ = s.storage.Unlock(context.WithoutCancel(ctx), s.file) }() // it goes stale by itself
-	held, err := s.load(ctx)
+	defer func() { _ = s.storage.Unlock(context.WithoutCancel(ctx), s.file) }() // a lock that stays expires
+	stored, err := s.load(ctx)
 	if err != nil {
 		return err
 	}
 	since := time.Now().Add(-s.life)
-	merged := make(map[string]Revocation, len(held)+len(all))
-	for _, r := range held {
+	merged := make(map[string]Revocation, len(stored)+len(all))
+	for _, r := range stored {
 		if r.At.After(since) {
 			merged[r.key()] = r
 		}
 	}
 	for _, r := range all {
-		known, was := merged[r.key()]
-		if !was || (state{r.At, r.Restored}).after(state{known.At, known.Restored}) {
+		if known, found := merged[r.key()]; !found || r.state().after(known.state()) {
 			merged[r.key()] = r
 		}
 	}
 	if len(merged) > maxStored {
-		return fmt.Errorf("%d sessions are revoked already: use a column such as `valid_after`, or `revocations` in Redis, for so many", maxStored)
+		return fmt.Errorf("there are %d revocations, and Caddy's storage keeps no more: use `revocations` in Redis, or a column such as `valid_after`", maxStored)
 	}
-	list := make([]Revocation, 0, len(merged))
-	for _, r := range merged {
-		list = append(list, r)
-	}
-	text, err := json.Marshal(sorted(list))
+	text, err := json.Marshal(latestFirst(slices.Collect(maps.Values(merged))))
 	if err != nil {
 		return err
 	}
@@ -75,7 +74,7 @@ func (s *Storage) Put(ctx context.Context, all []Revocation) error {
 
 // Follow implements Store.
 func (s *Storage) Follow(ctx context.Context, merge func([]Revocation, bool)) error {
-	ticker := time.NewTicker(storageEvery)
+	ticker := time.NewTicker(storagePeriod)
 	defer ticker.Stop()
 	for {
 		all, err := s.load(ctx)
@@ -101,7 +100,7 @@ func (s *Storage) load(ctx context.Context) ([]Revocation, error) {
 		err = json.Unmarshal(text, &all)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading revoked sessions from Caddy's storage: %w", err)
+		return nil, fmt.Errorf("reading revocations from Caddy's storage: %w", err)
 	}
 	return all, nil
 }

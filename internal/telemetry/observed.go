@@ -94,7 +94,7 @@ func ofCache(name string, s cache.Stats) values {
 func ofList(l *revocation.List) values {
 	v := make(values)
 	v.set(revocationLists, 1, "open")
-	v.set(revocationLists, one(l.Lost()), "unshared")
+	v.set(revocationLists, one(l.OutOfSync()), "unshared")
 	return v
 }
 
