@@ -39,7 +39,7 @@ func (e *Engine) Lookup(ctx context.Context, query Query, account *Account) (Sou
 		return FromDatabase, nil
 	case err == nil:
 		err = errReplica
-		e.journal.failed(err)
+		e.journal.unknown(err)
 	}
 	switch {
 	case known && account.Exists && now-account.asked < lastKnown:
