@@ -80,8 +80,7 @@ func (e *Engine) note(subject string, err error) {
 	}
 }
 
-// failed records a failed lookup, and probes the directory until it answers. A
-// failure of one subject alone goes to the journal only.
+// failed records a failed lookup, and probes the directory until it answers.
 func (e *Engine) failed(subject string, err error) {
 	e.journal.failed(err)
 	e.failedOn.Store(&subject)

@@ -3,6 +3,7 @@ package accounts
 import (
 	"context"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -168,9 +169,7 @@ func (e *Engine) lookUp(calls []*call, confirming bool) {
 			certain, answers = append(certain, c), append(answers, f)
 		}
 	}
-	if len(certain) > 0 { // the others count once they are confirmed
-		e.asked(len(certain), began, nil)
-	}
+	e.count(answers, began) // the others count once they are confirmed
 	e.answer(certain, answers, nil)
 	e.answer(e.confirms.confirm(absent), nil, errBusy)
 }
@@ -194,6 +193,9 @@ func (e *Engine) serve(calls []*call, confirming bool) ([]result, error) {
 		return err
 	})
 	e.note(calls[0].subject, err)
+	if confirming && slices.ContainsFunc(found, func(f result) bool { return f.err == nil && !f.account.Replica }) {
+		e.journal.proven()
+	}
 	return found, err
 }
 
@@ -201,6 +203,21 @@ func (e *Engine) serve(calls []*call, confirming bool) ([]result, error) {
 func (e *Engine) asked(subjects int, began time.Time, err error) {
 	if e.config.Observer != nil && err != error(e.errAway) && (err == nil || e.running.Err() == nil) { //nolint:errorlint // it is never wrapped
 		e.config.Observer.Asked(subjects, time.Since(began), err)
+	}
+}
+
+// count notifies the observer of what a lookup found.
+func (e *Engine) count(answers []result, began time.Time) {
+	known := 0
+	for _, f := range answers {
+		if f.err == nil {
+			known++
+		} else {
+			e.asked(1, began, f.err)
+		}
+	}
+	if known > 0 {
+		e.asked(known, began, nil)
 	}
 }
 
@@ -217,9 +234,11 @@ func (e *Engine) answer(calls []*call, found []result, err error) {
 	e.confirms.close(calls)
 	for i, c := range calls {
 		if c.err = err; err == nil {
-			if c.err = found[i].err; c.err != nil {
-				e.journal.failed(c.err)
-			} else if c.account = found[i].account; !e.keep(found[i]) && c.again() {
+			c.err, c.account = found[i].err, found[i].account
+			switch {
+			case c.err != nil:
+				e.journal.unknown(c.err)
+			case !e.keep(found[i]) && c.again():
 				continue
 			}
 		}

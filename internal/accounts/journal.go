@@ -10,8 +10,12 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 )
 
-// logPeriod is how often the same problem is logged.
-const logPeriod = 30 * time.Second
+const (
+	// logPeriod is how often the same problem is logged.
+	logPeriod = 30 * time.Second
+	// doubtPeriod is how long a doubt is shown that is neither renewed nor dispelled.
+	doubtPeriod = 10 * time.Minute
+)
 
 // journal logs how a directory fares: each class of failure once a period with
 // a count, and recovery.
@@ -22,11 +26,14 @@ type journal struct {
 	mu      sync.Mutex
 	classes map[directories.Class]*failures
 	failure string // of the last lookup
+	doubt   string // of the last confirmation
+	doubtAt time.Time
 	warned  time.Time
 
-	lasts atomic.Bool // failure is set
-	away  atomic.Bool // a failure was logged since the last success
-	blind atomic.Bool // changes are not noticed
+	lasts    atomic.Bool // failure is set
+	doubting atomic.Bool // doubt is set
+	away     atomic.Bool // a failure was logged since the last success
+	blind    atomic.Bool // changes are not noticed
 }
 
 // failures counts those of a class.
@@ -40,6 +47,42 @@ func (j *journal) failed(err error) {
 	e := classified(err)
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	j.failure = e.Error()
+	j.lasts.Store(true)
+	if j.log(e) && !j.away.Swap(true) {
+		j.happened(Unreachable, map[string]any{"class": string(e.Class), "error": e.Error()})
+	}
+}
+
+// unknown logs why nothing is known of one subject. That it is not proven that its
+// session must end lasts until something is: lookups of others succeed meanwhile.
+func (j *journal) unknown(err error) {
+	e := classified(err)
+	if e.Class != directories.Unproven && e.Class != directories.Standby {
+		j.failed(err)
+		return
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.doubt, j.doubtAt = e.Error(), time.Now()
+	j.doubting.Store(true)
+	j.log(e)
+}
+
+// proven records that a confirmation has proven what it found.
+func (j *journal) proven() {
+	if !j.doubting.Load() {
+		return
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.doubt = ""
+	j.doubting.Store(false)
+}
+
+// log logs an error once a period and class, and reports whether it did. The caller
+// holds j.mu.
+func (j *journal) log(e *directories.Error) bool {
 	if j.classes == nil {
 		j.classes = make(map[directories.Class]*failures)
 	}
@@ -48,19 +91,15 @@ func (j *journal) failed(err error) {
 		f = new(failures)
 		j.classes[e.Class] = f
 	}
-	j.failure = e.Error()
-	j.lasts.Store(true)
 	now := time.Now()
 	if now.Sub(f.logged) < logPeriod {
 		f.suppressed++
-		return
+		return false
 	}
 	j.logger().Error("user lookup failed; sessions pass unchecked",
 		zap.String("class", string(e.Class)), zap.Error(e), zap.Int("suppressed", f.suppressed))
 	f.logged, f.suppressed = now, 0
-	if !j.away.Swap(true) {
-		j.happened(Unreachable, map[string]any{"class": string(e.Class), "error": e.Error()})
-	}
+	return true
 }
 
 // succeeded logs recovery.
@@ -78,10 +117,14 @@ func (j *journal) succeeded() {
 	}
 }
 
-// lastFailure returns the failure of the last lookup; empty if it succeeded.
+// lastFailure returns the failure of the last lookup, or else why the last
+// confirmation has proven nothing; empty if both succeeded.
 func (j *journal) lastFailure() string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if j.failure == "" && time.Since(j.doubtAt) < doubtPeriod {
+		return j.doubt
+	}
 	return j.failure
 }
 

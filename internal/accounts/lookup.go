@@ -56,7 +56,7 @@ func (e *Engine) Proves(a *Account, since time.Time) bool {
 	if !a.Replica && !a.Unconfirmed || a.AsOf.After(since) {
 		return true
 	}
-	e.journal.failed(errReplica)
+	e.journal.unknown(errReplica)
 	return false
 }
 

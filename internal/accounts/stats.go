@@ -20,8 +20,9 @@ type Stats struct {
 	Broken bool
 	// Blind reports whether changes should be noticed, but are not.
 	Blind bool
-	// Failure is the failure of the last lookup, with what to do; empty if it
-	// succeeded.
+	// Failure is the failure of the last lookup, or else why the last lookup that
+	// should have proven that a session is stale did not, with what to do; empty if
+	// both succeeded.
 	Failure string
 	// Braking reports whether the brake keeps sessions from ending.
 	Braking bool

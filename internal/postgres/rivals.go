@@ -60,10 +60,10 @@ func findRivals(ctx context.Context, conn *pgx.Conn, r relation, id string) ([]r
 	return slices.DeleteFunc(all, func(r rival) bool { return r.id.kind == kindOther }), err // no session names such an id
 }
 
-// rivalDoubts returns for each subject that a rival has or may have, whatever the
-// table says of it, why that ends no session; nil if there is no rival. Integers
-// are the ids of other users in other tables. Once a user was found, a rival of
-// another name counts only for them, and one that the role may not read too.
+// rivalDoubts returns for each subject that a rival has, or may have, why nothing
+// in the table ends its session; nil if there is no rival. Once a user was found
+// in the table, a rival of another name counts only if ids are numbers, which are
+// those of others there. One of the same name may be a copy.
 func (d *Directory) rivalDoubts(ctx context.Context, conn *pgx.Conn, s *statement, queries []directories.Query) ([]*doubt, error) {
 	if len(s.relation.rivals) == 0 {
 		return nil, nil
@@ -71,7 +71,7 @@ func (d *Directory) rivalDoubts(ctx context.Context, conn *pgx.Conn, s *statemen
 	doubts := make([]*doubt, len(queries))
 	for _, r := range s.relation.rivals {
 		numbers := r.id.kind == kindInteger || r.id.kind == kindNumeric
-		if d.found.has(s.table) && !numbers && !(r.namesake && r.readable) {
+		if d.found.has(s.table) && !numbers && !r.namesake {
 			continue
 		}
 		ids, possible, _ := r.id.prepare(queries)

@@ -165,11 +165,18 @@ func TestRowLevelSecurityThatIsSwitchedOnEndsNobody(t *testing.T) {
 	d, _ := open(t, dsn, Config{})
 	e := engine(t, d, accounts.Config{Poll: -1, TTL: time.Nanosecond}) // nothing is cached
 	visit(t, e, visitor{subject: "live", want: "live"}, visitor{subject: "gone", want: "user_not_found"})
-	run(t, name, `alter table users enable row level security`)
+	run(t, name, `alter table users enable row level security; create policy one on users using (id = 'live')`)
 	unproven(t, e, "gone", "BYPASSRLS")
+	visit(t, e, visitor{subject: "live", want: "live"})
+	if says := e.Stats().Failure; !strings.Contains(says, "BYPASSRLS") {
+		t.Errorf("the state says %q, while nothing but absences is unknown", says)
+	}
 	run(t, name, `create policy everything on users using (true)`)
 	visit(t, e, visitor{subject: "live", want: "live"}, visitor{subject: "gone", want: "user_not_found"})
-	run(t, name, `drop policy everything on users`)
+	if says := e.Stats().Failure; says != "" {
+		t.Errorf("the state says %q, although an absence was proven", says)
+	}
+	run(t, name, `drop policy everything on users; drop policy one on users`)
 	unproven(t, e, "gone", "BYPASSRLS")
 	run(t, name, `alter table users disable row level security`)
 	visit(t, e, visitor{subject: "gone", want: "user_not_found"})
