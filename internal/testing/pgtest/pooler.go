@@ -23,18 +23,17 @@ type Pooler struct {
 	ended    chan struct{}
 }
 
-// Pooler starts a PgBouncer in front of a database of the server, with two
-// connections. It refuses the settings of a session, as PgBouncer does by
-// default.
+// Pooler starts a PgBouncer in front of a database, with two connections to the
+// server. Like PgBouncer by default, it rejects most startup parameters.
 func (s *Server) Pooler(ctx context.Context, database string) (*Pooler, error) {
 	program, err := exec.LookPath("pgbouncer")
 	if err != nil {
-		program = "/usr/sbin/pgbouncer" // where Debian has it, which only root has in its PATH
+		program = "/usr/sbin/pgbouncer" // on Debian, where only root has it in PATH
 	}
 	if _, err := os.Stat(program); err != nil {
-		return nil, fmt.Errorf("install PgBouncer (apt-get install pgbouncer): %w", err)
+		return nil, fmt.Errorf("no PgBouncer is installed: run make setup: %w", err)
 	}
-	for range 5 { // on another port when the first is taken
+	for range 5 { // on another port if one is in use
 		var p *Pooler
 		if p, err = s.startPooler(ctx, program, database); err == nil {
 			return p, nil
@@ -43,7 +42,6 @@ func (s *Server) Pooler(ctx context.Context, database string) (*Pooler, error) {
 	return nil, err
 }
 
-// startPooler starts a PgBouncer, and waits until it answers.
 func (s *Server) startPooler(ctx context.Context, program, database string) (*Pooler, error) {
 	port, err := ports.Free(ctx)
 	if err != nil {
@@ -89,7 +87,7 @@ default_pool_size = 2
 	return p, nil
 }
 
-// await waits until PgBouncer answers.
+// await waits until PgBouncer answers, or ends.
 func (p *Pooler) await(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -100,7 +98,7 @@ func (p *Pooler) await(ctx context.Context) error {
 		}
 		select {
 		case <-p.ended:
-			return errors.New("PgBouncer ended at once")
+			return errors.New("PgBouncer exited")
 		case <-ctx.Done():
 			return fmt.Errorf("PgBouncer does not answer: %w", err)
 		case <-time.After(5 * time.Millisecond):
@@ -108,12 +106,12 @@ func (p *Pooler) await(ctx context.Context) error {
 	}
 }
 
-// DSN returns the address of the database by way of PgBouncer.
+// DSN returns the address of the database through PgBouncer.
 func (p *Pooler) DSN() string {
 	return fmt.Sprintf("postgres://postgres@127.0.0.1:%d/%s?sslmode=disable", p.port, p.database)
 }
 
-// Close ends PgBouncer at once, and removes its files.
+// Close kills PgBouncer and removes its files.
 func (p *Pooler) Close() error {
 	var err error
 	if p.process != nil {

@@ -7,7 +7,7 @@ import (
 	"os"
 )
 
-// Standby starts a server that follows this one, as a hot standby.
+// Standby starts a hot standby of the server.
 func (s *Server) Standby(ctx context.Context) (*Server, error) {
 	dir, err := os.MkdirTemp("", "pg")
 	if err != nil {
