@@ -1,5 +1,5 @@
-// Package caddytest runs a real Caddy in the process of a test, on ports that
-// the system chooses, before a real app.
+// Package caddytest runs Caddy in the process of a test, in front of an app, on
+// ports that the system chooses.
 package caddytest
 
 import (
@@ -15,10 +15,10 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	_ "github.com/caddyserver/caddy/v2/modules/standard" // the Caddy that users build
+	_ "github.com/caddyserver/caddy/v2/modules/standard" // as in users' builds
 )
 
-// Options are the global options that keep Caddy to itself.
+// Options are global options that keep Caddy from using anything outside the test.
 const Options = `{
 	admin off
 	persist_config off
@@ -28,18 +28,18 @@ const Options = `{
 }
 `
 
-// Site is a Caddyfile of one site on a port that the system chooses.
+// Site returns a Caddyfile with one site, on a port that the system chooses.
 func Site(directives ...string) string {
 	return Options + ":0 {\n\tbind 127.0.0.1\n\t" + strings.Join(directives, "\n\t") + "\n}\n"
 }
 
-// Adapt turns a Caddyfile into JSON.
+// Adapt converts a Caddyfile to JSON.
 func Adapt(caddyfile string) ([]byte, error) {
 	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), map[string]any{"filename": "Caddyfile"})
 	return config, err
 }
 
-// Load loads a Caddyfile, in place of what was loaded before.
+// Load loads a Caddyfile, which replaces the one loaded before.
 func Load(caddyfile string) error {
 	config, err := Adapt(caddyfile)
 	if err != nil {
@@ -48,8 +48,8 @@ func Load(caddyfile string) error {
 	return caddy.Load(config, true)
 }
 
-// Start loads a Caddyfile until the end of the test, and returns the address of
-// its site.
+// Start loads a Caddyfile until the end of the test, and returns the URL of its
+// site.
 func Start(t testing.TB, caddyfile string) string {
 	t.Helper()
 	if err := Load(caddyfile); err != nil {
@@ -63,7 +63,7 @@ func Start(t testing.TB, caddyfile string) string {
 	return Address(t)
 }
 
-// Address returns the address of the loaded site.
+// Address returns the URL of the loaded site.
 func Address(t testing.TB) string {
 	t.Helper()
 	app, err := caddy.ActiveContext().App("http")
@@ -79,20 +79,20 @@ func Address(t testing.TB) string {
 	return ""
 }
 
-// Log is a log file of Caddy's.
+// Log is a log file of Caddy.
 type Log struct{ file string }
 
-// NewLog returns a log file, and the global options that write it.
+// NewLog returns a log file, and Options with a log that writes to it.
 func NewLog(t testing.TB) (*Log, string) {
 	t.Helper()
 	l := &Log{filepath.Join(t.TempDir(), "log")}
 	return l, strings.Replace(Options, "{\n", "{\n\tlog {\n\t\toutput file "+l.file+"\n\t\tlevel DEBUG\n\t}\n", 1)
 }
 
-// File returns its path.
+// File returns the path of the file.
 func (l *Log) File() string { return l.file }
 
-// Text returns what was logged so far.
+// Text returns the content of the file.
 func (l *Log) Text(t testing.TB) string {
 	t.Helper()
 	text, err := os.ReadFile(l.file)
@@ -102,7 +102,7 @@ func (l *Log) Text(t testing.TB) string {
 	return string(text)
 }
 
-// App is the app behind Caddy. It remembers what it was asked.
+// App is an app behind Caddy, which records its requests.
 type App struct {
 	*httptest.Server
 
@@ -111,7 +111,7 @@ type App struct {
 	handler http.HandlerFunc
 }
 
-// NewApp starts an app that answers every request with 200 and "app".
+// NewApp starts an app that answers all requests with 200 and "app".
 func NewApp(t testing.TB) *App {
 	t.Helper()
 	a := new(App)
@@ -130,7 +130,7 @@ func NewApp(t testing.TB) *App {
 	return a
 }
 
-// Answer makes the app answer otherwise.
+// Answer sets the handler of the app; nil for the default.
 func (a *App) Answer(handler http.HandlerFunc) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -146,23 +146,23 @@ func (a *App) Seen() []*http.Request {
 	return seen
 }
 
-// Proxy is the directive that passes requests to the app.
+// Proxy returns the directive that passes requests to the app.
 func (a *App) Proxy() string {
 	return "reverse_proxy " + a.Listener.Addr().String()
 }
 
-// Client follows no redirect and keeps no cookie.
+// Client follows no redirects and stores no cookies.
 var Client = &http.Client{
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
 
-// Response is a response whose body was read.
+// Response is a response whose body is in Text.
 type Response struct {
 	*http.Response
 	Text string
 }
 
-// Do sends a request.
+// Do sends a request without a body.
 func Do(t testing.TB, method, url string, header http.Header) Response {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, url, http.NoBody)
@@ -184,8 +184,7 @@ func Do(t testing.TB, method, url string, header http.Header) Response {
 	return Response{response, string(text)}
 }
 
-// Cleared returns the names of the cookies that a response clears, in their
-// order.
+// Cleared returns the names of the cookies that a response clears, in order.
 func (r Response) Cleared() []string {
 	var names []string
 	for _, cookie := range r.Cookies() {

@@ -1,4 +1,4 @@
-// Package eventually lets tests wait for what comes about by itself.
+// Package eventually lets tests wait for a condition.
 package eventually
 
 import (
@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Holds polls until a condition holds, and fails the test after a minute. What
-// names the condition.
+// Holds polls until a condition holds. After a minute it fails the test, with what,
+// a description of the condition.
 func Holds(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); !holds(); {

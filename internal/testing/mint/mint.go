@@ -1,5 +1,5 @@
-// Package mint makes session tokens as NextAuth and Auth.js do, for tests, the
-// demo and benchmarks. The product reads tokens; it never makes any.
+// Package mint issues session tokens like those of NextAuth and Auth.js, for tests,
+// the demo and benchmarks.
 package mint
 
 import (
@@ -17,17 +17,18 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// How long the parts of a cookie are that is split: v4.24 and @auth/core 0.41
-// leave room for the name and the attributes in 4096 bytes.
+// ChunkV4 and ChunkV5 are the lengths of the chunks of NextAuth 4.24 and
+// @auth/core 0.41.
 const (
 	ChunkV4 = 4096 - 163
 	ChunkV5 = 4096 - 160
 )
 
-// maxAge is the life of a session when the app says nothing else.
+// maxAge is the default life of a session.
 const maxAge = 30 * 24 * time.Hour
 
-// V4 makes a token of NextAuth v4.
+// V4 issues a token of NextAuth v4. Claims overwrite the default iat, exp and jti; a
+// nil value omits a claim.
 func V4(secret string, claims map[string]any) (string, error) {
 	key, err := hkdf.Key(sha256.New, []byte(secret), nil, "NextAuth.js Generated Encryption Key", 32)
 	if err != nil {
@@ -36,7 +37,8 @@ func V4(secret string, claims map[string]any) (string, error) {
 	return encrypt(jose.A256GCM, key, "", claims)
 }
 
-// V5 makes a token of Auth.js v5 for the session cookie of a name.
+// V5 issues a token of Auth.js v5 for the session cookie with a name. Claims are as
+// for V4.
 func V5(secret, cookieName string, claims map[string]any) (string, error) {
 	key, err := hkdf.Key(sha256.New, []byte(secret), []byte(cookieName), "Auth.js Generated Encryption Key ("+cookieName+")", 64)
 	if err != nil {
@@ -46,8 +48,6 @@ func V5(secret, cookieName string, claims map[string]any) (string, error) {
 	return encrypt(jose.A256CBC_HS512, key, base64.RawURLEncoding.EncodeToString(thumbprint[:]), claims)
 }
 
-// encrypt makes a token whose claims iat, exp and jti are filled in where they
-// are absent. A claim that is nil is left out.
 func encrypt(enc jose.ContentEncryption, key []byte, kid string, claims map[string]any) (string, error) {
 	now := time.Now()
 	all := map[string]any{"iat": now.Unix(), "exp": now.Add(maxAge).Unix(), "jti": rand.Text()}
@@ -72,8 +72,8 @@ func encrypt(enc jose.ContentEncryption, key []byte, kid string, claims map[stri
 	return token.CompactSerialize()
 }
 
-// Chunk returns the cookies that a token is kept in: one of the name, or
-// NAME.0, NAME.1 and so on when it is longer than size, which is above 0.
+// Chunk returns the cookies of a token: one with the name, or NAME.0, NAME.1 and so
+// on if the token is longer than size, which must be positive.
 func Chunk(name, token string, size int) []*http.Cookie {
 	if len(token) <= size {
 		return []*http.Cookie{{Name: name, Value: token}}

@@ -9,7 +9,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// Keys and thumbprint that the real libraries derive from this secret.
+// The keys and the thumbprint that the real libraries derive from a secret.
 const (
 	secret = "kx3m0Vt7b2y9QmXn5o1Zr8uLwE4sJfGcHdPaTiNvYqA="
 	keyV4  = "9fac87c7791a55bc0ef177ebeec1eaa694e1049077962ac98a5c515e7f06712f"
@@ -17,7 +17,7 @@ const (
 	kidV5  = "yJDwE2uPqPZ68pXHlkNFVyoxcDjtAGbBXlHO-DEXKRq_Spsbyv0FbsacCSB1X1wieYl6z93ojfetryfPrm2wNg"
 )
 
-func TestTokensOpenWithTheKeysOfTheRealLibraries(t *testing.T) {
+func TestTokensDecryptWithTheKeysOfTheRealLibraries(t *testing.T) {
 	claims := map[string]any{"sub": "1", "iat": 5, "jti": nil}
 	four, err := V4(secret, claims)
 	if err != nil {
@@ -48,7 +48,7 @@ func TestTokensOpenWithTheKeysOfTheRealLibraries(t *testing.T) {
 			t.Errorf("%s: %v, kid %q", name, got, token.Header.KeyID)
 		}
 		if _, present := got["jti"]; present {
-			t.Errorf("%s: a claim that is nil was not left out: %v", name, got)
+			t.Errorf("%s: a nil claim is in the token: %v", name, got)
 		}
 	}
 }
@@ -62,7 +62,7 @@ func TestChunks(t *testing.T) {
 			joined += cookie.Value
 		}
 		if len(cookies) != want || joined != token || (cookies[0].Name == "s") != (want == 1) {
-			t.Errorf("%d characters: %d cookies, the first is %s", length, len(cookies), cookies[0].Name)
+			t.Errorf("%d characters: %d cookies, the first named %s", length, len(cookies), cookies[0].Name)
 		}
 	}
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // Install installs the packages of the package-lock.json in a directory, unless
-// they are there already.
+// they are installed already.
 func Install(ctx context.Context, dir string) error {
 	var want []byte
 	for _, name := range []string{"package.json", "package-lock.json"} {
@@ -21,7 +21,7 @@ func Install(ctx context.Context, dir string) error {
 		}
 		want = append(want, text...)
 	}
-	stamp := filepath.Join(dir, "node_modules", ".installed") // gone when npm ci fails
+	stamp := filepath.Join(dir, "node_modules", ".installed") // npm ci removes node_modules first
 	if installed, err := os.ReadFile(stamp); err == nil && bytes.Equal(installed, want) {
 		return nil
 	}

@@ -14,7 +14,7 @@ import (
 	"syscall"
 )
 
-// places are where packages put the server. tools/setup looks there too.
+// places are where packages install the server. tools/setup looks there, too.
 var places = []string{
 	"/usr/lib/postgresql/*/bin",
 	"/usr/pgsql-*/bin",
@@ -23,12 +23,12 @@ var places = []string{
 	"/Applications/Postgres.app/Contents/Versions/*/bin",
 }
 
-// Find returns the directory of the server's programs: the one that
-// STALE_SESSION_PG_BIN names, else the one that is installed.
+// Find returns the directory of the server's programs: STALE_SESSION_PG_BIN if it
+// is set, else that of an installed server.
 func Find(ctx context.Context) (string, error) {
 	if dir := os.Getenv("STALE_SESSION_PG_BIN"); dir != "" {
 		if !complete(dir) {
-			return "", fmt.Errorf("STALE_SESSION_PG_BIN is %s, which lacks initdb or postgres", dir)
+			return "", fmt.Errorf("STALE_SESSION_PG_BIN is %s, which has no initdb or no postgres", dir)
 		}
 		return dir, nil
 	}
@@ -38,7 +38,8 @@ func Find(ctx context.Context) (string, error) {
 	return "", errors.New("no Postgres server is installed: run make setup")
 }
 
-// installed returns where a server is installed, empty when none is.
+// installed returns the programs of an installed server, those of the newest in each
+// place; empty if there is none.
 func installed(ctx context.Context) string {
 	var dirs []string
 	if out, err := exec.CommandContext(ctx, "pg_config", "--bindir").Output(); err == nil {
@@ -60,7 +61,7 @@ func installed(ctx context.Context) string {
 	return ""
 }
 
-// version is the first number in a path.
+// version returns the first number in a path; 0 if there is none.
 func version(path string) int {
 	digits := strings.FieldsFunc(path, func(c rune) bool { return c < '0' || c > '9' })
 	if len(digits) == 0 {
@@ -70,7 +71,7 @@ func version(path string) int {
 	return n
 }
 
-// complete reports whether a directory has the programs that are needed.
+// complete reports whether a directory has the programs of a server.
 func complete(dir string) bool {
 	for _, program := range []string{"initdb", "postgres"} {
 		if info, err := os.Stat(filepath.Join(dir, program)); err != nil || info.IsDir() {
@@ -80,7 +81,7 @@ func complete(dir string) bool {
 	return true
 }
 
-// unprivileged is the user that runs the server when this one is root.
+// unprivileged returns the user that runs the server if this process is root.
 func unprivileged() *syscall.Credential {
 	const nobody = 65534
 	if u, err := user.Lookup("postgres"); err == nil {

@@ -1,5 +1,5 @@
-// Package pgtest runs a real Postgres server of its own in a temporary
-// directory, for tests, the demo and benchmarks.
+// Package pgtest runs Postgres servers in temporary directories, for tests, the demo
+// and benchmarks.
 package pgtest
 
 import (
@@ -21,7 +21,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/ports"
 )
 
-// Server is a running server. Its superuser is postgres, without a password.
+// Server is a Postgres server. Its superuser is postgres, without a password.
 type Server struct {
 	bin, dir string
 	port     int
@@ -35,8 +35,8 @@ type Server struct {
 	databases atomic.Int64
 }
 
-// Start makes a new server and waits until it answers. Settings are further
-// ones, such as max_connections=10.
+// Start creates a server with settings such as max_connections=10, and waits until
+// it answers.
 func Start(ctx context.Context, settings ...string) (*Server, error) {
 	bin, err := Find(ctx)
 	if err != nil {
@@ -53,7 +53,6 @@ func Start(ctx context.Context, settings ...string) (*Server, error) {
 	return s, nil
 }
 
-// init makes the data directory and starts the server.
 func (s *Server) init(ctx context.Context) error {
 	if os.Geteuid() == 0 { // Postgres refuses to run as root
 		s.owner = unprivileged()
@@ -67,12 +66,11 @@ func (s *Server) init(ctx context.Context) error {
 	return s.start(ctx)
 }
 
-// initdb makes the data directory.
 func (s *Server) initdb(ctx context.Context) error {
 	return s.run(ctx, "initdb", "-D", s.data(), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
 }
 
-// run runs a program of the server's to its end.
+// run runs a program of the server.
 func (s *Server) run(ctx context.Context, program string, args ...string) error {
 	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, program), args...)
 	cmd.SysProcAttr = s.attributes()
@@ -86,7 +84,7 @@ func (s *Server) run(ctx context.Context, program string, args ...string) error 
 
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 
-// start starts the server, on another port when the first is taken.
+// start starts the server, on another port if one is in use.
 func (s *Server) start(ctx context.Context) error {
 	var err error
 	for range 5 {
@@ -103,7 +101,7 @@ func (s *Server) start(ctx context.Context) error {
 	return err
 }
 
-// launch starts the server's process and waits until it answers.
+// launch starts the process of the server, and waits until it answers.
 func (s *Server) launch(ctx context.Context) error {
 	log, err := os.OpenFile(s.LogFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
@@ -135,7 +133,7 @@ func (s *Server) launch(ctx context.Context) error {
 	return s.await(ctx, ended)
 }
 
-// await waits until the server answers.
+// await waits until the server answers, or ends.
 func (s *Server) await(ctx context.Context, ended <-chan struct{}) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -146,7 +144,7 @@ func (s *Server) await(ctx context.Context, ended <-chan struct{}) error {
 		}
 		select {
 		case <-ended:
-			return fmt.Errorf("the server ended at once: %s", s.Log())
+			return fmt.Errorf("the server exited: %s", s.Log())
 		case <-ctx.Done():
 			return errors.Join(fmt.Errorf("the server does not answer: %w", err), s.Stop())
 		case <-time.After(10 * time.Millisecond):
@@ -154,12 +152,12 @@ func (s *Server) await(ctx context.Context, ended <-chan struct{}) error {
 	}
 }
 
-// DSN returns the address of a database of the server.
+// DSN returns the address of a database.
 func (s *Server) DSN(database string) string {
 	return "postgres://postgres@" + s.Address() + "/" + database + "?sslmode=disable"
 }
 
-// Address returns the host and port that the server listens on.
+// Address returns the host and port of the server.
 func (s *Server) Address() string {
 	return ports.Loopback(s.port)
 }
@@ -179,10 +177,10 @@ func (s *Server) Exec(ctx context.Context, database string, commands ...string) 
 	return nil
 }
 
-// LogFile returns the path of the server's log.
+// LogFile returns the path of the log.
 func (s *Server) LogFile() string { return filepath.Join(s.dir, "log") }
 
-// Log returns what the server has logged.
+// Log returns the content of the log.
 func (s *Server) Log() string {
 	text, err := os.ReadFile(s.LogFile())
 	if err != nil {
@@ -191,10 +189,11 @@ func (s *Server) Log() string {
 	return string(text)
 }
 
-// Stop ends the server, as an administrator does: connections are broken off.
+// Stop stops the server like an administrator (fast shutdown): connections are
+// closed.
 func (s *Server) Stop() error { return s.end(syscall.SIGINT) }
 
-// Kill ends the server at once, as a crash does.
+// Kill stops the server at once, like a crash.
 func (s *Server) Kill() error { return s.end(syscall.SIGQUIT) }
 
 func (s *Server) end(signal syscall.Signal) error {
@@ -212,11 +211,11 @@ func (s *Server) end(signal syscall.Signal) error {
 	case <-ended:
 		return nil
 	case <-time.After(20 * time.Second):
-		return errors.Join(errors.New("the server did not end"), process.Process.Kill())
+		return errors.Join(errors.New("the server does not exit"), process.Process.Kill())
 	}
 }
 
-// Restart starts the server again where it was, on the same port.
+// Restart stops the server, and starts it with the same data on the same port.
 func (s *Server) Restart(ctx context.Context) error {
 	if err := s.Stop(); err != nil {
 		return err
@@ -224,7 +223,7 @@ func (s *Server) Restart(ctx context.Context) error {
 	return s.launch(ctx)
 }
 
-// Replace ends the server, and starts a new and empty one on the same port.
+// Replace stops the server, and starts an empty one on the same port.
 func (s *Server) Replace(ctx context.Context) error {
 	if err := s.Stop(); err != nil {
 		return err
@@ -238,39 +237,37 @@ func (s *Server) Replace(ctx context.Context) error {
 	return s.launch(ctx)
 }
 
-// Run runs a program of the server's, such as pg_dump, with arguments that
-// connect it to a database.
+// Run runs a program of the server, such as pg_dump, on a database.
 func (s *Server) Run(ctx context.Context, program, database string, args ...string) error {
 	return s.run(ctx, program, append([]string{"--dbname", s.DSN(database)}, args...)...)
 }
 
-// File returns a path that the server's programs may write to.
+// File returns a path that the programs of the server can write to.
 func (s *Server) File(name string) string { return filepath.Join(s.dir, name) }
 
-// Close ends the server and removes all that it has written.
+// Close stops the server and removes its files.
 func (s *Server) Close() error {
 	return errors.Join(s.Stop(), os.RemoveAll(s.dir))
 }
 
-// supervise starts a process and waits for its end.
+// supervise starts a process and waits until it exits.
 func supervise(cmd *exec.Cmd, started chan<- error, ended chan<- struct{}) {
 	err := cmd.Start()
 	started <- err
 	if err == nil {
-		_ = cmd.Wait() // its end is what counts
+		_ = cmd.Wait() // the exit code does not matter
 	}
 	close(ended)
 }
 
-// NewDatabase makes an empty database with a name of its own, and returns the
-// name.
+// NewDatabase creates an empty database and returns its name.
 func (s *Server) NewDatabase(ctx context.Context) (string, error) {
 	name := "db" + strconv.FormatInt(s.databases.Add(1), 10)
 	return name, s.Exec(ctx, "postgres", "create database "+name)
 }
 
-// Main runs the tests of a package with a server, and returns their exit code:
-// for TestMain.
+// Main runs the tests of a package with a server, and returns the exit code for
+// TestMain.
 func Main(run func(*Server) int) int {
 	server, err := Start(context.Background())
 	if err != nil {
@@ -285,8 +282,8 @@ func Main(run func(*Server) int) int {
 	return code
 }
 
-// Pause stops all of the server's processes, as a machine that hangs does.
-// Connections stay open, and nothing answers. Resume lets them go on.
+// Pause stops all processes of the server (SIGSTOP), like a machine that hangs:
+// connections stay open, but nothing answers. Resume continues them.
 func (s *Server) Pause(ctx context.Context) (resume func() error, err error) {
 	conn, err := pgx.Connect(ctx, s.DSN("postgres"))
 	if err != nil {
@@ -302,11 +299,11 @@ func (s *Server) Pause(ctx context.Context) (resume func() error, err error) {
 		return nil, err
 	}
 	s.mu.Lock()
-	pids = append([]int{s.process.Process.Pid}, pids...) // the first, so that it starts no more
+	pids = append([]int{s.process.Process.Pid}, pids...) // the postmaster first, so that it starts no more
 	s.mu.Unlock()
-	signal := func(what syscall.Signal) error {
+	signal := func(s syscall.Signal) error {
 		for _, pid := range pids {
-			if err := syscall.Kill(pid, what); err != nil && !errors.Is(err, syscall.ESRCH) {
+			if err := syscall.Kill(pid, s); err != nil && !errors.Is(err, syscall.ESRCH) {
 				return err
 			}
 		}

@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-func TestAServerOfOnesOwn(t *testing.T) {
+func TestStartRestartAndClose(t *testing.T) {
 	ctx := context.Background()
 	s, err := Start(ctx, "max_connections=7")
 	if err != nil {
@@ -49,7 +49,7 @@ func TestAServerOfOnesOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n, _ := count(); n != 1 || s.Address() != address {
-		t.Errorf("after a restart: %d rows at %s, which was at %s", n, s.Address(), address)
+		t.Errorf("after a restart: %d rows at %s, want 1 at %s", n, s.Address(), address)
 	}
 	if err := s.Kill(); err != nil {
 		t.Fatal(err)
@@ -68,18 +68,18 @@ func TestAServerOfOnesOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(s.dir); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the directory is still there: %v", err)
+		t.Errorf("the directory was not removed: %v", err)
 	}
 }
 
-func TestAWrongPlaceOfTheServerIsSaid(t *testing.T) {
+func TestAnInvalidDirectoryOfTheServerIsReported(t *testing.T) {
 	t.Setenv("STALE_SESSION_PG_BIN", t.TempDir())
 	if _, err := Find(context.Background()); err == nil || !strings.Contains(err.Error(), "STALE_SESSION_PG_BIN") {
 		t.Errorf("error %v", err)
 	}
 }
 
-func TestTheNewestVersionIsTaken(t *testing.T) {
+func TestVersion(t *testing.T) {
 	for path, want := range map[string]int{"/usr/lib/postgresql/15/bin": 15, "/usr/pgsql-18/bin": 18, "/opt/postgresql/bin": 0} {
 		if got := version(path); got != want {
 			t.Errorf("%s is version %d, want %d", path, got, want)
@@ -87,7 +87,7 @@ func TestTheNewestVersionIsTaken(t *testing.T) {
 	}
 }
 
-func TestAPlaceWithoutTheProgramsIsIncomplete(t *testing.T) {
+func TestADirectoryWithoutInitdbIsIncomplete(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "postgres"), nil, 0o755); err != nil {
 		t.Fatal(err)

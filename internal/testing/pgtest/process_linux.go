@@ -6,14 +6,14 @@ import (
 	"syscall"
 )
 
-// attributes are those of the server's processes: another user when this one
-// is root, and an end with this one, however that comes.
+// attributes returns the attributes of the server's processes: another user if this
+// one is root, and SIGQUIT when this process ends, even if it is killed.
 func (s *Server) attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Credential: s.owner, Setpgid: true, Pdeathsig: syscall.SIGQUIT}
 }
 
-// superviseProcess starts a process and waits for its end. The thread that has
-// started it must live as long: Pdeathsig is sent when that one ends.
+// superviseProcess is supervise on a thread of its own: Pdeathsig is sent when the
+// thread that started the process ends.
 func superviseProcess(cmd *exec.Cmd, started chan<- error, ended chan<- struct{}) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

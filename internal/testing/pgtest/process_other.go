@@ -7,12 +7,12 @@ import (
 	"syscall"
 )
 
-// attributes are those of the server's processes.
+// attributes returns the attributes of the server's processes.
 func (s *Server) attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Credential: s.owner, Setpgid: true}
 }
 
-// superviseProcess starts a process and waits for its end.
+// superviseProcess is supervise.
 func superviseProcess(cmd *exec.Cmd, started chan<- error, ended chan<- struct{}) {
 	supervise(cmd, started, ended)
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/selfsigned"
 )
 
-// UseTLS has the server offer TLS, with a certificate that only the file in
-// PEM vouches for whose path it returns.
+// UseTLS makes the server offer TLS. It returns the path of the self-signed
+// certificate, in PEM.
 func (s *Server) UseTLS(ctx context.Context) (authority string, err error) {
 	certificate, err := selfsigned.Write(s.data())
 	if err != nil {
@@ -25,7 +25,7 @@ func (s *Server) UseTLS(ctx context.Context) (authority string, err error) {
 	return certificate.File, s.Restart(ctx)
 }
 
-// AllowOnlyTLS has the server let nobody in who does not use TLS.
+// AllowOnlyTLS makes the server reject connections without TLS.
 func (s *Server) AllowOnlyTLS(ctx context.Context) error {
 	if err := os.WriteFile(s.data()+"/pg_hba.conf", []byte("hostssl all all 127.0.0.1/32 trust\n"), 0o600); err != nil {
 		return err

@@ -1,4 +1,4 @@
-// Package ports finds TCP ports for the servers of tests.
+// Package ports reserves TCP ports for the servers of tests.
 package ports
 
 import (
@@ -10,23 +10,23 @@ import (
 	"sync"
 )
 
-// All ports, and those of Redis's cluster bus 10000 above them, are below the
-// range that systems give to outgoing connections, so that none of these takes
-// one. e2e/processes.mjs has the same numbers.
+// All ports, and those of the Redis cluster bus 10000 above them, are below the
+// range of ephemeral ports, so that no outgoing connection takes one.
+// e2e/processes.mjs has the same numbers.
 const (
 	first  = 14000
 	number = 8000
 )
 
-// reserved are UDP sockets. The one that is number above a TCP port reserves
-// it: a server that restarts finds its port free, whatever else is tested.
+// reserved holds UDP sockets. A socket on TCP port + number reserves that port, also
+// from tests in other processes, so that a server can restart on it.
 var reserved struct {
 	sync.Mutex
 	sockets []net.PacketConn
 }
 
-// Free returns a port of the loopback that nothing listens on. Until this
-// process ends, neither it nor the tests in other processes get it again.
+// Free returns a port of the loopback that nothing listens on. It is not returned
+// again, here or in another process, until this process ends.
 func Free(ctx context.Context) (int, error) {
 	var listen net.ListenConfig
 	for range 1000 {
@@ -37,7 +37,7 @@ func Free(ctx context.Context) (int, error) {
 		}
 		listener, err := listen.Listen(ctx, "tcp", Loopback(port))
 		if err != nil {
-			_ = reservation.Close() // the port is not taken
+			_ = reservation.Close() // the error that counts is that of the port
 			continue
 		}
 		reserved.Lock()
@@ -45,8 +45,8 @@ func Free(ctx context.Context) (int, error) {
 		reserved.sockets = append(reserved.sockets, reservation)
 		return port, listener.Close()
 	}
-	return 0, errors.New("no free port was found")
+	return 0, errors.New("no free port found")
 }
 
-// Loopback returns the address of a port on the loopback.
+// Loopback returns the address of a port of the loopback.
 func Loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }

@@ -5,28 +5,28 @@ import (
 	"testing"
 )
 
-func TestNoPortIsGivenTwice(t *testing.T) {
-	given := make(map[int]bool)
+func TestNoPortIsReturnedTwice(t *testing.T) {
+	returned := make(map[int]bool)
 	for range 500 {
 		port, err := Free(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if given[port] {
-			t.Fatalf("port %d is given twice", port)
+		if returned[port] {
+			t.Fatalf("port %d was returned twice", port)
 		}
-		given[port] = true
+		returned[port] = true
 	}
 }
 
-func TestAPortThatIsListenedOnIsNotFree(t *testing.T) {
+func TestAServerCanListenOnAFreePort(t *testing.T) {
 	port, err := Free(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	listener, err := net.Listen("tcp", Loopback(port))
 	if err != nil {
-		t.Fatalf("it is not free: %v", err)
+		t.Fatalf("cannot listen: %v", err)
 	}
 	listener.Close()
 }

@@ -9,19 +9,19 @@ import (
 	"time"
 )
 
-// slots is how many hash slots a cluster has.
+// slots is the number of hash slots of a cluster.
 const slots = 16384
 
-// Cluster is several servers that share the keys.
+// Cluster is a Redis cluster.
 type Cluster struct {
-	// Primaries have the keys, in equal parts.
+	// Primaries hold a third of the keys each.
 	Primaries []*Server
-	// Replica follows the first of them, and takes over within seconds.
+	// Replica replicates the first primary, and takes over within seconds.
 	Replica *Server
 }
 
-// StartCluster starts a cluster of three primaries and a replica, and waits
-// until all know each other.
+// StartCluster starts a cluster of three primaries and a replica, and waits until
+// it is ready.
 func StartCluster(ctx context.Context) (c *Cluster, err error) {
 	c = new(Cluster)
 	defer func() {
@@ -44,10 +44,10 @@ func StartCluster(ctx context.Context) (c *Cluster, err error) {
 	}
 	for i, s := range all {
 		if i < 3 {
-			err = s.obeys(ctx, "CLUSTER", "ADDSLOTSRANGE", fmt.Sprint(i*slots/3), fmt.Sprint((i+1)*slots/3-1))
+			err = s.mustDo(ctx, "CLUSTER", "ADDSLOTSRANGE", fmt.Sprint(i*slots/3), fmt.Sprint((i+1)*slots/3-1))
 		}
 		if err == nil && i > 0 {
-			err = all[0].obeys(ctx, "CLUSTER", "MEET", "127.0.0.1", fmt.Sprint(s.port))
+			err = all[0].mustDo(ctx, "CLUSTER", "MEET", "127.0.0.1", fmt.Sprint(s.port))
 		}
 		if err != nil {
 			return c, err
@@ -57,7 +57,7 @@ func StartCluster(ctx context.Context) (c *Cluster, err error) {
 	if err != nil {
 		return c, err
 	}
-	if err := eventually(ctx, func() bool { return c.Replica.obeys(ctx, "CLUSTER", "REPLICATE", id) == nil }); err != nil {
+	if err := eventually(ctx, func() bool { return c.Replica.mustDo(ctx, "CLUSTER", "REPLICATE", id) == nil }); err != nil {
 		return c, err
 	}
 	for _, s := range all {
@@ -73,17 +73,17 @@ func StartCluster(ctx context.Context) (c *Cluster, err error) {
 	return c, nil
 }
 
-// ID returns the name that the server has in its cluster.
+// ID returns the node ID of the server.
 func (s *Server) ID(ctx context.Context) (string, error) {
 	text, err := s.Do(ctx, "CLUSTER", "MYID")
 	if _, id, ok := strings.Cut(strings.TrimSpace(text), "\r\n"); ok && err == nil {
 		return id, nil
 	}
-	return "", errors.Join(err, errors.New("the server has no name"))
+	return "", errors.Join(err, errors.New("the server has no node ID"))
 }
 
-// obeys sends a command that the server has to accept.
-func (s *Server) obeys(ctx context.Context, words ...string) error {
+// mustDo sends a command whose answer must be OK.
+func (s *Server) mustDo(ctx context.Context, words ...string) error {
 	text, err := s.Do(ctx, words...)
 	if err == nil && !strings.HasPrefix(text, "+OK") {
 		err = fmt.Errorf("%v: %s", words, strings.TrimSpace(text))
@@ -91,21 +91,21 @@ func (s *Server) obeys(ctx context.Context, words ...string) error {
 	return err
 }
 
-// eventually waits until something holds.
+// eventually waits until a condition holds.
 func eventually(ctx context.Context, holds func() bool) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for !holds() {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("the cluster did not come about: %w", ctx.Err())
+			return fmt.Errorf("the cluster is not ready: %w", ctx.Err())
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
 	return nil
 }
 
-// Close ends all servers.
+// Close stops all servers.
 func (c *Cluster) Close() error {
 	var failures []error
 	for _, s := range slices.Concat(c.Primaries, []*Server{c.Replica}) {

@@ -2,8 +2,8 @@ package redistest
 
 import "syscall"
 
-// attributes are those of the server's processes: they end with this one,
-// however that comes.
+// attributes returns the attributes of the server's processes: they are killed when
+// this process ends, even if it is killed.
 func attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }

@@ -4,5 +4,5 @@ package redistest
 
 import "syscall"
 
-// attributes are those of the server's processes.
+// attributes returns the attributes of the server's processes.
 func attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }

@@ -1,5 +1,5 @@
-// Package redistest runs real Redis servers of its own, with Sentinels, in a
-// cluster or with TLS where that is wanted, for tests and benchmarks.
+// Package redistest runs Redis or Valkey servers, with Sentinels, in a cluster or
+// with TLS, for tests and benchmarks.
 package redistest
 
 import (
@@ -23,7 +23,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/selfsigned"
 )
 
-// Server is a running redis-server, or redis-sentinel.
+// Server is a Redis server or a Sentinel.
 type Server struct {
 	program, dir string
 	port         int
@@ -35,8 +35,8 @@ type Server struct {
 	ended   chan struct{}
 }
 
-// program finds the Redis or the Valkey that STALE_SESSION_TEST_REDIS names,
-// else the one that is installed.
+// program returns the path of the program that STALE_SESSION_TEST_REDIS names, or of
+// the installed Redis or Valkey.
 func program() (path string, err error) {
 	names := []string{"redis-server", "valkey-server"}
 	if named := os.Getenv("STALE_SESSION_TEST_REDIS"); named != "" {
@@ -50,19 +50,19 @@ func program() (path string, err error) {
 	return "", fmt.Errorf("%w: run make setup", err)
 }
 
-// Start starts a server that keeps nothing on disk, and waits until it answers.
-// Settings are lines of redis.conf, such as "maxmemory 10mb".
+// Start starts a server without persistence, and waits until it answers. Settings
+// are lines of redis.conf, such as "maxmemory 10mb".
 func Start(ctx context.Context, settings ...string) (*Server, error) {
 	return start(ctx, append([]string{`save ""`, "appendonly no", "repl-diskless-sync-delay 0"}, settings...))
 }
 
-// Replica starts a server that follows this one.
+// Replica starts a replica of the server.
 func (s *Server) Replica(ctx context.Context, settings ...string) (*Server, error) {
 	return Start(ctx, append(settings, fmt.Sprintf("replicaof 127.0.0.1 %d", s.port))...)
 }
 
-// Sentinel starts a Sentinel that watches this server by the name "users", and
-// lets one of its replicas take over within about a second.
+// Sentinel starts a Sentinel that monitors the server by the name "users", and fails
+// over to a replica within about a second.
 func (s *Server) Sentinel(ctx context.Context) (*Server, error) {
 	return start(ctx, []string{
 		"sentinel resolve-hostnames no",
@@ -83,7 +83,7 @@ func start(ctx context.Context, config []string, flags ...string) (*Server, erro
 	return s, nil
 }
 
-// create returns a server that has not begun.
+// create returns a server that is not running.
 func create(config []string) (*Server, error) {
 	path, err := program()
 	if err != nil {
@@ -93,9 +93,9 @@ func create(config []string) (*Server, error) {
 	return &Server{program: path, dir: dir, config: config}, err
 }
 
-// begin starts the server on a free port, which the named setting gives it.
+// begin starts the server on a free port, which the named setting sets.
 func (s *Server) begin(ctx context.Context, setting string, flags ...string) (err error) {
-	for range 5 { // another one may take the port meanwhile
+	for range 5 { // on another port if one is in use
 		if s.port, err = ports.Free(ctx); err != nil {
 			return err
 		}
@@ -112,7 +112,7 @@ func (s *Server) begin(ctx context.Context, setting string, flags ...string) (er
 
 func (s *Server) configFile() string { return filepath.Join(s.dir, "redis.conf") }
 
-// launch starts the server's process and waits until it answers.
+// launch starts the process of the server, and waits until it answers.
 func (s *Server) launch(ctx context.Context, flags ...string) error {
 	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -139,7 +139,7 @@ func (s *Server) launch(ctx context.Context, flags ...string) error {
 		select {
 		case <-ended:
 			text, _ := os.ReadFile(filepath.Join(s.dir, "log"))
-			return fmt.Errorf("the server ended at once: %s", bytes.TrimSpace(text))
+			return fmt.Errorf("the server exited: %s", bytes.TrimSpace(text))
 		case <-ctx.Done():
 			return errors.Join(errors.New("the server does not answer"), s.Kill())
 		case <-time.After(10 * time.Millisecond):
@@ -147,8 +147,7 @@ func (s *Server) launch(ctx context.Context, flags ...string) error {
 	}
 }
 
-// Do sends one command, and returns the first 64 KiB of the answer as it is on
-// the wire.
+// Do sends a command, and returns the answer as sent, up to 64 KiB.
 func (s *Server) Do(ctx context.Context, words ...string) (string, error) {
 	conn, err := s.dial(ctx)
 	if err != nil {
@@ -156,7 +155,7 @@ func (s *Server) Do(ctx context.Context, words ...string) (string, error) {
 	}
 	defer conn.Close()
 	if deadline, ok := ctx.Deadline(); ok {
-		_ = conn.SetDeadline(deadline) // else it has none
+		_ = conn.SetDeadline(deadline) // without a deadline if it fails
 	}
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "*%d\r\n", len(words))
@@ -180,10 +179,10 @@ func (s *Server) dial(ctx context.Context) (net.Conn, error) {
 	return dialer.DialContext(ctx, "tcp", s.Address())
 }
 
-// Address returns the host and port that the server listens on.
+// Address returns the host and port of the server.
 func (s *Server) Address() string { return ports.Loopback(s.port) }
 
-// URL returns the server's address as a URL.
+// URL returns the URL of the server.
 func (s *Server) URL() string {
 	if s.certificate != nil {
 		return "rediss://" + s.Address()
@@ -191,7 +190,7 @@ func (s *Server) URL() string {
 	return "redis://" + s.Address()
 }
 
-// Kill ends the server at once, as a crash does.
+// Kill stops the server at once, like a crash.
 func (s *Server) Kill() error {
 	s.mu.Lock()
 	process, ended := s.process, s.ended
@@ -207,11 +206,10 @@ func (s *Server) Kill() error {
 	return nil
 }
 
-// Pause stops the server without ending it, as a machine does that hangs;
-// Resume lets it go on.
+// Pause stops the process of the server (SIGSTOP), like a machine that hangs.
 func (s *Server) Pause() error { return s.signal(syscall.SIGSTOP) }
 
-// Resume lets a server go on that was paused.
+// Resume continues a paused server.
 func (s *Server) Resume() error { return s.signal(syscall.SIGCONT) }
 
 func (s *Server) signal(signal syscall.Signal) error {
@@ -223,7 +221,8 @@ func (s *Server) signal(signal syscall.Signal) error {
 	return s.process.Process.Signal(signal)
 }
 
-// Restart starts the server again on the same port, empty.
+// Restart kills the server, and starts it on the same port. Its data is lost, unless
+// the settings enable persistence.
 func (s *Server) Restart(ctx context.Context) error {
 	if err := s.Kill(); err != nil {
 		return err
@@ -231,18 +230,18 @@ func (s *Server) Restart(ctx context.Context) error {
 	return s.launch(ctx)
 }
 
-// Close ends the server and removes all that it has written.
+// Close stops the server and removes its files.
 func (s *Server) Close() error { return errors.Join(s.Kill(), os.RemoveAll(s.dir)) }
 
-// supervise starts a process and waits for its end. The thread that has started
-// it must live as long, where the process ends with it.
+// supervise starts a process and waits until it exits, on a thread of its own:
+// Pdeathsig is sent when the thread that started the process ends.
 func supervise(cmd *exec.Cmd, started chan<- error, ended chan<- struct{}) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	err := cmd.Start()
 	started <- err
 	if err == nil {
-		_ = cmd.Wait() // its end is what counts
+		_ = cmd.Wait() // the exit code does not matter
 	}
 	close(ended)
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/selfsigned"
 )
 
-// StartTLS starts a server that speaks TLS alone, with a certificate that only
-// CAFile vouches for. Settings are lines of redis.conf.
+// StartTLS starts a server that only accepts TLS, with a self-signed certificate.
+// Settings are lines of redis.conf.
 func StartTLS(ctx context.Context, settings ...string) (*Server, error) {
 	s, err := create(append([]string{`save ""`, "appendonly no", "port 0"}, settings...))
 	if err != nil {
@@ -27,11 +27,10 @@ func StartTLS(ctx context.Context, settings ...string) (*Server, error) {
 	return s, nil
 }
 
-// CAFile is the path of the certificate that vouches for a server with TLS, in
-// PEM.
+// CAFile returns the path of the certificate of a server with TLS, in PEM.
 func (s *Server) CAFile() string { return s.certificate.File }
 
-// roots are who vouches for the server.
+// roots returns a pool with the certificate of the server.
 func (s *Server) roots() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(s.certificate.Certificate)

@@ -1,5 +1,4 @@
-// Package selfsigned makes certificates for the servers of tests, which nobody
-// trusts who does not name them.
+// Package selfsigned creates self-signed certificates for the servers of tests.
 package selfsigned
 
 import (
@@ -16,21 +15,22 @@ import (
 	"time"
 )
 
-// Certificate is a certificate for 127.0.0.1, and what is kept of it.
+// Certificate is a certificate for 127.0.0.1.
 type Certificate struct {
 	*x509.Certificate
 	// File and KeyFile are the paths of the certificate and its key, in PEM.
 	File, KeyFile string
 }
 
-// Write makes a certificate and writes it and its key into a directory.
+// Write creates a certificate, valid for a day, and writes it and its key to a
+// directory.
 func Write(dir string) (*Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "a server of tests"},
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test server"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
 	}
