@@ -38,8 +38,10 @@ func TestASessionIsLiveIfAnyRowOfItsUserIs(t *testing.T) {
 				Users: byType,
 			},
 			[]visitor{
-				{subject: "1", claims: []string{"admin"}, want: "live"}, {subject: "1", claims: []string{"member"}, want: "live"},
-				{subject: "2", claims: []string{"member"}, want: "claim_mismatch"}, {subject: "3", claims: []string{"member"}, want: "live"},
+				{subject: "1", claims: []string{"admin"}, want: "live"},
+				{subject: "1", claims: []string{"member"}, want: "live"},
+				{subject: "2", claims: []string{"member"}, want: "claim_mismatch"},
+				{subject: "3", claims: []string{"member"}, want: "live"},
 				{subject: "4", claims: []string{"member"}, want: "user_not_found"},
 			},
 		},
@@ -49,8 +51,11 @@ func TestASessionIsLiveIfAnyRowOfItsUserIs(t *testing.T) {
 			 insert into people values (1, false), (2, true); insert into memberships values (1, 'a'), (1, 'b'), (1, 'c'), (2, 'a'), (2, 'b')`,
 			Config{Users: Users{Table: "users", Match: map[string]string{"team": "type"}}},
 			[]visitor{
-				{subject: "1", claims: []string{"a"}, want: "live"}, {subject: "1", claims: []string{"b"}, want: "live"}, {subject: "1", claims: []string{"c"}, want: "live"},
-				{subject: "1", claims: []string{"d"}, want: "claim_mismatch"}, {subject: "2", claims: []string{"a"}, want: "user_disabled"},
+				{subject: "1", claims: []string{"a"}, want: "live"},
+				{subject: "1", claims: []string{"b"}, want: "live"},
+				{subject: "1", claims: []string{"c"}, want: "live"},
+				{subject: "1", claims: []string{"d"}, want: "claim_mismatch"},
+				{subject: "2", claims: []string{"a"}, want: "user_disabled"},
 			},
 		},
 		"a table that others inherit from": {
