@@ -147,7 +147,7 @@ func TestWhatALaggingStandbySaysEndsNobody(t *testing.T) {
 		})
 	}
 	execute(t, primary, `create table later ()`) // a standby that has replayed nothing yet knows no time
-	for _, v := range visitors { // as long as it does not lag
+	for _, v := range visitors {                 // as long as it does not lag
 		becomes(v, v.want)
 	}
 	execute(t, standby, `select pg_wal_replay_pause()`)
