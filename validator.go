@@ -68,19 +68,40 @@ func (v *validator) judgeOne(ctx context.Context, claims *session.Claims, now, s
 	if len(claims.Subject) == 0 {
 		return j
 	}
-	v.revoked.Await(ctx)
-	if until, revoked := v.revoked.Find(claims.Subject); revoked && !claims.IssuedAt.After(until) {
-		j.Verdict, j.Reason, j.Source = verdict.Stale, verdict.TokenRevoked, accounts.FromRevocation
-		return j
-	}
-	if v.matchesSessionID {
-		all := claims.Match
-		n := len(all) - len(sessionIDs)
-		if v.revoked.HasID(all[n], all[n+1]) {
-			j.Verdict, j.Reason, j.Source = verdict.Stale, verdict.TokenRevoked, accounts.FromRevocation
+	// Right after the start the revocations may not have been read yet. The
+	// account is looked up meanwhile, so that both fit into one deadline.
+	ready := v.revoked.Ready()
+	if !ready || !v.isRevoked(claims) {
+		j = v.judgeAccount(ctx, claims, now, since, account)
+		if ready || j.Verdict == verdict.Stale {
 			return j
 		}
-		claims.Match = all[:n]
+		if v.revoked.Await(ctx); !v.isRevoked(claims) {
+			return j
+		}
+	}
+	j.Verdict, j.Reason, j.Source = verdict.Stale, verdict.TokenRevoked, accounts.FromRevocation
+	return j
+}
+
+// isRevoked reports whether a session was revoked, by its subject or its id.
+func (v *validator) isRevoked(claims *session.Claims) bool {
+	if until, revoked := v.revoked.Find(claims.Subject); revoked && !claims.IssuedAt.After(until) {
+		return true
+	}
+	if !v.matchesSessionID {
+		return false
+	}
+	ids := claims.Match[len(claims.Match)-len(sessionIDs):]
+	return v.revoked.HasID(ids[0], ids[1])
+}
+
+// judgeAccount judges a token by the account of its subject.
+func (v *validator) judgeAccount(ctx context.Context, claims *session.Claims, now, since time.Time, account *accounts.Account) verdict.Judgement {
+	j := verdict.Judgement{Verdict: verdict.Unknown, Subject: claims.Subject}
+	if v.matchesSessionID {
+		all := claims.Match
+		claims.Match = all[:len(all)-len(sessionIDs)]
 		defer func() { claims.Match = all }()
 	}
 	query := accounts.Query{Query: directories.Query{Subject: claims.Subject, Since: since}, Now: now}

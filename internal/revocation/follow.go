@@ -22,13 +22,22 @@ const (
 	logPeriod = 30 * time.Second
 )
 
+// Ready starts to follow the stores, and reports whether they were read for the
+// first time, or firstRead is over.
+func (l *List) Ready() bool {
+	if l.isReady.Load() {
+		return true
+	}
+	l.start.Do(l.followAll)
+	return false
+}
+
 // Await starts to follow the stores, and waits until they were read for the first
 // time, firstRead is over, or ctx is done.
 func (l *List) Await(ctx context.Context) {
-	if l.isReady.Load() {
+	if l.Ready() {
 		return
 	}
-	l.start.Do(l.followAll)
 	select {
 	case <-l.ready:
 	case <-ctx.Done():
