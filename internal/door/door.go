@@ -1,0 +1,141 @@
+// Package door knows the requests by which the clients of frameworks run the code
+// of a page: from any path, on a path that all pages share, or by another name of
+// the page's path.
+package door
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// Door is a kind of request that the client of a framework makes, and follows the
+// answer of.
+type Door int
+
+// The doors. Those of a page are requests for its path, or for a twin of it.
+const (
+	// None is any other request: for a page, a file, an API.
+	None Door = iota
+	// NextAction is a Server Action of Next.js.
+	NextAction
+	// AstroForm is a form of Astro that calls an action.
+	AstroForm
+	// AstroAction is a call of an action of Astro.
+	AstroAction
+	// AstroIsland is a server island of Astro.
+	AstroIsland
+	// QwikServer is a call of a server$ function of Qwik.
+	QwikServer
+	// KitForm is a remote form of SvelteKit.
+	KitForm
+	// KitRemote is a query or command of SvelteKit.
+	KitRemote
+	// KitAction is a form action of a page of SvelteKit.
+	KitAction
+	// KitData is the data of a page of SvelteKit.
+	KitData
+	// RouterData is the data or an action of a page of React Router or Remix.
+	RouterData
+	// StartServer is a call of a server function of TanStack Start.
+	StartServer
+	// SolidServer is a call of a server function of SolidStart.
+	SolidServer
+)
+
+// reach says which pages' code runs through a door.
+type reach int
+
+const (
+	ofPage   reach = iota // that of the page in the path
+	anywhere              // that of any page, from the path of any page
+	apart                 // that of any page, on a path of its own
+)
+
+// doors says how the doors are recognised; the first that matches is it.
+//
+// What is in the header or the query is the client's word, so it can only make a
+// request more guarded than its path.
+var doors = [...]struct {
+	door  Door
+	reach reach
+	is    func(r *http.Request) bool
+}{
+	{NextAction, anywhere, func(r *http.Request) bool { return r.Method == http.MethodPost && has(r, "Next-Action") }},
+	{AstroForm, anywhere, func(r *http.Request) bool { return r.Method == http.MethodPost && asks(r, "_action") }},
+	{QwikServer, anywhere, func(r *http.Request) bool { return asks(r, "qfunc") || has(r, "X-Qrl") }},
+	{AstroAction, apart, func(r *http.Request) bool { return below(r, "/_actions/") }},
+	{AstroIsland, apart, func(r *http.Request) bool { return below(r, "/_server-islands/") }},
+	{KitForm, apart, func(r *http.Request) bool {
+		return r.Method == http.MethodPost && strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-sveltekit-formdata")
+	}},
+	{KitRemote, apart, func(r *http.Request) bool { return below(r, "/_app/remote/") }},
+	{StartServer, apart, func(r *http.Request) bool { return has(r, "X-Tsr-Serverfn") || below(r, "/_serverFn/") }},
+	{SolidServer, apart, func(r *http.Request) bool {
+		return has(r, "X-Server-Id") || below(r, "/_server/") || strings.HasSuffix(r.URL.Path, "/_server")
+	}},
+	{KitAction, ofPage, func(r *http.Request) bool {
+		return r.Method == http.MethodPost && (has(r, "X-Sveltekit-Action") ||
+			strings.HasPrefix(r.URL.RawQuery, "/") && strings.HasPrefix(r.Header.Get("Accept"), "application/json"))
+	}},
+	{KitData, ofPage, func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "__data.json") }},
+	{RouterData, ofPage, func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, ".data") || asks(r, "_data") }},
+}
+
+// Of returns the door that a request opens.
+func Of(r *http.Request) Door {
+	for i := range doors {
+		if doors[i].is(r) {
+			return doors[i].door
+		}
+	}
+	return None
+}
+
+// Shared reports whether the code of any page can run through a door, so that the
+// path does not tell whether it is that of a guarded one.
+func (d Door) Shared() bool { return d.reach() != ofPage }
+
+// Apart reports whether a door has a path of its own, which is not that of a page.
+func (d Door) Apart() bool { return d.reach() == apart }
+
+func (d Door) reach() reach {
+	for i := range doors {
+		if doors[i].door == d {
+			return doors[i].reach
+		}
+	}
+	return ofPage
+}
+
+// has reports whether a request has a field. Its name must be canonical.
+func has(r *http.Request, field string) bool { return len(r.Header[field]) > 0 }
+
+// below reports whether a path is below a folder, which may itself be below the
+// base path of an app.
+func below(r *http.Request, folder string) bool { return strings.Contains(r.URL.Path, folder) }
+
+// asks reports whether the query has a parameter, however it is escaped.
+func asks(r *http.Request, name string) bool {
+	query := r.URL.RawQuery
+	if !strings.Contains(query, name) && !strings.Contains(query, "%") {
+		return false
+	}
+	for pair := range strings.SplitSeq(query, "&") {
+		key, _, _ := strings.Cut(pair, "=")
+		if key, err := url.QueryUnescape(key); err == nil && key == name {
+			return true
+		}
+	}
+	return false
+}
+
+// Referer returns the page of the same site that made a request, as the browser
+// says; nil if there is none.
+func Referer(r *http.Request) *url.URL {
+	referer, err := url.Parse(r.Header.Get("Referer"))
+	if err != nil || referer.Host == "" || referer.Opaque != "" || !strings.EqualFold(referer.Host, r.Host) {
+		return nil
+	}
+	return referer
+}
