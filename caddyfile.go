@@ -18,8 +18,8 @@ func init() {
 }
 
 // parseDirective adds a handler for all requests of the site or block. The
-// directive's matcher becomes an option of the handler, because the sign-in page
-// and the auth routes are stripped even if it does not match them.
+// directive's matcher becomes an option of the handler, because a stale session is
+// stripped where it does not match, too.
 func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	if !h.Next() {
 		return nil, h.ArgErr()
@@ -61,7 +61,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //		issued_at       <claim>
 //		sign_in         <path or URL>
 //		clear_path      <path>|off
-//		scrub           auth|all|off
+//		scrub           all|auth|off
 //		respond         auto|redirect|json|error
 //		mode            enforce|observe|off
 //		on_error        allow|deny
@@ -96,7 +96,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //		timeout         <duration>
 //	}
 //
-// The matcher selects the guarded routes. Each option can be set once.
+// The matcher selects the guarded routes: where people are sent to sign in. Each option can be set once.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
 	options := h.DatabaseOptions.Options()

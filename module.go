@@ -48,8 +48,8 @@ func init() {
 // Handler ends stale sessions: sessions whose user was deleted, disabled or
 // replaced since the session cookie was issued. On guarded routes it clears the
 // cookies of such a session, and redirects people to the sign-in page; API clients
-// get a 401 in JSON. On stripped routes it removes the cookies from the request,
-// which reaches the app as anonymous. All other requests pass unchanged.
+// get a 401 in JSON. On all others it removes the session from the request, which
+// reaches the app as anonymous.
 //
 // The app needs no change. A standard NextAuth or Auth.js app needs no
 // configuration either, if DATABASE_URL and AUTH_SECRET or NEXTAUTH_SECRET are set
@@ -67,8 +67,9 @@ func init() {
 // Each detection emits the event `stale_session.detected`, and logs "stale session
 // detected" at level WARN.
 type Handler struct {
-	// The guarded routes: requests on which a stale session is answered. The
-	// sign-in page and the auth routes are never guarded. Default: all others.
+	// The guarded routes: from which the owner of a stale session is sent to sign
+	// in. The sign-in page and the auth routes are never guarded. Default: all
+	// others.
 	GuardedRaw caddyhttp.RawMatcherSets `json:"guarded,omitempty" caddy:"namespace=http.matchers"`
 
 	// The module that looks users up. Default: `postgres`, with Database, Users,
@@ -212,7 +213,7 @@ func (h *Handler) provisionAnswers(env environment.Environment, guarded caddyhtt
 	if h.responder, err = answer.New(h.Answers, env, names); err != nil {
 		return err
 	}
-	h.rules = scope.New(h.Routes, guarded, env.AuthPath(), h.responder.SignInPath())
+	h.rules = scope.New(h.Routes, guarded, env.AuthPath(), h.responder.SignIn(), env.Origin())
 	return nil
 }
 
@@ -348,7 +349,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return err
 	case route == scope.Passed:
 		return next.ServeHTTP(w, r)
-	case route == scope.Guarded && answer.Preflight(r): // browsers send no cookies with it, other clients can
+	case (route == scope.Guarded || route == scope.Call) && answer.Preflight(r): // browsers send no cookies with it, other clients can
 		route = scope.Stripped
 	}
 	x := &request{handler: h, r: r}
@@ -361,10 +362,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	case h.mode == modeObserve || check.Braked:
 		x.release()
 		return next.ServeHTTP(w, r)
-	case route == scope.Guarded && h.ends(check.Verdict):
+	case h.ends(route, check.Verdict):
 		telemetry.Responded(telemetry.Response(h.responder.Kind(r)))
 		return h.responder.Stale(w, r, check.Ended)
-	case route == scope.Guarded && h.OnError == onErrorDeny && check.Verdict == verdict.Unknown:
+	case h.OnError == onErrorDeny && check.Verdict == verdict.Unknown && (route == scope.Guarded || route == scope.Call):
 		telemetry.Responded(telemetry.Unavailable)
 		w.Header().Set("Retry-After", "5")
 		return caddyhttp.Error(http.StatusServiceUnavailable, errors.New("the session could not be checked"))
@@ -379,13 +380,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	return next.ServeHTTP(w, r)
 }
 
-// ends reports whether a request on a guarded route is answered like a stale one.
-func (h *Handler) ends(v verdict.Verdict) bool {
+// ends reports whether a request is answered because of its session, or because it
+// has none.
+func (h *Handler) ends(route scope.Scope, v verdict.Verdict) bool {
 	switch v {
 	case verdict.Stale:
-		return true
+		return route == scope.Guarded || route == scope.Call
 	case verdict.Anonymous, verdict.Invalid:
-		return h.RequireSession
+		return route == scope.Guarded && h.RequireSession
 	}
 	return false
 }

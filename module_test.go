@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"os"
 	"reflect"
 	"slices"
@@ -240,7 +241,7 @@ func TestTheAnswerFitsTheClient(t *testing.T) {
 		"curl":                      {"auto", "GET", "/admin", http.Header{"Accept": {"*/*"}, "Cookie": {gone}}, 401, "", ""},
 		"no Accept":                 {"auto", "GET", "/admin", http.Header{"Cookie": {gone}}, 401, "", ""},
 		"HEAD":                      {"auto", "HEAD", "/api/admin", api(gone), 401, "", ""},
-		"a Server Action":           {"auto", "POST", "/admin", http.Header{"Next-Action": {"x"}, "Accept": {"text/x-component"}, "Cookie": {gone}}, 401, "", "/auth/signin?error=SessionRequired"},
+		"a Server Action":           {"auto", "POST", "/admin", http.Header{"Next-Action": {"x"}, "Accept": {"text/x-component"}, "Cookie": {gone}}, 401, "", "/auth/signin?callbackUrl=%2Fadmin&error=SessionRequired"},
 		"client navigation (RSC)":   {"auto", "GET", "/admin?_rsc=1", http.Header{"Rsc": {"1"}, "Accept": {"*/*"}, "Cookie": {gone}}, 401, "", ""},
 		"a WebSocket":               {"auto", "GET", "/admin", http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Cookie": {gone}}, 401, "", ""},
 		"respond redirect to fetch": {"redirect", "GET", "/admin", api(gone), 303, "/auth/signin?callbackUrl=%2Fadmin&error=SessionRequired", ""},
@@ -254,6 +255,9 @@ func TestTheAnswerFitsTheClient(t *testing.T) {
 			}
 			if c.status == http.StatusUnauthorized {
 				want := body
+				if c.action != "" {
+					want = strings.Replace(body, "?error", `?callbackUrl=%2Fadmin\u0026error`, 1)
+				}
 				if c.method == http.MethodHead {
 					want = ""
 				}
@@ -350,6 +354,7 @@ func TestStrippedRoutes(t *testing.T) {
 		"the sign-in page":              {"auth", "/api/auth/signin", gone, nil, nil, []string{v4Name}, false},
 		"a public page":                 {"auth", "/", gone, nil, []string{gone}, nil, false},
 		"a public page with scrub all":  {"all", "/", gone, nil, nil, []string{v4Name}, false},
+		"a static file with scrub all":  {"all", "/_next/static/x.js", gone, nil, nil, []string{v4Name}, false},
 		"the session endpoint with off": {"off", "/api/auth/session", gone, nil, []string{gone}, nil, false},
 		"a sign-in":                     {"auth", "/api/auth/callback/credentials", gone, setFresh, nil, nil, true},
 		"a sign-in over chunks":         {"auth", "/api/auth/callback/credentials", v4Name + ".0=" + token(t, "gone"), setFresh, nil, []string{v4Name + ".0"}, true},
@@ -377,6 +382,90 @@ func TestStrippedRoutes(t *testing.T) {
 				t.Errorf("Cache-Control %q", response.Header.Get("Cache-Control"))
 			}
 		})
+	}
+}
+
+// TestNoDoorLeadsPastTheGuard sends a stale session through every door of the
+// frameworks: the app never sees it, and where code of a guarded page could run,
+// the request is answered.
+func TestNoDoorLeadsPastTheGuard(t *testing.T) {
+	newDatabase(t)
+	app := caddytest.NewApp(t)
+	gone := v4Name + "=" + token(t, "gone")
+	for name, c := range map[string]struct {
+		method, path string
+		header       http.Header
+		status       int // 200 if the app answers
+	}{
+		"a Server Action at the front page":     {"POST", "/", http.Header{"Next-Action": {"0042"}}, 401},
+		"at a public page":                      {"POST", "/pub", http.Header{"Next-Action": {"0042"}}, 401},
+		"at a page that does not exist":         {"POST", "/nosuch", http.Header{"Next-Action": {"0042"}}, 401},
+		"at a file":                             {"POST", "/favicon.ico", http.Header{"Next-Action": {"0042"}}, 401},
+		"at the sign-in page":                   {"POST", "/login", http.Header{"Next-Action": {"0042"}}, 200},
+		"at an auth route":                      {"POST", "/api/auth/session", http.Header{"Next-Action": {"0042"}}, 200},
+		"a Server Action without JavaScript":    {"POST", "/pub", browser(), 200},
+		"an Astro form":                         {"POST", "/pub?_action=save", browser(), 303},
+		"a server$ of Qwik":                     {"POST", "/pub/?qfunc=x", http.Header{"X-Qrl": {"x"}}, 401},
+		"a server function of TanStack":         {"POST", "/_serverFn/ab", http.Header{"X-Tsr-Serverfn": {"true"}}, 401},
+		"a server function of SolidStart":       {"POST", "/_server", http.Header{"X-Server-Id": {"x"}}, 401},
+		"a remote form of SvelteKit":            {"POST", "/_app/remote/h/save", http.Header{"Content-Type": {"application/x-sveltekit-formdata"}}, 200},
+		"an Astro action":                       {"POST", "/_actions/save", nil, 401},
+		"an Astro action of the sign-in page":   {"POST", "/_actions/enter", http.Header{"Referer": {"BASE/login"}}, 200},
+		"an island of Astro":                    {"GET", "/_server-islands/Cart", nil, 401},
+		"data of Next.js":                       {"GET", "/_next/data/b/admin.json", nil, 401},
+		"data of SvelteKit":                     {"GET", "/admin/__data.json", nil, 200},
+		"data of React Router":                  {"GET", "/admin.data", nil, 204},
+		"data of Qwik":                          {"GET", "/admin/q-data.json", nil, 401},
+		"data of Nuxt":                          {"GET", "/admin/_payload.json", nil, 401},
+		"data of a public page":                 {"GET", "/pub/__data.json", nil, 200},
+		"data of the sign-in page":              {"GET", "/login/__data.json", nil, 200},
+		"an API that nobody guards":             {"GET", "/api/me", nil, 200},
+		"a file":                                {"GET", "/_next/static/x.js", nil, 200},
+		"a preflight of a Server Action's page": {"OPTIONS", "/_actions/save", http.Header{"Access-Control-Request-Method": {"POST"}}, 200},
+	} {
+		for _, scrub := range []string{"", "scrub all"} {
+			t.Run(name+" "+scrub, func(t *testing.T) {
+				base := caddytest.Start(t, caddytest.Site("@guarded path /admin\n\tstale_session @guarded {\n\t\tsign_in /login\n\t\t"+scrub+"\n\t}", app.Proxy()))
+				for _, carrier := range []string{"Cookie", "Authorization"} {
+					header := http.Header{carrier: {strings.Replace(gone, v4Name+"=", map[string]string{"Cookie": v4Name + "=", "Authorization": "Bearer "}[carrier], 1)}}
+					for field, values := range c.header {
+						if field != "Cookie" {
+							header[field] = []string{strings.Replace(values[0], "BASE", base, 1)}
+						}
+					}
+					response := caddytest.Do(t, c.method, base+c.path, header)
+					if response.StatusCode != c.status {
+						t.Errorf("%s: status %d, want %d", carrier, response.StatusCode, c.status)
+					}
+					for _, seen := range app.Seen() {
+						if seen.Header["Cookie"] != nil || seen.Header["Authorization"] != nil {
+							t.Errorf("%s: the app sees %v", carrier, seen.Header)
+						}
+					}
+				}
+			})
+		}
+	}
+	t.Run("who is signed in, or nobody, calls as before", func(t *testing.T) {
+		base := caddytest.Start(t, caddytest.Site("@guarded path /admin*\n\tstale_session @guarded {\n\t\trequire_session\n\t}", app.Proxy()))
+		for _, cookie := range []string{v4Name + "=" + token(t, "live"), "theme=dark"} {
+			response := caddytest.Do(t, http.MethodPost, base+"/pub", http.Header{"Next-Action": {"0042"}, "Cookie": {cookie}})
+			if seen := app.Seen(); response.StatusCode != 200 || len(seen) != 1 || seen[0].Header.Get("Cookie") != cookie {
+				t.Errorf("status %d, the app got %v", response.StatusCode, seen)
+			}
+		}
+	})
+}
+
+// TestTheFrontPageIsNoSignInPage has a sign-in page of another site.
+func TestTheFrontPageIsNoSignInPage(t *testing.T) {
+	newDatabase(t)
+	app := caddytest.NewApp(t)
+	base := caddytest.Start(t, caddytest.Site("stale_session {\n\t\tsign_in https://id.example.com\n\t}", app.Proxy()))
+	response := caddytest.Do(t, http.MethodGet, base+"/", browser(v4Name+"="+token(t, "gone")))
+	want := "https://id.example.com?callbackUrl=" + url.QueryEscape(base+"/") + "&error=SessionRequired"
+	if response.StatusCode != http.StatusSeeOther || response.Header.Get("Location") != want || len(app.Seen()) != 0 {
+		t.Errorf("status %d to %q", response.StatusCode, response.Header.Get("Location"))
 	}
 }
 
@@ -701,7 +790,7 @@ func TestInsideHandleBlocks(t *testing.T) {
 		sees   []string // nil if the app gets no request
 	}{
 		"/admin":            {303, nil},
-		"/":                 {200, gone["Cookie"]},
+		"/":                 {200, []string{}},
 		"/api/auth/session": {200, []string{}},
 		"/api/auth/signin":  {200, []string{}},
 	} {

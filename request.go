@@ -93,7 +93,7 @@ func (x *request) rescue(header http.Header) bool {
 		return false
 	}
 	telemetry.UpstreamFailed()
-	if h.Rescue == off || h.rules.SignsIn(r.URL.Path) {
+	if h.Rescue == off || h.rules.SignsIn(r) {
 		return false
 	}
 	stale := v.stale(&x.wait, x.check.Session.Tokens, time.Now())

@@ -1,11 +1,10 @@
 // Package answer answers requests whose session is stale: with a redirect, JSON or
-// an error, as fits the client. It clears cookies, and intercepts responses just
+// an error, in the form that the client follows. It clears cookies, and intercepts responses just
 // before their header is sent.
 package answer
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/seed-4adef13c/caddy-stale-session/internal/door"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
 )
 
@@ -25,7 +25,7 @@ type Responder struct {
 	respond      string
 	cookieNames  []string
 	cookieDomain string
-	body         []byte
+	origin       string // of this site; empty if unknown
 }
 
 // message is for people.
@@ -49,13 +49,14 @@ func New(options Answers, env environment.Environment, cookieNames []string) (*R
 	if err != nil {
 		return nil, err
 	}
-	a := &Responder{signIn: *signIn, respond: cmp.Or(options.Respond, Auto), cookieNames: cookieNames, cookieDomain: domain}
-	a.body, err = json.Marshal(map[string]string{"error": "stale_session", "message": message, "signIn": a.location("")})
-	return a, err
+	return &Responder{
+		signIn: *signIn, respond: cmp.Or(options.Respond, Auto),
+		cookieNames: cookieNames, cookieDomain: domain, origin: env.Origin(),
+	}, nil
 }
 
-// SignInPath returns the path of the sign-in page.
-func (a *Responder) SignInPath() string { return a.signIn.Path }
+// SignIn returns the address of the sign-in page, which may be another site's.
+func (a *Responder) SignIn() url.URL { return a.signIn }
 
 // parseSignIn parses the address of the sign-in page. It accepts none that a
 // browser could take for another site's.
@@ -79,21 +80,37 @@ func (a *Responder) Stale(w http.ResponseWriter, r *http.Request, names []string
 	// The answer depends on the session, also if no cookie is cleared.
 	w.Header().Set("Cache-Control", "no-store")
 	vary(w.Header(), "Cookie")
-	switch a.Kind(r) {
+	kind := a.Kind(r)
+	signIn := a.location(a.callback(r, kind == Redirect))
+	switch kind {
 	case ErrorRoute:
 		return caddyhttp.Error(http.StatusUnauthorized, errors.New("stale session"))
 	case Redirect:
-		w.Header().Set("Location", a.location(callback(r)))
+		w.Header().Set("Location", signIn)
 		w.WriteHeader(http.StatusSeeOther)
 		return nil
 	}
-	if r.Header.Get("Next-Action") != "" {
-		// The client of a Server Action navigates to this address, whatever the
-		// status: next 14.2, 15.5 and 16.4,
-		// client/components/router-reducer/reducers/server-action-reducer.js.
-		w.Header().Set("X-Action-Redirect", a.location(""))
+	f := forms[door.Of(r)]
+	if a.respond == JSON && f.status != 0 { // always a 401
+		f = form{}
 	}
-	return writeJSON(w, r, http.StatusUnauthorized, a.body)
+	return f.write(w, r, signIn)
+}
+
+// callback returns the address to return to after signing in: a path, with the
+// address of this site where the sign-in page is another's.
+func (a *Responder) callback(r *http.Request, navigates bool) string {
+	back := wayBack(r, navigates)
+	if back == "" || a.signIn.Host == "" || strings.EqualFold(a.signIn.Host, r.Host) {
+		return back
+	}
+	if a.origin != "" {
+		return a.origin + back
+	}
+	if secure(r) {
+		return "https://" + r.Host + back
+	}
+	return "http://" + r.Host + back
 }
 
 // Replace answers like Stale in place of a response of the app whose header is

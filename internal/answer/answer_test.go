@@ -160,16 +160,16 @@ func TestTheWayBackLeadsNowhereElse(t *testing.T) {
 		"/..a/b":                  "/..a/b",
 	} {
 		r := httptest.NewRequest(http.MethodGet, "http://app.test"+target, nil)
-		if got := callback(r); got != want {
+		if got := wayBack(r, true); got != want {
 			t.Errorf("callback %q, want %q", got, want)
 		}
 	}
 	long := httptest.NewRequest(http.MethodGet, "http://app.test/"+strings.Repeat("a", maxCallback), nil)
-	if got := callback(long); got != "" {
+	if got := wayBack(long, true); got != "" {
 		t.Errorf("callback of %d bytes", len(got))
 	}
 	form := httptest.NewRequest(http.MethodPost, "http://app.test/admin", nil)
-	if got := callback(form); got != "" {
+	if got := wayBack(form, true); got != "" {
 		t.Errorf("callback %q of a form", got)
 	}
 }
@@ -183,7 +183,7 @@ func checkCallback(t *testing.T, target string) {
 		return // Caddy answers 400
 	}
 	r := &http.Request{Method: http.MethodGet, URL: u, Header: http.Header{}}
-	back := callback(r)
+	back := wayBack(r, true)
 	if back == "" {
 		return
 	}

@@ -16,7 +16,8 @@ type Answers struct {
 	SignIn string `json:"sign_in,omitempty"`
 
 	// How a stale session is answered on guarded routes: `auto` (a redirect for
-	// navigations, else a 401 in JSON), `redirect`, `json` or `error` (an error
+	// navigations, for requests of a framework the form that its client follows,
+	// else a 401 in JSON), `redirect`, `json` or `error` (an error
 	// with status 401 for `handle_errors`; the cookies are cleared too).
 	// Default: auto.
 	Respond string `json:"respond,omitempty"`
@@ -28,7 +29,8 @@ type Answers struct {
 
 // The values of Answers.Respond.
 const (
-	// Auto redirects navigations, and answers 401 in JSON to everything else.
+	// Auto redirects navigations, answers the clients of frameworks in the form
+	// that they follow, and everything else with 401 in JSON.
 	Auto = "auto"
 	// Redirect always redirects.
 	Redirect = "redirect"

@@ -46,7 +46,7 @@ func TestTheWayBackLeadsNowhereElseInAnyParser(t *testing.T) {
 		if err != nil {
 			return
 		}
-		if back := callback(&http.Request{Method: http.MethodGet, URL: u, Header: http.Header{}}); back != "" {
+		if back := wayBack(&http.Request{Method: http.MethodGet, URL: u, Header: http.Header{}}, true); back != "" {
 			redirects = append(redirects, redirect{back, a.location(back)})
 		}
 	}

@@ -2,15 +2,11 @@ package answer
 
 import (
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
-
-// maxCallback is the longest callbackUrl, in bytes.
-const maxCallback = 2048
 
 // Preflight reports whether a request is a CORS preflight (Fetch, section 3.2.2).
 // Browsers send those without cookies.
@@ -67,66 +63,6 @@ func quality(parameters string) float64 {
 		}
 	}
 	return 1
-}
-
-// callback returns the page to return to after signing in: path and query of a GET
-// as the browser sent it, before any rewrite. It is empty for other methods, and
-// for a path that some parser could take for another site's.
-func callback(r *http.Request) string {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		return ""
-	}
-	u := r.URL
-	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && original.URL != nil {
-		u = original.URL
-	}
-	path := u.EscapedPath()
-	if !plainPath(path) {
-		return ""
-	}
-	if query := withoutRSC(u.RawQuery); query != "" {
-		path += "?" + query
-	}
-	if len(path) > maxCallback {
-		return ""
-	}
-	return path
-}
-
-// plainPath reports whether every parser reads an escaped path alike: it has no
-// empty or dot segments, and no escaped slashes, backslashes or control
-// characters.
-func plainPath(path string) bool {
-	rest, rooted := strings.CutPrefix(path, "/")
-	if !rooted {
-		return false
-	}
-	segments := strings.Split(rest, "/")
-	for i, segment := range segments {
-		text, err := url.PathUnescape(segment)
-		if err != nil || text == "." || text == ".." || text == "" && i < len(segments)-1 {
-			return false
-		}
-		if strings.ContainsFunc(text, func(c rune) bool { return c == '/' || c == '\\' || c < ' ' || c == 0x7f }) {
-			return false
-		}
-	}
-	return true
-}
-
-// withoutRSC removes the parameter _rsc from a query, which Next.js adds to its
-// own fetches.
-func withoutRSC(query string) string {
-	if !strings.Contains(query, "_rsc") {
-		return query
-	}
-	var kept []string
-	for pair := range strings.SplitSeq(query, "&") {
-		if name, _, _ := strings.Cut(pair, "="); name != "_rsc" {
-			kept = append(kept, pair)
-		}
-	}
-	return strings.Join(kept, "&")
 }
 
 // secure reports whether the client connects by HTTPS, to Caddy or to a proxy in

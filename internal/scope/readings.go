@@ -6,7 +6,12 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/door"
 )
+
+// unusual reports whether a path has several readings.
+func unusual(u *url.URL) bool { return odd(u) || door.Pages(u.Path) != nil }
 
 // odd reports whether apps may parse the path of a URL differently from Caddy's
 // matchers, which decode it once, merge slashes and resolve dots.
@@ -28,15 +33,22 @@ func odd(u *url.URL) bool {
 // readings returns the paths that apps may see in a URL. Express and Next.js match
 // routes without resolving dots. The URL class resolves them, and takes what
 // follows two leading slashes for a host. An encoded slash separates segments in
-// some apps only; some drop what follows a semicolon, and some decode twice. The
-// first reading is Caddy's own.
+// some apps only; some drop what follows a semicolon, and some decode twice.
+// Frameworks run the code of a page for twins of its path. The first reading is
+// Caddy's own.
 func readings(u *url.URL) []string {
 	all := []string{u.Path}
 	add := func(reading string) {
 		if !slices.Contains(all, reading) {
 			all = append(all, reading)
 		}
+		for _, page := range door.Pages(reading) {
+			if page = path.Join("/", page); !slices.Contains(all, page) {
+				all = append(all, page)
+			}
+		}
 	}
+	add(u.Path)
 	text := u.EscapedPath()
 	for range 3 { // decoded once, twice and three times
 		for _, text := range []string{text, withoutHost(text), withoutParameters(text)} {
@@ -104,16 +116,17 @@ func withoutParameters(text string) string {
 	return strings.Join(segments, "/")
 }
 
-// ofOdd is Of for a request with an odd path: guarded if any reading is, unless
-// all readings sign in.
-func (r Rules) ofOdd(req *http.Request, asked *url.URL) (Scope, error) {
+// ofUnusual is Of for a request with an unusual path: guarded if any reading is,
+// unless all readings sign in.
+func (r Rules) ofUnusual(req *http.Request, asked *url.URL) (Scope, error) {
 	if req.URL.Opaque != "" { // it has no path, and the client decides what the app sees
 		return Guarded, nil
 	}
 	own, first := readings(req.URL), readings(asked)
-	elsewhere := func(path string) bool { return !r.SignsIn(path) }
+	signsIn := func(path string) bool { return r.pageSignsIn(req.Host, path) }
+	elsewhere := func(path string) bool { return !signsIn(path) }
 	if !slices.ContainsFunc(own, elsewhere) || !slices.ContainsFunc(first, elsewhere) {
-		return r.signingIn(), nil
+		return r.unguarded(req, true), nil
 	}
 	for i, reading := range own {
 		read := req
@@ -130,11 +143,5 @@ func (r Rules) ofOdd(req *http.Request, asked *url.URL) (Scope, error) {
 			return Guarded, nil
 		}
 	}
-	switch {
-	case r.scrub == scrubAll:
-		return Stripped, nil
-	case slices.ContainsFunc(own, r.SignsIn), slices.ContainsFunc(first, r.SignsIn):
-		return r.signingIn(), nil
-	}
-	return Passed, nil
+	return r.unguarded(req, slices.ContainsFunc(own, signsIn) || slices.ContainsFunc(first, signsIn)), nil
 }

@@ -14,9 +14,9 @@ type Routes struct {
 	// /api/auth/clear-session.
 	ClearPath string `json:"clear_path,omitempty"`
 
-	// Where else a stale session is stripped from the request: `auth` (the
-	// sign-in page and the auth routes), `all` (every route that is not guarded)
-	// or `off` (nowhere). Default: auth.
+	// Where else a stale session is stripped from the request: `all` (every route
+	// that is not guarded), `auth` (the sign-in page and the auth routes) or `off`
+	// (nowhere). Default: all.
 	Scrub string `json:"scrub,omitempty"`
 }
 

@@ -5,9 +5,13 @@ package scope
 import (
 	"cmp"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/door"
 )
 
 // Scope is what happens to a session on a route.
@@ -22,25 +26,33 @@ const (
 	// Stripped routes strip a stale session from the request, which reaches the
 	// app as anonymous.
 	Stripped
+	// Call is a request that may run the code of any page, whatever its path: a
+	// stale session is answered, as on guarded routes.
+	Call
 	// Clearing is the route on which callers clear their own session.
 	Clearing
 )
 
 // Rules decide the scope of each request to a site.
 type Rules struct {
-	guarded              caddyhttp.MatcherSets // empty for all routes
-	authPath, signInPath string
-	clearPath            string // empty for none
-	scrub                string
+	guarded   caddyhttp.MatcherSets // empty for all routes
+	authPath  string
+	signIn    url.URL // without a host if it is surely the site's own
+	clearPath string  // empty for none
+	scrub     string
 }
 
 // New returns the rules that options describe. guarded selects the guarded
 // routes; empty, it selects all. authPath is the base path of the app's auth
-// routes, such as /api/auth, and signInPath the path of its sign-in page.
-func New(options Routes, guarded caddyhttp.MatcherSets, authPath, signInPath string) Rules {
+// routes, such as /api/auth, and signIn the sign-in page. It may be another
+// site's; origin is that of this one, empty if unknown.
+func New(options Routes, guarded caddyhttp.MatcherSets, authPath string, signIn url.URL, origin string) Rules {
+	if signIn.Host != "" && strings.EqualFold(signIn.Scheme+"://"+signIn.Host, origin) {
+		signIn.Host = ""
+	}
 	rules := Rules{
-		guarded: guarded, authPath: authPath, signInPath: signInPath,
-		clearPath: cmp.Or(options.ClearPath, authPath+"/clear-session"), scrub: cmp.Or(options.Scrub, scrubAuth),
+		guarded: guarded, authPath: authPath, signIn: signIn,
+		clearPath: cmp.Or(options.ClearPath, authPath+"/clear-session"), scrub: cmp.Or(options.Scrub, scrubAll),
 	}
 	if options.ClearPath == off {
 		rules.clearPath = ""
@@ -54,8 +66,9 @@ func New(options Routes, guarded caddyhttp.MatcherSets, authPath, signInPath str
 // say: a redirect there would loop, and an answer would keep people from signing
 // in. The path that the client requested counts, and the one after rewrites.
 //
-// A path that apps may parse differently from Caddy's matchers counts in all of
-// its readings, so that no way to write it gets past the guard.
+// A path that apps may parse differently from Caddy's matchers, and one by which a
+// framework runs the code of another, counts in all of its readings, so that no
+// way to write it gets past the guard.
 func (r Rules) Of(req *http.Request) (Scope, error) {
 	asked := req.URL
 	if original, ok := req.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && original.URL != nil {
@@ -64,11 +77,11 @@ func (r Rules) Of(req *http.Request) (Scope, error) {
 	if r.clearPath != "" && (req.URL.Path == r.clearPath || asked.Path == r.clearPath) {
 		return Clearing, nil
 	}
-	if odd(req.URL) || asked != req.URL && odd(asked) {
-		return r.ofOdd(req, asked)
+	if unusual(req.URL) || asked != req.URL && unusual(asked) {
+		return r.ofUnusual(req, asked)
 	}
-	if r.SignsIn(req.URL.Path) || r.SignsIn(asked.Path) {
-		return r.signingIn(), nil
+	if r.signsIn(req.Host, req.URL.Path) || r.signsIn(req.Host, asked.Path) {
+		return r.unguarded(req, true), nil
 	}
 	guarded, err := r.guarded.AnyMatchWithError(req)
 	switch {
@@ -76,24 +89,44 @@ func (r Rules) Of(req *http.Request) (Scope, error) {
 		return Passed, err
 	case guarded:
 		return Guarded, nil
-	case r.scrub == scrubAll:
-		return Stripped, nil
 	}
-	return Passed, nil
+	return r.unguarded(req, false), nil
 }
 
-// signingIn returns the scope of the sign-in page and the auth routes.
-func (r Rules) signingIn() Scope {
-	if r.scrub == off {
-		return Passed
+// unguarded returns the scope of a request to a route that is not guarded. signsIn
+// tells whether it is the sign-in page or an auth route, whose own forms call as
+// well. No session reaches those through a call.
+func (r Rules) unguarded(req *http.Request, signsIn bool) Scope {
+	opened := door.Of(req)
+	switch {
+	case !signsIn && opened.Shared() && !(opened.Apart() && r.isFromSignIn(req)):
+		return Call
+	case opened.Shared(), r.scrub == scrubAll, r.scrub == scrubAuth && signsIn:
+		return Stripped
 	}
-	return Stripped
+	return Passed
 }
 
-// SignsIn reports whether a path is the sign-in page or an auth route, ignoring
+// isFromSignIn reports whether the sign-in page makes a request.
+func (r Rules) isFromSignIn(req *http.Request) bool {
+	page := door.Referer(req)
+	return page != nil && r.signsIn(req.Host, page.Path)
+}
+
+// SignsIn reports whether a request is for the sign-in page or an auth route, or
+// for the data of such a page.
+func (r Rules) SignsIn(req *http.Request) bool { return r.pageSignsIn(req.Host, req.URL.Path) }
+
+// pageSignsIn is signsIn for a path that may be a twin of another.
+func (r Rules) pageSignsIn(host, path string) bool {
+	return r.signsIn(host, path) || slices.ContainsFunc(door.Pages(path), func(page string) bool { return r.signsIn(host, page) })
+}
+
+// signsIn reports whether a path is the sign-in page or an auth route, ignoring
 // case, as Caddy's matchers do.
-func (r Rules) SignsIn(path string) bool {
-	if strings.EqualFold(strings.TrimSuffix(path, "/"), strings.TrimSuffix(r.signInPath, "/")) {
+func (r Rules) signsIn(host, path string) bool {
+	if (r.signIn.Host == "" || strings.EqualFold(r.signIn.Host, host)) &&
+		strings.EqualFold(strings.TrimSuffix(path, "/"), strings.TrimSuffix(r.signIn.Path, "/")) {
 		return true
 	}
 	n := len(r.authPath)
@@ -108,5 +141,5 @@ func (r Rules) SigningIn(req *http.Request) bool {
 
 // String returns the name of the scope for log lines.
 func (s Scope) String() string {
-	return [...]string{"passed", "guarded", "stripped", "clearing"}[s]
+	return [...]string{"passed", "guarded", "stripped", "call", "clearing"}[s]
 }
