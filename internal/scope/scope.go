@@ -99,7 +99,7 @@ func (r Rules) Of(req *http.Request) (Scope, error) {
 func (r Rules) unguarded(req *http.Request, signsIn bool) Scope {
 	opened := door.Of(req)
 	switch {
-	case !signsIn && opened.Shared() && !(opened.Apart() && r.isFromSignIn(req)):
+	case !signsIn && opened.Shared() && (!opened.Apart() || !r.isFromSignIn(req)):
 		return Call
 	case opened.Shared(), r.scrub == scrubAll, r.scrub == scrubAuth && signsIn:
 		return Stripped

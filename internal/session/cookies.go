@@ -50,8 +50,9 @@ func (rd *Reader) isSession(name string) bool {
 	return false
 }
 
-// appendCookies appends the session cookies of Cookie fields.
-func (rd *Reader) appendCookies(cookies []cookie, lines []string) []cookie {
+// appendCookies appends the session cookies of Cookie fields. It adds those that
+// other frameworks may read to s.foreign.
+func (rd *Reader) appendCookies(cookies []cookie, lines []string, s *Session) []cookie {
 	for _, line := range lines {
 		for more := true; more; {
 			var pair string
@@ -59,6 +60,9 @@ func (rd *Reader) appendCookies(cookies []cookie, lines []string) []cookie {
 			name, value := rd.cut(pair)
 			if name != "" {
 				cookies = append(cookies, cookie{name, decodeValue(value), pair})
+			}
+			if rd.isForeign(pair, name != "") {
+				s.foreign = append(s.foreign, pair)
 			}
 		}
 	}
@@ -78,16 +82,21 @@ func (rd *Reader) cut(pair string) (name, value string) {
 
 // appendSetCookies appends the session cookies of Set-Cookie fields. Cookies that
 // they delete have an empty value.
-func (rd *Reader) appendSetCookies(cookies []cookie, lines []string, now time.Time) []cookie {
+func (rd *Reader) appendSetCookies(cookies []cookie, lines []string, s *Session) []cookie {
 	for _, line := range lines {
 		pair, attributes, _ := strings.Cut(line, ";")
 		name, value := rd.cut(pair)
 		switch {
-		case name == "":
-		case deletes(attributes, now):
-			cookies = append(cookies, cookie{name, "", name + "="})
-		default:
+		case deletes(attributes, s.At):
+			if name != "" {
+				cookies = append(cookies, cookie{name, "", name + "="})
+			}
+			continue
+		case name != "":
 			cookies = append(cookies, cookie{name, decodeValue(value), pair})
+		}
+		if rd.isForeign(pair, name != "") {
+			s.foreign = append(s.foreign, pair)
 		}
 	}
 	return cookies
@@ -131,7 +140,7 @@ func decodeValue(raw string) string {
 // appendNames appends the names of cookies, without duplicates.
 func appendNames(names []string, cookies []cookie) []string {
 	for _, c := range cookies {
-		if name := trim(c.name); !slices.Contains(names, name) {
+		if name := trim(c.name); !slices.Contains(names, name) && name != "" {
 			names = append(names, name)
 		}
 	}
@@ -174,7 +183,7 @@ func (rd *Reader) stripLine(line string) string {
 	var kept []string
 	found := false
 	for pair := range strings.SplitSeq(line, ";") {
-		if name, _ := rd.cut(pair); name != "" {
+		if rd.holdsSession(pair) {
 			found = true
 			continue
 		}
@@ -186,13 +195,18 @@ func (rd *Reader) stripLine(line string) string {
 	return strings.TrimLeft(strings.Join(kept, ";"), " ")
 }
 
+// holdsSession reports whether some app may take a pair for a session cookie.
+func (rd *Reader) holdsSession(pair string) bool {
+	name, _ := rd.cut(pair)
+	return name != "" || rd.isForeign(pair, false)
+}
+
 // StripSetCookies removes the Set-Cookie fields of a response that set a session
 // cookie. It leaves those that delete one.
 func (rd *Reader) StripSetCookies(header http.Header) {
 	setField(header, "Set-Cookie", slices.DeleteFunc(slices.Clone(header["Set-Cookie"]), func(line string) bool {
 		pair, attributes, _ := strings.Cut(line, ";")
-		name, _ := rd.cut(pair)
-		return name != "" && !deletes(attributes, rd.config.Now())
+		return rd.holdsSession(pair) && !deletes(attributes, rd.config.Now())
 	}))
 }
 

@@ -100,7 +100,7 @@ func FuzzRead(f *testing.F) {
 		}
 		others := make([]string, 0)
 		for pair := range strings.SplitSeq(line, ";") {
-			if name, _ := ours.cut(pair); name == "" {
+			if !ours.holdsSession(pair) {
 				others = append(others, pair)
 			}
 		}

@@ -70,7 +70,7 @@ func (rd *Reader) ReadToken(value string, s *Session) {
 // s, which must be zero.
 func (rd *Reader) Read(header http.Header, s *Session) {
 	s.At = rd.config.Now()
-	rd.read(rd.appendCookies(s.cookies[:0], header["Cookie"]), s)
+	rd.read(rd.appendCookies(s.cookies[:0], header["Cookie"], s), s)
 	if s.TooLarge {
 		return
 	}
@@ -91,13 +91,13 @@ func (rd *Reader) Read(header http.Header, s *Session) {
 func (rd *Reader) ReadResponse(header http.Header, s *Session) {
 	if lines := header["Set-Cookie"]; len(lines) > 0 {
 		s.At = rd.config.Now()
-		rd.read(rd.appendSetCookies(s.cookies[:0], lines, s.At), s)
+		rd.read(rd.appendSetCookies(s.cookies[:0], lines, s), s)
 	}
 }
 
 // read decodes every reading of the session cookies.
 func (rd *Reader) read(cookies []cookie, s *Session) {
-	if len(cookies) == 0 {
+	if len(cookies) == 0 && len(s.foreign) == 0 {
 		return
 	}
 	s.Names = appendNames(s.names[:0], cookies)
@@ -105,7 +105,12 @@ func (rd *Reader) read(cookies []cookie, s *Session) {
 	for _, c := range cookies {
 		size += len(c.value)
 	}
-	if size > rd.config.MaxTokenBytes {
+	for _, pair := range s.foreign {
+		if name, _ := rd.cut(pair); name == "" {
+			size += len(pair)
+		}
+	}
+	if size > rd.config.MaxTokenBytes || len(s.foreign) > maxCookies {
 		s.setTooLarge()
 		return
 	}
@@ -117,18 +122,18 @@ func (rd *Reader) read(cookies []cookie, s *Session) {
 			return
 		}
 		readings := appendReadings(s.readings[:0], group, base)
+		foreign := appendRepeated(s.foreign, group, base)
+		if len(foreign) > 0 {
+			readings = appendForeign(readings, foreign, base)
+		}
 		for i, r := range readings {
 			if r.text == "" || slices.ContainsFunc(readings[:i], func(before reading) bool { return before.text == r.text }) {
 				continue
 			}
-			s.Tokens = append(s.Tokens, Token{Names: r.names})
+			s.Tokens = append(s.Tokens, Token{Names: s.namesOf(r.from), from: r.from})
 			token := &s.Tokens[len(s.Tokens)-1]
-			if len(group) == 1 { // whose name is in s.Names: no need to allocate
-				at := slices.Index(s.Names, group[0].name)
-				token.Names = s.Names[at : at+1 : at+1]
-			}
 			failure := rd.decode(base, r.text, s.At, &token.Claims)
-			if failure != "" {
+			if failure != "" || len(foreign) > 0 && slices.ContainsFunc(s.Tokens[:len(s.Tokens)-1], token.repeats) {
 				s.Tokens = s.Tokens[:len(s.Tokens)-1]
 			}
 			s.Failure = moreImportant(s.Failure, failure)

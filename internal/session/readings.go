@@ -8,8 +8,8 @@ import (
 
 // reading is one way to read a token from the cookies of a base name.
 type reading struct {
-	text  string
-	names []string
+	text string
+	from []cookie
 }
 
 // appendReadings appends the ways in which apps may read the cookies of a base
@@ -26,7 +26,7 @@ func appendReadings(all []reading, group []cookie, base string) []reading {
 	case len(group) == 0:
 		return all
 	case len(group) == 1 && plain:
-		return append(all, reading{group[0].value, nil})
+		return append(all, reading{group[0].value, group})
 	}
 	first := distinct(group, false)
 	jars := [][]cookie{first}
@@ -45,7 +45,7 @@ func appendReadings(all []reading, group []cookie, base string) []reading {
 			all = append(all, join(jar, true))
 		}
 		if i := slices.IndexFunc(jar, func(c cookie) bool { return c.name == base }); i >= 0 && len(jar) > 1 {
-			all = append(all, reading{jar[i].value, []string{base}})
+			all = append(all, reading{jar[i].value, jar[i : i+1]})
 		}
 	}
 	return all
@@ -121,7 +121,7 @@ func join(jar []cookie, v5 bool) reading {
 		jar = slices.DeleteFunc(slices.Clone(jar), func(c cookie) bool { return c.value == "" })
 	}
 	if len(jar) == 1 {
-		return reading{jar[0].value, appendNames(nil, jar)}
+		return reading{jar[0].value, jar}
 	}
 	number := func(name string) float64 {
 		if v5 && strings.HasSuffix(name, ".") {
@@ -134,7 +134,7 @@ func join(jar []cookie, v5 bool) reading {
 	for _, c := range sorted {
 		text.WriteString(c.value)
 	}
-	return reading{text.String(), appendNames(nil, sorted)}
+	return reading{text.String(), sorted}
 }
 
 // chunkNumber returns JavaScript's parseInt of what follows the last dot.

@@ -27,7 +27,7 @@ func FuzzJoined(f *testing.F) {
 				t.Errorf("%q lost %q", got.text, c.value)
 			}
 		}
-		if len(got.text) != length || len(got.names) != len(jar) {
+		if len(got.text) != length || len(got.from) != len(jar) {
 			t.Errorf("%q joins to %q", names, got.text)
 		}
 	})

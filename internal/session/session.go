@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"slices"
 	"time"
 )
@@ -23,6 +24,8 @@ type Session struct {
 	// not read then, so they must not reach the app.
 	TooLarge bool
 
+	foreign []string // pairs that other frameworks may read differently
+
 	// Room for the usual session, so that reading it allocates nothing.
 	cookies  [2]cookie
 	names    [2]string
@@ -37,6 +40,17 @@ type Token struct {
 	// Names are the names of the cookies that hold the token. There are none if
 	// it is from an Authorization header.
 	Names []string
+
+	from []cookie // the cookies that hold it
+}
+
+// repeats reports whether another token is this one, but for characters that
+// decoding ignores, in the same cookies.
+func (t *Token) repeats(other Token) bool {
+	a, b := &t.Claims, &other.Claims
+	return bytes.Equal(a.Subject, b.Subject) && a.MintedAt.Equal(b.MintedAt) && a.IssuedAt.Equal(b.IssuedAt) && a.ExpiresAt.Equal(b.ExpiresAt) &&
+		slices.EqualFunc(a.Match, b.Match, bytes.Equal) &&
+		slices.EqualFunc(t.from, other.from, func(a, b cookie) bool { return a.pair == b.pair })
 }
 
 // Failure says why session cookies hold no valid token.
@@ -54,6 +68,16 @@ const (
 	// Undecodable: not a token of the app.
 	Undecodable Failure = "undecodable"
 )
+
+// namesOf returns the names of cookies. Of a single one it allocates nothing.
+func (s *Session) namesOf(from []cookie) []string {
+	if len(from) == 1 {
+		if at := slices.Index(s.Names, trim(from[0].name)); at >= 0 {
+			return s.Names[at : at+1 : at+1]
+		}
+	}
+	return appendNames(nil, from)
+}
 
 func (s *Session) setTooLarge() {
 	s.Tokens, s.Failure, s.TooLarge = nil, TooLarge, true
