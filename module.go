@@ -371,7 +371,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return caddyhttp.Error(http.StatusServiceUnavailable, errors.New("the session could not be checked"))
 	case check.Strip:
 		telemetry.Responded(telemetry.Scrub)
-		x.validator.reader.Strip(r.Header)
+		for _, field := range []string{"Cookie", "Authorization"} {
+			delete(r.Header, field)
+			if lines := x.rest[field]; lines != nil {
+				r.Header[field] = lines
+			}
+		}
 		return x.pass(w, next)
 	case len(check.Session.Tokens) > 0 || h.rules.SigningIn(r):
 		return x.pass(w, next)

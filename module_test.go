@@ -167,19 +167,24 @@ func TestEveryTokenLayoutAndAccount(t *testing.T) {
 		"gone, quoted":                    {[]string{v4Name + "=\"" + gone + "\""}, "", stale, []string{v4Name}, nil, false},
 		"gone, percent-encoded":           {[]string{v4Name + "=%65" + gone[1:]}, "", stale, []string{v4Name}, nil, false},
 		"gone, with characters to ignore": {[]string{v4Name + "=" + sprinkle(gone)}, "", stale, []string{v4Name}, nil, false},
-		"gone, after garbage":             {[]string{v4Name + "=x; " + v4Name + "=" + gone}, "", stale, []string{v4Name}, nil, false},
+		"gone, after garbage":             {[]string{v4Name + "=x; " + v4Name + "=" + gone}, "", stale, nil, nil, false}, // which may be a session, too
 		"gone, in several fields":         {[]string{"a=b", v4Name + "=" + gone}, "", stale, []string{v4Name}, nil, false},
 		"gone and banned":                 {[]string{v4Name + "=" + gone + "; " + v5Name + "=" + token5(t, v5Name, "banned")}, "", stale, []string{v4Name, v5Name}, nil, false},
-		"gone, with another app's":        {[]string{v4Name + "=" + gone + "; " + v5Name + "=" + foreign}, "", stale, []string{v4Name, v5Name}, nil, false},
+		"gone, with another app's":        {[]string{v4Name + "=" + gone + "; " + v5Name + "=" + foreign}, "", stale, []string{v4Name}, nil, false},
+		"gone, with a database session":   {[]string{v4Name + "=" + gone + "; " + v5Name + "=5c5b1f0e-8d3c-4d6e-9a43-3b1f5f4d2c11"}, "", stale, []string{v4Name}, nil, false},
+		"gone, another app's by its name": {[]string{v4Name + "=" + gone + "; " + v4Name + ".sandbox=opaque"}, "", stale, []string{v4Name}, nil, false},
 		"gone Bearer":                     {nil, "Bearer " + gone, stale, nil, nil, false},
 		"gone Bearer, percent-encoded":    {nil, "Bearer %65" + gone[1:], stale, nil, nil, false},
-		"gone Bearer, an empty cookie":    {[]string{v4Name + "="}, "Bearer " + gone, stale, []string{v4Name}, nil, false},
+		"gone Bearer, an empty cookie":    {[]string{v4Name + "="}, "Bearer " + gone, stale, nil, nil, false},
 
-		"live, then gone under the name": {[]string{"a=b; " + v4Name + "=" + live + "; " + v4Name + "=" + gone}, "", passed, nil, []string{"a=b"}, false},
-		"gone, then live under the name": {[]string{v4Name + "=" + gone + "; a=b; " + v4Name + "=" + live}, "", passed, nil, []string{"a=b"}, false},
-		"live, gone tossed in":           {[]string{v4Name + "=" + live + "; " + v5Name + "=" + token5(t, v5Name, "gone")}, "", passed, []string{v5Name}, []string{}, false},
-		"live, gone Bearer":              {[]string{v4Name + "=" + live}, "Bearer " + gone, passed, nil, []string{}, true},
-		"without a user, gone tossed in": {[]string{v4Name + "=" + nameless + "; " + v5Name + "=" + token5(t, v5Name, "gone")}, "", passed, []string{v5Name}, []string{}, false},
+		"live, then gone under the name": {[]string{"a=b; " + v4Name + "=" + live + "; " + v4Name + "=" + gone}, "", passed, nil, []string{"a=b; " + v4Name + "=" + live}, false},
+		"gone, then live under the name": {[]string{v4Name + "=" + gone + "; a=b; " + v4Name + "=" + live}, "", passed, nil, []string{"a=b; " + v4Name + "=" + live}, false},
+		"live, gone tossed in":           {[]string{v4Name + "=" + live + "; " + v5Name + "=" + token5(t, v5Name, "gone")}, "", passed, []string{v5Name}, []string{v4Name + "=" + live}, false},
+		"gone, with live chunks":         {[]string{v4Name + "=" + gone + "; " + v4Name + ".0=" + live[:half] + "; " + v4Name + ".1=" + live[half:]}, "", passed, []string{v4Name}, []string{v4Name + ".0=" + live[:half] + "; " + v4Name + ".1=" + live[half:]}, false},
+		"gone, twice, then live":         {[]string{v4Name + "=" + gone + "; " + v4Name + "=" + banned + "; " + v4Name + "=" + live}, "", passed, nil, []string{v4Name + "=" + live}, false},
+		"live Bearer, gone cookie":       {[]string{v4Name + "=" + gone}, "Bearer " + live, passed, []string{v4Name}, []string{}, false},
+		"live, gone Bearer":              {[]string{v4Name + "=" + live}, "Bearer " + gone, passed, nil, []string{v4Name + "=" + live}, true},
+		"without a user, gone tossed in": {[]string{v4Name + "=" + nameless + "; " + v5Name + "=" + token5(t, v5Name, "gone")}, "", passed, []string{v5Name}, []string{v4Name + "=" + nameless}, false},
 		"gone, hidden by 64 KiB":         {[]string{"a=b; " + v4Name + "=" + gone + "; " + v5Name + "=" + strings.Repeat("x", 64<<10)}, "", passed, nil, []string{"a=b"}, false},
 		"gone, hidden by 64 cookies":     {[]string{v4Name + "=" + gone + strings.Repeat("; "+v4Name+"-x=y", 64)}, "", passed, nil, []string{}, false},
 	} {
@@ -361,7 +366,9 @@ func TestStrippedRoutes(t *testing.T) {
 		"a sign-out": {"auth", "/api/auth/signout", gone, func(w http.ResponseWriter, _ *http.Request) {
 			http.SetCookie(w, &http.Cookie{Name: v4Name, Path: "/", MaxAge: -1})
 		}, nil, []string{v4Name}, false},
-		"a live session": {"all", "/api/auth/session", v4Name + "=" + fresh, setFresh, []string{v4Name + "=" + fresh}, nil, true},
+		"another app's session": {"all", "/", gone + "; " + v5Name + "=opaque", nil, []string{v5Name + "=opaque"}, []string{v4Name}, false},
+		"chunks beneath":        {"all", "/api/auth/session", gone + "; " + v4Name + ".0=" + fresh[:99] + "; " + v4Name + ".1=" + fresh[99:], nil, []string{v4Name + ".0=" + fresh[:99] + "; " + v4Name + ".1=" + fresh[99:]}, []string{v4Name}, false},
+		"a live session":        {"all", "/api/auth/session", v4Name + "=" + fresh, setFresh, []string{v4Name + "=" + fresh}, nil, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			base := caddytest.Start(t, caddytest.Site("@guarded path /admin*\n\tstale_session @guarded {\n\t\tscrub "+c.scrub+"\n\t}", app.Proxy()))
@@ -502,6 +509,50 @@ func TestASessionRenewedAfterItsUserWasDeletedIsDropped(t *testing.T) {
 			}
 			if !slices.ContainsFunc(response.Cookies(), func(cookie *http.Cookie) bool { return cookie.Name == "theme" }) {
 				t.Error("the app's other cookie is gone")
+			}
+		})
+	}
+}
+
+// TestWhatDiesInFlightIsClearedAlone deletes one of two users while both are in the
+// app.
+func TestWhatDiesInFlightIsClearedAlone(t *testing.T) {
+	for name, c := range map[string]struct {
+		status  int
+		renewed string   // subject of the token in the response, by the name v5Name; empty for none
+		change  string   // what happens in the database meanwhile
+		want    int      // status
+		cleared []string // names
+		kept    bool     // whether the response sets the renewed token
+	}{
+		"one of two, and the app fails":          {500, "", `delete from "User" where id = 'live'`, 500, nil, false},
+		"both, and the app fails":                {500, "", `delete from "User"`, 401, []string{v4Name, v5Name}, false},
+		"the one that is renewed":                {200, "other", `delete from "User" where id = 'other'`, 200, []string{v5Name}, false},
+		"the other, beside one that is renewed":  {200, "other", `delete from "User" where id = 'live'`, 200, nil, true},
+		"the one that is renewed, and the app's": {200, "gone", `select 1`, 200, nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			database := newDatabase(t)
+			app := caddytest.NewApp(t)
+			base := caddytest.Start(t, caddytest.Site("stale_session {\n\t\tcache {\n\t\t\tttl 1ns\n\t\t}\n\t}", app.Proxy()))
+			renewed := token5(t, v5Name, c.renewed)
+			app.Answer(func(w http.ResponseWriter, _ *http.Request) {
+				execute(t, database, c.change)
+				if c.renewed != "" {
+					http.SetCookie(w, &http.Cookie{Name: v5Name, Value: renewed, Path: "/"})
+					http.SetCookie(w, &http.Cookie{Name: v5Name + ".sandbox", Value: "opaque", Path: "/"})
+				}
+				w.WriteHeader(c.status)
+			})
+			response := caddytest.Do(t, http.MethodGet, base+"/admin", api(v4Name+"="+token(t, "live")+"; "+v5Name+"="+token5(t, v5Name, "other")))
+			if response.StatusCode != c.want || !slices.Equal(response.Cleared(), c.cleared) {
+				t.Errorf("status %d, cleared %q, want %d and %q", response.StatusCode, response.Cleared(), c.want, c.cleared)
+			}
+			sets := func(value string) bool {
+				return slices.ContainsFunc(response.Cookies(), func(cookie *http.Cookie) bool { return cookie.Value == value })
+			}
+			if sets(renewed) != c.kept || sets("opaque") != (c.renewed != "") {
+				t.Errorf("set %q", response.Header["Set-Cookie"])
 			}
 		})
 	}

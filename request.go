@@ -59,30 +59,69 @@ func (x *request) Intercept(header http.Header, status int) bool {
 	if len(header["Set-Cookie"]) == 0 && !x.check.Strip {
 		return false
 	}
-	signingIn := h.rules.SigningIn(r)
+	var cleared []string
+	if x.check.Strip { // what the app sets is a new session
+		cleared = x.check.Ended
+	}
 	var set session.Session
 	v.reader.ReadResponse(header, &set)
-	stale := v.stale(&x.wait, set.Tokens, time.Time{})
-	sent := x.check.Ended
-	if !x.check.Strip {
-		sent = x.check.Session.Names
-		if stale == nil && !signingIn {
-			stale = v.stale(&x.wait, renewed(x.check.Session.Tokens, set.Tokens), time.Time{})
+	if len(set.Tokens) > 0 {
+		if names, dropped := x.guard(header, &set); dropped {
+			cleared = slices.Concat(names, cleared)
+			set = session.Session{}
+			v.reader.ReadResponse(header, &set)
+		} else if h.rules.SigningIn(r) {
+			telemetry.SignedIn()
 		}
 	}
-	switch {
-	case stale != nil: // it must not reach the browser
-		h.reporter.Dropped(r, *stale)
-		v.reader.StripSetCookies(header)
-		h.responder.Clear(header, r, slices.Concat(set.Names, sent), nil)
-		return false
-	case signingIn && len(set.Tokens) > 0:
-		telemetry.SignedIn()
-	}
-	if x.check.Strip { // what the app sets is a new session
-		h.responder.Clear(header, r, sent, func(name string) bool { return slices.Contains(set.Names, name) })
-	}
+	h.responder.Clear(header, r, cleared, func(name string) bool { return slices.Contains(set.Names, name) })
 	return false
+}
+
+// guard removes what is stale from the session that a response sets. It reports
+// whether anything was, and returns the names of the cookies to clear then.
+func (x *request) guard(header http.Header, set *session.Session) (cleared []string, dropped bool) {
+	v := x.validator
+	sent := x.sent()
+	died := v.judgeAgain(&x.wait, sent, time.Time{})
+	signingIn := x.handler.rules.SigningIn(x.r)
+	judge := func(tokens []session.Token) []verdict.Judgement {
+		judgements := v.judgeAgain(&x.wait, tokens, time.Time{})
+		if !signingIn {
+			spread(tokens, judgements, sent, died)
+		}
+		return judgements
+	}
+	judgements := judge(set.Tokens)
+	check := verdict.Whole(set, judgements)
+	if !check.Strip {
+		return nil, false
+	}
+	stale := judgements[slices.IndexFunc(judgements, func(j verdict.Judgement) bool { return j.Verdict == verdict.Stale })]
+	rest := v.separate(sessionFields(header), judgements, &check, v.reader.ReadResponse, judge)
+	delete(header, "Set-Cookie")
+	if lines := rest["Set-Cookie"]; lines != nil {
+		header["Set-Cookie"] = lines
+	}
+	x.handler.reporter.Dropped(x.r, stale)
+	ended := x.check.Ended
+	if len(sent) > 0 {
+		ended = slices.Concat(ended, verdict.Whole(x.check.Session, died).Ended)
+	}
+	// Of a name that the browser has a cookie of, that one counts: the response's
+	// does not take its place.
+	kept := func(name string) bool {
+		return slices.Contains(x.check.Session.Names, name) && !slices.Contains(ended, name)
+	}
+	return slices.Concat(slices.DeleteFunc(check.Ended, kept), ended), true
+}
+
+// sent returns the tokens that have reached the app.
+func (x *request) sent() []session.Token {
+	if x.check.Verdict == verdict.Live || x.check.Verdict == verdict.Unknown {
+		return x.check.Session.Tokens
+	}
+	return nil
 }
 
 // rescue answers in place of the app if the session was live and has become stale.
@@ -96,13 +135,13 @@ func (x *request) rescue(header http.Header) bool {
 	if h.Rescue == off || h.rules.SignsIn(r) {
 		return false
 	}
-	stale := v.stale(&x.wait, x.check.Session.Tokens, time.Now())
-	if stale == nil {
+	check := verdict.Whole(x.check.Session, v.judgeAgain(&x.wait, x.sent(), time.Now()))
+	if check.Verdict != verdict.Stale {
 		return false
 	}
-	h.reporter.Rescued(r, *stale)
+	h.reporter.Rescued(r, check.Judgement)
 	telemetry.Responded(telemetry.Response(h.responder.Kind(r)))
 	v.reader.StripSetCookies(header)
-	x.failure = h.responder.Replace(x.header.ResponseWriter, r, x.check.Session.Names)
+	x.failure = h.responder.Replace(x.header.ResponseWriter, r, slices.Concat(check.Ended, x.check.Ended))
 	return true
 }

@@ -1,10 +1,8 @@
 package stalesession
 
 import (
-	"bytes"
 	"context"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
@@ -32,6 +30,7 @@ type result struct {
 	session session.Session
 	one     [1]verdict.Judgement // the judgements on a session with one token
 	check   verdict.Check
+	rest    http.Header      // the session's fields without what is stale, if check.Strip
 	wait    deadline.Context // bounds how long the request waits
 }
 
@@ -46,9 +45,13 @@ func (v *validator) validate(r *http.Request, res *result) {
 	if len(res.session.Tokens) > 0 {
 		res.wait.Set(r.Context(), res.session.At.Add(v.timeout))
 		judgements = v.judge(&res.wait, res.session.Tokens, res.session.At, time.Time{}, res.one[:0])
-		res.wait.End()
+		defer res.wait.End()
 	}
-	res.check = verdict.Whole(&res.session, judgements)
+	if res.check = verdict.Whole(&res.session, judgements); res.check.Strip {
+		res.rest = v.separate(sessionFields(r.Header), judgements, &res.check, v.reader.Read, func(tokens []session.Token) []verdict.Judgement {
+			return v.judge(&res.wait, tokens, res.session.At, time.Time{}, nil)
+		})
+	}
 	res.check.Braked = (res.check.Verdict == verdict.Stale && res.check.Source != accounts.FromRevocation || res.check.Dissent != nil) && v.accounts.Braking()
 }
 
@@ -135,32 +138,6 @@ func (v *validator) judgeNow(ctx context.Context, tokens []session.Token, now ti
 	ctx, cancel := context.WithTimeout(ctx, v.timeout)
 	defer cancel()
 	return v.judge(ctx, tokens, now, now, nil)
-}
-
-// stale returns the judgement on the first token that is stale and whose session
-// must end; nil if there is none. Accounts include every change made before since.
-func (v *validator) stale(ctx context.Context, tokens []session.Token, since time.Time) *verdict.Judgement {
-	if len(tokens) == 0 {
-		return nil
-	}
-	for _, j := range v.judge(ctx, tokens, time.Now(), since, nil) {
-		if j.Verdict == verdict.Stale && (j.Source == accounts.FromRevocation || !v.accounts.Braking()) {
-			return &j
-		}
-	}
-	return nil
-}
-
-// renewed returns the tokens of a request that have the subject of a token in its
-// response.
-func renewed(request, response []session.Token) []session.Token {
-	var same []session.Token
-	for _, sent := range request {
-		if slices.ContainsFunc(response, func(set session.Token) bool { return bytes.Equal(set.Claims.Subject, sent.Claims.Subject) }) {
-			same = append(same, sent)
-		}
-	}
-	return same
 }
 
 // sessionIDs are the claims with the IDs of a session and of a token, by which

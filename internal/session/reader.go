@@ -80,7 +80,7 @@ func (rd *Reader) Read(header http.Header, s *Session) {
 		}
 		var claims Claims
 		if rd.readBearer(field, s.At, &claims) {
-			s.Tokens = append(s.Tokens, Token{Claims: claims})
+			s.Tokens = append(s.Tokens, Token{Claims: claims, field: field})
 			s.Failure = ""
 		}
 	}
@@ -100,7 +100,7 @@ func (rd *Reader) read(cookies []cookie, s *Session) {
 	if len(cookies) == 0 && len(s.foreign) == 0 {
 		return
 	}
-	s.Names = appendNames(s.names[:0], cookies)
+	s.jar, s.Names = cookies, appendNames(s.names[:0], cookies)
 	size := 0
 	for _, c := range cookies {
 		size += len(c.value)

@@ -24,6 +24,7 @@ type Session struct {
 	// not read then, so they must not reach the app.
 	TooLarge bool
 
+	jar     []cookie // the session cookies
 	foreign []string // pairs that other frameworks may read differently
 
 	// Room for the usual session, so that reading it allocates nothing.
@@ -41,7 +42,8 @@ type Token struct {
 	// it is from an Authorization header.
 	Names []string
 
-	from []cookie // the cookies that hold it
+	from  []cookie // the cookies that hold it
+	field string   // the Authorization field, if it is from one
 }
 
 // repeats reports whether another token is this one, but for characters that
@@ -77,6 +79,16 @@ func (s *Session) namesOf(from []cookie) []string {
 		}
 	}
 	return appendNames(nil, from)
+}
+
+// HoldsMore reports whether a cookie with the given name holds something else than
+// one of the tokens: nothing is known of it.
+func (s *Session) HoldsMore(name string) bool {
+	return slices.ContainsFunc(s.jar, func(c cookie) bool {
+		return trim(c.name) == name && !slices.ContainsFunc(s.Tokens, func(t Token) bool {
+			return slices.ContainsFunc(t.from, func(from cookie) bool { return from.pair == c.pair })
+		})
+	})
 }
 
 func (s *Session) setTooLarge() {

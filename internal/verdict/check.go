@@ -34,7 +34,8 @@ type Check struct {
 	// nothing else: they are to be cleared.
 	Ended []string
 
-	// Strip tells that no session cookie of the request may reach the app.
+	// Strip tells that not all session cookies of the request may reach the app:
+	// none, unless the stale ones can be told from the others.
 	Strip bool
 
 	// Braked reports whether the session is stale but must not end, because the
@@ -47,10 +48,10 @@ type Check struct {
 //
 // A session ends only when every token is stale. A token that could not be
 // judged makes the whole unknown. When a stale token stands beside another
-// that is not, the app might act on either, so neither may reach it and the
-// request goes on as anonymous; it ends nobody's session, or a cookie tossed
-// in from elsewhere could. Cookies that were too large to look at do not reach
-// the app either, for the same reason.
+// that is not, the app might act on either, so neither may reach it, as long as
+// they cannot be told apart, and the request goes on as anonymous; it ends
+// nobody's session, or a cookie tossed in from elsewhere could. Cookies that were
+// too large to look at do not reach the app either, for the same reason.
 func Whole(s *session.Session, tokens []Judgement) Check {
 	if len(tokens) == 0 {
 		return Check{Judgement: Judgement{Verdict: withoutToken(s.Failure)}, Session: s, Strip: s.TooLarge}
@@ -65,7 +66,7 @@ func Whole(s *session.Session, tokens []Judgement) Check {
 		}
 	}
 	if whole.Verdict == Stale {
-		whole.Ended, whole.Strip = s.Names, true
+		whole.Ended, whole.Strip = ended(s, tokens), true
 	}
 	return whole
 }
@@ -86,18 +87,26 @@ func withoutToken(failure session.Failure) Verdict {
 // others are not.
 func disagreeing(s *session.Session, tokens []Judgement) Check {
 	check := Check{Judgement: Judgement{Verdict: Anonymous}, Session: s, Strip: true}
-	var kept []string
 	for i, j := range tokens {
 		if j.Verdict == Stale {
-			if check.Dissent == nil {
-				check.Dissent = &tokens[i]
-			}
-			check.Ended = append(check.Ended, s.Tokens[i].Names...)
+			check.Dissent = &tokens[i]
+			break
+		}
+	}
+	check.Ended = ended(s, tokens)
+	return check
+}
+
+// ended returns the names of the cookies that hold stale tokens and nothing else.
+func ended(s *session.Session, tokens []Judgement) []string {
+	var names, kept []string
+	for i, j := range tokens {
+		if j.Verdict == Stale {
+			names = append(names, s.Tokens[i].Names...)
 		} else {
 			kept = append(kept, s.Tokens[i].Names...)
 		}
 	}
-	slices.Sort(check.Ended)
-	check.Ended = slices.DeleteFunc(slices.Compact(check.Ended), func(name string) bool { return slices.Contains(kept, name) })
-	return check
+	slices.SortStableFunc(names, func(a, b string) int { return slices.Index(s.Names, a) - slices.Index(s.Names, b) })
+	return slices.DeleteFunc(slices.Compact(names), func(name string) bool { return slices.Contains(kept, name) || s.HoldsMore(name) })
 }

@@ -1,0 +1,102 @@
+package session
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// Remove removes from a header of a request or a response what holds the tokens
+// that ended reports by their index, and none of the other tokens. It leaves all
+// other cookies byte for byte as they are.
+func (rd *Reader) Remove(header http.Header, tokens []Token, ended func(i int) bool) {
+	drop, keep := make(map[string]bool), make(map[string]bool)
+	var fields []string
+	for i := range tokens {
+		pairs := drop
+		if !ended(i) {
+			pairs = keep
+		} else if tokens[i].field != "" {
+			fields = append(fields, tokens[i].field)
+		}
+		for _, c := range tokens[i].from {
+			pairs[c.pair] = true
+		}
+	}
+	drops := func(pair string) bool { return drop[pair] && !keep[pair] }
+	removePairs(header, drops)
+	removeLines(header, "Authorization", func(field string) bool { return slices.Contains(fields, field) })
+	removeLines(header, "Set-Cookie", func(line string) bool {
+		pair, attributes, _ := strings.Cut(line, ";")
+		return drops(pair) && !deletes(attributes, rd.config.Now())
+	})
+}
+
+// Strip removes the session cookies from the header of a request, and an
+// Authorization field that holds a token of the app. It leaves other cookies
+// byte for byte as they are.
+func (rd *Reader) Strip(header http.Header) {
+	removePairs(header, rd.holdsSession)
+	removeLines(header, "Authorization", func(field string) bool {
+		var claims Claims
+		return rd.readBearer(field, rd.config.Now(), &claims)
+	})
+}
+
+// StripSetCookies removes the Set-Cookie fields of a response that set a session
+// cookie. It leaves those that delete one.
+func (rd *Reader) StripSetCookies(header http.Header) {
+	removeLines(header, "Set-Cookie", func(line string) bool {
+		pair, attributes, _ := strings.Cut(line, ";")
+		return rd.holdsSession(pair) && !deletes(attributes, rd.config.Now())
+	})
+}
+
+// holdsSession reports whether some app may take a pair for a session cookie.
+func (rd *Reader) holdsSession(pair string) bool {
+	name, _ := rd.cut(pair)
+	return name != "" || rd.isForeign(pair, false)
+}
+
+// removePairs removes pairs from the Cookie fields.
+func removePairs(header http.Header, drops func(pair string) bool) {
+	var lines []string
+	for _, line := range header["Cookie"] {
+		if kept := withoutPairs(line, drops); trim(strings.ReplaceAll(kept, ";", "")) != "" {
+			lines = append(lines, kept)
+		}
+	}
+	setField(header, "Cookie", lines)
+}
+
+// withoutPairs returns a Cookie field without some of its pairs.
+func withoutPairs(line string, drops func(pair string) bool) string {
+	var kept []string
+	found := false
+	for pair := range strings.SplitSeq(line, ";") {
+		if drops(pair) {
+			found = true
+			continue
+		}
+		kept = append(kept, pair)
+	}
+	if !found {
+		return line
+	}
+	return strings.TrimLeft(strings.Join(kept, ";"), " ")
+}
+
+// removeLines removes fields from a header. It does not change the slice, which
+// others may hold.
+func removeLines(header http.Header, field string, drops func(line string) bool) {
+	setField(header, field, slices.DeleteFunc(slices.Clone(header[field]), drops))
+}
+
+// setField sets a header field, or deletes it if there are no lines.
+func setField(header http.Header, field string, lines []string) {
+	if len(lines) == 0 {
+		delete(header, field)
+		return
+	}
+	header[field] = lines
+}
