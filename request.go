@@ -74,7 +74,14 @@ func (x *request) Intercept(header http.Header, status int) bool {
 			telemetry.SignedIn()
 		}
 	}
-	h.responder.Clear(header, r, cleared, func(name string) bool { return slices.Contains(set.Names, name) })
+	ended := answer.Ended{Names: cleared}
+	if len(cleared) > 0 || x.check.Verdict == verdict.Stale {
+		ended.Marks = x.marks
+	}
+	if len(set.Tokens) > 0 {
+		h.responder.Learn(header, func(name string) bool { return slices.Contains(set.Names, name) })
+	}
+	h.responder.Clear(header, r, ended, func(name string) bool { return slices.Contains(set.Names, name) })
 	return false
 }
 
@@ -135,13 +142,16 @@ func (x *request) rescue(header http.Header) bool {
 	if h.Rescue == off || h.rules.SignsIn(r) {
 		return false
 	}
-	check := verdict.Whole(x.check.Session, v.judgeAgain(&x.wait, x.sent(), time.Now()))
+	judgements := v.judgeAgain(&x.wait, x.sent(), time.Now())
+	check := verdict.Whole(x.check.Session, judgements)
 	if check.Verdict != verdict.Stale {
 		return false
 	}
 	h.reporter.Rescued(r, check.Judgement)
 	telemetry.Responded(telemetry.Response(h.responder.Kind(r)))
 	v.reader.StripSetCookies(header)
-	x.failure = h.responder.Replace(x.header.ResponseWriter, r, slices.Concat(check.Ended, x.check.Ended))
+	x.failure = h.responder.Replace(x.header.ResponseWriter, r, answer.Ended{
+		Names: slices.Concat(check.Ended, x.check.Ended), Marks: slices.Concat(marks(x.sent(), judgements), x.marks),
+	})
 	return true
 }

@@ -70,6 +70,17 @@ func (v *validator) separate(fields http.Header, judgements []verdict.Judgement,
 	return fields
 }
 
+// marks returns the marks of the stale tokens.
+func marks(tokens []session.Token, judgements []verdict.Judgement) []string {
+	var all []string
+	for i, j := range judgements {
+		if mark := tokens[i].Mark(); j.Verdict == verdict.Stale && mark != "" && !slices.Contains(all, mark) {
+			all = append(all, mark)
+		}
+	}
+	return all
+}
+
 // endedNames returns the names of removed cookies of which none is left, in the
 // order of all.
 func endedNames(removed, all []string, left *session.Session) []string {

@@ -31,6 +31,7 @@ type result struct {
 	one     [1]verdict.Judgement // the judgements on a session with one token
 	check   verdict.Check
 	rest    http.Header      // the session's fields without what is stale, if check.Strip
+	marks   []string         // of its stale tokens
 	wait    deadline.Context // bounds how long the request waits
 }
 
@@ -48,6 +49,7 @@ func (v *validator) validate(r *http.Request, res *result) {
 		defer res.wait.End()
 	}
 	if res.check = verdict.Whole(&res.session, judgements); res.check.Strip {
+		res.marks = marks(res.session.Tokens, judgements)
 		res.rest = v.separate(sessionFields(r.Header), judgements, &res.check, v.reader.Read, func(tokens []session.Token) []verdict.Judgement {
 			return v.judge(&res.wait, tokens, res.session.At, time.Time{}, nil)
 		})

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -25,7 +26,8 @@ type Responder struct {
 	respond      string
 	cookieNames  []string
 	cookieDomain string
-	origin       string // of this site; empty if unknown
+	origin       string                  // of this site; empty if unknown
+	places       atomic.Pointer[[]place] // where the app keeps its cookies, as far as seen
 }
 
 // message is for people.
@@ -73,19 +75,21 @@ func parseSignIn(address string) (*url.URL, error) {
 	return nil, fmt.Errorf("sign_in is %q; it must be a path that begins with one slash, or an http(s) URL", address)
 }
 
-// Stale answers a request whose session is stale, and clears the cookies of the
-// given names.
-func (a *Responder) Stale(w http.ResponseWriter, r *http.Request, names []string) error {
-	a.Clear(w.Header(), r, names, nil)
+// Stale answers a request whose session is stale, and clears its cookies. A browser
+// that comes back with them is not redirected again.
+func (a *Responder) Stale(w http.ResponseWriter, r *http.Request, ended Ended) error {
+	a.Clear(w.Header(), r, ended, nil)
 	// The answer depends on the session, also if no cookie is cleared.
 	w.Header().Set("Cache-Control", "no-store")
 	vary(w.Header(), "Cookie")
 	kind := a.Kind(r)
 	signIn := a.location(a.callback(r, kind == Redirect))
-	switch kind {
-	case ErrorRoute:
+	switch {
+	case kind == ErrorRoute:
 		return caddyhttp.Error(http.StatusUnauthorized, errors.New("stale session"))
-	case Redirect:
+	case kind == Redirect && a.Returns(r, ended.Marks):
+		return form{}.write(w, r, signIn)
+	case kind == Redirect:
 		w.Header().Set("Location", signIn)
 		w.WriteHeader(http.StatusSeeOther)
 		return nil
@@ -115,14 +119,14 @@ func (a *Responder) callback(r *http.Request, navigates bool) string {
 
 // Replace answers like Stale in place of a response of the app whose header is
 // about to be sent. It removes the fields that describe the app's response.
-func (a *Responder) Replace(w http.ResponseWriter, r *http.Request, names []string) error {
+func (a *Responder) Replace(w http.ResponseWriter, r *http.Request, ended Ended) error {
 	h := w.Header()
 	for field := range h {
 		if strings.HasPrefix(field, "Content-") && field != "Content-Security-Policy" || slices.Contains(describing, field) {
 			delete(h, field)
 		}
 	}
-	return a.Stale(w, r, names)
+	return a.Stale(w, r, ended)
 }
 
 // describing are the fields that belong to one body or status.
@@ -171,7 +175,7 @@ func (a *Responder) ClearSession(w http.ResponseWriter, r *http.Request, names [
 	case crossSite(r):
 		return false, writeJSON(w, r, http.StatusForbidden, []byte(`{"error":"cross_site","message":"Cross-site requests are not allowed."}`))
 	}
-	a.Clear(w.Header(), r, slices.Concat(a.cookieNames, names), nil)
+	a.Clear(w.Header(), r, Ended{Names: slices.Concat(a.cookieNames, names)}, nil)
 	return true, writeJSON(w, r, http.StatusOK, []byte(`{"success":true,"message":"Session cleared successfully"}`))
 }
 

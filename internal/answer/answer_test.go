@@ -232,7 +232,7 @@ func TestClearing(t *testing.T) {
 	r := httptest.NewRequest(http.MethodGet, "http://app.test/", nil)
 	cleared := func(names []string, set func(string) bool) []string {
 		h := http.Header{"Vary": {"Accept-Encoding"}, "Cache-Control": {"public"}}
-		a.Clear(h, r, names, set)
+		a.Clear(h, r, Ended{Names: names}, set)
 		if len(h["Set-Cookie"]) > 0 && (h.Get("Cache-Control") != "no-store" || !slices.Equal(h["Vary"], []string{"Accept-Encoding", "Cookie"})) {
 			t.Errorf("may be cached: %v", h)
 		}

@@ -2,6 +2,7 @@ package answer
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -11,16 +12,20 @@ import (
 const (
 	maxCleared   = 64
 	maxNameBytes = 8 << 10
+	maxVariants  = 40 // a proxy in front may accept few KiB of header
 )
 
-// Clear adds to a response header what clears the cookies of the given names and
-// keeps the response out of caches. It skips names that set reports the response
-// to set itself. set may be nil. Without a cookie to clear, it changes nothing.
-func (a *Responder) Clear(h http.Header, r *http.Request, names []string, set func(name string) bool) {
+// Clear adds to a response header what clears the cookies of a session and keeps
+// the response out of caches. It skips names that set reports the response to set
+// itself. set may be nil. Without a cookie to clear, it changes nothing.
+//
+// A cookie that comes back although it was just cleared is cleared for every Domain
+// and Path that it can have.
+func (a *Responder) Clear(h http.Header, r *http.Request, ended Ended, set func(name string) bool) {
 	https := secure(r)
 	cleared := make(map[string]bool)
-	size := 0
-	for _, name := range names {
+	size, variants := 0, 0
+	for _, name := range ended.Names {
 		if cleared[name] || set != nil && set(name) {
 			continue
 		}
@@ -29,10 +34,24 @@ func (a *Responder) Clear(h http.Header, r *http.Request, names []string, set fu
 		}
 		cleared[name] = true
 		a.clear(h, name, https)
+		if variants < maxVariants && a.Returns(r, ended.Marks) {
+			for _, at := range possible(r, https) {
+				if variants++; variants > maxVariants {
+					break
+				}
+				at.clear(h, name, https)
+			}
+		}
 	}
-	if len(cleared) > 0 {
+	if len(cleared) == 0 && len(ended.Names) > 0 { // the response sets a new session
+		return
+	}
+	if len(cleared) > 0 || len(ended.Marks) > 0 {
 		h.Set("Cache-Control", "no-store")
 		vary(h, "Cookie")
+	}
+	if len(ended.Marks) > 0 {
+		mark(h, r, ended.Marks, https)
 	}
 }
 
@@ -55,6 +74,11 @@ func (a *Responder) clear(h http.Header, name string, https bool) {
 			h.Add("Set-Cookie", field)
 		}
 	}
+	for _, at := range a.seen() {
+		if at != (place{path: "/"}) && at != (place{domain: strings.TrimPrefix(a.cookieDomain, "."), path: "/"}) {
+			at.clear(h, name, https)
+		}
+	}
 }
 
 // vary adds a field name to Vary, unless it is there.
@@ -68,3 +92,36 @@ func vary(h http.Header, name string) {
 	}
 	h.Add("Vary", name)
 }
+
+// possible returns where a cookie of a request can be, but for the likeliest place:
+// on the host and each domain above, on the path and each above. Only on HTTPS can
+// it be partitioned. A browser ignores what cannot be, such as a public suffix.
+func possible(r *http.Request, https bool) []place {
+	domains := []string{""}
+	host := strings.ToLower(hostname(r))
+	for domain := host; strings.Contains(domain, ".") && strings.ContainsFunc(domain[strings.LastIndexByte(domain, '.')+1:], isLetter) && len(domains) < 5; {
+		domains = append(domains, domain)
+		_, domain, _ = strings.Cut(domain, ".")
+	}
+	paths := []string{"/"}
+	for i, c := range requested(r).EscapedPath() {
+		if c == '/' && i > 0 && len(paths) < 4 {
+			paths = append(paths, requested(r).EscapedPath()[:i])
+		}
+	}
+	if path := requested(r).EscapedPath(); len(path) > 1 && !slices.Contains(paths, path) && len(paths) < 5 {
+		paths = append(paths, path)
+	}
+	var all []place
+	for _, path := range paths {
+		for _, domain := range domains {
+			all = append(all, place{domain: domain, path: path})
+			if https {
+				all = append(all, place{domain, path, true})
+			}
+		}
+	}
+	return all[1:] // without {path: "/"}
+}
+
+func isLetter(c rune) bool { return 'a' <= c && c <= 'z' || c >= 0x80 }

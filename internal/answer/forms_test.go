@@ -88,7 +88,7 @@ func TestTheFormThatTheClientFollows(t *testing.T) {
 				r.Header = c.header
 			}
 			w := httptest.NewRecorder()
-			if err := newResponder(t, Answers{}).Stale(w, r, []string{"s"}); err != nil {
+			if err := newResponder(t, Answers{}).Stale(w, r, Ended{Names: []string{"s"}}); err != nil {
 				t.Fatal(err)
 			}
 			h := w.Header()
@@ -122,7 +122,7 @@ func TestTheFormThatTheClientFollows(t *testing.T) {
 func TestRespondJSONIsAlwaysA401(t *testing.T) {
 	for _, target := range []string{"/admin", "/admin.data", "/admin/__data.json"} {
 		w := httptest.NewRecorder()
-		if err := newResponder(t, Answers{Respond: JSON}).Stale(w, httptest.NewRequest(http.MethodGet, target, http.NoBody), nil); err != nil || w.Code != http.StatusUnauthorized || !json.Valid(w.Body.Bytes()) {
+		if err := newResponder(t, Answers{Respond: JSON}).Stale(w, httptest.NewRequest(http.MethodGet, target, http.NoBody), Ended{}); err != nil || w.Code != http.StatusUnauthorized || !json.Valid(w.Body.Bytes()) {
 			t.Errorf("%s: status %d, body %s, error %v", target, w.Code, w.Body, err)
 		}
 	}
@@ -141,7 +141,7 @@ func TestASignInPageOfAnotherSiteGetsAnAbsoluteWayBack(t *testing.T) {
 			r := httptest.NewRequest(http.MethodGet, "http://app.test/admin", http.NoBody)
 			r.Header.Set("Sec-Fetch-Mode", "navigate")
 			w := httptest.NewRecorder()
-			if err := newResponder(t, Answers{SignIn: c.signIn}).Stale(w, r, nil); err != nil || w.Header().Get("Location") != c.want {
+			if err := newResponder(t, Answers{SignIn: c.signIn}).Stale(w, r, Ended{}); err != nil || w.Header().Get("Location") != c.want {
 				t.Errorf("location %q, error %v", w.Header().Get("Location"), err)
 			}
 		})

@@ -2,6 +2,8 @@ package session
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
 	"slices"
 	"time"
 )
@@ -44,6 +46,19 @@ type Token struct {
 
 	from  []cookie // the cookies that hold it
 	field string   // the Authorization field, if it is from one
+}
+
+// Mark returns a short hash of the cookies that hold the token, which tells nothing
+// of it; empty if it is from an Authorization header.
+func (t *Token) Mark() string {
+	if len(t.from) == 0 {
+		return ""
+	}
+	hash := sha256.New()
+	for _, c := range t.from {
+		hash.Write([]byte(trim(c.pair) + ";"))
+	}
+	return base64.RawURLEncoding.EncodeToString(hash.Sum(nil)[:9])
 }
 
 // repeats reports whether another token is this one, but for characters that

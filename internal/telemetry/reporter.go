@@ -20,6 +20,7 @@ type Reporter struct {
 	subject    string
 	undecoded  *warning
 	noSubject  *warning
+	undeleted  *warning
 }
 
 // NewReporter returns a reporter. Subject is the claim that names the user. The
@@ -33,7 +34,7 @@ func NewReporter(detections Detections, subject string) (*Reporter, error) {
 		}
 		detections.emitter.open()
 	}
-	return &Reporter{detections: detections, subject: subject, undecoded: newWarning(), noSubject: newWarning()}, nil
+	return &Reporter{detections: detections, subject: subject, undecoded: newWarning(), noSubject: newWarning(), undeleted: newWarning()}, nil
 }
 
 // Close releases the reporter. Requests in flight can still report.
@@ -83,6 +84,14 @@ func (p *Reporter) Dropped(r *http.Request, j verdict.Judgement) {
 	count(j)
 	Responded(Drop)
 	p.detections.report(r, j, "response")
+}
+
+// Returned reports that a browser still has a session cookie that it was told to
+// delete, and advice what to do about it.
+func (p *Reporter) Returned(advice string) {
+	p.undeleted.raise(func(requests int64) {
+		p.detections.Logger.Warn("a browser still sends a stale session cookie that was cleared: "+advice, zap.Int64("requests", requests))
+	})
 }
 
 // Rescued reports that a 5xx response of the app was replaced because the
