@@ -50,14 +50,19 @@ func (x *request) pass(w http.ResponseWriter, next caddyhttp.Handler) error {
 // 5xx response to a session that has become stale.
 func (x *request) Intercept(header http.Header, status int) bool {
 	defer x.release()
-	h, r, v := x.handler, x.r, x.validator
+	h, r := x.handler, x.r
+	failed := status >= http.StatusInternalServerError && x.check.Verdict == verdict.Live
+	if len(header["Set-Cookie"]) == 0 && !x.check.Strip && !failed {
+		return false
+	}
+	if x.lease == nil {
+		x.validator, x.lease = h.acquire()
+	}
+	v := x.validator
 	x.wait.Set(r.Context(), time.Now().Add(v.timeout)) // again, after the app's answer
 	defer x.wait.End()
-	if status >= http.StatusInternalServerError && x.rescue(header) {
+	if failed && x.rescue(header) {
 		return true
-	}
-	if len(header["Set-Cookie"]) == 0 && !x.check.Strip {
-		return false
 	}
 	var cleared []string
 	if x.check.Strip { // what the app sets is a new session
@@ -70,7 +75,7 @@ func (x *request) Intercept(header http.Header, status int) bool {
 			cleared = slices.Concat(names, cleared)
 			set = session.Session{}
 			v.reader.ReadResponse(header, &set)
-		} else if h.rules.SigningIn(r) {
+		} else if h.rules.SigningIn(r) || len(x.sent()) == 0 {
 			telemetry.SignedIn()
 		}
 	}
@@ -135,9 +140,6 @@ func (x *request) sent() []session.Token {
 // It reports whether it did.
 func (x *request) rescue(header http.Header) bool {
 	h, r, v := x.handler, x.r, x.validator
-	if x.check.Verdict != verdict.Live {
-		return false
-	}
 	telemetry.UpstreamFailed()
 	if h.Rescue == off || h.rules.SignsIn(r) {
 		return false

@@ -72,11 +72,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 			}
 		}
 		return x.pass(w, next)
-	case len(check.Session.Tokens) > 0 || h.rules.SigningIn(r):
-		return x.pass(w, next)
+	case len(check.Session.Tokens) == 0:
+		x.release() // until the app signs somebody in
 	}
-	x.release()
-	return next.ServeHTTP(w, r)
+	return x.pass(w, next)
 }
 
 // ends reports whether a request is answered because of its session, or because it

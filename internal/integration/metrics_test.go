@@ -94,6 +94,35 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 			header: http.Header{"X-New": {session(t, "live")}},
 			want:   map[string]float64{"checks_total   anonymous": 1, "sign_ins_total": 1, "lookup_duration_seconds": 1, "lookup_subjects": 1},
 		},
+		"somebody signs in by a Server Action": {
+			method: http.MethodPost, path: "/login",
+			app: func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Set-Cookie", r.Header.Get("X-New")+"; Path=/")
+			},
+			header:  http.Header{"X-New": {session(t, "live")}, "Next-Action": {"0042"}},
+			options: []string{"sign_in /login"},
+			want:    map[string]float64{"checks_total   anonymous": 1, "sign_ins_total": 1, "lookup_duration_seconds": 1, "lookup_subjects": 1},
+		},
+		"somebody signs in over a stale session": {
+			cookie: "deleted", method: http.MethodPost, path: "/login",
+			app: func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Set-Cookie", r.Header.Get("X-New")+"; Path=/")
+			},
+			header:  http.Header{"X-New": {session(t, "live")}},
+			options: []string{"sign_in /login"},
+			want: map[string]float64{
+				"checks_total user_not_found database stale": 1, "responses_total scrub": 1, "sign_ins_total": 1,
+				"lookup_duration_seconds": 2, "lookup_subjects": 2,
+			},
+		},
+		"the app renews a session": {
+			cookie: "live", path: "/page",
+			app: func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Set-Cookie", r.Header.Get("X-New")+"; Path=/")
+			},
+			header: http.Header{"X-New": {session(t, "live")}},
+			want:   map[string]float64{"checks_total  database live": 1, "lookup_duration_seconds": 1, "lookup_subjects": 1},
+		},
 		"somebody does not manage to": {
 			method: http.MethodPost, path: "/api/auth/callback/credentials",
 			app:  func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) },

@@ -27,7 +27,7 @@ var (
 	upstreamErrors = counter("upstream_errors_total",
 		"Number of 5xx responses of the app to requests with a live session, rescued ones included.").WithLabelValues()
 	signIns = counter("sign_ins_total",
-		"Number of sign-ins: responses on the callback route in which the app set a session of an existing user.").WithLabelValues()
+		"Number of sign-ins: responses in which the app set a session of an existing user, for somebody who had none or on the callback route.").WithLabelValues()
 	sessionsRemoved = counter("sessions_removed_total",
 		"Number of rows removed from the sessions table, by kind: expired or orphaned.", "kind")
 	lookupDuration = histogram("lookup_duration_seconds",
