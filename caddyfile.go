@@ -60,6 +60,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //		subject         <claim>
 //		issued_at       <claim>
 //		sign_in         <path or URL>
+//		auth_path       <path...>
 //		clear_path      <path>|off
 //		scrub           all|auth|off
 //		respond         auto|redirect|json|error

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -22,6 +23,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/admin"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/answer"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/authroutes"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/cleanup"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/command"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/directive"
@@ -113,6 +115,7 @@ type Handler struct {
 	mode      string
 	directory directories.Module
 	logout    *logout.Endpoint // nil without BackchannelLogout
+	auth      *authroutes.Routes
 	rules     scope.Rules
 	validator *validator
 	responder *answer.Responder
@@ -183,7 +186,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	if h.BackchannelLogout != nil {
-		defaults := logout.Defaults{Issuer: h.Issuer, Audience: h.Audience, JWKS: h.JWKS}
+		defaults := logout.Defaults{Issuer: h.Issuer, Audience: h.Audience, JWKS: h.JWKS, AuthPath: h.auth.Base()}
 		if h.logout, err = h.BackchannelLogout.Open(env, defaults, h.resources.KeySet); err != nil {
 			return err
 		}
@@ -208,10 +211,17 @@ func (h *Handler) provisionAnswers(env environment.Environment, guarded caddyhtt
 	if err != nil {
 		return err
 	}
-	if h.responder, err = answer.New(h.Answers, env, names); err != nil {
+	if h.auth, err = authroutes.New(h.AuthPaths, env); err != nil {
 		return err
 	}
-	h.rules = scope.New(h.Routes, guarded, env.AuthPath(), h.responder.SignIn(), env.Origin())
+	if path := h.auth.Unclear(); path != "" {
+		caddy.Log().Named("http.handlers.stale_session").Warn("AUTH_URL has a path that does not end in /auth: "+
+			"it is taken for the one below which the app's auth routes are; if they are elsewhere, set `auth_path`", zap.String("path", path))
+	}
+	if h.responder, err = answer.New(h.Answers, env, h.auth, names); err != nil {
+		return err
+	}
+	h.rules = scope.New(h.Routes, guarded, h.auth, h.responder.SignIn(), env.Origin())
 	return nil
 }
 
@@ -315,8 +325,12 @@ func describe(text []byte) (site command.Site, err error) {
 	if err := h.loadDirectory(ctx); err != nil {
 		return site, err
 	}
+	signIn := h.SignIn
+	if signIn == "" && len(h.AuthPaths) > 0 {
+		signIn = strings.TrimRight(h.AuthPaths[0], "/") + "/signin"
+	}
 	return command.Site{
-		Directory: h.directory, Unwatched: h.Poll == off, Revocations: h.Revocations, SignIn: h.SignIn,
+		Directory: h.directory, Unwatched: h.Poll == off, Revocations: h.Revocations, SignIn: signIn,
 		Reader: func() (*session.Reader, error) { return h.reader(environment.New(), new(provision.Resources)) },
 	}, nil
 }

@@ -51,6 +51,10 @@ func (x *request) pass(w http.ResponseWriter, next caddyhttp.Handler) error {
 func (x *request) Intercept(header http.Header, status int) bool {
 	defer x.release()
 	h, r := x.handler, x.r
+	if h.responder.Reroute(x.header.ResponseWriter, r, status) {
+		return true
+	}
+	h.auth.Learn(answer.Requested(r).Path, header)
 	failed := status >= http.StatusInternalServerError && x.check.Verdict == verdict.Live
 	if len(header["Set-Cookie"]) == 0 && !x.check.Strip && !failed {
 		return false

@@ -15,6 +15,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/seed-4adef13c/caddy-stale-session/internal/authroutes"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/door"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
 )
@@ -22,7 +23,8 @@ import (
 // Responder answers requests whose session is stale. It is safe for concurrent
 // use.
 type Responder struct {
-	signIn       url.URL
+	signIn       url.URL // zero for the default
+	auth         *authroutes.Routes
 	respond      string
 	cookieNames  []string
 	cookieDomain string
@@ -34,8 +36,9 @@ type Responder struct {
 const message = "Your session is no longer valid. Please sign in again."
 
 // New returns the responder that options describe, or an error that names an
-// invalid option. ClearSession clears the cookies of the given names.
-func New(options Answers, env environment.Environment, cookieNames []string) (*Responder, error) {
+// invalid option. By default the sign-in page is one of the auth routes.
+// ClearSession clears the cookies of the given names.
+func New(options Answers, env environment.Environment, auth *authroutes.Routes, cookieNames []string) (*Responder, error) {
 	domain, err := env.Fill("cookie_domain", options.CookieDomain)
 	if err != nil {
 		return nil, err
@@ -43,21 +46,24 @@ func New(options Answers, env environment.Environment, cookieNames []string) (*R
 	if domain != "" && (&http.Cookie{Name: "a", Domain: domain}).Valid() != nil {
 		return nil, fmt.Errorf("cookie_domain is %q; it must be a domain, such as example.com", domain)
 	}
-	address, err := options.signInAddress(env)
-	if err != nil {
-		return nil, err
-	}
-	signIn, err := parseSignIn(address)
-	if err != nil {
-		return nil, err
+	signIn := new(url.URL)
+	if options.SignIn != "" {
+		address, err := options.signInAddress(env)
+		if err != nil {
+			return nil, err
+		}
+		if signIn, err = parseSignIn(address); err != nil {
+			return nil, err
+		}
 	}
 	return &Responder{
-		signIn: *signIn, respond: cmp.Or(options.Respond, Auto),
+		signIn: *signIn, auth: auth, respond: cmp.Or(options.Respond, Auto),
 		cookieNames: cookieNames, cookieDomain: domain, origin: env.Origin(),
 	}, nil
 }
 
-// SignIn returns the address of the sign-in page, which may be another site's.
+// SignIn returns the address of the sign-in page, which may be another site's. It is
+// zero if it is one of the auth routes.
 func (a *Responder) SignIn() url.URL { return a.signIn }
 
 // parseSignIn parses the address of the sign-in page. It accepts none that a
@@ -117,16 +123,38 @@ func (a *Responder) callback(r *http.Request, navigates bool) string {
 	return "http://" + r.Host + back
 }
 
+// Reroute answers in place of the app if that has no sign-in page below the base
+// path that was assumed, but may have one below the other. It reports whether it did.
+func (a *Responder) Reroute(w http.ResponseWriter, r *http.Request, status int) bool {
+	if status != http.StatusNotFound || a.signIn != (url.URL{}) || r.Method != http.MethodGet {
+		return false
+	}
+	other := a.auth.Other(Requested(r).Path)
+	if other == "" {
+		return false
+	}
+	deleteDescribing(w.Header())
+	to := url.URL{Path: other + "/signin", RawQuery: Requested(r).RawQuery}
+	w.Header().Set("Location", to.String())
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusSeeOther)
+	return true
+}
+
 // Replace answers like Stale in place of a response of the app whose header is
 // about to be sent. It removes the fields that describe the app's response.
 func (a *Responder) Replace(w http.ResponseWriter, r *http.Request, ended Ended) error {
-	h := w.Header()
+	deleteDescribing(w.Header())
+	return a.Stale(w, r, ended)
+}
+
+// deleteDescribing deletes the fields that describe a response from its header.
+func deleteDescribing(h http.Header) {
 	for field := range h {
 		if strings.HasPrefix(field, "Content-") && field != "Content-Security-Policy" || slices.Contains(describing, field) {
 			delete(h, field)
 		}
 	}
-	return a.Stale(w, r, ended)
 }
 
 // describing are the fields that belong to one body or status.
@@ -149,6 +177,9 @@ func (a *Responder) Kind(r *http.Request) string {
 // callbackUrl and error unless it has them already.
 func (a *Responder) location(callback string) string {
 	u := a.signIn
+	if u == (url.URL{}) {
+		u.Path = a.auth.Base() + "/signin"
+	}
 	has := u.Query()
 	add := func(name, value string) {
 		if value == "" || has.Has(name) {

@@ -18,7 +18,7 @@ func newResponder(t testing.TB, options Answers) *Responder {
 	if options.SignIn == "" {
 		options.SignIn = "/auth/signin"
 	}
-	a, err := New(options, environment.New(), nil)
+	a, err := New(options, environment.New(), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,7 @@ func TestSignInAddresses(t *testing.T) {
 		"//evil.example", `/\evil.example`, `\\evil.example`, "javascript:alert(1)", "login", "https://", "https://u:p@h/", "ftp://h/",
 		"/a\nb", "/a b", "/a;b", "https:evil.example", " /a",
 	} {
-		if _, err := New(Answers{SignIn: signIn}, environment.New(), nil); err == nil {
+		if _, err := New(Answers{SignIn: signIn}, environment.New(), nil, nil); err == nil {
 			t.Errorf("%q is accepted", signIn)
 		}
 	}
@@ -96,7 +96,7 @@ func TestInvalidOptions(t *testing.T) {
 		"cookie_domain: evaluated placeholder {env.NOT_SET} is empty": {CookieDomain: "{env.NOT_SET}"},
 		"sign_in: evaluated placeholder {env.NOT_SET} is empty":       {SignIn: "{env.NOT_SET}"},
 	} {
-		_, err := New(options, environment.New(), nil)
+		_, err := New(options, environment.New(), nil, nil)
 		if err = errors.Join(options.Validate(), err); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("error %v, want %q", err, says)
 		}

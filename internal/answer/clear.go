@@ -104,12 +104,12 @@ func possible(r *http.Request, https bool) []place {
 		_, domain, _ = strings.Cut(domain, ".")
 	}
 	paths := []string{"/"}
-	for i, c := range requested(r).EscapedPath() {
+	for i, c := range Requested(r).EscapedPath() {
 		if c == '/' && i > 0 && len(paths) < 4 {
-			paths = append(paths, requested(r).EscapedPath()[:i])
+			paths = append(paths, Requested(r).EscapedPath()[:i])
 		}
 	}
-	if path := requested(r).EscapedPath(); len(path) > 1 && !slices.Contains(paths, path) && len(paths) < 5 {
+	if path := Requested(r).EscapedPath(); len(path) > 1 && !slices.Contains(paths, path) && len(paths) < 5 {
 		paths = append(paths, path)
 	}
 	var all []place

@@ -21,19 +21,19 @@ const maxCallback = 2048
 func wayBack(r *http.Request, navigates bool) string {
 	opened := door.Of(r)
 	if reads := r.Method == http.MethodGet || r.Method == http.MethodHead; reads && !opened.Apart() && (navigates || opened != door.None) {
-		return page(requested(r))
+		return page(Requested(r))
 	}
 	if referer := door.Referer(r); referer != nil {
 		return page(referer)
 	}
 	if opened != door.None && !opened.Apart() { // it is sent to its own page
-		return page(requested(r))
+		return page(Requested(r))
 	}
 	return ""
 }
 
-// requested returns the URL that the client asked for, before any rewrite.
-func requested(r *http.Request) *url.URL {
+// Requested returns the URL that the client asked for, before any rewrite.
+func Requested(r *http.Request) *url.URL {
 	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && original.URL != nil {
 		return original.URL
 	}

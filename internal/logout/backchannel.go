@@ -59,9 +59,9 @@ func (b *Backchannel) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	})
 }
 
-// Defaults are the options of the session tokens, with their placeholders. They
-// apply where Backchannel sets none.
-type Defaults struct{ Issuer, Audience, JWKS string }
+// Defaults are the options of the session tokens, with their placeholders, and the
+// base path of the auth routes. They apply where Backchannel sets none.
+type Defaults struct{ Issuer, Audience, JWKS, AuthPath string }
 
 // Open returns the endpoint that the options describe, or an error that names
 // the wrong option. keySet opens the JSON Web Key Set at a URL or in a file.
@@ -78,7 +78,7 @@ func (b *Backchannel) open(env environment.Environment, defaults Defaults, keySe
 		return nil, err
 	}
 	e := &Endpoint{
-		Path: cmp.Or(b.Path, env.AuthPath()+"/backchannel-logout"), endsUser: b.Ends == endsUser,
+		Path: cmp.Or(b.Path, cmp.Or(defaults.AuthPath, env.AuthPath())+"/backchannel-logout"), endsUser: b.Ends == endsUser,
 		now: time.Now, used: make(map[string]time.Time),
 	}
 	if e.Path[0] != '/' {

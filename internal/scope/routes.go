@@ -9,6 +9,11 @@ import (
 
 // Routes are the options of what is done on which route.
 type Routes struct {
+	// The paths below which the app's auth routes are, such as /api/auth. Default:
+	// the path of AUTH_URL or NEXTAUTH_URL, if it has one; else /api/auth or /auth,
+	// whichever the app is seen to use.
+	AuthPaths []string `json:"auth_paths,omitempty"`
+
 	// The path on which a POST clears the caller's session cookies, or `off`.
 	// Default: `clear-session` below the auth routes, usually
 	// /api/auth/clear-session.
@@ -30,6 +35,7 @@ const (
 // Options returns the options by their names in a Caddyfile.
 func (r *Routes) Options() directive.Options {
 	return directive.Options{
+		"auth_path":  directive.Texts(&r.AuthPaths),
 		"clear_path": directive.Text(&r.ClearPath),
 		"scrub":      directive.Text(&r.Scrub),
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/seed-4adef13c/caddy-stale-session/internal/authroutes"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/door"
 )
 
@@ -36,28 +37,32 @@ const (
 // Rules decide the scope of each request to a site.
 type Rules struct {
 	guarded   caddyhttp.MatcherSets // empty for all routes
-	authPath  string
-	signIn    url.URL // without a host if it is surely the site's own
-	clearPath string  // empty for none
+	auth      *authroutes.Routes
+	signIn    url.URL // without a host if it is surely the site's own; zero for none
+	clearPath string  // off for none, empty for the default
 	scrub     string
 }
 
 // New returns the rules that options describe. guarded selects the guarded
-// routes; empty, it selects all. authPath is the base path of the app's auth
-// routes, such as /api/auth, and signIn the sign-in page. It may be another
-// site's; origin is that of this one, empty if unknown.
-func New(options Routes, guarded caddyhttp.MatcherSets, authPath string, signIn url.URL, origin string) Rules {
+// routes; empty, it selects all. auth are the auth routes, and signIn is the
+// sign-in page, if it is not one of them. It may be another site's; origin is that
+// of this one, empty if unknown.
+func New(options Routes, guarded caddyhttp.MatcherSets, auth *authroutes.Routes, signIn url.URL, origin string) Rules {
 	if signIn.Host != "" && strings.EqualFold(signIn.Scheme+"://"+signIn.Host, origin) {
-		signIn.Host = ""
+		signIn.Host, signIn.Path = "", cmp.Or(signIn.Path, "/")
 	}
-	rules := Rules{
-		guarded: guarded, authPath: authPath, signIn: signIn,
-		clearPath: cmp.Or(options.ClearPath, authPath+"/clear-session"), scrub: cmp.Or(options.Scrub, scrubAll),
+	return Rules{guarded: guarded, auth: auth, signIn: signIn, clearPath: options.ClearPath, scrub: cmp.Or(options.Scrub, scrubAll)}
+}
+
+// clears reports whether a path is the clear path.
+func (r Rules) clears(path string) bool {
+	switch r.clearPath {
+	case off:
+		return false
+	case "":
+		return r.auth.Action(path) == "clear-session"
 	}
-	if options.ClearPath == off {
-		rules.clearPath = ""
-	}
-	return rules
+	return path == r.clearPath
 }
 
 // Of returns the scope of a request, or the error of a matcher.
@@ -74,7 +79,7 @@ func (r Rules) Of(req *http.Request) (Scope, error) {
 	if original, ok := req.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && original.URL != nil {
 		asked = original.URL
 	}
-	if r.clearPath != "" && (req.URL.Path == r.clearPath || asked.Path == r.clearPath) {
+	if r.clears(req.URL.Path) || r.clears(asked.Path) {
 		return Clearing, nil
 	}
 	if unusual(req.URL) || asked != req.URL && unusual(asked) {
@@ -125,18 +130,19 @@ func (r Rules) pageSignsIn(host, path string) bool {
 // signsIn reports whether a path is the sign-in page or an auth route, ignoring
 // case, as Caddy's matchers do.
 func (r Rules) signsIn(host, path string) bool {
-	if (r.signIn.Host == "" || strings.EqualFold(r.signIn.Host, host)) &&
-		strings.EqualFold(strings.TrimSuffix(path, "/"), strings.TrimSuffix(r.signIn.Path, "/")) {
+	switch {
+	case r.auth.Has(path):
 		return true
+	case r.signIn.Host != "" && !strings.EqualFold(r.signIn.Host, host), r.signIn.Host == "" && r.signIn.Path == "":
+		return false
 	}
-	n := len(r.authPath)
-	return len(path) >= n && strings.EqualFold(path[:n], r.authPath) && (len(path) == n || path[n] == '/')
+	return strings.EqualFold(strings.TrimSuffix(path, "/"), strings.TrimSuffix(r.signIn.Path, "/"))
 }
 
 // SigningIn reports whether a request signs somebody in, so that a session in its
 // response is a new one.
 func (r Rules) SigningIn(req *http.Request) bool {
-	return !odd(req.URL) && strings.HasPrefix(req.URL.Path, r.authPath+"/callback/")
+	return !odd(req.URL) && strings.HasPrefix(r.auth.Action(req.URL.Path), "callback/")
 }
 
 // String returns the name of the scope for log lines.

@@ -11,7 +11,20 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/authroutes"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
 )
+
+// nextAuth returns the auth routes below /api/auth.
+func nextAuth(t *testing.T) *authroutes.Routes {
+	t.Helper()
+	routes, err := authroutes.New([]string{"/api/auth"}, environment.New())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return routes
+}
 
 // readPath sets the path of a URL, as a request line has it.
 func readPath(u *url.URL, text string) error {
@@ -30,7 +43,7 @@ func TestNoWayToWriteAPathLeadsPastTheGuard(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, scrub := range []string{"", off, scrubAll} {
-		rules := New(Routes{Scrub: scrub}, caddyhttp.MatcherSets{{guard}}, "/api/auth", url.URL{Path: "/auth/signin"}, "")
+		rules := New(Routes{Scrub: scrub}, caddyhttp.MatcherSets{{guard}}, nextAuth(t), url.URL{Path: "/auth/signin"}, "")
 		for _, text := range []string{
 			"/admin", "/%61dmin", "/ADMIN", "//admin", "///admin", "/./admin", "/x/../admin", "/x/%2e%2e/admin", "/x/.%2E/admin", "/admin;x", "/;x/admin",
 			"/admin/", "/admin%00", "/admin%20", "/admin.rsc", "/admin%3fx", "/admin%23x",
@@ -136,7 +149,7 @@ func TestOf(t *testing.T) {
 		"dots that lead from elsewhere to a guarded one": {path: "/x/../admin", want: Guarded},
 	} {
 		t.Run(name, func(t *testing.T) {
-			rules := New(Routes{Scrub: c.scrub}, guarded, "/api/auth", url.URL{Path: "/auth/signin"}, "")
+			rules := New(Routes{Scrub: c.scrub}, guarded, nextAuth(t), url.URL{Path: "/auth/signin"}, "")
 			if c.all {
 				rules.guarded = nil
 			}
@@ -212,7 +225,7 @@ func TestCalls(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for scrub, want := range map[string]Scope{"": c.want, scrubAuth: c.auth, off: c.off} {
-				rules := New(Routes{Scrub: scrub}, caddyhttp.MatcherSets{{guard}}, "/api/auth", url.URL{Path: "/login"}, "")
+				rules := New(Routes{Scrub: scrub}, caddyhttp.MatcherSets{{guard}}, nextAuth(t), url.URL{Path: "/login"}, "")
 				r := httptest.NewRequest(c.method, "http://app.test"+c.target, nil)
 				r.Header = c.header
 				r = r.WithContext(context.WithValue(r.Context(), caddy.ReplacerCtxKey, caddy.NewReplacer()))
@@ -230,7 +243,7 @@ func TestExactMatchersGuardTheDataOfTheirPage(t *testing.T) {
 	if err := guard.Provision(caddy.Context{}); err != nil {
 		t.Fatal(err)
 	}
-	rules := New(Routes{}, caddyhttp.MatcherSets{{guard}}, "/api/auth", url.URL{Path: "/login"}, "")
+	rules := New(Routes{}, caddyhttp.MatcherSets{{guard}}, nextAuth(t), url.URL{Path: "/login"}, "")
 	for _, path := range []string{
 		"/_next/data/b/admin.json", "/admin/__data.json", "/admin.data", "/admin/.data", "/admin/_.data", "/admin/q-data.json", "/admin/_payload.json",
 		"/_next/data/b/index.json", "/__data.json", "/_root.data", "/_.data", "/q-data.json", "/_payload.json",
@@ -263,7 +276,7 @@ func TestTheSignInPageOfAnotherSite(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			rules := New(Routes{}, nil, "/api/auth", *signIn, c.origin)
+			rules := New(Routes{}, nil, nextAuth(t), *signIn, c.origin)
 			if got, err := rules.Of(httptest.NewRequest(http.MethodGet, c.asked, nil)); err != nil || got != c.want {
 				t.Errorf("scope %s, error %v; want %s", got, err, c.want)
 			}
@@ -272,14 +285,15 @@ func TestTheSignInPageOfAnotherSite(t *testing.T) {
 }
 
 func TestClearPath(t *testing.T) {
-	for options, want := range map[Routes]Scope{
-		{}:                                     Clearing,
-		{ClearPath: "/clear"}:                  Stripped,
-		{ClearPath: "off"}:                     Stripped,
-		{ClearPath: "/api/auth/clear-session"}: Clearing,
+	for path, want := range map[string]Scope{
+		"":                        Clearing,
+		"/clear":                  Stripped,
+		"off":                     Stripped,
+		"/api/auth/clear-session": Clearing,
 	} {
+		options := Routes{ClearPath: path}
 		r := httptest.NewRequest(http.MethodPost, "http://app.test/api/auth/clear-session", nil)
-		if got, err := New(options, nil, "/api/auth", url.URL{Path: "/auth/signin"}, "").Of(r); err != nil || got != want {
+		if got, err := New(options, nil, nextAuth(t), url.URL{Path: "/auth/signin"}, "").Of(r); err != nil || got != want {
 			t.Errorf("%+v: scope %s, error %v; want %s", options, got, err, want)
 		}
 	}
