@@ -300,6 +300,27 @@ func TestTheAnswerFitsTheClient(t *testing.T) {
 	})
 }
 
+// TestAPageOfAnotherOriginCanReadThe401 has the lines of docs/fronting.md.
+func TestAPageOfAnotherOriginCanReadThe401(t *testing.T) {
+	newDatabase(t)
+	app := caddytest.NewApp(t)
+	app.Answer(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Access-Control-Allow-Origin", "https://www.example.com")
+		w.Header().Set("Access-Control-Allow-Credentials", "true")
+	})
+	base := caddytest.Start(t, caddytest.Site("@page header Origin https://www.example.com", "header @page {",
+		"	?Access-Control-Allow-Origin https://www.example.com", "	?Access-Control-Allow-Credentials true", "	?Vary Origin", "}", "stale_session", app.Proxy()))
+	for subject, status := range map[string]int{"gone": 401, "live": 200} {
+		header := api(v4Name + "=" + token(t, subject))
+		header.Set("Origin", "https://www.example.com")
+		response := caddytest.Do(t, http.MethodGet, base+"/api/x", header)
+		if h := response.Header; response.StatusCode != status || !slices.Equal(h["Access-Control-Allow-Origin"], []string{"https://www.example.com"}) ||
+			!slices.Equal(h["Access-Control-Allow-Credentials"], []string{"true"}) {
+			t.Errorf("%s: status %d, header %v", subject, response.StatusCode, h)
+		}
+	}
+}
+
 func TestCookiesAreClearedAsTheAppSetThem(t *testing.T) {
 	newDatabase(t)
 	app := caddytest.NewApp(t)

@@ -101,7 +101,7 @@ func BenchmarkHotPath(b *testing.B) {
 		alone              bool // without the module
 	}{
 		{"the request alone", "/admin", v4Session(b, live), "", true, true},
-		{"unmatched route", "/page", v4Session(b, live), "", true, false},
+		{"other route", "/page", v4Session(b, live), verdict.Live, true, false},
 		{"no session", "/admin", "theme=dark", verdict.Anonymous, true, false},
 		{"v4 live", "/admin", v4Session(b, live), verdict.Live, true, false},
 		{"v5 live", "/admin", v5Session(b, live), verdict.Live, true, false},

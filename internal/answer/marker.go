@@ -28,8 +28,11 @@ const (
 // Returns reports whether a browser still sends all of a session that it was just
 // told to delete.
 func (a *Responder) Returns(r *http.Request, marks []string) bool {
+	if len(marks) == 0 {
+		return false
+	}
 	known := marksOf(r)
-	return len(marks) > 0 && !slices.ContainsFunc(marks, func(mark string) bool { return !slices.Contains(known, mark) })
+	return !slices.ContainsFunc(marks, func(mark string) bool { return !slices.Contains(known, mark) })
 }
 
 // marksOf returns the marks that a request has in its marker.
