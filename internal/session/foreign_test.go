@@ -1,6 +1,7 @@
 package session
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -66,6 +67,22 @@ func TestTokensAsOtherFrameworksReadThem(t *testing.T) {
 				t.Errorf("stripping leaves %q", header["Cookie"])
 			}
 		})
+	}
+}
+
+// TestARequestHasFewSignaturesVerified sends many signed tokens at once: those are
+// not read, and kept from the app.
+func TestARequestHasFewSignaturesVerified(t *testing.T) {
+	rd := newReader(t, Config{CookieNames: []string{"session"}})
+	for n, tooLarge := range map[int]bool{1: false, maxSignatures: false, maxSignatures + 1: true, maxCookies: true} {
+		header := http.Header{}
+		for i := range n {
+			header.Add("Cookie", fmt.Sprintf("session=eyJhbGciOiJIUzI1NiJ9.%d.x", i))
+		}
+		s := read(rd, header)
+		if s.TooLarge != tooLarge || s.signatures > maxSignatures+1 {
+			t.Errorf("%d tokens: too large %t, %d signatures", n, s.TooLarge, s.signatures)
+		}
 	}
 }
 

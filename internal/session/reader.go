@@ -23,6 +23,9 @@ const (
 	maxCookies = 63
 	// maxBearers bounds the Authorization fields.
 	maxBearers = 4
+	// maxSignatures bounds the signatures, which take milliseconds each with some
+	// keys. A good request has one.
+	maxSignatures = 8
 )
 
 // Reader reads the sessions of requests and responses. It is safe for
@@ -78,6 +81,9 @@ func (rd *Reader) Read(header http.Header, s *Session) {
 		if i == maxBearers {
 			break
 		}
+		if isSigned(field) && !s.maySign() {
+			return
+		}
 		var claims Claims
 		if rd.readBearer(field, s.At, &claims) {
 			s.Tokens = append(s.Tokens, Token{Claims: claims, field: field})
@@ -130,6 +136,9 @@ func (rd *Reader) read(cookies []cookie, s *Session) {
 			if r.text == "" || slices.ContainsFunc(readings[:i], func(before reading) bool { return before.text == r.text }) {
 				continue
 			}
+			if isSigned(r.text) && !s.maySign() {
+				return
+			}
 			s.Tokens = append(s.Tokens, Token{Names: s.namesOf(r.from), from: r.from})
 			token := &s.Tokens[len(s.Tokens)-1]
 			failure := rd.decode(base, r.text, s.At, &token.Claims)
@@ -148,17 +157,25 @@ func (rd *Reader) read(cookies []cookie, s *Session) {
 // next-auth and @auth/core does, but with the scheme in any case. It reports
 // whether there is a valid one.
 func (rd *Reader) readBearer(field string, now time.Time, c *Claims) bool {
+	var before string
 	for _, parts := range [][]string{strings.Split(field, " "), strings.Fields(field)} {
-		if len(parts) < 2 || !strings.EqualFold(parts[0], "Bearer") || len(parts[1]) > rd.config.MaxTokenBytes {
+		if len(parts) < 2 || !strings.EqualFold(parts[0], "Bearer") || len(parts[1]) > rd.config.MaxTokenBytes || parts[1] == before {
 			continue
 		}
-		text := decodeURIComponent(parts[1])
-		if slices.ContainsFunc(rd.config.CookieNames, func(base string) bool { return rd.decode(base, text, now, c) == "" }) {
+		before = parts[1]
+		text, bases := decodeURIComponent(parts[1]), rd.config.CookieNames
+		if isSigned(text) { // with the same key for each
+			bases = bases[:1]
+		}
+		if slices.ContainsFunc(bases, func(base string) bool { return rd.decode(base, text, now, c) == "" }) {
 			return true
 		}
 	}
 	return false
 }
+
+// isSigned reports whether a text can be a signed token.
+func isSigned(text string) bool { return strings.Count(text, ".") == 2 }
 
 // decode decodes the token of a cookie with the given base name into c. It
 // decrypts or verifies the token unless its claims are cached.

@@ -29,6 +29,8 @@ type Session struct {
 	jar     []cookie // the session cookies
 	foreign []string // pairs that other frameworks may read differently
 
+	signatures int // how many were verified, or found in the cache
+
 	// Room for the usual session, so that reading it allocates nothing.
 	cookies  [2]cookie
 	names    [2]string
@@ -104,6 +106,15 @@ func (s *Session) HoldsMore(name string) bool {
 			return slices.ContainsFunc(t.from, func(from cookie) bool { return from.pair == c.pair })
 		})
 	})
+}
+
+// maySign counts a signature. It reports whether it may be verified; if not, the
+// session is too large.
+func (s *Session) maySign() bool {
+	if s.signatures++; s.signatures > maxSignatures {
+		s.setTooLarge()
+	}
+	return !s.TooLarge
 }
 
 func (s *Session) setTooLarge() {
