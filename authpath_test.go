@@ -73,6 +73,33 @@ func TestTheBasePathIsNoticed(t *testing.T) {
 	}
 }
 
+// TestAnAppThatDoesNotKnowItsAddress redirects from its sign-in page to where only
+// Caddy reaches it.
+func TestAnAppThatDoesNotKnowItsAddress(t *testing.T) {
+	for host, says := range map[string]bool{"app.example.test": true, "localhost": false} {
+		newDatabase(t)
+		app := caddytest.NewApp(t)
+		app.Answer(func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, app.URL+"/login", http.StatusFound)
+		})
+		log, options := caddytest.NewLog(t)
+		base := caddytest.Start(t, strings.Replace(caddytest.Site("stale_session", app.Proxy()), caddytest.Options, options, 1))
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/api/auth/signin", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Host = host
+		response, err := caddytest.Client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if strings.Contains(log.Text(t), "the app sends people who sign in to its own address instead of this site's: set AUTH_URL") != says {
+			t.Errorf("%s: said %t", host, !says)
+		}
+	}
+}
+
 // TestThePathOfTheAppIsNoAuthRoute has AUTH_URL with the path of the whole app.
 func TestThePathOfTheAppIsNoAuthRoute(t *testing.T) {
 	newDatabase(t)

@@ -21,6 +21,7 @@ type Reporter struct {
 	undecoded  *warning
 	noSubject  *warning
 	undeleted  *warning
+	ledInside  *warning
 }
 
 // NewReporter returns a reporter. Subject is the claim that names the user. The
@@ -34,7 +35,7 @@ func NewReporter(detections Detections, subject string) (*Reporter, error) {
 		}
 		detections.emitter.open()
 	}
-	return &Reporter{detections: detections, subject: subject, undecoded: newWarning(), noSubject: newWarning(), undeleted: newWarning()}, nil
+	return &Reporter{detections: detections, subject: subject, undecoded: newWarning(), noSubject: newWarning(), undeleted: newWarning(), ledInside: newWarning()}, nil
 }
 
 // Close releases the reporter. Requests in flight can still report.
@@ -91,6 +92,15 @@ func (p *Reporter) Dropped(r *http.Request, j verdict.Judgement) {
 func (p *Reporter) Returned(advice string) {
 	p.undeleted.raise(func(requests int64) {
 		p.detections.Logger.Warn("a browser still sends a stale session cookie that was cleared: "+advice, zap.Int64("requests", requests))
+	})
+}
+
+// LedInside reports that the app's sign-in page redirects people to an address that
+// they cannot reach.
+func (p *Reporter) LedInside(address string) {
+	p.ledInside.raise(func(requests int64) {
+		p.detections.Logger.Error("the app sends people who sign in to its own address instead of this site's: set AUTH_URL (NEXTAUTH_URL) in the app's environment to the address of this site",
+			zap.String("address", address), zap.Int64("requests", requests))
 	})
 }
 
