@@ -117,7 +117,7 @@ func (x *request) guard(header http.Header, set *session.Session) (cleared []str
 		return nil, false
 	}
 	stale := judgements[slices.IndexFunc(judgements, func(j verdict.Judgement) bool { return j.Verdict == verdict.Stale })]
-	rest := v.separate(sessionFields(header), judgements, &check, v.reader.ReadResponse, judge)
+	rest := verdict.Separate(v.reader, session.Fields(header), judgements, &check, v.reader.ReadResponse, judge)
 	delete(header, "Set-Cookie")
 	if lines := rest["Set-Cookie"]; lines != nil {
 		header["Set-Cookie"] = lines

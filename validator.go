@@ -50,7 +50,7 @@ func (v *validator) validate(r *http.Request, res *result) {
 	}
 	if res.check = verdict.Whole(&res.session, judgements); res.check.Strip {
 		res.marks = marks(res.session.Tokens, judgements)
-		res.rest = v.separate(sessionFields(r.Header), judgements, &res.check, v.reader.Read, func(tokens []session.Token) []verdict.Judgement {
+		res.rest = verdict.Separate(v.reader, session.Fields(r.Header), judgements, &res.check, v.reader.Read, func(tokens []session.Token) []verdict.Judgement {
 			return v.judge(&res.wait, tokens, res.session.At, time.Time{}, nil)
 		})
 	}

@@ -24,7 +24,12 @@ func (h *Handler) explain(ctx context.Context, q Question) Reasoning {
 		h.Reader.ReadToken(q.Token, read)
 	}
 	r.Failure = string(read.Failure)
-	check := verdict.Whole(read, h.Judge(ctx, read.Tokens, time.Now()))
+	judge := func(tokens []session.Token) []verdict.Judgement { return h.Judge(ctx, tokens, time.Now()) }
+	judgements := judge(read.Tokens)
+	check := verdict.Whole(read, judgements)
+	if check.Strip && q.Cookies != "" {
+		verdict.Separate(h.Reader, http.Header{"Cookie": {q.Cookies}}, judgements, &check, h.Reader.Read, judge)
+	}
 	r.Verdict, r.Reason, r.Source = string(check.Verdict), string(check.Reason), string(check.Source)
 	if q.Subject == "" {
 		for _, token := range read.Tokens {

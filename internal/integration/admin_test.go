@@ -207,6 +207,7 @@ func TestACheckTellsItsReasons(t *testing.T) {
 		{"nobody", object{"subject": "deleted"}, object{"verdict": "stale", "reason": "user_not_found", "source": "database", "account": object{"exists": false, "disabled": false}}},
 		{"a banned user", object{"subject": "banned"}, object{"verdict": "stale", "reason": "user_disabled", "source": "database", "account": object{"exists": true, "disabled": true}}},
 		{"cookies", object{"cookies": "theme=dark; " + tokenOf(t, "live", time.Hour)}, object{"verdict": "live", "source": "database", "account": object{"exists": true, "disabled": false}}},
+		{"a live cookie beside a stale one", object{"cookies": tokenOf(t, "live", time.Hour) + "; " + tokenOf(t, "deleted", time.Hour)}, object{"verdict": "live", "source": "database", "account": object{"exists": true, "disabled": false}}},
 		{"a token", object{"token": value(tokenOf(t, "live", time.Hour))}, object{"verdict": "live", "source": "database", "account": object{"exists": true, "disabled": false}}},
 		{"another app's token", object{"token": "abc"}, object{"verdict": "invalid", "failure": "undecodable"}},
 		{"no session", object{"cookies": "theme=dark"}, object{"verdict": "anonymous"}},

@@ -6,6 +6,17 @@ import (
 	"strings"
 )
 
+// Fields returns the fields of a header that hold sessions.
+func Fields(header http.Header) http.Header {
+	fields := make(http.Header)
+	for _, name := range []string{"Cookie", "Authorization", "Set-Cookie"} {
+		if lines := header[name]; lines != nil {
+			fields[name] = lines
+		}
+	}
+	return fields
+}
+
 // Remove removes from a header of a request or a response what holds the tokens
 // that ended reports by their index, and none of the other tokens. It leaves all
 // other cookies byte for byte as they are.
