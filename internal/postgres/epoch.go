@@ -11,24 +11,27 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 )
 
-// epochSQL returns a fingerprint of the users table, and whether it has triggers.
-// The fingerprint is empty while there is no table.
+// epochSQL returns a fingerprint of the users table, which is empty while there is
+// none; whether it has triggers; and a fingerprint of its columns, of the rights to
+// them, and of the tables of its name in any schema.
 const epochSQL = `select coalesce(($2::text || ' ' || d.oid || ' ' || c.oid || ' ' || coalesce(pg_relation_filenode(c.oid), 0)), ''),
   exists (select from pg_trigger t where t.tgname = '` + deleteTrigger + `' and t.tgenabled <> 'D'
-    and (t.tgrelid = c.oid or coalesce(c.relkind, 'v') not in ('r', 'p')))
+    and (t.tgrelid = c.oid or coalesce(c.relkind, 'v') not in ('r', 'p'))),
+  concat((select string_agg(concat(n.oid, '/', n.xmin), ' ' order by n.oid) from pg_class n where n.relname = $3), ': ',
+    (select string_agg(a.xmin::text, ' ' order by a.attnum) from pg_attribute a where a.attrelid = c.oid and a.attnum > 0))
 from pg_database d left join pg_class c on c.oid = to_regclass(nullif($1, ''))
 where d.datname = current_database()`
 
 // readEpoch detects that the users table was recreated, emptied or restored,
 // alone or with its schema, database or server.
 func (w *watch) readEpoch(ctx context.Context) error {
-	var epoch string
+	var epoch, catalog string
 	var triggers bool
 	s, err := w.d.ready(ctx, w.conn, w.d.listen, statementAge)
 	if err == nil {
 		var system string
 		if system, err = systemOf(ctx, w.conn); err == nil {
-			err = w.conn.QueryRow(ctx, epochSQL, s.table, system).Scan(&epoch, &triggers)
+			err = w.conn.QueryRow(ctx, epochSQL, s.table, system, s.relation.name).Scan(&epoch, &triggers, &catalog)
 		}
 	}
 	if err != nil {
@@ -38,14 +41,13 @@ func (w *watch) readEpoch(ctx context.Context) error {
 		return nil // perhaps a migration is in progress: its next commit changes the gate
 	}
 	w.listener.know(triggers)
-	if epoch == "" {
-		return nil
-	}
-	if w.d.epoch != "" && w.d.epoch != epoch {
-		w.d.lookups.statement.Store(nil) // the columns may have changed
+	if w.d.catalog != "" && w.d.catalog != catalog {
+		w.d.lookups.statement.Store(nil)
 		w.d.listen.statement.Store(nil)
 	}
-	w.d.epoch, w.reported.Epoch = epoch, epoch
+	if w.d.catalog = catalog; epoch != "" {
+		w.reported.Epoch = epoch
+	}
 	return nil
 }
 

@@ -43,6 +43,8 @@ func judge(e *accounts.Engine, v visitor) (string, error) {
 		switch {
 		case decided == verdict.Live:
 			return "live", nil
+		case !since.IsZero() && !e.Proves(account, since):
+			return "unknown", errors.New(e.Stats().Failure)
 		case !since.IsZero() || !account.AsOf.Before(claims.IssuedAt.Add(verdict.Leeway)):
 			return string(reason), nil
 		}

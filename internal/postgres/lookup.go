@@ -61,6 +61,7 @@ func (d *Directory) confirm(ctx context.Context, queries []directories.Query) ([
 func (d *Directory) lookupOnPool(ctx context.Context, queries []directories.Query) ([]directories.Account, error) {
 	conn, err := d.lookups.acquire(ctx, d.pool)
 	if err != nil {
+		d.yieldIf(err)
 		return nil, err
 	}
 	defer conn.Release()
@@ -89,31 +90,6 @@ func (d *Directory) lookupWith(ctx context.Context, pool *pgxpool.Pool, queries 
 	}
 	defer conn.Release()
 	return d.lookupOn(ctx, conn.Conn(), d.lookups, queries)
-}
-
-// lookupOnStandby looks subjects up on a standby, with the time of the last
-// change that it has replayed.
-func (d *Directory) lookupOnStandby(ctx context.Context, queries []directories.Query) ([]directories.Account, error) {
-	conn, err := d.lookups.acquire(ctx, d.pool)
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Release()
-	// First, so that the lookup sees that change.
-	var replayed *time.Time
-	if err := conn.QueryRow(ctx, "select pg_last_xact_replay_timestamp()").Scan(&replayed); err != nil {
-		return nil, err
-	}
-	accounts, err := d.lookupOn(ctx, conn.Conn(), d.lookups, queries)
-	if err != nil {
-		return nil, err
-	}
-	for i := range accounts {
-		if a := &accounts[i]; a.Replica && replayed != nil {
-			a.AsOf = *replayed
-		}
-	}
-	return accounts, nil
 }
 
 // lookupOn looks subjects up on a connection of a connector.
@@ -157,7 +133,7 @@ func (d *Directory) lookupOn(ctx context.Context, conn *pgx.Conn, c *connector, 
 	d.note(ctx, conn, s, queries, accounts)
 	if confirming {
 		if err := d.prove(ctx, conn, s, hidden, queries, accounts); err != nil {
-			return nil, err
+			return nil, d.lost(ctx, conn, c, s, err)
 		}
 	}
 	return accounts, nil
