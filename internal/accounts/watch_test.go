@@ -34,6 +34,7 @@ func watched(t testing.TB, dsn string, options postgres.Config) *Engine {
 type gated struct {
 	shelf
 	value  string        // of the gate
+	server string        // that the gate is of
 	broken chan struct{} // closed to end the watch
 }
 
@@ -58,7 +59,7 @@ func (g gate) Wait(ctx context.Context) error {
 }
 
 func (g gate) Read(context.Context) (reading directories.Reading, err error) {
-	g.set(func() { reading.Value = g.value })
+	g.set(func() { reading.Value, reading.Server = g.value, g.server })
 	return reading, nil
 }
 
@@ -252,6 +253,26 @@ func TestANewConnectionToAGateTrustsNothingFromBefore(t *testing.T) {
 			})
 		})
 	}
+}
+
+// One address may lead to several servers, such as two standbys. The gate of one
+// says nothing of what another has answered.
+func TestTheGateOfAnotherServerIsNotTrusted(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := &gated{value: "1", server: "one", shelf: shelf{users: map[string]directories.Account{
+			"ada": {Exists: true, Server: "one"}, "bob": {Exists: true, Server: "other"},
+		}}}
+		e := openShelf(t, g, Config{TTL: time.Hour})
+		if a, b := said(e, "ada"), said(e, "bob"); a != "there" || b != "there" {
+			t.Errorf("ada is %s, bob is %s", a, b)
+		}
+		g.set(func() { g.users = nil }) // and the gate stays closed
+		time.Sleep(time.Duration(unwatchedTTL))
+		if a, b := said(e, "ada"), said(e, "bob"); a != "there" || b != "gone" {
+			t.Errorf("ada is %s, bob is %s; want there and gone", a, b)
+		}
+	})
 }
 
 // TestNoDeletedUserStaysKnown races lookups against deletions that are
