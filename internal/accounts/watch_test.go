@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
@@ -34,6 +36,7 @@ func watched(t testing.TB, dsn string, options postgres.Config) *Engine {
 type gated struct {
 	shelf
 	value  string        // of the gate
+	shows  error         // why lookups fail
 	broken chan struct{} // closed to end the watch
 }
 
@@ -58,7 +61,7 @@ func (g gate) Wait(ctx context.Context) error {
 }
 
 func (g gate) Read(context.Context) (reading directories.Reading, err error) {
-	g.set(func() { reading.Value = g.value })
+	g.set(func() { reading.Value, reading.Failure = g.value, g.shows })
 	return reading, nil
 }
 
@@ -252,6 +255,30 @@ func TestANewConnectionToAGateTrustsNothingFromBefore(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What the gate shows is said at once, once, and until it is over.
+func TestAFailureThatTheGateShowsIsSaidWithoutARequest(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		core, lines := observer.New(zap.InfoLevel)
+		g := &gated{value: "1"}
+		e := openShelf(t, g, Config{Logger: func() *zap.Logger { return zap.New(core) }})
+		failed := func() int { return lines.FilterMessage("user lookup failed; sessions pass unchecked").Len() }
+		for i, text := range []string{"a table lacks a right", "a schema lacks a right", "a schema lacks a right"} {
+			failure := &directories.Error{Class: directories.Rights, Text: text}
+			g.set(func() { g.value, g.shows, g.failure = fmt.Sprint("before ", i), failure, failure })
+			time.Sleep(5 * time.Second)
+			if says, n := e.Stats().Failure, failed(); says != text || n != min(i+1, 2) {
+				t.Errorf("%d: the state says %q, and %d lines are logged", i, says, n)
+			}
+		}
+		g.set(func() { g.value, g.shows, g.failure = "2", nil, nil })
+		time.Sleep(5 * time.Second)
+		if says, n := e.Stats().Failure, lines.FilterMessage("user lookup recovered").Len(); says != "" || n != 1 {
+			t.Errorf("the state says %q, and %d recoveries are logged", says, n)
+		}
+	})
 }
 
 // TestNoDeletedUserStaysKnown races lookups against deletions that are
