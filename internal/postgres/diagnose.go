@@ -65,10 +65,10 @@ func (d *Directory) diagnoseTable(ctx context.Context, conn *pgx.Conn) ([]direct
 	}
 	s, err := d.ready(ctx, conn, d.lookups, 0)
 	if err != nil {
-		return append(found, bad("the users table is not found", classify(err).Error())), nil
+		return append(found, badTable("the users table is not found", err)), nil
 	}
 	if _, err := conn.Exec(ctx, s.sql, []string{}); err != nil {
-		return append(found, bad("users cannot be looked up in "+s.named(), classify(err).Error())), nil
+		return append(found, badTable("users cannot be looked up in "+s.named(), d.denied(ctx, conn, d.lookups, s, err))), nil
 	}
 	found = append(found, good("users are looked up in "+s.named()+": "+s.columns))
 	if s.table != "" && !s.index.indexed {

@@ -12,15 +12,17 @@ import (
 )
 
 // epochSQL returns a fingerprint of the users table, and whether it has triggers.
-// The fingerprint is empty while there is no table.
+// The fingerprint is empty while there is no table. It takes no rights to that.
 const epochSQL = `select coalesce(($2::text || ' ' || d.oid || ' ' || c.oid || ' ' || coalesce(pg_relation_filenode(c.oid), 0)), ''),
   exists (select from pg_trigger t where t.tgname = '` + deleteTrigger + `' and t.tgenabled <> 'D'
     and (t.tgrelid = c.oid or coalesce(c.relkind, 'v') not in ('r', 'p')))
-from pg_database d left join pg_class c on c.oid = to_regclass(nullif($1, ''))
+from pg_database d left join (pg_class c join pg_namespace n on n.oid = c.relnamespace)
+  on n.nspname = (parse_ident(nullif($1, '')))[1] and c.relname = (parse_ident(nullif($1, '')))[2]
 where d.datname = current_database()`
 
 // readEpoch detects that the users table was recreated, emptied or restored,
-// alone or with its schema, database or server.
+// alone or with its schema, database or server; and that the role lost its rights
+// to it.
 func (w *watch) readEpoch(ctx context.Context) error {
 	var epoch string
 	var triggers bool
@@ -31,22 +33,25 @@ func (w *watch) readEpoch(ctx context.Context) error {
 			err = w.conn.QueryRow(ctx, epochSQL, s.table, system).Scan(&epoch, &triggers)
 		}
 	}
-	if err != nil {
-		if broken(err) && classOf(err) == directories.Down || w.conn.IsClosed() {
-			return err
+	if err == nil {
+		w.listener.know(triggers)
+		if epoch != "" && w.d.epoch != "" && w.d.epoch != epoch {
+			w.d.lookups.statement.Store(nil) // the columns may have changed
+			w.d.listen.statement.Store(nil)
+			_, err = w.d.ready(ctx, w.conn, w.d.listen, 0)
 		}
-		return nil // perhaps a migration is in progress: its next commit changes the gate
 	}
-	w.listener.know(triggers)
-	if epoch == "" {
-		return nil
+	if epoch != "" {
+		w.d.epoch, w.reported.Epoch = epoch, epoch
 	}
-	if w.d.epoch != "" && w.d.epoch != epoch {
-		w.d.lookups.statement.Store(nil) // the columns may have changed
-		w.d.listen.statement.Store(nil)
+	if err != nil && (broken(err) && classOf(err) == directories.Down || w.conn.IsClosed()) {
+		return err
 	}
-	w.d.epoch, w.reported.Epoch = epoch, epoch
-	return nil
+	w.reported.Failure = nil
+	if classOf(err) == directories.Rights && w.d.listen == w.d.lookups {
+		w.reported.Failure = classify(err)
+	}
+	return nil // other errors: perhaps a migration is in progress, whose next commit changes the gate
 }
 
 // identityOf identifies a database, whatever its address.
