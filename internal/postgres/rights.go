@@ -23,7 +23,7 @@ type readable struct {
 type rights struct {
 	oid  uint32
 	role string // quoted, as all SQL here
-	// all reports whether the role may read every column.
+	// all reports whether the role may read every column, also one to come.
 	all    bool
 	grants []grant
 }
@@ -47,7 +47,7 @@ relation as (
   select c.*, n.nspname, n.nspowner, role.name as role from pg_class c join pg_namespace n on n.oid = c.relnamespace cross join role
   where n.nspname = $1 and c.relname = $2 and c.relkind in ('r', 'p', 'v', 'm', 'f')
 ), columns as (
-  select r.oid, bool_or(a.attname = any($4::text[]) and not may) as lacking, bool_and(may) as every, bool_or(may) as any,
+  select r.oid, bool_or(a.attname = any($4::text[]) and not may) as lacking, bool_or(may) as any,
     string_agg(quote_ident(a.attname), ', ' order by a.attnum) filter (where a.attname = any($4::text[] || $6::text[])) as named,
     string_agg(quote_ident(a.attname), ', ' order by a.attnum) filter (where a.attname = any($4::text[] || $6::text[]) and not may) as missing,
     bool_and(has_column_privilege(r.oid, a.attnum, 'select with grant option')) filter (where a.attname = any($4::text[])) as allowed
@@ -72,8 +72,8 @@ relation as (
     not has_schema_privilege(r.role, n.nspname, 'usage'), has_schema_privilege(n.nspname, 'usage with grant option')
   from relation r cross join types join pg_namespace n on n.nspname = types.schema where n.nspname not in ('pg_catalog', r.nspname)
 )
-select r.oid, quote_ident(r.role), coalesce(c.every, true), g.sql, quote_ident(pg_get_userbyid(g.owner)), coalesce(g.lacking, false), coalesce(g.allowed, false)
-from relation r left join columns c using (oid) cross join grants g order by g.place`
+select r.oid, quote_ident(r.role), has_table_privilege(r.role, r.oid, 'select'), g.sql, quote_ident(pg_get_userbyid(g.owner)), coalesce(g.lacking, false), coalesce(g.allowed, false)
+from relation r cross join grants g order by g.place`
 
 // wanted says what rightsSQL is to return.
 type wanted struct {
