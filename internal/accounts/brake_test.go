@@ -144,7 +144,7 @@ func TestAResetReleasesTheBrakeForGood(t *testing.T) {
 	t.Parallel()
 	// In each, all users are in use, and are replaced.
 	for name, c := range map[string]func(t *testing.T, e *Engine, s *shelf){
-		"while the brake looks users up": func(t *testing.T, e *Engine, s *shelf) {
+		"while the brake looks users up": func(_ *testing.T, e *Engine, s *shelf) {
 			next := make(chan struct{})
 			s.set(func() { s.users, s.hold = nil, next })
 			s.changed("u0")
