@@ -206,8 +206,8 @@ order by p.position, n.nspname = 'public' desc, 1, 2 limit 1`
 // pathSQL is a WITH query of the search path, with schemas that the role may not
 // use: current_schemas omits those.
 const pathSQL = `with path(name, position) as (
-  select coalesce(nullif(trim(both '" ' from s), '$user'), current_user::text), position
-  from unnest(string_to_array(current_setting('search_path'), ',')) with ordinality p(s, position)
+  select coalesce(nullif(trim(both '" ' from all_of[i]), '$user'), current_user::text), i
+  from (select string_to_array(current_setting('search_path'), ',')) p(all_of), generate_subscripts(all_of, 1) i
 )`
 
 // unusable returns an error if the app's table may be one in a schema that the role
