@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,6 +75,13 @@ relation as (
 )
 select r.oid, quote_ident(r.role), has_table_privilege(r.role, r.oid, 'select'), g.sql, quote_ident(pg_get_userbyid(g.owner)), coalesce(g.lacking, false), coalesce(g.allowed, false)
 from relation r cross join grants g order by g.place`
+
+// users returns the columns that the configuration names.
+func (d *Directory) users() Users {
+	users := d.config.Users
+	users.ID = cmp.Or(users.ID, "id")
+	return users
+}
 
 // wanted says what rightsSQL is to return.
 type wanted struct {

@@ -187,3 +187,36 @@ func TestATableInASchemaThatTheRoleMayNotUseIsNotPassedOver(t *testing.T) {
 		})
 	}
 }
+
+// It takes no rights to a table to see that it was recreated: not even if the
+// catalog has to be read again, because that was a minute ago.
+func TestAResetThatTakesTheGrantsIsAnEpoch(t *testing.T) {
+	t.Parallel()
+	db := database(t, `create schema app; create table app.users (id text primary key)`)
+	reader, dsn := role(t, db, `grant usage on schema app to %s`, `grant select on app.users to %s`)
+	d, _ := open(t, dsn, Config{Users: Users{Table: "app.users"}})
+	opened, err := d.Watch(t.Context(), func(...string) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer opened.Close()
+	gate := opened.(directories.Gate)
+	before, err := gate.Read(t.Context())
+	if err != nil || before.Epoch == "" || before.Failure != nil {
+		t.Fatalf("%+v, %v", before, err)
+	}
+	run(t, db, `drop schema app cascade; create schema app; create table app.users (id text primary key)`)
+	d.listen.statement.Store(nil)
+	after, err := gate.Read(t.Context())
+	if err != nil || after.Epoch == "" || after.Epoch == before.Epoch {
+		t.Errorf("the epoch %q becomes %q, %v", before.Epoch, after.Epoch, err)
+	}
+	if says := lost + "GRANT USAGE ON SCHEMA app TO " + reader; after.Failure == nil || !strings.Contains(after.Failure.Error(), says) {
+		t.Errorf("the failure is %v, want %s", after.Failure, says)
+	}
+	run(t, db, `grant usage on schema app to `+reader, `grant select on app.users to `+reader)
+	granted, err := gate.Read(t.Context())
+	if err != nil || granted.Epoch != after.Epoch || granted.Failure != nil {
+		t.Errorf("with rights: %+v, %v", granted, err)
+	}
+}

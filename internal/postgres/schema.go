@@ -31,7 +31,8 @@ var (
 // statement that looks accounts up.
 func (d *Directory) discover(ctx context.Context, conn *pgx.Conn, c *connector) (*statement, error) {
 	var from source
-	users := d.users()
+	users := d.config.Users
+	users.ID = cmp.Or(users.ID, "id")
 	if d.config.Query != "" {
 		var err error
 		if from, err = describe(ctx, conn, d.config.Query, users.ID); err != nil {
@@ -73,13 +74,6 @@ func (d *Directory) discover(ctx context.Context, conn *pgx.Conn, c *connector) 
 		d.log().Warn("the id column of the users table has no index: each lookup reads the whole table; create one")
 	}
 	return made, nil
-}
-
-// users returns the columns that the configuration names.
-func (d *Directory) users() Users {
-	users := d.config.Users
-	users.ID = cmp.Or(users.ID, "id")
-	return users
 }
 
 func present(c columns, name string) string {
