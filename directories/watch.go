@@ -49,4 +49,9 @@ type Reading struct {
 
 	// Server identifies the server that was read, as Account.Server does.
 	Server string
+
+	// Failure is why nobody can be looked up, as far as the gate shows it: the role
+	// has lost its rights, say. It is logged at once, although nobody asks; nil if
+	// there is no reason.
+	Failure error
 }

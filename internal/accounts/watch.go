@@ -43,6 +43,7 @@ type watch struct {
 
 	// For the watch alone:
 	last    *directories.Reading // nil on a new connection
+	failure string               // that the gate has shown last
 	epoch   string
 	moved   bool    // the accounts in use are to be listed
 	movedAt instant // since when
@@ -183,8 +184,21 @@ func (w *watch) poll(gate directories.Gate) error {
 	}
 	w.last = &reading
 	w.begin(reading.Epoch)
+	w.report(reading.Failure)
 	w.alive(reading)
 	return nil
+}
+
+// report records that the gate shows why lookups fail, when it begins to.
+func (w *watch) report(err error) {
+	if err == nil {
+		w.failure = ""
+		return
+	}
+	if text := classified(err).Error(); text != w.failure {
+		w.failure = text
+		w.e.failed("", err)
+	}
 }
 
 // alive records that changes are noticed.

@@ -66,9 +66,9 @@ func (d *Directory) diagnoseTable(ctx context.Context, conn *pgx.Conn) ([]direct
 	s, err := d.try(ctx, conn, d.lookups)
 	switch {
 	case s == nil:
-		return append(found, bad("the users table is not found", classify(err).Error())), nil
+		return append(found, badTable("the users table is not found", err)), nil
 	case err != nil:
-		return append(found, bad("users cannot be looked up in "+s.named(), classify(err).Error())), nil
+		return append(found, badTable("users cannot be looked up in "+s.named(), err)), nil
 	}
 	found = append(found, good("users are looked up in "+s.named()+": "+s.columns))
 	if s.table != "" && !s.index.indexed {
@@ -142,7 +142,7 @@ func (d *Directory) diagnoseWatch(ctx context.Context, conn *pgx.Conn, s *statem
 	}
 	var epoch, catalog string
 	var triggers bool
-	if err := conn.QueryRow(ctx, epochSQL, s.table, "", s.relation.name).Scan(&epoch, &triggers, &catalog); err != nil {
+	if err := conn.QueryRow(ctx, epochSQL, s.table, "").Scan(&epoch, &triggers, &catalog); err != nil {
 		return []directories.Finding{bad("cannot watch for changes", classify(err).Error())}
 	}
 	received, err := d.receives(ctx, conn)

@@ -147,18 +147,14 @@ func (d *Directory) lost(ctx context.Context, conn *pgx.Conn, c *connector, s *s
 		c.statement.Store(nil)
 	case directories.Rights:
 		c.statement.Store(nil)
-		var role, security string
-		if conn.QueryRow(ctx, "select current_user, current_setting('row_security')").Scan(&role, &security) != nil {
-			return err
-		}
-		if security == "off" { // set for the role: then this is how row-level security shows itself
+		var security string
+		if conn.QueryRow(ctx, "select current_setting('row_security')").Scan(&security) == nil && security == "off" {
+			// Set for the role: then this is how row-level security shows itself.
 			if hidden, failed := policyDoubt(ctx, conn, s); failed == nil && hidden != nil {
 				return hidden.err()
 			}
 		}
-		if s.table != "" {
-			return rightsError(s.relation.schema, s.relation.name, role)
-		}
+		return d.denied(ctx, conn, c, s, err)
 	}
 	return err
 }
@@ -215,9 +211,12 @@ func (d *Directory) ready(ctx context.Context, conn *pgx.Conn, c *connector, age
 		return s, nil
 	}
 	s, err := d.discover(ctx, conn, c)
+	if err == nil {
+		err = c.mayRead(ctx, conn, s)
+	}
 	if err != nil {
 		c.statement.Store(nil)
-		return nil, err
+		return nil, d.denied(ctx, conn, c, s, err)
 	}
 	database, err := identityOf(ctx, conn)
 	if err != nil {

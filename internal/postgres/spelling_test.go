@@ -122,7 +122,7 @@ func TestCitextIsComparedAsCitextWhateverTheSearchPath(t *testing.T) {
 		db := database(t, extension+`create table users (id "the extensions".citext primary key)`+rows)
 		reader, dsn := role(t, db, `grant select on users to %s`)
 		d, _ := open(t, dsn, Config{})
-		unproven(t, engine(t, d, accounts.Config{Poll: -1}), "ada@example.com", `GRANT USAGE ON SCHEMA "the extensions" TO "`+reader+`"`)
+		unproven(t, engine(t, d, accounts.Config{Poll: -1}), "ada@example.com", `run GRANT USAGE ON SCHEMA "the extensions" TO `+reader+`,`)
 	})
 }
 

@@ -20,6 +20,7 @@ type watch struct {
 	changed  func(subjects ...string)
 	listener listener
 
+	table    string              // the users table, as found last; quoted
 	gate     string              // as read last
 	reported directories.Reading // to the engine
 	others   bool                // other tables may have changed, for subscribers
