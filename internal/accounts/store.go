@@ -51,7 +51,7 @@ func (c *store) get(key []byte, now time.Time, a *Account) bool {
 		return false
 	}
 	a.decode(c.opened)
-	return int64(a.asked) >= c.floor.Load()
+	return a.asked == never || int64(a.asked) >= c.floor.Load()
 }
 
 // generation is to be taken before a lookup begins.
