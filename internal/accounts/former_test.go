@@ -97,7 +97,9 @@ func TestATokenThatIsSeenWhileTheIDIsGivenAwayIsNobodysForSure(t *testing.T) {
 		time.Sleep(2*poll + poll/10)
 		seen := time.Now()
 		said(e, "1")
-		g.set(func() { g.users["1"], g.value = directories.Account{Exists: true, CreatedAt: created.Add(time.Hour)}, "1" })
+		g.set(func() {
+			g.users["1"], g.value = directories.Account{Exists: true, CreatedAt: created.Add(time.Hour)}, "1"
+		})
 		time.Sleep(poll)
 		account, _, err := ask(e, "1", time.Time{})
 		if err != nil || !account.CreatedAt.After(created) {
