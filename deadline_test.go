@@ -180,6 +180,12 @@ func TestARequestWaitsForOneTimeoutAndForOneMoreOnceTheAppHasAnswered(t *testing
 // handlerOf returns a handler whose users and revocations are in a black hole.
 func handlerOf(t *testing.T, hole *blackHole, secret string, timeout time.Duration) *Handler {
 	t.Helper()
+	return newHandler(t, accounts.Open(hole, accounts.Config{Timeout: timeout, Poll: -1}), hole, secret, timeout)
+}
+
+// newHandler returns a handler without a configuration.
+func newHandler(t *testing.T, engine *accounts.Engine, store revocation.Store, secret string, timeout time.Duration) *Handler {
+	t.Helper()
 	h := &Handler{mode: modeEnforce}
 	env := environment.New()
 	if err := h.provisionAnswers(env, nil); err != nil {
@@ -189,8 +195,7 @@ func handlerOf(t *testing.T, hole *blackHole, secret string, timeout time.Durati
 	if err != nil {
 		t.Fatal(err)
 	}
-	engine := accounts.Open(hole, accounts.Config{Timeout: timeout, Poll: -1})
-	revoked := revocation.Open(revocation.Config{Users: "users", Local: hole, Logger: zap.NewNop})
+	revoked := revocation.Open(revocation.Config{Users: "users", Local: store, Logger: zap.NewNop})
 	h.validator = &validator{reader: reader, revoked: revoked, accounts: engine, timeout: timeout}
 	if h.reporter, err = telemetry.NewReporter(telemetry.Detections{Logger: zap.NewNop(), Mode: h.mode}, session.DefaultSubject); err != nil {
 		t.Fatal(err)

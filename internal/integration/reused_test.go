@@ -102,6 +102,20 @@ func TestAnOpenTabDoesNotBecomeSomebodyElseAfterAReset(t *testing.T) {
 	}
 }
 
+// measuredApp returns how far the app's clock is ahead by the status, which must
+// know it.
+func measuredApp(t *testing.T, o *operator) time.Duration {
+	t.Helper()
+	var status struct {
+		Databases []struct{ Clocks struct{ App, Database *float64 } }
+	}
+	o.do("GET", "status", nil, &status)
+	if len(status.Databases) != 1 || status.Databases[0].Clocks.App == nil || status.Databases[0].Clocks.Database == nil {
+		t.Fatalf("the clocks are not measured: %+v", status)
+	}
+	return time.Duration(*status.Databases[0].Clocks.App * float64(time.Second))
+}
+
 // TestNoChangeOfATableEndsASessionOfItsUsers signs up at apps with clocks that
 // differ, and changes the users table in ways that replace its file.
 func TestNoChangeOfATableEndsASessionOfItsUsers(t *testing.T) {
@@ -141,12 +155,15 @@ func TestNoChangeOfATableEndsASessionOfItsUsers(t *testing.T) {
 			check("another precision of the time")
 			changed(`begin`, `create table copied (like "User" including all)`, `insert into copied select * from "User"`, `drop table "User" cascade`, `alter table copied rename to "User"`, `commit`)
 			check("a copy")
-			for range 9 { // which measure the clocks
+			for range 9 {
 				ada.poll()
 				check("a poll")
 				if status := first.open(); status != http.StatusOK {
 					t.Errorf("the first cookie, after a poll: status %d", status)
 				}
+			}
+			if off := measuredApp(t, o) - ahead; off.Abs() > 2*time.Second {
+				t.Errorf("the app's clock is measured %s too far ahead", off)
 			}
 			changed(`vacuum full "User"`)
 			check("VACUUM FULL, once the clocks are measured")
