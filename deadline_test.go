@@ -203,8 +203,8 @@ func newHandler(t *testing.T, engine *accounts.Engine, store revocation.Store, s
 	t.Cleanup(func() {
 		reader.Close()
 		h.reporter.Close()
-		for _, close := range []func() error{revoked.Close, engine.Close} {
-			if err := close(); err != nil {
+		for _, end := range []func() error{revoked.Close, engine.Close} {
+			if err := end(); err != nil {
 				t.Error(err)
 			}
 		}

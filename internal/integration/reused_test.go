@@ -107,7 +107,9 @@ func TestAnOpenTabDoesNotBecomeSomebodyElseAfterAReset(t *testing.T) {
 func measuredApp(t *testing.T, o *operator) time.Duration {
 	t.Helper()
 	var status struct {
-		Databases []struct{ Clocks struct{ App, Database *float64 } }
+		Databases []struct {
+			Clocks struct{ App, Database *float64 }
+		}
 	}
 	o.do("GET", "status", nil, &status)
 	if len(status.Databases) != 1 || status.Databases[0].Clocks.App == nil || status.Databases[0].Clocks.Database == nil {

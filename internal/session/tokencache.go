@@ -80,7 +80,7 @@ const seenBytes = 6
 // appendSeen appends the time at which a token was read first, as microseconds of
 // the process: a clock that somebody sets changes nothing.
 func (c *tokenCache) appendSeen(b []byte, at time.Time) []byte {
-	return binary.LittleEndian.AppendUint64(b, uint64(max(0, at.Sub(c.opened).Microseconds())))[:len(b)+seenBytes] //nolint:gosec // not negative
+	return binary.LittleEndian.AppendUint64(b, uint64(max(0, at.Sub(c.opened).Microseconds())))[:len(b)+seenBytes]
 }
 
 // cutSeen reads the time at the beginning of b.
