@@ -61,7 +61,8 @@ func (x *request) Intercept(header http.Header, status int) bool {
 	}
 	signingIn := h.rules.SigningIn(r)
 	var set session.Session
-	v.reader.ReadResponse(header, &set)
+	v.reader.ReadResponse(header, x.renewable(signingIn), &set)
+	v.measure(x.check.Session.At, &set)
 	stale := v.stale(&x.wait, set.Tokens, time.Time{})
 	sent := x.check.Ended
 	if !x.check.Strip {
@@ -83,6 +84,15 @@ func (x *request) Intercept(header http.Header, status int) bool {
 		h.responder.Clear(header, r, sent, func(name string) bool { return slices.Contains(set.Names, name) })
 	}
 	return false
+}
+
+// renewable returns the tokens of a request that its response may renew. In the
+// answer to any other one, a token is a new one: somebody signs in.
+func (x *request) renewable(signingIn bool) []session.Token {
+	if signingIn || x.check.Verdict != verdict.Live || x.r.Method != http.MethodGet && x.r.Method != http.MethodHead {
+		return nil
+	}
+	return x.check.Session.Tokens
 }
 
 // rescue answers in place of the app if the session was live and has become stale.

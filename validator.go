@@ -109,10 +109,10 @@ func (v *validator) judgeAccount(ctx context.Context, claims *session.Claims, no
 	if err != nil { // logged by the engine
 		return j
 	}
-	decided, reason := verdict.Judge(claims, &account.Account, query.Now)
+	decided, reason := v.decide(claims, account, now)
 	minted := claims.MintedAt
 	if minted.IsZero() { // possibly just now
-		minted = query.Now
+		minted = now
 	}
 	if needed := minted.Add(verdict.Leeway); decided == verdict.Stale && account.AsOf.Before(needed) {
 		// An account from before the token was issued must not end it: somebody may
@@ -121,13 +121,20 @@ func (v *validator) judgeAccount(ctx context.Context, claims *session.Claims, no
 		if source, err = v.accounts.Lookup(ctx, query, account); err != nil {
 			return j
 		}
-		decided, reason = verdict.Judge(claims, &account.Account, query.Now)
+		decided, reason = v.decide(claims, account, now)
 		if decided == verdict.Stale && !v.accounts.Proves(account, needed) {
 			return j
 		}
 	}
 	j.Verdict, j.Reason, j.Source = decided, reason, source
 	return j
+}
+
+// decide decides about a token by an account.
+func (v *validator) decide(claims *session.Claims, account *accounts.Account, now time.Time) (verdict.Verdict, verdict.Reason) {
+	return verdict.Judge(claims, &account.Account, verdict.Times{
+		Now: now, Clocks: v.accounts.Clocks().Known(), Replaced: v.accounts.Replaced(account, claims.SeenAt),
+	})
 }
 
 // judgeNow judges tokens by the current accounts, past the cache.
@@ -149,6 +156,16 @@ func (v *validator) stale(ctx context.Context, tokens []session.Token, since tim
 		}
 	}
 	return nil
+}
+
+// measure measures the app's clock by the tokens in a response that were made since
+// its request came.
+func (v *validator) measure(came time.Time, set *session.Session) {
+	for i := range set.Tokens {
+		if c := &set.Tokens[i].Claims; c.First && !c.MintedAt.IsZero() {
+			v.accounts.Clocks().App(c.MintedAt, came, set.At)
+		}
+	}
 }
 
 // renewed returns the tokens of a request that have the subject of a token in its

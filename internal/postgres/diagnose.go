@@ -25,6 +25,7 @@ func (d *Directory) Diagnose(ctx context.Context) []directories.Finding {
 	if s == nil {
 		return found
 	}
+	found = append(found, diagnoseIDs(s)...)
 	found = append(append(found, diagnoseRole(ctx, conn.Conn(), s)...), diagnoseRevocations(ctx, conn.Conn())...)
 	return append(found, d.diagnoseWatch(ctx, conn.Conn(), s)...)
 }

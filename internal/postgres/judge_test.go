@@ -39,7 +39,7 @@ func judge(e *accounts.Engine, v visitor) (string, error) {
 		if err != nil {
 			return "unknown", err
 		}
-		decided, reason := verdict.Judge(&claims, &account.Account, time.Now())
+		decided, reason := verdict.Judge(&claims, &account.Account, verdict.Times{Now: time.Now()})
 		switch {
 		case decided == verdict.Live:
 			return "live", nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -78,11 +79,13 @@ func (w *watch) bounded(query func(ctx context.Context) error) error {
 	return query(ctx)
 }
 
-// gateSQL returns when the server was started, and a value that changes with
-// every commit: the snapshot, or on a standby, where that does not change, the
-// replayed position; and whether that does not change either, as on a reader of
-// Amazon Aurora.
-const gateSQL = `select date_part('epoch', pg_postmaster_start_time()), pg_is_in_recovery() and (pg_last_wal_replay_lsn() is null or to_regproc('pg_catalog.aurora_version') is not null),
+// gateSQL returns when the server was started; its clock if it is a primary, whose
+// clock writes rows; and a value that changes with every commit: the snapshot, or
+// on a standby, where that does not change, the replayed position. Before that
+// value, it returns whether that does not change either, as on a reader of Amazon
+// Aurora.
+const gateSQL = `select date_part('epoch', pg_postmaster_start_time()), case when not pg_is_in_recovery() then clock_timestamp() end,
+  pg_is_in_recovery() and (pg_last_wal_replay_lsn() is null or to_regproc('pg_catalog.aurora_version') is not null),
   case when pg_is_in_recovery() then 'standby ' || coalesce(pg_last_wal_replay_lsn()::text, '')
   else 'primary ' || pg_current_snapshot()::text end || ' ' || pg_postmaster_start_time()::text`
 
@@ -92,10 +95,15 @@ func (w *watch) Read(ctx context.Context) (directories.Reading, error) {
 		return w.reported, errYielded
 	}
 	var started float64
+	var clock *time.Time
 	var stuck bool
 	var gate string
-	if err := w.conn.QueryRow(ctx, gateSQL).Scan(&started, &stuck, &gate); err != nil {
+	if err := w.conn.QueryRow(ctx, gateSQL).Scan(&started, &clock, &stuck, &gate); err != nil {
 		return w.reported, classify(err)
+	}
+	w.reported.Clock = time.Time{}
+	if clock != nil {
+		w.reported.Clock = *clock
 	}
 	if s := w.d.listen.statement.Load(); stuck || s != nil && s.relation.foreign { // its changes are commits on another server
 		w.reads++

@@ -165,7 +165,7 @@ func (rd *Reader) Strip(header http.Header) {
 	setField(header, "Cookie", lines)
 	setField(header, "Authorization", slices.DeleteFunc(slices.Clone(header["Authorization"]), func(field string) bool {
 		var claims Claims
-		return rd.readBearer(field, rd.config.Now(), &claims)
+		return rd.readBearer(field, &Session{At: rd.config.Now()}, &claims)
 	}))
 }
 

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/jose"
 )
@@ -79,7 +78,7 @@ func (rd *Reader) Read(header http.Header, s *Session) {
 			break
 		}
 		var claims Claims
-		if rd.readBearer(field, s.At, &claims) {
+		if rd.readBearer(field, s, &claims) {
 			s.Tokens = append(s.Tokens, Token{Claims: claims})
 			s.Failure = ""
 		}
@@ -87,10 +86,11 @@ func (rd *Reader) Read(header http.Header, s *Session) {
 }
 
 // ReadResponse reads the sessions that a response sets into s, which must be
-// zero.
-func (rd *Reader) ReadResponse(header http.Header, s *Session) {
+// zero. Renewed are the tokens of the request which a token of the same subject
+// renews, and does not begin a session.
+func (rd *Reader) ReadResponse(header http.Header, renewed []Token, s *Session) {
 	if lines := header["Set-Cookie"]; len(lines) > 0 {
-		s.At = rd.config.Now()
+		s.At, s.renewed = rd.config.Now(), renewed
 		rd.read(rd.appendSetCookies(s.cookies[:0], lines, s.At), s)
 	}
 }
@@ -127,7 +127,7 @@ func (rd *Reader) read(cookies []cookie, s *Session) {
 				at := slices.Index(s.Names, group[0].name)
 				token.Names = s.Names[at : at+1 : at+1]
 			}
-			failure := rd.decode(base, r.text, s.At, &token.Claims)
+			failure := rd.decode(base, r.text, s, &token.Claims)
 			if failure != "" {
 				s.Tokens = s.Tokens[:len(s.Tokens)-1]
 			}
@@ -142,27 +142,27 @@ func (rd *Reader) read(cookies []cookie, s *Session) {
 // readBearer reads the token of an Authorization field, as getToken of
 // next-auth and @auth/core does, but with the scheme in any case. It reports
 // whether there is a valid one.
-func (rd *Reader) readBearer(field string, now time.Time, c *Claims) bool {
+func (rd *Reader) readBearer(field string, s *Session, c *Claims) bool {
 	for _, parts := range [][]string{strings.Split(field, " "), strings.Fields(field)} {
 		if len(parts) < 2 || !strings.EqualFold(parts[0], "Bearer") || len(parts[1]) > rd.config.MaxTokenBytes {
 			continue
 		}
 		text := decodeURIComponent(parts[1])
-		if slices.ContainsFunc(rd.config.CookieNames, func(base string) bool { return rd.decode(base, text, now, c) == "" }) {
+		if slices.ContainsFunc(rd.config.CookieNames, func(base string) bool { return rd.decode(base, text, s, c) == "" }) {
 			return true
 		}
 	}
 	return false
 }
 
-// decode decodes the token of a cookie with the given base name into c. It
+// decode decodes the token of a cookie of s with the given base name into c. It
 // decrypts or verifies the token unless its claims are cached.
-func (rd *Reader) decode(base, text string, now time.Time, c *Claims) Failure {
+func (rd *Reader) decode(base, text string, s *Session, c *Claims) Failure {
 	if dots := strings.Count(text, "."); dots != 4 && dots != 2 {
 		return Undecodable
 	}
 	key := rd.cache.digest(base, text)
-	switch expired, found := rd.cache.get(key, now, c); {
+	switch expired, found := rd.cache.get(key, s.At, c); {
 	case expired:
 		return Expired
 	case found:
@@ -170,8 +170,10 @@ func (rd *Reader) decode(base, text string, now time.Time, c *Claims) Failure {
 	}
 	claims, failure := rd.open(base, text)
 	if failure == "" {
-		rd.cache.put(key, now, &claims)
+		claims.SeenAt = s.seen(claims.Subject)
+		rd.cache.put(key, s.At, &claims)
 		*c = claims
+		c.First = true
 	}
 	return failure
 }

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"slices"
 	"time"
 )
@@ -22,6 +23,8 @@ type Session struct {
 	// TooLarge reports whether the session cookies exceed the limits. They were
 	// not read then, so they must not reach the app.
 	TooLarge bool
+
+	renewed []Token // of the request, in a response
 
 	// Room for the usual session, so that reading it allocates nothing.
 	cookies  [2]cookie
@@ -54,6 +57,18 @@ const (
 	// Undecodable: not a token of the app.
 	Undecodable Failure = "undecodable"
 )
+
+// seen returns when a token of a subject was seen first, that is read now: when the
+// token was that it renews, if it renews one.
+func (s *Session) seen(subject []byte) time.Time {
+	first := s.At
+	for i := range s.renewed {
+		if c := &s.renewed[i].Claims; bytes.Equal(c.Subject, subject) && !c.SeenAt.IsZero() && c.SeenAt.Before(first) {
+			first = c.SeenAt
+		}
+	}
+	return first
+}
 
 func (s *Session) setTooLarge() {
 	s.Tokens, s.Failure, s.TooLarge = nil, TooLarge, true
