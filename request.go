@@ -76,12 +76,13 @@ func (x *request) Intercept(header http.Header, status int) bool {
 		cleared = x.check.Ended
 	}
 	var set session.Session
-	v.reader.ReadResponse(header, &set)
+	v.reader.ReadResponse(header, x.renewable(), &set)
+	v.measure(x.session.At, &set)
 	if len(set.Tokens) > 0 {
 		if names, dropped := x.guard(header, &set); dropped {
 			cleared = slices.Concat(names, cleared)
 			set = session.Session{}
-			v.reader.ReadResponse(header, &set)
+			v.reader.ReadResponse(header, x.renewable(), &set)
 		} else if h.rules.SigningIn(r) || len(x.sent()) == 0 {
 			telemetry.SignedIn()
 		}
@@ -116,8 +117,9 @@ func (x *request) guard(header http.Header, set *session.Session) (cleared []str
 	if !check.Strip {
 		return nil, false
 	}
+	read := func(header http.Header, s *session.Session) { v.reader.ReadResponse(header, x.renewable(), s) }
 	stale := judgements[slices.IndexFunc(judgements, func(j verdict.Judgement) bool { return j.Verdict == verdict.Stale })]
-	rest := verdict.Separate(v.reader, session.Fields(header), judgements, &check, v.reader.ReadResponse, judge)
+	rest := verdict.Separate(v.reader, session.Fields(header), judgements, &check, read, judge)
 	delete(header, "Set-Cookie")
 	if lines := rest["Set-Cookie"]; lines != nil {
 		header["Set-Cookie"] = lines
@@ -133,6 +135,15 @@ func (x *request) guard(header http.Header, set *session.Session) (cleared []str
 		return slices.Contains(x.check.Session.Names, name) && !slices.Contains(ended, name)
 	}
 	return slices.Concat(slices.DeleteFunc(check.Ended, kept), ended), true
+}
+
+// renewable returns the tokens of a request that its response may renew. In the
+// answer to any other one, a token is a new one: somebody signs in.
+func (x *request) renewable() []session.Token {
+	if x.check.Verdict != verdict.Live || x.r.Method != http.MethodGet && x.r.Method != http.MethodHead || x.handler.rules.SigningIn(x.r) {
+		return nil
+	}
+	return x.check.Session.Tokens
 }
 
 // sent returns the tokens that have reached the app.

@@ -114,10 +114,10 @@ func (v *validator) judgeAccount(ctx context.Context, claims *session.Claims, no
 	if err != nil { // logged by the engine
 		return j
 	}
-	decided, reason := verdict.Judge(claims, &account.Account, query.Now)
+	decided, reason := v.decide(claims, account, now)
 	minted := claims.MintedAt
 	if minted.IsZero() { // possibly just now
-		minted = query.Now
+		minted = now
 	}
 	if needed := minted.Add(verdict.Leeway); decided == verdict.Stale && account.AsOf.Before(needed) {
 		// An account from before the token was issued must not end it: somebody may
@@ -126,7 +126,7 @@ func (v *validator) judgeAccount(ctx context.Context, claims *session.Claims, no
 		if source, err = v.accounts.Lookup(ctx, query, account); err != nil {
 			return j
 		}
-		decided, reason = verdict.Judge(claims, &account.Account, query.Now)
+		decided, reason = v.decide(claims, account, now)
 		if decided == verdict.Stale && !v.accounts.Proves(account, needed) {
 			return j
 		}
@@ -135,11 +135,28 @@ func (v *validator) judgeAccount(ctx context.Context, claims *session.Claims, no
 	return j
 }
 
+// decide decides about a token by an account.
+func (v *validator) decide(claims *session.Claims, account *accounts.Account, now time.Time) (verdict.Verdict, verdict.Reason) {
+	return verdict.Judge(claims, &account.Account, verdict.Times{
+		Now: now, Clocks: v.accounts.Clocks().Known(), Replaced: v.accounts.Replaced(account, claims.SeenAt),
+	})
+}
+
 // judgeNow judges tokens by the current accounts, past the cache.
 func (v *validator) judgeNow(ctx context.Context, tokens []session.Token, now time.Time) []verdict.Judgement {
 	ctx, cancel := context.WithTimeout(ctx, v.timeout)
 	defer cancel()
 	return v.judge(ctx, tokens, now, now, nil)
+}
+
+// measure measures the app's clock by the tokens in a response that were made since
+// its request came.
+func (v *validator) measure(came time.Time, set *session.Session) {
+	for i := range set.Tokens {
+		if c := &set.Tokens[i].Claims; c.First && !c.MintedAt.IsZero() {
+			v.accounts.Clocks().App(c.MintedAt, came, set.At)
+		}
+	}
 }
 
 // sessionIDs are the claims with the IDs of a session and of a token, by which

@@ -50,7 +50,7 @@ func BenchmarkVerdict(b *testing.B) {
 		if _, err := users.Lookup(context.Background(), accounts.Query{Query: directories.Query{Subject: claims.Subject}, Now: s.At}, account); err != nil {
 			b.Fatal(err)
 		}
-		if v, _ := verdict.Judge(claims, &account.Account, s.At); v != verdict.Live {
+		if v, _ := verdict.Judge(claims, &account.Account, verdict.Times{Now: s.At}); v != verdict.Live {
 			b.Fatalf("verdict %s", v)
 		}
 	}

@@ -1,6 +1,9 @@
 package directories
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Watcher is a Directory that notices changes.
 type Watcher interface {
@@ -49,4 +52,13 @@ type Reading struct {
 
 	// Server identifies the server that was read, as Account.Server does.
 	Server string
+
+	// Failure is why nobody can be looked up, as far as the gate shows it: the role
+	// has lost its rights, say. It is logged at once, although nobody asks; nil if
+	// there is no reason.
+	Failure error
+	// Clock is the time by the clock of the server that writes the users, as it was
+	// read; zero if unknown. It is compared with ours, so that times in accounts can
+	// be compared with those in tokens more exactly than to a minute.
+	Clock time.Time
 }

@@ -26,8 +26,9 @@ type brake struct {
 
 	braking atomic.Bool
 
-	mu   sync.Mutex
-	live map[string]instant // users seen live in the window: when
+	mu       sync.Mutex
+	live     map[string]instant // users seen live in the window: when
+	released instant            // when all users were replaced last
 
 	deciding sync.Mutex
 	decided  instant // when the users of the last decision were looked up
@@ -40,13 +41,17 @@ func (e *Engine) Braking() bool {
 	return e.brake.share > 0 && (e.brake.braking.Load() || !e.found.Load())
 }
 
-// seen records that a user was seen.
+// seen records that a user was seen. An account that was looked up before all
+// users were replaced is not one of them.
 func (b *brake) seen(subject string, a *Account, now instant) {
 	if b.share == 0 || noneLive(&a.Account) || b.braking.Load() {
 		return
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if a.asked < b.released {
+		return
+	}
 	if b.live == nil {
 		b.live = make(map[string]instant)
 	}
@@ -60,7 +65,7 @@ func (b *brake) seen(subject string, a *Account, now instant) {
 func (b *brake) release() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.live = nil
+	b.live, b.released = nil, b.e.instant(b.e.now())
 	if b.braking.Swap(false) {
 		b.e.happened(BrakeOff, nil)
 	}
@@ -94,7 +99,7 @@ func (b *brake) check(ctx context.Context, look lookup, found []result, confirme
 		}
 	}
 	on := float64(missing) > b.share*float64(len(again))
-	if b.braking.Swap(on) == on {
+	if !b.decide(on, now) {
 		return
 	}
 	if !on {
@@ -109,6 +114,14 @@ func (b *brake) check(ctx context.Context, look lookup, found []result, confirme
 	b.e.config.Logger().Error("brake on: too many sessions would end at once, so none does",
 		zap.Int("gone", missing), zap.Int("seen", len(again)), zap.String("likely", likely))
 	b.e.happened(BrakeOn, map[string]any{"gone": missing, "seen": len(again), "likely": likely})
+}
+
+// decide switches the brake, and reports whether it was not so before. Users who
+// were seen before all were replaced decide nothing.
+func (b *brake) decide(on bool, asked instant) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return asked > b.released && b.braking.Swap(on) != on
 }
 
 func anyGone(found []result, confirmed bool) bool {

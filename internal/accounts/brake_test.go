@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -135,4 +136,59 @@ func TestTheBrakeHoldsForADirectoryOfAThirdParty(t *testing.T) {
 			t.Errorf("u0 is %s unlike all others, and the brake is on: %t", got, e.Braking())
 		}
 	})
+}
+
+// A reset that is noticed while the brake is being decided on takes it off all the
+// same: what was found belongs to the users before it.
+func TestAResetReleasesTheBrakeForGood(t *testing.T) {
+	t.Parallel()
+	// In each, all users are in use, and are replaced.
+	for name, c := range map[string]func(t *testing.T, e *Engine, s *shelf){
+		"while the brake looks users up": func(_ *testing.T, e *Engine, s *shelf) {
+			next := make(chan struct{})
+			s.set(func() { s.users, s.hold = nil, next })
+			s.changed("u0")
+			var asking sync.WaitGroup
+			asking.Go(func() { _ = said(e, "u0") })
+			next <- struct{}{} // she is not found
+			next <- struct{}{} // which is confirmed
+			synctest.Wait()
+			time.Sleep(time.Millisecond)
+			e.brake.release()
+			s.set(func() { s.hold = nil })
+			next <- struct{}{} // none of the others is either
+			asking.Wait()
+		},
+		"while the others are still cached": func(t *testing.T, e *Engine, s *shelf) {
+			time.Sleep(time.Millisecond)
+			e.brake.release()
+			time.Sleep(time.Duration(recentFor)) // so that they count as seen once more
+			for i := range minSeen {
+				if got := said(e, fmt.Sprint("u", i)); got != "there" {
+					t.Errorf("u%d is %s", i, got)
+				}
+			}
+			s.set(func() { s.users = nil })
+			s.changed("u0")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := &shelf{users: make(map[string]directories.Account)}
+				for i := range minSeen {
+					s.users[fmt.Sprint("u", i)] = directories.Account{Exists: true}
+				}
+				e := openShelf(t, s, Config{TTL: time.Hour, BrakeShare: 0.5, BrakeWindow: time.Hour})
+				for i := range minSeen {
+					said(e, fmt.Sprint("u", i))
+					said(e, fmt.Sprint("u", i)) // in use from here on
+				}
+				c(t, e, s)
+				if got := said(e, "u0"); got != "gone" || e.Braking() {
+					t.Errorf("u0 is %s like all others, and the brake is on: %t", got, e.Braking())
+				}
+			})
+		})
+	}
 }

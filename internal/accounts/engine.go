@@ -11,6 +11,7 @@ import (
 	"github.com/sony/gobreaker/v2"
 
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/clocks"
 )
 
 const (
@@ -47,6 +48,7 @@ type Engine struct {
 	watching  sync.Once
 	journal   journal
 	brake     brake
+	clocks    clocks.Clocks
 	now       func() time.Time
 	opened    time.Time
 }
@@ -77,6 +79,9 @@ func Open(directory directories.Directory, config Config) *Engine {
 
 // Directory returns the directory that the engine asks.
 func (e *Engine) Directory() directories.Directory { return e.directory }
+
+// Clocks holds what was measured of the clocks that write accounts and tokens.
+func (e *Engine) Clocks() *clocks.Clocks { return &e.clocks }
 
 // String names the directory, without a user or a password.
 func (e *Engine) String() string { return e.directory.String() }
@@ -282,6 +287,9 @@ func (e *Engine) find(ctx context.Context, look lookup, queries []directories.Qu
 		if found[i].account = a; answer.Failure != nil {
 			found[i].err = classified(answer.Failure)
 		}
+		if !answer.CreatedAt.IsZero() {
+			e.clocks.Row(answer.CreatedAt, e.now())
+		}
 	}
 	return found, nil
 }
@@ -306,7 +314,7 @@ func (e *Engine) changed(subjects ...string) {
 		return
 	}
 	for _, subject := range subjects {
-		e.store.drop(e.normalize([]byte(subject)))
+		e.store.drop(e.normalize([]byte(subject)), e.now())
 	}
 }
 

@@ -1,6 +1,7 @@
 package accounts
 
 import (
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,18 +18,21 @@ const (
 	doubtPeriod = 10 * time.Minute
 )
 
-// journal logs how a directory fares: each class of failure once a period with
-// a count, and recovery.
+// maxProblems is how many problems are told apart.
+const maxProblems = 64
+
+// journal logs how a directory fares: each problem once a period with a count, and
+// recovery.
 type journal struct {
 	logger   func() *zap.Logger
 	happened func(Event, map[string]any)
 
-	mu      sync.Mutex
-	classes map[directories.Class]*failures
-	failure string // of the last lookup
-	doubt   string // of the last confirmation
-	doubtAt time.Time
-	warned  time.Time
+	mu       sync.Mutex
+	problems map[problem]*failures
+	failure  string // of the last lookup
+	doubt    string // of the last confirmation
+	doubtAt  time.Time
+	warned   time.Time
 
 	lasts    atomic.Bool // failure is set
 	doubting atomic.Bool // doubt is set
@@ -36,7 +40,14 @@ type journal struct {
 	blind    atomic.Bool // changes are not noticed
 }
 
-// failures counts those of a class.
+// problem is what is logged once a period: a class of failures, or one that the
+// directory has answered with, because that says what to change.
+type problem struct {
+	class directories.Class
+	text  string
+}
+
+// failures counts those of a problem.
 type failures struct {
 	logged     time.Time
 	suppressed int // since then
@@ -80,18 +91,11 @@ func (j *journal) proven() {
 	j.doubting.Store(false)
 }
 
-// log logs an error once a period and class, and reports whether it did. The caller
-// holds j.mu.
+// log logs a problem once a period, and reports whether it did. The caller holds
+// j.mu.
 func (j *journal) log(e *directories.Error) bool {
-	if j.classes == nil {
-		j.classes = make(map[directories.Class]*failures)
-	}
-	f := j.classes[e.Class]
-	if f == nil {
-		f = new(failures)
-		j.classes[e.Class] = f
-	}
 	now := time.Now()
+	f := j.failures(e, now)
 	if now.Sub(f.logged) < logPeriod {
 		f.suppressed++
 		return false
@@ -100,6 +104,28 @@ func (j *journal) log(e *directories.Error) bool {
 		zap.String("class", string(e.Class)), zap.Error(e), zap.Int("suppressed", f.suppressed))
 	f.logged, f.suppressed = now, 0
 	return true
+}
+
+// failures returns the count of a problem.
+func (j *journal) failures(e *directories.Error, now time.Time) *failures {
+	p := problem{class: e.Class}
+	if answered(e) {
+		p.text = e.Text
+	}
+	if f := j.problems[p]; f != nil {
+		return f
+	}
+	maps.DeleteFunc(j.problems, func(_ problem, f *failures) bool { return now.Sub(f.logged) >= logPeriod })
+	if len(j.problems) >= maxProblems { // there are not so many lines to log either
+		p.text = ""
+	}
+	if j.problems == nil {
+		j.problems = make(map[problem]*failures)
+	}
+	if j.problems[p] == nil {
+		j.problems[p] = new(failures)
+	}
+	return j.problems[p]
 }
 
 // succeeded logs recovery.

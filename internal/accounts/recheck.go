@@ -78,7 +78,10 @@ func (w *watch) recheckSome(gate directories.Gate, queries []directories.Query) 
 	}
 	w.rechecked.Add(uint64(len(found)))
 	for _, f := range found {
-		if f.err == nil && (f.account.Exists || !f.account.Replica) { // of the others, a request has to ask
+		switch {
+		case f.err != nil:
+			w.e.journal.unknown(f.err)
+		case f.account.Exists || !f.account.Replica: // of the others, a request has to ask
 			w.e.keep(f)
 		}
 	}

@@ -18,9 +18,13 @@ type record struct {
 	asked   instant // when its lookup began
 	watched bool    // the server that the watch is connected to has answered
 	window  uint32  // in which it was used last, see recent
-	encoded []byte  // what the columns are parts of
-	scratch [64]byte
-	columns [2][]byte
+	// Another account had this subject, or nobody, until replaced; 0 if that is not
+	// known. Former is when that of an absence was created.
+	replaced instant
+	former   time.Time
+	encoded  []byte // what the columns are parts of
+	scratch  [64]byte
+	columns  [2][]byte
 }
 
 // Flags of an encoded account. Those of times tell that there is one.
@@ -31,8 +35,15 @@ const (
 	flagWatched
 	flagCreatedAt
 	flagValidAfter
-	flagAsOf   // another time than that at which its lookup began
-	flagOthers // there are further accounts
+	flagAsOf // another time than that at which its lookup began
+	flagMore // further flags follow the times
+)
+
+// Further flags, which few accounts have.
+const (
+	moreOthers = 1 << iota // there are further accounts
+	moreReplaced
+	moreFormer
 )
 
 // noTime stands for the zero time.
@@ -41,16 +52,19 @@ const noTime = math.MinInt64
 // askedBytes are enough for the microseconds of thousands of years.
 const askedBytes = 7
 
-// appendTo appends an account without a pointer in it: flags, the window, when
-// it was asked for, the times that there are, the values to match, and further accounts. What changes while an account is known keeps
-// its length, so that it is written over in its place. Opened is when the
+// appendTo appends an account without a pointer in it: flags, the window, when it
+// was asked for, the times that there are, further flags and what they tell of, the
+// values to match, and further accounts. What changes while an account is known
+// keeps its length, so that it is written over in its place. Opened is when the
 // directory's clock began.
 func (a *Account) appendTo(b []byte, opened time.Time) []byte {
 	flags := flagIf(a.Exists, flagExists) | flagIf(a.Disabled, flagDisabled) | flagIf(a.Replica, flagReplica) | flagIf(a.watched, flagWatched) |
-		flagIf(!a.CreatedAt.IsZero(), flagCreatedAt) | flagIf(!a.ValidAfter.IsZero(), flagValidAfter) | flagIf(!a.asOfBegan(opened), flagAsOf) | flagIf(len(a.Others) > 0, flagOthers)
+		flagIf(!a.CreatedAt.IsZero(), flagCreatedAt) | flagIf(!a.ValidAfter.IsZero(), flagValidAfter) | flagIf(!a.asOfBegan(opened), flagAsOf)
+	more := flagIf(len(a.Others) > 0, moreOthers) | flagIf(a.replaced != 0, moreReplaced) | flagIf(!a.former.IsZero(), moreFormer)
+	flags |= flagIf(more != 0, flagMore)
 	b = append(b, flags)
 	b = binary.LittleEndian.AppendUint32(b, a.window)
-	b = binary.LittleEndian.AppendUint64(b, uint64(a.asked/instant(time.Microsecond)))[:len(b)+askedBytes] //nolint:gosec // read back as it was
+	b = appendInstant(b, a.asked)
 	if flags&flagCreatedAt != 0 {
 		b = appendTime(b, a.CreatedAt)
 	}
@@ -59,6 +73,15 @@ func (a *Account) appendTo(b []byte, opened time.Time) []byte {
 	}
 	if flags&flagAsOf != 0 {
 		b = appendTime(b, a.AsOf)
+	}
+	if more != 0 {
+		b = append(b, more)
+	}
+	if more&moreReplaced != 0 {
+		b = appendInstant(b, a.replaced)
+	}
+	if more&moreFormer != 0 {
+		b = appendTime(b, a.former)
 	}
 	if len(a.Others) == 0 {
 		return appendTexts(b, a.Matched)
@@ -151,6 +174,19 @@ func flagIf(set bool, flag byte) byte {
 	return 0
 }
 
+// appendInstant appends an instant in microseconds.
+func appendInstant(b []byte, i instant) []byte {
+	return binary.LittleEndian.AppendUint64(b, uint64(i/instant(time.Microsecond)))[:len(b)+askedBytes] //nolint:gosec // read back as it was
+}
+
+// cutInstant reads the instant at the beginning of b.
+func cutInstant(b []byte) (i instant, rest []byte) {
+	var encoded [8]byte
+	copy(encoded[8-askedBytes:], b)
+	i = instant(binary.LittleEndian.Uint64(encoded[:])) >> (64 - 8*askedBytes) * instant(time.Microsecond) //nolint:gosec // as it was written
+	return i, b[askedBytes:]
+}
+
 // appendTime appends a time in microseconds since 1970.
 func appendTime(b []byte, t time.Time) []byte {
 	micros := int64(noTime)
@@ -174,12 +210,10 @@ func (a *Account) decode(opened time.Time) {
 	a.Exists, a.Disabled = flags&flagExists != 0, flags&flagDisabled != 0
 	a.Replica, a.watched = flags&flagReplica != 0, flags&flagWatched != 0
 	a.window, b = binary.LittleEndian.Uint32(b), b[4:]
-	var asked [8]byte
-	copy(asked[8-askedBytes:], b)
-	a.asked = instant(binary.LittleEndian.Uint64(asked[:])) >> (64 - 8*askedBytes) * instant(time.Microsecond) //nolint:gosec // as it was written
-	b = b[askedBytes:]
+	a.asked, b = cutInstant(b)
 	a.CreatedAt, a.ValidAfter, a.AsOf = time.Time{}, time.Time{}, a.began(opened)
 	a.Server, a.Failure, a.Unconfirmed = "", nil, false
+	a.replaced, a.former = 0, time.Time{}
 	if flags&flagCreatedAt != 0 {
 		a.CreatedAt, b = cutTime(b)
 	}
@@ -189,8 +223,18 @@ func (a *Account) decode(opened time.Time) {
 	if flags&flagAsOf != 0 {
 		a.AsOf, b = cutTime(b)
 	}
+	var more byte
+	if flags&flagMore != 0 {
+		more, b = b[0], b[1:]
+	}
+	if more&moreReplaced != 0 {
+		a.replaced, b = cutInstant(b)
+	}
+	if more&moreFormer != 0 {
+		a.former, b = cutTime(b)
+	}
 	a.Matched, a.Others = a.columns[:0], nil
-	if flags&flagOthers == 0 {
+	if more&moreOthers == 0 {
 		for len(b) > 0 {
 			var text []byte
 			text, b = cutText(b)

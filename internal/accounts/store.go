@@ -26,7 +26,8 @@ type store struct {
 	seed    maphash.Seed
 	stripes [64]stripe
 	// floor is when everything was dropped.
-	floor atomic.Int64
+	floor   atomic.Int64
+	periods periods // of the watch
 }
 
 // stripe is what subjects share that have a hash in common.
@@ -50,7 +51,7 @@ func (c *store) get(key []byte, now time.Time, a *Account) bool {
 		return false
 	}
 	a.decode(c.opened)
-	return int64(a.asked) >= c.floor.Load()
+	return a.asked == never || int64(a.asked) >= c.floor.Load()
 }
 
 // generation is to be taken before a lookup begins.
@@ -76,6 +77,7 @@ func (c *store) keep(key []byte, generation uint64, now time.Time, a *Account) b
 			return true
 		}
 		a.window = known.window
+		a.follow(&known, c.periods.until(&known))
 	}
 	c.set(key, now, a)
 	return true
@@ -98,12 +100,19 @@ func (c *store) set(key []byte, now time.Time, a *Account) {
 	c.cache.Set(key, a.appendTo(room[:0], c.opened), now, c.life)
 }
 
-// drop forgets an account.
-func (c *store) drop(key []byte) {
+// drop forgets an account, but for when it was created: another one may follow.
+func (c *store) drop(key []byte, now time.Time) {
 	s := c.stripe(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.generation++
+	var known Account
+	if c.get(key, now, &known) {
+		if rest := known.forgotten(c.periods.until(&known)); !rest.former.IsZero() {
+			c.set(key, now, rest)
+			return
+		}
+	}
 	c.cache.Delete(key)
 }
 

@@ -17,7 +17,7 @@ func TestADroppedAccountIsNotBroughtBack(t *testing.T) {
 	var a Account
 	const tick = instant(time.Microsecond)
 	asked := 9 * tick
-	for name, drop := range map[string]func(){"alone": func() { c.drop(key) }, "with all": func() { c.dropAll(asked + tick) }} {
+	for name, drop := range map[string]func(){"alone": func() { c.drop(key, now) }, "with all": func() { c.dropAll(asked + tick) }} {
 		generation := c.generation(key)
 		drop()
 		if c.keep(key, generation, now, known(asked)) || c.get(key, now, &a) {

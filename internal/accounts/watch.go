@@ -43,6 +43,8 @@ type watch struct {
 
 	// For the watch alone:
 	last    *directories.Reading // nil on a new connection
+	failure string               // that the gate has shown last
+	read    time.Time            // when reading it began
 	epoch   string
 	moved   bool    // the accounts in use are to be listed
 	movedAt instant // since when
@@ -167,6 +169,7 @@ func (w *watch) bounded(query func(ctx context.Context) error) error {
 // poll reads the gate.
 func (w *watch) poll(gate directories.Gate) error {
 	var reading directories.Reading
+	began := w.e.now()
 	err := w.bounded(func(ctx context.Context) (err error) {
 		reading, err = gate.Read(ctx)
 		return err
@@ -180,11 +183,31 @@ func (w *watch) poll(gate directories.Gate) error {
 		now := w.e.instant(w.e.now())
 		w.move(now)
 		w.quiet.Store(int64(now))
+		w.e.store.periods.begin(now)
+	} else {
+		w.e.store.periods.extend(w.e.instant(began))
+	}
+	if !reading.Clock.IsZero() {
+		w.e.clocks.Database(reading.Clock, began, w.e.now())
 	}
 	w.last = &reading
 	w.begin(reading.Epoch)
+	w.read = began
+	w.report(reading.Failure)
 	w.alive(reading)
 	return nil
+}
+
+// report records that the gate shows why lookups fail, when it begins to.
+func (w *watch) report(err error) {
+	if err == nil {
+		w.failure = ""
+		return
+	}
+	if text := classified(err).Error(); text != w.failure {
+		w.failure = text
+		w.e.failed("", err)
+	}
 }
 
 // alive records that changes are noticed.
@@ -201,7 +224,9 @@ func (w *watch) begin(epoch string) {
 	}
 	if w.epoch != "" {
 		w.epochs.Add(1)
-		w.resetAt.Store(time.Now().UnixNano())
+		now := time.Now()
+		w.resetAt.Store(now.UnixNano())
+		w.e.clocks.Reset(w.read, now)
 		w.e.brake.release()
 		w.e.config.Logger().Info("users table was recreated, emptied or restored; re-checking active users")
 		w.e.happened(Reset, nil)

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
@@ -34,6 +36,8 @@ func watched(t testing.TB, dsn string, options postgres.Config) *Engine {
 type gated struct {
 	shelf
 	value  string        // of the gate
+	server string        // that the gate is of
+	shows  error         // why lookups fail
 	broken chan struct{} // closed to end the watch
 }
 
@@ -58,7 +62,7 @@ func (g gate) Wait(ctx context.Context) error {
 }
 
 func (g gate) Read(context.Context) (reading directories.Reading, err error) {
-	g.set(func() { reading.Value = g.value })
+	g.set(func() { reading.Value, reading.Server, reading.Failure = g.value, g.server, g.shows })
 	return reading, nil
 }
 
@@ -252,6 +256,50 @@ func TestANewConnectionToAGateTrustsNothingFromBefore(t *testing.T) {
 			})
 		})
 	}
+}
+
+// One address may lead to several servers, such as two standbys. The gate of one
+// says nothing of what another has answered.
+func TestTheGateOfAnotherServerIsNotTrusted(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := &gated{value: "1", server: "one", shelf: shelf{users: map[string]directories.Account{
+			"ada": {Exists: true, Server: "one"}, "bob": {Exists: true, Server: "other"},
+		}}}
+		e := openShelf(t, g, Config{TTL: time.Hour})
+		if a, b := said(e, "ada"), said(e, "bob"); a != "there" || b != "there" {
+			t.Errorf("ada is %s, bob is %s", a, b)
+		}
+		g.set(func() { g.users = nil }) // and the gate stays closed
+		time.Sleep(time.Duration(unwatchedTTL))
+		if a, b := said(e, "ada"), said(e, "bob"); a != "there" || b != "gone" {
+			t.Errorf("ada is %s, bob is %s; want there and gone", a, b)
+		}
+	})
+}
+
+// What the gate shows is said at once, once, and until it is over.
+func TestAFailureThatTheGateShowsIsSaidWithoutARequest(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		core, lines := observer.New(zap.InfoLevel)
+		g := &gated{value: "1"}
+		e := openShelf(t, g, Config{Logger: func() *zap.Logger { return zap.New(core) }})
+		failed := func() int { return lines.FilterMessage("user lookup failed; sessions pass unchecked").Len() }
+		for i, text := range []string{"a table lacks a right", "a schema lacks a right", "a schema lacks a right"} {
+			failure := &directories.Error{Class: directories.Rights, Text: text}
+			g.set(func() { g.value, g.shows, g.failure = fmt.Sprint("before ", i), failure, failure })
+			time.Sleep(5 * time.Second)
+			if says, n := e.Stats().Failure, failed(); says != text || n != min(i+1, 2) {
+				t.Errorf("%d: the state says %q, and %d lines are logged", i, says, n)
+			}
+		}
+		g.set(func() { g.value, g.shows, g.failure = "2", nil, nil })
+		time.Sleep(5 * time.Second)
+		if says, n := e.Stats().Failure, lines.FilterMessage("user lookup recovered").Len(); says != "" || n != 1 {
+			t.Errorf("the state says %q, and %d recoveries are logged", says, n)
+		}
+	})
 }
 
 // TestNoDeletedUserStaysKnown races lookups against deletions that are

@@ -69,6 +69,8 @@ type DatabaseStatus struct {
 	Notifications uint64 `json:"notifications"`
 	// ResetAt is the time of the latest reset; nil for none.
 	ResetAt *time.Time `json:"reset_at,omitempty"`
+	// Clocks is what is known of the clocks that write accounts and tokens.
+	Clocks *ClocksStatus `json:"clocks"`
 	// Connections is how many connections for lookups are open.
 	Connections int32 `json:"connections"`
 	// Busy is how many of them are in use.
@@ -137,7 +139,7 @@ func databaseStatus(d *accounts.Engine, lists []*revocation.List) DatabaseStatus
 		Name: d.String(), Health: "ok", Error: stats.Failure, Users: stats.Users,
 		Watched: stats.Watching, Notified: stats.Notified, Braking: stats.Braking, Broken: stats.Broken,
 		Resets: stats.Epochs, Rechecked: stats.Rechecked, Notifications: stats.Notifications,
-		Connections: stats.Connections, Busy: stats.Busy, Accounts: stats.Accounts,
+		Clocks: clocksStatus(d.Clocks().Known()), Connections: stats.Connections, Busy: stats.Busy, Accounts: stats.Accounts,
 		Revoked: all[:min(len(all), maxRevoked)], Unshared: slices.ContainsFunc(lists, (*revocation.List).OutOfSync),
 	}
 	if !stats.ResetAt.IsZero() {

@@ -38,9 +38,9 @@ used, and the secret. Without --config it tests a handler without options.
 
 Run it in Caddy's environment. It changes nothing.
 
-With --token it tests whether the value of a session cookie can be read. If not,
-it says what is wrong: the secret, the cookie name, the algorithm or the time.
-"-" reads the value from standard input.
+With --token it tests whether the value of a session cookie can be read, and
+looks its user up. If it cannot be read, it says what is wrong: the secret, the
+cookie name, the algorithm or the time. "-" reads the value from standard input.
 
 It opens the sign-in page without a session, at AUTH_URL, NEXTAUTH_URL or
 --sign-in, and reports errors and redirect loops.
@@ -110,7 +110,8 @@ func (c commands) sites(file, adapter string) ([]Site, error) {
 
 // examine tests what a handler needs.
 func examine(ctx context.Context, site Site, token string) []directories.Finding {
-	found := append(examineReader(site, token), examineDirectory(ctx, site)...)
+	found, subject := examineReader(site, token)
+	found = append(found, examineDirectory(ctx, site, subject)...)
 	if site.Revocations != nil && site.Revocations.Redis != "" {
 		found = append(found, examineRevocations(ctx, site.Revocations))
 	}
@@ -120,8 +121,9 @@ func examine(ctx context.Context, site Site, token string) []directories.Finding
 // nobody is a subject that does not exist.
 const nobody = "stale-session-doctor"
 
-// examineDirectory tests the directory of a handler.
-func examineDirectory(ctx context.Context, site Site) []directories.Finding {
+// examineDirectory tests the directory of a handler, and looks a subject up, unless
+// it is nil.
+func examineDirectory(ctx context.Context, site Site, subject []byte) []directories.Finding {
 	directory, err := openQuietly(site.Directory)
 	if err != nil {
 		return []directories.Finding{{Level: directories.Bad, Text: "the database is not configured", Remedy: err.Error()}}
@@ -134,6 +136,9 @@ func examineDirectory(ctx context.Context, site Site) []directories.Finding {
 		found = diagnoser.Diagnose(ctx)
 	} else {
 		found = append(found, tryDirectory(ctx, directory))
+	}
+	if subject != nil {
+		found = append(found, findUser(ctx, directory, subject))
 	}
 	if site.Unwatched {
 		found = append(found, directories.Finding{Level: directories.Note, Text: "with `poll off`, changes are noticed only when cached accounts expire", Remedy: "remove `poll off`, unless polling would keep a database awake that should sleep"})
@@ -158,14 +163,34 @@ func openQuietly(module directories.Module) (directories.Directory, error) {
 // tryDirectory looks up a user who does not exist, because only a missing user
 // needs an answer that is proven.
 func tryDirectory(ctx context.Context, directory directories.Directory) directories.Finding {
-	answers, err := directory.Lookup(ctx, []directories.Query{{Subject: []byte(nobody), Since: time.Now()}})
-	if err == nil && len(answers) == 1 {
-		err = answers[0].Failure
-	}
-	if err != nil {
+	if _, err := confirm(ctx, directory, []byte(nobody)); err != nil {
 		return directories.Finding{Level: directories.Bad, Text: "users cannot be looked up in " + directory.String(), Remedy: err.Error()}
 	}
 	return directories.Finding{Level: directories.Good, Text: "users can be looked up in " + directory.String()}
+}
+
+// confirm looks a subject up as it is before a session ends.
+func confirm(ctx context.Context, directory directories.Directory, subject []byte) (directories.Account, error) {
+	answers, err := directory.Lookup(ctx, []directories.Query{{Subject: subject, Since: time.Now()}})
+	switch {
+	case err != nil:
+		return directories.Account{}, err
+	case len(answers) != 1:
+		return directories.Account{}, errors.New("it did not answer the query")
+	}
+	return answers[0], answers[0].Failure
+}
+
+// findUser looks the user of a token up.
+func findUser(ctx context.Context, directory directories.Directory, subject []byte) directories.Finding {
+	account, err := confirm(ctx, directory, subject)
+	switch {
+	case err != nil && !account.Exists:
+		return directories.Finding{Level: directories.Note, Text: "it is not known whether the user of the token exists: such a session passes unchecked", Remedy: err.Error()}
+	case !account.Exists:
+		return directories.Finding{Level: directories.Bad, Text: "the token names nobody in " + directory.String(), Remedy: "sign in again for a new token; if the session does work in the app, `database`, `users` or `subject` is wrong"}
+	}
+	return directories.Finding{Level: directories.Good, Text: "the token names a user in " + directory.String()}
 }
 
 // examineRevocations tests the Redis through which nodes share revocations.
@@ -181,19 +206,22 @@ func examineRevocations(ctx context.Context, options *revocation.Revocations) di
 	return directories.Finding{Level: directories.Good, Text: "nodes can share revocations through " + store.String()}
 }
 
-// examineReader tests the secret and the keys.
-func examineReader(site Site, token string) []directories.Finding {
+// examineReader tests the secret and the keys. It returns the subject of a token;
+// nil if there is none.
+func examineReader(site Site, token string) (found []directories.Finding, subject []byte) {
 	reader, err := site.Reader()
 	switch {
 	case err != nil:
-		return []directories.Finding{{Level: directories.Bad, Text: "sessions cannot be read", Remedy: err.Error()}}
+		return []directories.Finding{{Level: directories.Bad, Text: "sessions cannot be read", Remedy: err.Error()}}, nil
 	case token == "":
-		return []directories.Finding{{Level: directories.Good, Text: "a secret or a key is configured", Remedy: "to test whether it is the app's own, pass the value of a session cookie with --token"}}
+		return []directories.Finding{{Level: directories.Good, Text: "a secret or a key is configured", Remedy: "to test whether it is the app's own, pass the value of a session cookie with --token"}}, nil
 	}
 	if wrong := reader.Diagnose(token); wrong != "" {
-		return []directories.Finding{{Level: directories.Bad, Text: "the token cannot be read", Remedy: wrong}}
+		return []directories.Finding{{Level: directories.Bad, Text: "the token cannot be read", Remedy: wrong}}, nil
 	}
-	return []directories.Finding{{Level: directories.Good, Text: "the token can be read, and has a user id"}}
+	s := new(session.Session)
+	reader.ReadToken(token, s)
+	return []directories.Finding{{Level: directories.Good, Text: "the token can be read, and has a user id"}}, s.Tokens[0].Claims.Subject
 }
 
 // examineSignIn opens the sign-in page of a handler.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -19,6 +20,7 @@ import (
 type flags struct {
 	database, config, adapter, users string
 	grant                            []string
+	surviveReset                     bool
 	print                            bool
 }
 
@@ -34,8 +36,8 @@ func (f *flags) add(cmd *cobra.Command) {
 func (c commands) install() *cobra.Command {
 	var f flags
 	cmd := &cobra.Command{
-		Use:   "install [--database <dsn> [--users <table>] | --config <path> [--adapter <name>]] [--grant <role>] [--print]",
-		Short: "Installs triggers that notify Caddy of changed users, and a table of revocations",
+		Use:   "install [--database <dsn> [--users <table>] | --config <path> [--adapter <name>]] [--grant <role> [--survive-reset]] [--print]",
+		Short: "Installs triggers that notify Caddy of changed users, a table of revocations, and rights",
 		Long: `
 Creates the schema "stale_session" with a function, and three triggers on the
 users table that call it. They notify the channel "stale_session" when users are
@@ -47,7 +49,13 @@ run repeatedly.
 
 The schema also has the table "revocations", through which nodes share revoked
 sessions. Pass the role that Caddy connects as with --grant, unless it owns the
-table.
+tables. That role can then use the table of revocations, and read these columns
+of the users table.
+
+A reset that drops the table or its schema, such as "prisma migrate reset", drops
+these rights with it. With --survive-reset the role keeps them, through default
+privileges of the owner of the users table. The price: the role can read every
+table that this owner creates from then on. Use it for development.
 
 Run it as the owner of the users table, or with TRIGGER on it, and with CREATE
 on the database. Roles that write to the users table need no further rights.
@@ -62,20 +70,28 @@ one after the other, which limits how many can commit per second.
 
 Notifications do not arrive through a transaction pooler: see listen_database.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if f.surviveReset && len(f.grant) == 0 {
+				return errors.New("--survive-reset needs the role that Caddy connects as: add --grant ROLE")
+			}
 			return c.each(cmd, f, func(ctx context.Context, out io.Writer, d *postgres.Directory) error {
 				sql, err := d.InstallSQL(ctx)
 				if err != nil {
 					return err
 				}
-				sql += revocation.InstallSQL(f.grant...)
-				return run(ctx, out, d, sql, f.print, "Installed the triggers and the table of revocations")
+				grants, err := d.GrantSQL(ctx, f.grant, f.surviveReset)
+				if err != nil {
+					return err
+				}
+				grants.SQL = sql + revocation.InstallSQL(f.grant...) + grants.SQL
+				return run(ctx, out, d, grants, f.print, "Installed the triggers and the table of revocations")
 			})
 		},
 	}
 	f.add(cmd)
 	cmd.Flags().StringVar(&f.users, "users", "", "The users table (default: detected)")
 	cmd.MarkFlagsMutuallyExclusive("config", "users")
-	cmd.Flags().StringSliceVar(&f.grant, "grant", nil, "Roles that can use the table of revocations, such as the one that Caddy connects as (default: only the owner)")
+	cmd.Flags().StringSliceVar(&f.grant, "grant", nil, "Roles that can read the users table and use the table of revocations, such as the one that Caddy connects as (default: only the owner)")
+	cmd.Flags().BoolVar(&f.surviveReset, "survive-reset", false, "Let these roles keep their rights through a reset: they can read every table that the owner creates")
 	return cmd
 }
 
@@ -86,10 +102,17 @@ func (c commands) uninstall() *cobra.Command {
 		Short: "Removes everything that install created",
 		Long: `
 Drops the schema "stale_session", and with it the triggers on all users tables
-of the database. Run it as the role that ran install.`,
+of the database. It takes back the default privileges of --survive-reset. The
+rights to read the present users table stay, because Caddy may go on without
+triggers; it says what takes them back. Run it as the role that ran install.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.each(cmd, f, func(ctx context.Context, out io.Writer, d *postgres.Directory) error {
-				return run(ctx, out, d, postgres.UninstallSQL, f.print, "Removed the triggers and the table of revocations")
+				revoked, err := d.RevokeSQL(ctx)
+				if err != nil {
+					return err
+				}
+				revoked.SQL += postgres.UninstallSQL
+				return run(ctx, out, d, revoked, f.print, "Removed the triggers and the table of revocations")
 			})
 		},
 	}
@@ -97,16 +120,23 @@ of the database. Run it as the role that ran install.`,
 	return cmd
 }
 
-// run executes SQL, or prints it if dry is set.
-func run(ctx context.Context, out io.Writer, d *postgres.Directory, sql string, dry bool, done string) error {
+// run executes a script, or prints it if dry is set.
+func run(ctx context.Context, out io.Writer, d *postgres.Directory, script postgres.Script, dry bool, done string) error {
 	if dry {
-		_, err := fmt.Fprintf(out, "-- %s\n%s", d, sql)
+		notes := ""
+		for line := range strings.Lines(script.Note) {
+			notes += "-- " + line
+		}
+		_, err := fmt.Fprintf(out, "-- %s\n%s%s", d, notes, script.SQL)
 		return err
 	}
-	if err := d.Run(ctx, sql); err != nil {
+	if script.Denied != nil {
+		return script.Denied
+	}
+	if err := d.Run(ctx, script.SQL); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(out, "%s in %s\n", done, d)
+	_, err := fmt.Fprintf(out, "%s in %s\n%s", done, d, script.Note)
 	return err
 }
 

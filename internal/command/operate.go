@@ -53,6 +53,25 @@ the other nodes.`,
 	return cmd
 }
 
+// clocks describes clocks for people.
+func clocks(c *admin.ClocksStatus) string {
+	if c == nil { // from an earlier version
+		return "unknown"
+	}
+	var ahead []string
+	for _, clock := range []struct {
+		name    string
+		seconds *float64
+	}{{"the database's", c.Database}, {"the app's", c.App}} {
+		if clock.seconds == nil {
+			ahead = append(ahead, clock.name+" is not measured")
+		} else {
+			ahead = append(ahead, fmt.Sprintf("%s is %+.1f s", clock.name, *clock.seconds))
+		}
+	}
+	return strings.Join(ahead, ", ") + fmt.Sprintf("; leeway of iat: %.0f s", c.Leeway)
+}
+
 func writeStatus(p *printer, s admin.Status) {
 	p.line("stale_session %s, %d handlers", s.Version, len(s.Handlers))
 	for _, h := range s.Handlers {
@@ -75,6 +94,7 @@ func writeStatus(p *printer, s admin.Status) {
 			p.row("brake", p.bad("on: stale sessions pass, because too many users are gone at once"))
 		}
 		p.row("resets", fmt.Sprint(d.Resets)+map[bool]string{true: ", the last at " + formatTime(d.ResetAt)}[d.ResetAt != nil])
+		p.row("clocks", clocks(d.Clocks))
 		p.row("accounts", fmt.Sprintf("%d cached; %d hits, %d misses, %d evictions", d.Accounts.Entries, d.Accounts.Hits, d.Accounts.Misses, d.Accounts.Evictions))
 		p.row("revoked", fmt.Sprint(len(d.Revoked)))
 		if d.Unshared {

@@ -90,7 +90,8 @@ func TestTheDoctorTellsWhatToChange(t *testing.T) {
 		code     int
 		says     []string
 	}{
-		{name: "all is well", input: value, says: []string{"the token can be read", `users are looked up in \"public\".\"User\"`, "has no triggers", "Postgres "}},
+		{name: "all is well", input: value, says: []string{"the token names a user in", "the token can be read", `users are looked up in \"public\".\"User\"`, "has no triggers", "Postgres "}},
+		{name: "a token of nobody", input: value, commands: []string{`delete from "User"`, `insert into "User" (id) values ('other')`}, code: 2, says: []string{"the token can be read", "the token names nobody in"}},
 		{name: "another secret", setenv: map[string]string{"NEXTAUTH_SECRET": "another"}, input: value, code: 2, says: []string{"encrypted with another secret: use the app's own NEXTAUTH_SECRET"}},
 		{name: "no secret", setenv: map[string]string{"NEXTAUTH_SECRET": ""}, code: 2, says: []string{"sessions cannot be read", "AUTH_SECRET or NEXTAUTH_SECRET"}},
 		{name: "no database", setenv: map[string]string{"DATABASE_URL": "postgres://u:hunter2@127.0.0.1:1/d"}, code: 2, says: []string{"no connection to the database d at 127.0.0.1:1", "is the server running"}},

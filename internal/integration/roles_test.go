@@ -55,6 +55,17 @@ func TestTheRoleOfTheDocumentationIsEnough(t *testing.T) {
 			eventually.Holds(t, "a deletion is noticed", func() bool { return ask(t, base, live) == 401 })
 			execute(t, database, `truncate "User"`)
 			eventually.Holds(t, "a reset is noticed", status(`"reset_at"`))
+			recipe := regexp.MustCompile("(?s)```sql\n(ALTER DEFAULT PRIVILEGES .*?)```").FindStringSubmatch(read(t, "../../docs/operations.md"))
+			if recipe == nil {
+				t.Fatal("it has no SQL that keeps the rights")
+			}
+			execute(t, database, recipe[1], `drop schema public cascade`, `create schema public`, `create table "User" (id text primary key)`, `insert into "User" values ('again')`)
+			if got := ask(t, base, session(t, "again")); got != 200 {
+				t.Errorf("status %d after a reset", got)
+			}
+			if got := ask(t, base, session(t, "nobody")); got != 401 {
+				t.Errorf("status %d of somebody who is not there after a reset", got)
+			}
 			run(t, caddy, "stale-session", "uninstall", "--database", owner)
 		})
 	}

@@ -61,6 +61,7 @@ type connector struct {
 	discovering sync.Mutex
 	database    atomic.Pointer[string] // its identity, see identityOf
 	pinned      pinned                 // guarded by discovering
+	readable    atomic.Pointer[readable]
 }
 
 // newConnector returns a connector. It does not connect.

@@ -244,3 +244,29 @@ func pooler(t testing.TB, name string) string {
 	})
 	return p.DSN()
 }
+
+// A role may have so few connections that the watch takes the last one.
+func TestLookupsComeBeforeTheWatch(t *testing.T) {
+	t.Parallel()
+	for _, limit := range []string{"1", "2"} {
+		t.Run(limit, func(t *testing.T) {
+			t.Parallel()
+			db := database(t, `create table users (id text primary key)`, `insert into users values ('ada')`)
+			_, dsn := role(t, db, `alter role %s connection limit `+limit, `grant select on users to %s`)
+			d, _ := open(t, dsn, Config{})
+			e := engine(t, d, accounts.Config{Poll: quickly, TTL: time.Nanosecond, AbsentTTL: time.Nanosecond}) // nothing is cached
+			e.StartWatch()
+			for subject, exists := range map[string]bool{"ada": true, "gone": false} {
+				eventually.Holds(t, subject+" is looked up", func() bool {
+					account, source, err := ask(e, subject, time.Time{})
+					return err == nil && source == accounts.FromDatabase && account.Exists == exists
+				})
+			}
+			run(t, db, `delete from users`)
+			eventually.Holds(t, "the change is seen", func() bool {
+				account, _, err := ask(e, "ada", time.Time{})
+				return err == nil && !account.Exists
+			})
+		})
+	}
+}

@@ -25,6 +25,7 @@ func (d *Directory) Diagnose(ctx context.Context) []directories.Finding {
 	if s == nil {
 		return found
 	}
+	found = append(found, diagnoseIDs(s)...)
 	found = append(append(found, diagnoseRole(ctx, conn.Conn(), s)...), diagnoseRevocations(ctx, conn.Conn())...)
 	return append(found, d.diagnoseWatch(ctx, conn.Conn(), s)...)
 }
@@ -61,20 +62,48 @@ func (d *Directory) diagnoseTable(ctx context.Context, conn *pgx.Conn) ([]direct
 	}
 	found := []directories.Finding{good("the " + d.String() + " answers: Postgres " + version)}
 	if standby {
-		found = append(found, note("it is a standby", "add the primary to the address, as in host=standby,primary: it confirms that a user is gone before a session ends"))
+		found = append(found, d.diagnosePrimary(ctx))
 	}
-	s, err := d.ready(ctx, conn, d.lookups, 0)
-	if err != nil {
-		return append(found, bad("the users table is not found", classify(err).Error())), nil
-	}
-	if _, err := conn.Exec(ctx, s.sql, []string{}); err != nil {
-		return append(found, bad("users cannot be looked up in "+s.named(), classify(err).Error())), nil
+	s, err := d.try(ctx, conn, d.lookups)
+	switch {
+	case s == nil:
+		return append(found, badTable("the users table is not found", err)), nil
+	case err != nil:
+		return append(found, badTable("users cannot be looked up in "+s.named(), err)), nil
 	}
 	found = append(found, good("users are looked up in "+s.named()+": "+s.columns))
 	if s.table != "" && !s.index.indexed {
 		found = append(found, bad("the id column has no index: each lookup reads the whole table", fmt.Sprintf("CREATE UNIQUE INDEX ON %s (%s)", s.table, quote(s.users.ID))))
 	}
-	return found, s
+	return append(found, d.diagnoseProof(ctx, conn, s)...), s
+}
+
+// try reads the catalog, and looks nobody up.
+func (d *Directory) try(ctx context.Context, conn *pgx.Conn, c *connector) (*statement, error) {
+	s, err := d.ready(ctx, conn, c, 0)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := conn.Exec(ctx, s.sql, []string{}); err != nil {
+		return s, d.lost(ctx, conn, c, s, err)
+	}
+	return s, nil
+}
+
+// diagnosePrimary checks that a primary confirms what a standby says.
+func (d *Directory) diagnosePrimary(ctx context.Context) directories.Finding {
+	if d.primary == nil {
+		return note("it is a standby", "add the primary to the address, as in host=standby,primary: it confirms that a user is gone before a session ends")
+	}
+	conn, err := d.lookups.acquire(ctx, d.primary)
+	if err == nil {
+		defer conn.Release()
+		_, err = d.try(ctx, conn.Conn(), d.lookups)
+	}
+	if err != nil {
+		return bad("it is a standby, and the primary is not available: a user who is gone may keep the session", classify(err).Error())
+	}
+	return good("it is a standby, and the primary answers")
 }
 
 // named returns the table, or the option that replaces it.
@@ -107,9 +136,14 @@ func diagnoseRole(ctx context.Context, conn *pgx.Conn, s *statement) []directori
 
 // diagnoseWatch checks how changes are noticed.
 func (d *Directory) diagnoseWatch(ctx context.Context, conn *pgx.Conn, s *statement) []directories.Finding {
-	var epoch string
+	if d.listen != d.lookups {
+		if err := d.compareWatch(ctx); err != nil {
+			return []directories.Finding{bad("active users are not re-checked when something changes", err.Error())}
+		}
+	}
+	var epoch, catalog string
 	var triggers bool
-	if err := conn.QueryRow(ctx, epochSQL, s.table, "").Scan(&epoch, &triggers); err != nil {
+	if err := conn.QueryRow(ctx, epochSQL, s.table, "").Scan(&epoch, &triggers, &catalog); err != nil {
 		return []directories.Finding{bad("cannot watch for changes", classify(err).Error())}
 	}
 	received, err := d.receives(ctx, conn)
@@ -122,6 +156,20 @@ func (d *Directory) diagnoseWatch(ctx context.Context, conn *pgx.Conn, s *statem
 		return []directories.Finding{note("the users table has no triggers: changes are noticed within the poll interval", "run `caddy stale-session install` to notice them within milliseconds")}
 	}
 	return []directories.Finding{good("change notifications work")}
+}
+
+// compareWatch returns an error if the connection that watches cannot be opened,
+// or does not read what lookups read.
+func (d *Directory) compareWatch(ctx context.Context) error {
+	conn, err := d.listen.connect(ctx, reading, nil)
+	if err != nil {
+		return listenError(classify(err))
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	if _, err := d.try(ctx, conn, d.listen); err != nil {
+		return listenError(classify(err))
+	}
+	return d.differs()
 }
 
 // receives reports whether a notification is received where the watch would

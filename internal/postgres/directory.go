@@ -38,8 +38,9 @@ type Directory struct {
 	subscribers subscribers
 	state       atomic.Int32 // of the listener
 	echoEvery   time.Duration
-	epoch       string // as the watch read it last; there is one watch at a time
+	catalog     string // its fingerprint, as the watch read it last; there is one watch at a time
 	doubts      doubts
+	yielded     atomic.Int64 // until when the watch leaves its connection to lookups
 
 	described sync.Mutex
 	summary   string // of the statement

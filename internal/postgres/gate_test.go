@@ -76,3 +76,24 @@ func TestTheGateThatATransactionLeaves(t *testing.T) {
 		}
 	}
 }
+
+// Only the clock of a primary is that which writes rows.
+func TestTheGateTellsTheClockOfAPrimary(t *testing.T) {
+	t.Parallel()
+	d, _ := open(t, server.DSN(database(t, `create table users (id text primary key)`)), Config{})
+	opened, err := d.Watch(t.Context(), func(...string) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer opened.Close()
+	for range 3 {
+		before := time.Now()
+		reading, err := opened.(directories.Gate).Read(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if after := time.Now(); reading.Clock.Before(before.Truncate(time.Microsecond)) || reading.Clock.After(after) {
+			t.Errorf("between %s and %s it is %s", before, after, reading.Clock)
+		}
+	}
+}

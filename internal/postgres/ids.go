@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/uuid"
 )
 
 // maxSubject is the maximum length of an id, in bytes.
@@ -96,7 +97,7 @@ func (t idType) canonical(subject []byte) ([]byte, bool) {
 	}
 	switch t.kind {
 	case kindUUID:
-		return canonicalUUID(subject)
+		return uuid.Canonical(subject)
 	case kindInteger:
 		return subject, isInteger(subject, t.bits)
 	case kindNumeric:
@@ -133,57 +134,4 @@ func isDigits(subject []byte) bool {
 		}
 	}
 	return true
-}
-
-// uuidDigits is the number of hexadecimal digits of a UUID.
-const uuidDigits = 32
-
-// canonicalUUID returns the text form of RFC 9562, in lower case. It accepts
-// every form that Postgres does: upper case, braces, and no hyphens, or hyphens
-// after any group of four digits.
-func canonicalUUID(subject []byte) ([]byte, bool) {
-	if isCanonicalUUID(subject) {
-		return subject, true
-	}
-	text := subject
-	if len(text) > 1 && text[0] == '{' && text[len(text)-1] == '}' {
-		text = text[1 : len(text)-1]
-	}
-	canonical := make([]byte, 0, 36)
-	digits := 0
-	for i, c := range text {
-		switch {
-		case c == '-':
-			if digits == 0 || digits%4 != 0 || digits == uuidDigits || text[i-1] == '-' {
-				return nil, false
-			}
-			continue
-		case !isHex(c) || digits == uuidDigits:
-			return nil, false
-		case digits == 8 || digits == 12 || digits == 16 || digits == 20:
-			canonical = append(canonical, '-')
-		}
-		canonical = append(canonical, c)
-		digits++
-	}
-	return bytes.ToLower(canonical), digits == uuidDigits
-}
-
-// isCanonicalUUID reports whether a subject is a UUID in the text form of RFC
-// 9562, in lower case.
-func isCanonicalUUID(subject []byte) bool {
-	if len(subject) != 36 {
-		return false
-	}
-	for i, c := range subject {
-		switch hyphen := i == 8 || i == 13 || i == 18 || i == 23; {
-		case hyphen && c != '-', !hyphen && (!isHex(c) || c >= 'A' && c <= 'F'):
-			return false
-		}
-	}
-	return true
-}
-
-func isHex(c byte) bool {
-	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
 }

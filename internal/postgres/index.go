@@ -5,8 +5,6 @@ import (
 	"errors"
 
 	"github.com/jackc/pgx/v5"
-
-	"github.com/seed-4adef13c/caddy-stale-session/directories"
 )
 
 // idIndex describes how ids are compared.
@@ -20,24 +18,18 @@ type idIndex struct {
 // readIDIndex reads how the ids of a relation are compared.
 func readIDIndex(ctx context.Context, conn *pgx.Conn, r relation, id string) (idIndex, error) {
 	var index idIndex
-	var usable bool
-	var schema, role string
-	err := conn.QueryRow(ctx, idIndexSQL, int64(r.oid), id).Scan(&index.equals, &usable, &schema, &role, &index.indexed, &index.unique, &index.lowered)
-	switch {
-	case errors.Is(err, pgx.ErrNoRows): // there is no such column, which is an error later on
+	err := conn.QueryRow(ctx, idIndexSQL, int64(r.oid), id).Scan(&index.equals, &index.indexed, &index.unique, &index.lowered)
+	if errors.Is(err, pgx.ErrNoRows) { // there is no such column, which is an error later on
 		return index, nil
-	case err == nil && !usable:
-		return index, &directories.Error{Class: directories.Rights, Code: "42501", Text: "the role may not use the type of the id column: as its owner, run GRANT USAGE ON SCHEMA " +
-			quote(schema) + " TO " + quote(role)}
 	}
 	return index, err
 }
 
 // typeSQL returns what there is to know of the type whose oid is given.type: its
 // name without a length, with its schema unless that is pg_catalog, or the name of
-// the base type of a domain; its equality operator; its schema; and whether the
-// role may use that. If the schema of a type such as citext is not in the search
-// path, "=" would silently be the operator of another type.
+// the base type of a domain; its equality operator; and its schema. If the schema
+// of a type such as citext is not in the search path, "=" would silently be the
+// operator of another type.
 const typeSQL = `with recursive base(oid, next) as (
   select y.oid, y.typbasetype from pg_type y where y.oid = given.type
   union all select y.oid, y.typbasetype from base b join pg_type y on y.oid = b.next
@@ -49,7 +41,7 @@ select case n.nspname when 'pg_catalog' then format_type(y.oid, -1) else quote_i
     join pg_amop a on a.amopfamily = c.opcfamily and a.amoplefttype = y.oid and a.amoprighttype = y.oid and a.amopstrategy = 3
     join pg_operator o on o.oid = a.amopopr join pg_namespace s on s.oid = o.oprnamespace
     where m.amname = 'btree' and c.opcdefault and c.opcintype = y.oid), 'operator(pg_catalog.=)') as equals,
-  n.nspname as schema, has_schema_privilege(n.oid, 'usage') as usable
+  n.nspname as schema
 from base join pg_type y on y.oid = base.oid join pg_namespace n on n.oid = y.typnamespace
 where base.next = 0`
 
@@ -60,7 +52,7 @@ const idIndexSQL = `with id as (
 ), indexes as (
   select i.* from pg_index i, id where i.indrelid = $1::bigint::oid and i.indkey[0] = id.attnum and i.indpred is null and i.indisvalid
 )
-select id.equals, id.usable, id.schema, current_user,
+select id.equals,
   exists (select from indexes) or id.relkind in ('v', 'f'),
   exists (select from indexes i where i.indisunique and i.indimmediate and i.indnkeyatts = 1 and i.indcollation[0] = id.attcollation)
     and not exists (select from pg_inherits h join pg_class c on c.oid = h.inhrelid where h.inhparent = $1::bigint::oid and not c.relispartition),

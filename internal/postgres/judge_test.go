@@ -39,10 +39,12 @@ func judge(e *accounts.Engine, v visitor) (string, error) {
 		if err != nil {
 			return "unknown", err
 		}
-		decided, reason := verdict.Judge(&claims, &account.Account, time.Now())
+		decided, reason := verdict.Judge(&claims, &account.Account, verdict.Times{Now: time.Now()})
 		switch {
 		case decided == verdict.Live:
 			return "live", nil
+		case !since.IsZero() && !e.Proves(account, since):
+			return "unknown", errors.New(e.Stats().Failure)
 		case !since.IsZero() || !account.AsOf.Before(claims.IssuedAt.Add(verdict.Leeway)):
 			return string(reason), nil
 		}

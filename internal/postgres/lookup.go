@@ -61,6 +61,7 @@ func (d *Directory) confirm(ctx context.Context, queries []directories.Query) ([
 func (d *Directory) lookupOnPool(ctx context.Context, queries []directories.Query) ([]directories.Account, error) {
 	conn, err := d.lookups.acquire(ctx, d.pool)
 	if err != nil {
+		d.yieldIf(err)
 		return nil, err
 	}
 	defer conn.Release()
@@ -89,31 +90,6 @@ func (d *Directory) lookupWith(ctx context.Context, pool *pgxpool.Pool, queries 
 	}
 	defer conn.Release()
 	return d.lookupOn(ctx, conn.Conn(), d.lookups, queries)
-}
-
-// lookupOnStandby looks subjects up on a standby, with the time of the last
-// change that it has replayed.
-func (d *Directory) lookupOnStandby(ctx context.Context, queries []directories.Query) ([]directories.Account, error) {
-	conn, err := d.lookups.acquire(ctx, d.pool)
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Release()
-	// First, so that the lookup sees that change.
-	var replayed *time.Time
-	if err := conn.QueryRow(ctx, "select pg_last_xact_replay_timestamp()").Scan(&replayed); err != nil {
-		return nil, err
-	}
-	accounts, err := d.lookupOn(ctx, conn.Conn(), d.lookups, queries)
-	if err != nil {
-		return nil, err
-	}
-	for i := range accounts {
-		if a := &accounts[i]; a.Replica && replayed != nil {
-			a.AsOf = *replayed
-		}
-	}
-	return accounts, nil
 }
 
 // lookupOn looks subjects up on a connection of a connector.
@@ -157,7 +133,7 @@ func (d *Directory) lookupOn(ctx context.Context, conn *pgx.Conn, c *connector, 
 	d.note(ctx, conn, s, queries, accounts)
 	if confirming {
 		if err := d.prove(ctx, conn, s, hidden, queries, accounts); err != nil {
-			return nil, err
+			return nil, d.lost(ctx, conn, c, s, err)
 		}
 	}
 	return accounts, nil
@@ -171,18 +147,14 @@ func (d *Directory) lost(ctx context.Context, conn *pgx.Conn, c *connector, s *s
 		c.statement.Store(nil)
 	case directories.Rights:
 		c.statement.Store(nil)
-		var role, security string
-		if conn.QueryRow(ctx, "select current_user, current_setting('row_security')").Scan(&role, &security) != nil {
-			return err
-		}
-		if security == "off" { // set for the role: then this is how row-level security shows itself
+		var security string
+		if conn.QueryRow(ctx, "select current_setting('row_security')").Scan(&security) == nil && security == "off" {
+			// Set for the role: then this is how row-level security shows itself.
 			if hidden, failed := policyDoubt(ctx, conn, s); failed == nil && hidden != nil {
 				return hidden.err()
 			}
 		}
-		if s.table != "" {
-			return rightsError(s.relation.schema, s.relation.name, role)
-		}
+		return d.denied(ctx, conn, c, s, err)
 	}
 	return err
 }
@@ -239,9 +211,12 @@ func (d *Directory) ready(ctx context.Context, conn *pgx.Conn, c *connector, age
 		return s, nil
 	}
 	s, err := d.discover(ctx, conn, c)
+	if err == nil {
+		err = c.mayRead(ctx, conn, s)
+	}
 	if err != nil {
 		c.statement.Store(nil)
-		return nil, err
+		return nil, d.denied(ctx, conn, c, s, err)
 	}
 	database, err := identityOf(ctx, conn)
 	if err != nil {

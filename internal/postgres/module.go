@@ -77,8 +77,9 @@ type Users struct {
 	// The column that holds the subject. Default: id.
 	ID string `json:"id,omitempty"`
 
-	// The column that holds the time of creation. A token issued before it, by
-	// more than a minute, is stale: its subject was an earlier row's.
+	// The column that holds the time of creation. A token issued before it is
+	// stale: its subject was an earlier row's. A minute is allowed for clocks that
+	// differ, unless the token was seen with the earlier row.
 	CreatedAt string `json:"created_at,omitempty"`
 
 	// The column that holds the time before which no session of the user is

@@ -118,14 +118,15 @@ func readColumns(ctx context.Context, conn *pgx.Conn, r relation) (layout, error
 // columnsSQL returns the columns of a relation: the type; whether the role may
 // read it; and whether a timestamp without a time zone is certain to be in UTC.
 // It is if its default says so; or if Prisma writes it, which does so in UTC, and
-// no other time zone is set for the server, the database or a role, which a
-// default of now() would use.
+// no other time zone is set for the server, the database or a role that may
+// insert rows, which a default of now() would use.
 const columnsSQL = `select a.attname, t.name, has_column_privilege(a.attrelid, a.attnum, 'select'),
   coalesce(pg_get_expr(d.adbin, d.adrelid) ~* 'utc', false)
   or extract(timezone from now()) = 0 and extract(timezone from now() + interval '182 days') = 0
     and (select source not in ('client', 'user', 'database user', 'session') from pg_settings where name = 'TimeZone')
     and not exists (select from pg_db_role_setting r, unnest(r.setconfig) s
-      where r.setdatabase in (0, (select oid from pg_database where datname = current_database())) and s ~* '^timezone=' and s !~* '^timezone=(etc/)?(utc|gmt|uct|zulu|universal)$')
+      where r.setdatabase in (0, (select oid from pg_database where datname = current_database()))
+        and (r.setrole = 0 or c.relkind not in ('r', 'p') or has_table_privilege(r.setrole, c.oid, 'insert')) and s ~* '^timezone=' and s !~* '^timezone=(etc/)?(utc|gmt|uct|zulu|universal)$')
     and exists (select from pg_class p where p.relname = '_prisma_migrations' and p.relnamespace = c.relnamespace)
 from pg_attribute a join pg_class c on c.oid = a.attrelid
 cross join lateral (select a.atttypid) given(type) cross join lateral (` + typeSQL + `) t

@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
 )
 
 func TestUsersAreFoundInTheSchemasOfWellKnownStacks(t *testing.T) {
@@ -185,6 +186,49 @@ func TestConfigurationsThatTheDatabaseContradicts(t *testing.T) {
 			if lines.FilterMessageSnippet("user lookup failed").Len() != 1 {
 				t.Errorf("logged %v", lines.All())
 			}
+		})
+	}
+}
+
+// The columns, the rights to them and other tables are read again once they have
+// changed.
+func TestAMigrationIsNoticed(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		schema         string
+		grant, migrate string // with %s for the role that looks
+		before, after  string
+		subject        string
+	}{
+		"a column that disables": {`create table users (id text primary key)`, `grant select on users to %s`, `alter table users add banned boolean not null default true`, "live", "user_disabled", "ada"},
+		"a right to such a column": {
+			`create table users (id text primary key, banned boolean not null default true)`, `grant select (id) on users to %s`, `grant select on users to %s`, "live", "user_disabled", "ada",
+		},
+		"another table of the same name": {
+			`create table users (id text primary key)`, `grant select on users to %s`, `create schema app; create table app.users (id text)`, "user_not_found", "unknown", "gone",
+		},
+		"another table of the same name goes": {
+			`create table users (id text primary key); create schema app; create table app.users (id text)`, `grant select on users to %s`, `drop schema app cascade`, "unknown", "user_not_found", "gone",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := database(t, c.schema, `insert into users values ('ada')`)
+			reader, dsn := role(t, db, c.grant)
+			d, _ := open(t, dsn, Config{})
+			e := engine(t, d, accounts.Config{Poll: quickly, TTL: time.Hour})
+			e.StartWatch()
+			becomes := func(want string) {
+				t.Helper()
+				eventually.Holds(t, "the session is "+want, func() bool {
+					got, _ := judge(e, visitor{subject: c.subject, age: ago})
+					return got == want
+				})
+			}
+			becomes(c.before)
+			eventually.Holds(t, "it is watched", func() bool { return e.Stats().Watching })
+			run(t, db, strings.ReplaceAll(c.migrate, "%s", reader))
+			becomes(c.after)
 		})
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/uuid"
 )
 
 func TestTheCaseOfAnEmailAddressDoesNotMatter(t *testing.T) {
@@ -121,7 +122,7 @@ func TestCitextIsComparedAsCitextWhateverTheSearchPath(t *testing.T) {
 		db := database(t, extension+`create table users (id "the extensions".citext primary key)`+rows)
 		reader, dsn := role(t, db, `grant select on users to %s`)
 		d, _ := open(t, dsn, Config{})
-		unproven(t, engine(t, d, accounts.Config{Poll: -1}), "ada@example.com", `GRANT USAGE ON SCHEMA "the extensions" TO "`+reader+`"`)
+		unproven(t, engine(t, d, accounts.Config{Poll: -1}), "ada@example.com", `run GRANT USAGE ON SCHEMA "the extensions" TO `+reader+`,`)
 	})
 }
 
@@ -198,7 +199,7 @@ func TestUUIDsAreReadAsPostgresReadsThem(t *testing.T) {
 	for _, spelled := range append(spellings, bare, "{"+bare+"}", "{"+bare, bare+"}", "{{"+bare+"}}", "") {
 		var want string
 		err := conn.QueryRow(t.Context(), "select $1::text::uuid::text", spelled).Scan(&want)
-		got, ok := canonicalUUID([]byte(spelled))
+		got, ok := uuid.Canonical([]byte(spelled))
 		if ok != (err == nil) || ok && string(got) != want {
 			t.Errorf("%q is %q, %t; Postgres reads %q, %v", spelled, got, ok, want, err)
 		}

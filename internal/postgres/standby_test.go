@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -116,5 +117,87 @@ func TestWhatAStandbyDoesNotKnowIsConfirmedOnThePrimary(t *testing.T) {
 	}
 	if lines.FilterMessageSnippet("primary is not available").Len() == 0 {
 		t.Errorf("logged %v", lines.All())
+	}
+}
+
+// The only address is that of a standby, which lags: what it says of somebody may
+// have changed.
+func TestWhatALaggingStandbySaysEndsNobody(t *testing.T) {
+	t.Parallel()
+	const columns = `alter table users add banned boolean not null default false, add email text, add "deletedAt" timestamptz;
+		insert into users values ('banned', true), ('renamed', false), ('restored', false), ('steady', true)`
+	primary, standby := replicated(t, columns, `update users set email = 'old@x.com'`, `update users set "deletedAt" = now() where id = 'restored'`, `delete from users where id = 'live'`)
+	d, _ := open(t, standby.DSN("postgres"), Config{Users: Users{Match: map[string]string{"email": "email"}}})
+	e := engine(t, d, accounts.Config{TTL: time.Nanosecond}) // nothing is cached
+	visitors := []visitor{
+		{subject: "banned", claims: []string{"old@x.com"}, want: "user_disabled"},
+		{subject: "renamed", claims: []string{"new@x.com"}, want: "claim_mismatch"},
+		{subject: "restored", claims: []string{"old@x.com"}, want: "user_disabled"},
+		{subject: "live", claims: []string{"old@x.com"}, want: "user_not_found"},
+		{subject: "steady", claims: []string{"old@x.com"}, want: "user_disabled"},
+	}
+	becomes := func(v visitor, want string) {
+		t.Helper()
+		v.age = ago
+		eventually.Holds(t, "the session of "+v.subject+" is "+want, func() bool {
+			got, err := judge(e, v)
+			if got == "unknown" && !strings.Contains(err.Error(), "primary") {
+				t.Fatalf("%s: %v", v.subject, err)
+			}
+			return got == want
+		})
+	}
+	execute(t, primary, `create table later ()`) // a standby that has replayed nothing yet knows no time
+	for _, v := range visitors {                 // as long as it does not lag
+		becomes(v, v.want)
+	}
+	execute(t, standby, `select pg_wal_replay_pause()`)
+	execute(t, primary, `update users set banned = false where id = 'banned'`, `update users set email = 'new@x.com' where id = 'renamed'`,
+		`update users set "deletedAt" = null where id = 'restored'`, `insert into users (id, email) values ('live', 'old@x.com')`)
+	for _, v := range visitors { // it has received the changes, and not replayed them
+		becomes(v, "unknown")
+	}
+	execute(t, standby, `select pg_wal_replay_resume()`)
+	for _, v := range visitors[:4] {
+		becomes(v, "live")
+	}
+	becomes(visitors[4], "user_disabled")
+	// It receives nothing any more.
+	if err := primary.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	eventually.Holds(t, "the standby has lost the primary", func() bool {
+		return standby.Exec(t.Context(), "postgres", `do $$ begin assert not exists (select from pg_stat_wal_receiver); end $$`) == nil
+	})
+	signedUp := visitor{subject: "signed up since", want: "unknown", age: time.Nanosecond}
+	if got, _ := judge(e, signedUp); got != signedUp.want {
+		t.Errorf("a session of somebody who has just signed up is %s", got)
+	}
+}
+
+// The position that a reader of Amazon Aurora has replayed never changes.
+func TestAGateThatNeverMovesIsNotTrusted(t *testing.T) {
+	t.Parallel()
+	_, standby := replicated(t, `create function pg_catalog.aurora_version() returns text language sql as $$ select '16.1' $$`)
+	execute(t, standby, `select pg_wal_replay_pause()`)
+	d, _ := open(t, standby.DSN("postgres"), Config{})
+	opened, err := d.Watch(t.Context(), func(...string) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer opened.Close()
+	gate, ok := opened.(directories.Gate)
+	if !ok {
+		t.Fatal("the watch has no gate")
+	}
+	var values []string
+	for range 3 {
+		reading, err := gate.Read(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if values = append(values, reading.Value); slices.Contains(values[:len(values)-1], reading.Value) {
+			t.Errorf("the gate is %q twice", reading.Value)
+		}
 	}
 }

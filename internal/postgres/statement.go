@@ -133,14 +133,23 @@ func (s *statement) uncertain(ids []string) bool {
 	return !s.index.unique || len(s.relation.rivals) > 0 || s.relation.lags != "" || !s.index.lowered && s.ofAnyCase(ids)
 }
 
-// columns returns the columns that are named, each once. The role may not be
+// names returns the columns that are named, each once. The role may not be
 // allowed to read others.
-func (u Users) columns() []string {
+func (u Users) names() []string {
 	var all []string
 	for _, name := range slices.Concat([]string{u.ID, u.CreatedAt, u.ValidAfter}, u.Disabled, u.matched()) {
-		if name != "" && !slices.Contains(all, column(name)) {
-			all = append(all, column(name))
+		if name != "" && !slices.Contains(all, name) {
+			all = append(all, name)
 		}
+	}
+	return all
+}
+
+// columns returns the same columns of the joined table as SQL.
+func (u Users) columns() []string {
+	all := u.names()
+	for i, name := range all {
+		all[i] = column(name)
 	}
 	return all
 }

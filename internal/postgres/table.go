@@ -3,13 +3,10 @@ package postgres
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
-
-	"github.com/seed-4adef13c/caddy-stale-session/directories"
 )
 
 // Table returns the users table, quoted for SQL, and the name of its id column.
@@ -45,17 +42,19 @@ func (d *Directory) findTable(ctx context.Context, conn *pgx.Conn, c *connector)
 	if err != nil {
 		return relation{}, err
 	}
+	if p := c.pinned; p.name != "" && !slices.ContainsFunc(tables, p.same) { // it may be there, without the rights to it
+		if err := c.lacks(ctx, conn, p.schema, p.name, d.users()); err != nil {
+			return relation{}, err
+		}
+	}
+	if err := d.passedOver(ctx, conn, c, names, schema, tables); err != nil {
+		return relation{}, err
+	}
 	switch {
 	case len(tables) == 1:
 		r := tables[0]
 		r.named, r.placed = named, schema != "" || c.address.setsPath()
 		return r, c.pin(r, newest)
-	case len(tables) == 0:
-		if err := unreadable(ctx, conn, names); err != nil {
-			return relation{}, err
-		}
-	}
-	switch {
 	case len(tables) == 0 && named:
 		return relation{}, noTable(ctx, conn, d.config.Users.Table)
 	case len(tables) == 0:
@@ -68,11 +67,28 @@ func (d *Directory) findTable(ctx context.Context, conn *pgx.Conn, c *connector)
 	return relation{}, schemaError("several tables could be the users table: add one of these lines: %s", lines(candidates...))
 }
 
+// passedOver returns an error if the app's table may be one that was not found,
+// because the role may not use its schema.
+func (d *Directory) passedOver(ctx context.Context, conn *pgx.Conn, c *connector, names []string, schema string, tables []relation) error {
+	switch {
+	case schema != "" || len(tables) > 1:
+		return nil
+	case len(tables) == 0:
+		return d.unusable(ctx, conn, c, names, "")
+	case !c.address.setsPath(): // others are rivals
+		names = []string{tables[0].name}
+	}
+	return d.unusable(ctx, conn, c, names, tables[0].schema)
+}
+
 // pinned is the relation that a name led to.
 type pinned struct {
 	relation
 	newest uint32 // the greatest oid of any relation then
 }
+
+// same reports whether a relation has the same name.
+func (p pinned) same(r relation) bool { return r.schema == p.schema && r.name == p.name }
 
 // pin returns an error if the name has led to another table before. While that is
 // renamed for a moment, the name must not lead to the next one in the search path.
@@ -80,7 +96,7 @@ type pinned struct {
 func (c *connector) pin(r relation, newest uint32) error {
 	before := c.pinned
 	switch {
-	case before.name == "", r.oid == before.oid, r.schema == before.schema && r.name == before.name:
+	case before.name == "", r.oid == before.oid, before.same(r):
 	case r.name == before.name && r.position < before.position: // it hides the other from the app too
 	case r.oid > before.newest: // it was created since, by a reset
 	default:
@@ -137,30 +153,6 @@ where c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname not in ('pg_catalog',
 		return schemaError("there is no table %s, but %q: names are case-sensitive", name, near)
 	}
 	return schemaError("there is no table %s: a migration is running, or `users` is wrong", name)
-}
-
-// unreadable returns an error if a table with one of some names exists in a
-// schema that the role may not use: a reset may have recreated it without the
-// grants.
-func unreadable(ctx context.Context, conn *pgx.Conn, names []string) error {
-	var schema, name, role string
-	err := conn.QueryRow(ctx, `select n.nspname, c.relname, current_user from pg_class c join pg_namespace n on n.oid = c.relnamespace
-where c.relname = any($1::text[]) and c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname not in ('pg_catalog', 'information_schema')
-  and not has_schema_privilege(n.oid, 'usage') order by n.nspname = 'public' desc, 1, 2 limit 1`, names).Scan(&schema, &name, &role)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return rightsError(schema, name, role)
-}
-
-// rightsError returns the error that says which rights the role needs.
-func rightsError(schema, name, role string) error {
-	return &directories.Error{Class: directories.Rights, Code: "42501", Text: fmt.Sprintf(
-		"the role may not read the users table: as its owner, run GRANT USAGE ON SCHEMA %s TO %s; GRANT SELECT ON %s TO %[2]s; if a reset has recreated it, ALTER DEFAULT PRIVILEGES keeps the grants (see docs/operations.md)",
-		quote(schema), quote(role), quote(schema, name))}
 }
 
 // splitName splits the name of a table into its schema, if there is one, and its

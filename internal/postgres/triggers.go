@@ -59,14 +59,11 @@ func (d *Directory) InstallSQL(ctx context.Context) (string, error) {
 	var s *statement
 	err := d.With(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		var err error
-		s, err = d.ready(ctx, conn, d.lookups, 0)
+		s, err = d.structure(ctx, conn)
 		return err
 	})
-	switch {
-	case err != nil:
+	if err != nil {
 		return "", classify(err)
-	case s.table == "":
-		return "", schemaError("`query` names no table for triggers: name the table and its columns with `users`")
 	}
 	argument := "'" + strings.ReplaceAll(s.users.ID, "'", "''") + "'"
 	call := " execute function " + triggerSchema + ".notify(" + argument + ");\n"
@@ -83,6 +80,18 @@ func (d *Directory) InstallSQL(ctx context.Context) (string, error) {
 		fmt.Fprintf(&b, "alter table %s enable always trigger %s;\n", s.table, trigger.name)
 	}
 	return b.String(), nil
+}
+
+// structure reads the catalog for the users table and its columns. The role may
+// not have to read any row.
+func (d *Directory) structure(ctx context.Context, conn *pgx.Conn) (*statement, error) {
+	d.lookups.discovering.Lock()
+	defer d.lookups.discovering.Unlock()
+	s, err := d.discover(ctx, conn, d.lookups)
+	if err == nil && s.table == "" {
+		err = schemaError("`query` names no table for triggers: name the table and its columns with `users`")
+	}
+	return s, err
 }
 
 // changed returns the SQL condition that a column that a verdict depends on has

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -20,6 +21,7 @@ type watch struct {
 	changed  func(subjects ...string)
 	listener listener
 
+	table    string              // the users table, as found last; quoted
 	gate     string              // as read last
 	reported directories.Reading // to the engine
 	others   bool                // other tables may have changed, for subscribers
@@ -28,6 +30,9 @@ type watch struct {
 
 // Watch implements directories.Watcher.
 func (d *Directory) Watch(ctx context.Context, changed func(subjects ...string)) (directories.Watch, error) {
+	if d.yields() {
+		return nil, errYielded
+	}
 	w := &watch{d: d, changed: changed}
 	w.listener = listener{w: w}
 	ctx, cancel := context.WithTimeout(ctx, 2*connectTimeout)
@@ -74,20 +79,33 @@ func (w *watch) bounded(query func(ctx context.Context) error) error {
 	return query(ctx)
 }
 
-// gateSQL returns when the server was started, and a value that changes with
-// every commit: the snapshot, or on a standby, where that does not change, the
-// replayed position.
-const gateSQL = `select date_part('epoch', pg_postmaster_start_time()), case when pg_is_in_recovery() then 'standby ' || coalesce(pg_last_wal_replay_lsn()::text, '')
+// gateSQL returns when the server was started; its clock if it is a primary, whose
+// clock writes rows; and a value that changes with every commit: the snapshot, or
+// on a standby, where that does not change, the replayed position. Before that
+// value, it returns whether that does not change either, as on a reader of Amazon
+// Aurora.
+const gateSQL = `select date_part('epoch', pg_postmaster_start_time()), case when not pg_is_in_recovery() then clock_timestamp() end,
+  pg_is_in_recovery() and (pg_last_wal_replay_lsn() is null or to_regproc('pg_catalog.aurora_version') is not null),
+  case when pg_is_in_recovery() then 'standby ' || coalesce(pg_last_wal_replay_lsn()::text, '')
   else 'primary ' || pg_current_snapshot()::text end || ' ' || pg_postmaster_start_time()::text`
 
 // Read implements directories.Gate. Echoes do not change its value.
 func (w *watch) Read(ctx context.Context) (directories.Reading, error) {
+	if w.d.yields() {
+		return w.reported, errYielded
+	}
 	var started float64
+	var clock *time.Time
+	var stuck bool
 	var gate string
-	if err := w.conn.QueryRow(ctx, gateSQL).Scan(&started, &gate); err != nil {
+	if err := w.conn.QueryRow(ctx, gateSQL).Scan(&started, &clock, &stuck, &gate); err != nil {
 		return w.reported, classify(err)
 	}
-	if s := w.d.listen.statement.Load(); s != nil && s.relation.foreign { // its changes are commits on another server
+	w.reported.Clock = time.Time{}
+	if clock != nil {
+		w.reported.Clock = *clock
+	}
+	if s := w.d.listen.statement.Load(); stuck || s != nil && s.relation.foreign { // its changes are commits on another server
 		w.reads++
 		gate += " " + strconv.FormatUint(w.reads, 10)
 	}
@@ -104,23 +122,23 @@ func (w *watch) Read(ctx context.Context) (directories.Reading, error) {
 
 // Lookup implements directories.Gate.
 func (w *watch) Lookup(ctx context.Context, queries []directories.Query) ([]directories.Account, error) {
-	if err := w.same(); err != nil {
+	if err := w.d.differs(); err != nil {
 		return nil, err
 	}
 	accounts, err := w.d.lookupOn(ctx, w.conn, w.d.listen, queries)
 	if err != nil {
 		return nil, w.fatal(err)
 	}
-	return accounts, w.same()
+	return accounts, w.d.differs()
 }
 
-// same returns an error if this connection does not read what lookups read: its
-// database, role or search path may differ.
-func (w *watch) same() error {
-	if a, b := w.d.listen.database.Load(), w.d.lookups.database.Load(); a != nil && b != nil && *a != *b {
+// differs returns an error if the connection that watches does not read what
+// lookups read: its database, role or search path may differ.
+func (d *Directory) differs() error {
+	if a, b := d.listen.database.Load(), d.lookups.database.Load(); a != nil && b != nil && *a != *b {
 		return &directories.Error{Class: directories.Refused, Text: "`listen_database` is not the same database as `database`: changes are noticed only when cached users expire"}
 	}
-	here, there := w.d.listen.statement.Load(), w.d.lookups.statement.Load()
+	here, there := d.listen.statement.Load(), d.lookups.statement.Load()
 	if here == nil || there == nil || here.sql == there.sql {
 		return nil
 	}

@@ -170,6 +170,30 @@ func (c *Client) Servers(ctx context.Context) ([]string, error) {
 	return slices.Sorted(maps.Keys(nodes)), nil
 }
 
+// swaps returns how often each server has exchanged its databases, because SWAPDB
+// reports no key as changed.
+func (c *Client) swaps(ctx context.Context) (string, error) {
+	client, err := c.Get()
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	nodes := client.Nodes()
+	var all []string
+	for _, address := range slices.Sorted(maps.Keys(nodes)) {
+		node := nodes[address]
+		stats, err := node.Do(ctx, node.B().Info().Section("commandstats").Build()).ToString()
+		if _, refused := rueidis.IsRedisErr(err); err != nil && !refused {
+			return "", err
+		}
+		_, swaps, _ := strings.Cut(stats, "cmdstat_swapdb:calls=")
+		swaps, _, _ = strings.Cut(swaps, ",")
+		all = append(all, swaps)
+	}
+	return strings.Join(all, " "), nil
+}
+
 func ping(ctx context.Context, node rueidis.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()

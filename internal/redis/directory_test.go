@@ -338,3 +338,24 @@ func TestInvalidConfigurations(t *testing.T) {
 		}
 	}
 }
+
+// SWAPDB reports no key as changed.
+func TestDatabasesThatAreSwappedAreNoticed(t *testing.T) {
+	s := start(t)
+	do(t, s, `SET user:1 {"id":"1"}`)
+	directory, err := NewDirectory(Config{URL: func() (string, error) { return s.URL(), nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := accounts.Open(directory, accounts.Config{Timeout: 5 * time.Second, TTL: time.Hour, AbsentTTL: time.Hour})
+	t.Cleanup(func() { _ = e.Close() })
+	for _, want := range []string{"live", "gone", "live"} {
+		eventually.Holds(t, "the user is "+want, func() bool { return verdict(t, e, "1") == want })
+		eventually.Holds(t, "the answer is cached", func() bool {
+			var account accounts.Account
+			source, err := e.Lookup(t.Context(), accounts.Query{Query: directories.Query{Subject: []byte("1")}, Now: time.Now()}, &account)
+			return err == nil && source == accounts.FromCache && account.Exists == (want == "live")
+		})
+		do(t, s, "SWAPDB 0 1")
+	}
+}

@@ -12,6 +12,7 @@ import (
 type watch struct {
 	d       *Directory
 	servers []string
+	swaps   string // of each server
 	pinged  time.Time
 }
 
@@ -52,10 +53,14 @@ func (w *watch) ping(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if w.servers != nil && !slices.Equal(servers, w.servers) { // keys may have moved to a new server
+	swaps, err := w.d.client.swaps(ctx)
+	if err != nil {
+		return err
+	}
+	if w.servers != nil && (!slices.Equal(servers, w.servers) || swaps != w.swaps) { // keys may have moved to a new server, or database
 		w.d.invalidate(nil)
 	}
-	w.servers, w.pinged = servers, time.Now()
+	w.servers, w.swaps, w.pinged = servers, swaps, time.Now()
 	return nil
 }
 

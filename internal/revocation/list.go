@@ -112,7 +112,7 @@ func (l *List) Find(subject []byte) (at time.Time, found bool) {
 	}
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	s, found := l.entries.subjects[string(subject)]
+	s, found := l.entries.subjects[string(canonical(subject))]
 	return s.at, found && !s.restored
 }
 
@@ -171,7 +171,7 @@ func (l *List) Revoke(ctx context.Context, r Revocation) error {
 	if err := r.Validate(); err != nil {
 		return err
 	}
-	r.At = r.At.Truncate(precision)
+	r.At, r.Subject = r.At.Truncate(precision), string(canonical([]byte(r.Subject)))
 	l.Await(ctx)
 	l.mu.Lock()
 	if r.Subject != "" {
@@ -196,7 +196,7 @@ var ErrNone = errors.New("nothing to restore: no sessions of this user are revok
 // none, and else the same errors as Revoke.
 func (l *List) Restore(ctx context.Context, subject string, now time.Time) error {
 	l.Await(ctx)
-	r := Revocation{Subject: subject, At: now.Truncate(precision), Restored: true}
+	r := Revocation{Subject: string(canonical([]byte(subject))), At: now.Truncate(precision), Restored: true}
 	l.mu.Lock()
 	known, found := l.entries.get(r)
 	if !found || known.restored {

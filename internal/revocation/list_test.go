@@ -51,6 +51,41 @@ func TestEveryNodeKnowsWhatOneRevokes(t *testing.T) {
 	}
 }
 
+// Who revokes may spell a user differently than the token.
+func TestARevocationCountsInEverySpelling(t *testing.T) {
+	for name, open := range stores(t) {
+		t.Run(name, func(t *testing.T) {
+			f := fleet{t, open}
+			node, other := f.node(), f.node()
+			for revoked, subject := range map[string]string{
+				"7D444840-9DC0-11D1-B245-5FFDCE74FAD2":   "7d444840-9dc0-11d1-b245-5ffdce74fad2",
+				"7d4448409dc011d1b2455ffdce74fad3":       "{7D444840-9DC0-11D1-B245-5FFDCE74FAD3}",
+				"{7d444840-9dc0-11d1-b245-5ffdce74fad4}": "7d4448409dc011d1b2455ffdce74fad4",
+				"Ada@Example.com":                        "ada@example.COM",
+				"bob@example.com":                        "Bob@example.com",
+				"Ada":                                    "Ada",
+			} {
+				if err := node.Revoke(t.Context(), Revocation{Subject: revoked, At: time.Now()}); err != nil {
+					t.Fatal(err)
+				}
+				for _, list := range []*List{node, other} {
+					eventually.Holds(t, subject+" is revoked", func() bool { _, found := list.Find([]byte(subject)); return found })
+				}
+				if err := node.Restore(t.Context(), subject, time.Now()); err != nil {
+					t.Errorf("%s: %v", subject, err)
+				}
+				eventually.Holds(t, subject+" is restored", func() bool { _, found := other.Find([]byte(subject)); return !found })
+			}
+			if err := node.Revoke(t.Context(), Revocation{Subject: "ada", At: time.Now()}); err != nil {
+				t.Fatal(err)
+			}
+			if _, found := node.Find([]byte("Ada")); found {
+				t.Error("ids in another letter case are others")
+			}
+		})
+	}
+}
+
 func TestALostConnectionMissesNoRevocation(t *testing.T) {
 	database, open := newUsers(t)
 	redis := startRedis(t)

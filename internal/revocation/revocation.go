@@ -62,7 +62,7 @@ func parse(key string, s state) (Revocation, bool) {
 	}
 	switch id := key[1:]; key[0] {
 	case kindSubject:
-		r.Subject = id
+		r.Subject = string(canonical([]byte(id)))
 	case kindSession:
 		r.Session = id
 	case kindToken:

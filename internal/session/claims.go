@@ -13,9 +13,20 @@ type Claims struct {
 	// zero time when the token has none.
 	IssuedAt time.Time
 
+	// Lasting reports whether IssuedAt is from a claim that the app sets once, at
+	// sign-in, and not from iat.
+	Lasting bool
+
 	// MintedAt is the time in the iat claim, the zero time when the token has
 	// none. Apps that renew their tokens renew it too.
 	MintedAt time.Time
+
+	// SeenAt is when the token, or one that it renews, was read first, as far as
+	// that is remembered. It was made before.
+	SeenAt time.Time
+
+	// First reports whether this is the first time that the token was read.
+	First bool
 
 	// ExpiresAt is the time in the exp claim, the zero time when the token never
 	// expires.

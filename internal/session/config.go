@@ -29,7 +29,7 @@ const (
 
 // TokenBytes is how many bytes of the cache a token takes, on average, when its
 // subject is as long as a UUID and it has no claims to match.
-const TokenBytes = 100
+const TokenBytes = 106
 
 // Config says which cookies are session cookies, and how they are read.
 // Handlers whose Configs have the same JSON can share a Reader, if they have the

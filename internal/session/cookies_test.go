@@ -71,7 +71,7 @@ func TestTheSessionsThatAResponseSets(t *testing.T) {
 			rd := newReader(t, Config{})
 			h := http.Header{"Set-Cookie": c.set}
 			s := new(Session)
-			rd.ReadResponse(h, s)
+			rd.ReadResponse(h, nil, s)
 			if !slices.Equal(s.Names, c.names) || !slices.Equal(subjects(s), c.subjects) {
 				t.Errorf("names %q, subjects %q; want %q, %q", s.Names, subjects(s), c.names, c.subjects)
 			}
@@ -117,6 +117,6 @@ func FuzzRead(f *testing.F) {
 				t.Errorf("%q lost %q: %q", line, pair, h["Cookie"])
 			}
 		}
-		ours.ReadResponse(http.Header{"Set-Cookie": {line, authorization}}, new(Session))
+		ours.ReadResponse(http.Header{"Set-Cookie": {line, authorization}}, nil, new(Session))
 	})
 }

@@ -12,6 +12,7 @@ const (
 	flagExpiresAt
 	flagIssuedAt // IssuedAt differs from MintedAt
 	flagPrecise  // times are microseconds in 64 bits, because they are not seconds in 32 bits
+	flagLasting
 )
 
 // noTime encodes the zero time.
@@ -42,6 +43,9 @@ func (c *Claims) appendTo(b []byte) []byte {
 		if seconds := t.time.Unix(); seconds < 0 || seconds > math.MaxUint32 || t.time.Nanosecond() != 0 {
 			flags |= flagPrecise
 		}
+	}
+	if c.Lasting {
+		flags |= flagLasting
 	}
 	b = append(b, flags)
 	for _, t := range times[:n] {
@@ -77,6 +81,7 @@ func (c *Claims) decode() {
 	if flags&flagIssuedAt == 0 {
 		c.IssuedAt = c.MintedAt
 	}
+	c.Lasting = flags&flagLasting != 0
 	c.Subject, b = cutText(b)
 	c.Match = c.match[:0]
 	for len(b) > 0 {

@@ -117,7 +117,7 @@ func TestTokensThatAResponseSetsAsOtherFrameworksDo(t *testing.T) {
 	rd := newReader(t, Config{CookieNames: []string{"session"}})
 	header := http.Header{"Set-Cookie": {"theme=dark", "session=s%3A" + token + ".sig; Path=/; HttpOnly"}}
 	var s Session
-	if rd.ReadResponse(header, &s); !slices.Equal(subjects(&s), []string{"ada"}) {
+	if rd.ReadResponse(header, nil, &s); !slices.Equal(subjects(&s), []string{"ada"}) {
 		t.Errorf("read %q", subjects(&s))
 	}
 	if rd.StripSetCookies(header); !slices.Equal(header["Set-Cookie"], []string{"theme=dark"}) {

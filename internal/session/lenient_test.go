@@ -63,7 +63,7 @@ func TestEveryTokenThatTheLibrariesAcceptIsRead(t *testing.T) {
 		rd := newReader(t, Config{Secrets: []string{v.Secret}})
 		// The token alone, without the parsing of escapes and quotes.
 		var claims Claims
-		if failure := rd.decode(v.CookieName, latin1(v.Token), time.Now(), &claims); failure != "" || string(claims.Subject) != "1" {
+		if failure := rd.decode(v.CookieName, latin1(v.Token), &Session{At: time.Now()}, &claims); failure != "" || string(claims.Subject) != "1" {
 			t.Errorf("%q: %s", v.Token, failure)
 		}
 		header := http.Header{"Cookie": {v.CookieName + "=" + latin1(v.Token)}}

@@ -39,8 +39,10 @@ func (rd *Reader) claims(payload map[string]any) (Claims, Failure) {
 		c.MintedAt = timeOf(iat)
 		c.IssuedAt = c.MintedAt
 	}
-	if at, ok := parseTime(find(payload, rd.config.IssuedAt)); ok {
-		c.IssuedAt = at
+	if rd.config.IssuedAt != DefaultIssuedAt {
+		if at, ok := parseTime(find(payload, rd.config.IssuedAt)); ok {
+			c.IssuedAt, c.Lasting = at, true
+		}
 	}
 	c.Subject = []byte(identifier(find(payload, rd.config.Subject)))
 	for _, path := range rd.config.Match {

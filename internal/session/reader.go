@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/jose"
 )
@@ -85,7 +84,7 @@ func (rd *Reader) Read(header http.Header, s *Session) {
 			return
 		}
 		var claims Claims
-		if rd.readBearer(field, s.At, &claims) {
+		if rd.readBearer(field, s, &claims) {
 			s.Tokens = append(s.Tokens, Token{Claims: claims, field: field})
 			s.Failure = ""
 		}
@@ -93,10 +92,11 @@ func (rd *Reader) Read(header http.Header, s *Session) {
 }
 
 // ReadResponse reads the sessions that a response sets into s, which must be
-// zero.
-func (rd *Reader) ReadResponse(header http.Header, s *Session) {
+// zero. Renewed are the tokens of the request which a token of the same subject
+// renews, and does not begin a session.
+func (rd *Reader) ReadResponse(header http.Header, renewed []Token, s *Session) {
 	if lines := header["Set-Cookie"]; len(lines) > 0 {
-		s.At = rd.config.Now()
+		s.At, s.renewed = rd.config.Now(), renewed
 		rd.read(rd.appendSetCookies(s.cookies[:0], lines, s), s)
 	}
 }
@@ -141,7 +141,7 @@ func (rd *Reader) read(cookies []cookie, s *Session) {
 			}
 			s.Tokens = append(s.Tokens, Token{Names: s.namesOf(r.from), from: r.from})
 			token := &s.Tokens[len(s.Tokens)-1]
-			failure := rd.decode(base, r.text, s.At, &token.Claims)
+			failure := rd.decode(base, r.text, s, &token.Claims)
 			if failure != "" || len(foreign) > 0 && slices.ContainsFunc(s.Tokens[:len(s.Tokens)-1], token.repeats) {
 				s.Tokens = s.Tokens[:len(s.Tokens)-1]
 			}
@@ -156,7 +156,7 @@ func (rd *Reader) read(cookies []cookie, s *Session) {
 // readBearer reads the token of an Authorization field, as getToken of
 // next-auth and @auth/core does, but with the scheme in any case. It reports
 // whether there is a valid one.
-func (rd *Reader) readBearer(field string, now time.Time, c *Claims) bool {
+func (rd *Reader) readBearer(field string, s *Session, c *Claims) bool {
 	var before string
 	for _, parts := range [][]string{strings.Split(field, " "), strings.Fields(field)} {
 		if len(parts) < 2 || !strings.EqualFold(parts[0], "Bearer") || len(parts[1]) > rd.config.MaxTokenBytes || parts[1] == before {
@@ -167,7 +167,7 @@ func (rd *Reader) readBearer(field string, now time.Time, c *Claims) bool {
 		if isSigned(text) { // with the same key for each
 			bases = bases[:1]
 		}
-		if slices.ContainsFunc(bases, func(base string) bool { return rd.decode(base, text, now, c) == "" }) {
+		if slices.ContainsFunc(bases, func(base string) bool { return rd.decode(base, text, s, c) == "" }) {
 			return true
 		}
 	}
@@ -177,14 +177,14 @@ func (rd *Reader) readBearer(field string, now time.Time, c *Claims) bool {
 // isSigned reports whether a text can be a signed token.
 func isSigned(text string) bool { return strings.Count(text, ".") == 2 }
 
-// decode decodes the token of a cookie with the given base name into c. It
+// decode decodes the token of a cookie of s with the given base name into c. It
 // decrypts or verifies the token unless its claims are cached.
-func (rd *Reader) decode(base, text string, now time.Time, c *Claims) Failure {
+func (rd *Reader) decode(base, text string, s *Session, c *Claims) Failure {
 	if dots := strings.Count(text, "."); dots != 4 && dots != 2 {
 		return Undecodable
 	}
 	key := rd.cache.digest(base, text)
-	switch expired, found := rd.cache.get(key, now, c); {
+	switch expired, found := rd.cache.get(key, s.At, c); {
 	case expired:
 		return Expired
 	case found:
@@ -192,8 +192,10 @@ func (rd *Reader) decode(base, text string, now time.Time, c *Claims) Failure {
 	}
 	claims, failure := rd.open(base, text)
 	if failure == "" {
-		rd.cache.put(key, now, &claims)
+		claims.SeenAt = s.seen(claims.Subject)
+		rd.cache.put(key, s.At, &claims)
 		*c = claims
+		c.First = true
 	}
 	return failure
 }

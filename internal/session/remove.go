@@ -50,7 +50,7 @@ func (rd *Reader) Strip(header http.Header) {
 	removePairs(header, rd.holdsSession)
 	removeLines(header, "Authorization", func(field string) bool {
 		var claims Claims
-		return rd.readBearer(field, rd.config.Now(), &claims)
+		return rd.readBearer(field, &Session{At: rd.config.Now()}, &claims)
 	})
 }
 

@@ -29,7 +29,8 @@ type Session struct {
 	jar     []cookie // the session cookies
 	foreign []string // pairs that other frameworks may read differently
 
-	signatures int // how many were verified, or found in the cache
+	signatures int     // how many were verified, or found in the cache
+	renewed    []Token // of the request, in a response
 
 	// Room for the usual session, so that reading it allocates nothing.
 	cookies  [2]cookie
@@ -115,6 +116,18 @@ func (s *Session) maySign() bool {
 		s.setTooLarge()
 	}
 	return !s.TooLarge
+}
+
+// seen returns when a token of a subject was seen first, that is read now: when the
+// token was that it renews, if it renews one.
+func (s *Session) seen(subject []byte) time.Time {
+	first := s.At
+	for i := range s.renewed {
+		if c := &s.renewed[i].Claims; bytes.Equal(c.Subject, subject) && !c.SeenAt.IsZero() && c.SeenAt.Before(first) {
+			first = c.SeenAt
+		}
+	}
+	return first
 }
 
 func (s *Session) setTooLarge() {

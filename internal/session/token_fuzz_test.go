@@ -49,7 +49,7 @@ func FuzzToken(f *testing.F) {
 		}
 		for _, base := range DefaultCookieNames {
 			var claims Claims
-			_ = rd.decode(base, token, time.Now(), &claims) // must not panic
+			_ = rd.decode(base, token, &Session{At: time.Now()}, &claims) // must not panic
 		}
 	})
 }

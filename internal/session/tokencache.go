@@ -2,6 +2,7 @@ package session
 
 import (
 	"crypto/rand"
+	"encoding/binary"
 	"sync"
 	"time"
 
@@ -18,6 +19,7 @@ const maxTokenLife = 365 * 24 * time.Hour
 // cannot evict them.
 type tokenCache struct {
 	entries *cache.Cache
+	opened  time.Time
 	key     [highwayhash.Size]byte // secret, so that nobody can find two tokens with the same digest
 	buffers sync.Pool
 }
@@ -27,7 +29,7 @@ type tokenCache struct {
 type digest [highwayhash.Size128]byte
 
 func newTokenCache(bytes int) *tokenCache {
-	c := &tokenCache{entries: cache.New(bytes), buffers: sync.Pool{New: func() any { return new([]byte) }}}
+	c := &tokenCache{entries: cache.New(bytes), opened: time.Now(), buffers: sync.Pool{New: func() any { return new([]byte) }}}
 	_, _ = rand.Read(c.key[:]) // never fails
 	return c
 }
@@ -53,6 +55,7 @@ func (c *tokenCache) get(key digest, now time.Time, claims *Claims) (expired, fo
 	if claims.encoded, found = c.entries.Get(key[:], claims.scratch[:], now); !found {
 		return false, false
 	}
+	claims.SeenAt, claims.encoded = c.cutSeen(claims.encoded)
 	claims.decode()
 	if claims.ExpiresAt.IsZero() || claims.ExpiresAt.After(now.Add(-clockTolerance)) {
 		return false, true
@@ -68,5 +71,21 @@ func (c *tokenCache) put(key digest, now time.Time, claims *Claims) {
 		life = min(life, claims.ExpiresAt.Sub(now)+clockTolerance)
 	}
 	var buffer [128]byte
-	c.entries.Set(key[:], claims.appendTo(buffer[:0]), now, life)
+	c.entries.Set(key[:], claims.appendTo(c.appendSeen(buffer[:0], claims.SeenAt)), now, life)
+}
+
+// seenBytes are enough for the microseconds of some years.
+const seenBytes = 6
+
+// appendSeen appends the time at which a token was read first, as microseconds of
+// the process: a clock that somebody sets changes nothing.
+func (c *tokenCache) appendSeen(b []byte, at time.Time) []byte {
+	return binary.LittleEndian.AppendUint64(b, uint64(max(0, at.Sub(c.opened).Microseconds())))[:len(b)+seenBytes]
+}
+
+// cutSeen reads the time at the beginning of b.
+func (c *tokenCache) cutSeen(b []byte) (at time.Time, rest []byte) {
+	var micros [8]byte
+	copy(micros[:], b[:seenBytes])
+	return c.opened.Add(time.Duration(binary.LittleEndian.Uint64(micros[:])) * time.Microsecond), b[seenBytes:] //nolint:gosec // 48 bits
 }

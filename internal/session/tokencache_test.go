@@ -89,6 +89,7 @@ func TestClaimsAreReadAsTheyWereWritten(t *testing.T) {
 		"none":              {},
 		"the usual":         {Subject: []byte("ada"), IssuedAt: second, MintedAt: second, ExpiresAt: second.Add(time.Hour)},
 		"a sign-in before":  {Subject: []byte("ada"), IssuedAt: second, MintedAt: second.Add(time.Hour)},
+		"that is named":     {Subject: []byte("ada"), IssuedAt: second, MintedAt: second, Lasting: true},
 		"no iat":            {Subject: []byte("ada"), IssuedAt: second},
 		"nothing but iat":   {MintedAt: second},
 		"fractions":         {Subject: []byte("ada"), IssuedAt: second, MintedAt: second.Add(time.Millisecond), ExpiresAt: second},
@@ -102,7 +103,7 @@ func TestClaimsAreReadAsTheyWereWritten(t *testing.T) {
 		var got Claims
 		got.encoded = c.appendTo(nil)
 		got.decode()
-		if !got.IssuedAt.Equal(c.IssuedAt) || !got.MintedAt.Equal(c.MintedAt) || !got.ExpiresAt.Equal(c.ExpiresAt) ||
+		if got.Lasting != c.Lasting || !got.IssuedAt.Equal(c.IssuedAt) || !got.MintedAt.Equal(c.MintedAt) || !got.ExpiresAt.Equal(c.ExpiresAt) ||
 			got.IssuedAt.IsZero() != c.IssuedAt.IsZero() || string(got.Subject) != string(c.Subject) ||
 			fmt.Sprintf("%q", got.Match) != fmt.Sprintf("%q", append([][]byte{}, c.Match...)) {
 			t.Errorf("%s: %+v", name, &got)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/clocks"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
 )
 
@@ -52,33 +53,40 @@ const (
 var Reasons = []Reason{UserNotFound, UserDisabled, TokenPredatesAccount, TokenRevoked, ClaimMismatch}
 
 // Leeway is how much older than a time in the database a token may be without
-// being stale by it. Tokens hold whole seconds, databases fractions, and the
-// clocks of app and database differ.
-const Leeway = 60 * time.Second
+// being stale by it, at most. Tokens hold whole seconds, databases fractions, and
+// the clocks of app and database differ.
+const Leeway = clocks.MaxLeeway
 
-// farFuture is how far ahead a time in the database may lie before it is
-// ignored: a row "created" hours ahead was written in another time zone.
-const farFuture = 5 * time.Minute
+// Times say how the times of a token and of an account compare.
+type Times struct {
+	// Now is the time of the request.
+	Now time.Time
+	// Clocks is what is known of the clocks that wrote them; nil for nothing.
+	Clocks *clocks.Known
+	// Replaced reports whether the token was seen while its subject had an earlier
+	// account.
+	Replaced bool
+}
 
 // Judge decides about a session that claims c, whose subject has the account
-// a, at the time now. The result is Live or Stale. Each claim to match must equal
-// the value in the same place. If the subject has several accounts, the session
-// is live if it is by any of them.
+// a. The result is Live or Stale. Each claim to match must equal the value in the
+// same place. If the subject has several accounts, the session is live if it is
+// by any of them.
 //
-// Times are compared with Leeway; a time more than five minutes ahead of now
-// is ignored, and so are the time rules for a token that does not say when it
-// was issued. A claim that the token lacks is not matched. Letter case is
-// ignored when a claim is matched, as e-mail addresses are written either way.
-func Judge(c *session.Claims, a *directories.Account, now time.Time) (Verdict, Reason) {
+// A time more than five minutes ahead of now is ignored, and so are the time rules
+// for a token that does not say when it was issued. A claim that the token lacks is
+// not matched. Letter case is ignored when a claim is matched, as e-mail addresses
+// are written either way.
+func Judge(c *session.Claims, a *directories.Account, times Times) (Verdict, Reason) {
 	if !a.Exists {
 		return Stale, UserNotFound
 	}
-	reason := endedBy(c, a, now)
+	reason := endedBy(c, a, &times)
 	for i := range a.Others {
 		if reason == "" {
 			break
 		}
-		reason = endedBy(c, &a.Others[i], now)
+		reason = endedBy(c, &a.Others[i], &times)
 	}
 	if reason != "" {
 		return Stale, reason
@@ -87,13 +95,13 @@ func Judge(c *session.Claims, a *directories.Account, now time.Time) (Verdict, R
 }
 
 // endedBy returns why an account ends a session; empty if it does not.
-func endedBy(c *session.Claims, a *directories.Account, now time.Time) Reason {
+func endedBy(c *session.Claims, a *directories.Account, times *Times) Reason {
 	switch {
 	case a.Disabled:
 		return UserDisabled
-	case predates(c.IssuedAt, a.CreatedAt, now):
+	case times.predates(c, a.CreatedAt):
 		return TokenPredatesAccount
-	case predates(c.IssuedAt, a.ValidAfter, now):
+	case times.revokes(c, a.ValidAfter):
 		return TokenRevoked
 	}
 	for i, claim := range c.Match {
@@ -102,12 +110,4 @@ func endedBy(c *session.Claims, a *directories.Account, now time.Time) Reason {
 		}
 	}
 	return ""
-}
-
-// predates reports whether a token issued at issued is older than mark.
-func predates(issued, mark, now time.Time) bool {
-	if issued.IsZero() || mark.IsZero() || mark.After(now.Add(farFuture)) {
-		return false
-	}
-	return mark.After(issued.Add(Leeway))
 }

@@ -99,7 +99,7 @@ func TestJudge(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			v, reason := Judge(&c.claims, &c.account, now)
+			v, reason := Judge(&c.claims, &c.account, Times{Now: now})
 			if v != c.verdict || reason != c.reason {
 				t.Errorf("got %s %q, want %s %q", v, reason, c.verdict, c.reason)
 			}
