@@ -1,24 +1,37 @@
-package stalesession_test
+package stalesession
 
 import (
 	"context"
 	"encoding/json"
 	"maps"
+	"net"
 	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
 
-	_ "github.com/seed-4adef13c/caddy-stale-session"
+	"github.com/seed-4adef13c/caddy-stale-session/directories"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/telemetry"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/mint"
@@ -1031,4 +1044,551 @@ func TestALikelyMisconfigurationIsLoggedOnce(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestTheBasePathIsNoticed has apps whose auth routes are below different paths, in
+// a configuration that names none.
+func TestTheBasePathIsNoticed(t *testing.T) {
+	for name, c := range map[string]struct {
+		options string
+		base    string   // of the app
+		before  []string // what is opened before, by somebody who is not signed in
+		ends    string
+	}{
+		"Next.js":                             {"", "/api/auth", nil, "/api/auth/signin"},
+		"Express, SvelteKit and Qwik":         {"", "/auth", nil, "/auth/signin"},
+		"the same, seen by the session":       {"", "/auth", []string{"/auth/session"}, "/auth/signin"},
+		"elsewhere, seen by the session":      {"", "/shop/auth", []string{"/shop/auth/session"}, "/shop/auth/signin"},
+		"elsewhere, as configured":            {"auth_path /shop/auth", "/shop/auth", nil, "/shop/auth/signin"},
+		"two apps, of which one is elsewhere": {"auth_path /shop/auth /auth", "/shop/auth", []string{"/auth/session"}, "/shop/auth/signin"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			newDatabase(t)
+			app := caddytest.NewApp(t)
+			app.Answer(func(w http.ResponseWriter, r *http.Request) {
+				action, isAuth := strings.CutPrefix(r.URL.Path, c.base+"/")
+				switch {
+				case isAuth && slices.Contains([]string{"session", "csrf", "signin"}, action):
+					http.SetCookie(w, &http.Cookie{Name: "authjs.csrf-token", Value: "x", Path: "/"})
+				case r.URL.Path != "/admin":
+					http.NotFound(w, r)
+				}
+			})
+			base := caddytest.Start(t, caddytest.Site("stale_session {\n\t\t"+c.options+"\n\t}", app.Proxy()))
+			for _, path := range c.before {
+				caddytest.Do(t, http.MethodGet, base+path, nil)
+			}
+			app.Seen()
+			gone := token(t, "gone")
+			for range 2 {
+				browser := newBrowser(t, base)
+				request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/admin", http.NoBody)
+				if err != nil {
+					t.Fatal(err)
+				}
+				request.Header.Set("Sec-Fetch-Mode", "navigate")
+				request.Header.Set("Cookie", v4Name+"="+gone)
+				response, err := browser.Do(request)
+				if err != nil {
+					t.Fatal(err)
+				}
+				response.Body.Close()
+				if response.Request.URL.Path != c.ends || response.StatusCode != http.StatusOK {
+					t.Errorf("ends at %s with %d", response.Request.URL, response.StatusCode)
+				}
+				if got := response.Request.URL.Query().Get("callbackUrl"); got != "/admin" {
+					t.Errorf("the way back is %q", got)
+				}
+			}
+			// The session endpoint does not renew the session.
+			app.Seen()
+			caddytest.Do(t, http.MethodGet, base+c.base+"/session", api(v4Name+"="+gone))
+			if seen := app.Seen(); len(seen) != 1 || seen[0].Header["Cookie"] != nil {
+				t.Errorf("the app sees %v", seen)
+			}
+		})
+	}
+}
+
+// TestAnAppThatDoesNotKnowItsAddress redirects from its sign-in page to where only
+// Caddy reaches it.
+func TestAnAppThatDoesNotKnowItsAddress(t *testing.T) {
+	for host, says := range map[string]bool{"app.example.test": true, "localhost": false} {
+		newDatabase(t)
+		app := caddytest.NewApp(t)
+		app.Answer(func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, app.URL+"/login", http.StatusFound)
+		})
+		log, options := caddytest.NewLog(t)
+		base := caddytest.Start(t, strings.Replace(caddytest.Site("stale_session", app.Proxy()), caddytest.Options, options, 1))
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/api/auth/signin", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Host = host
+		response, err := caddytest.Client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if strings.Contains(log.Text(t), "the app sends people who sign in to its own address instead of this site's: set AUTH_URL") != says {
+			t.Errorf("%s: said %t", host, !says)
+		}
+	}
+}
+
+// TestThePathOfTheAppIsNoAuthRoute has AUTH_URL with the path of the whole app.
+func TestThePathOfTheAppIsNoAuthRoute(t *testing.T) {
+	newDatabase(t)
+	t.Setenv("AUTH_URL", "https://app.example.com/shop")
+	app := caddytest.NewApp(t)
+	log, options := caddytest.NewLog(t)
+	base := caddytest.Start(t, strings.Replace(caddytest.Site("stale_session", app.Proxy()), caddytest.Options, options, 1))
+	for path, want := range map[string]int{"/shop/admin": 401, "/shop": 401, "/shop/session": 200, "/shop/callback/x": 200} {
+		if response := caddytest.Do(t, http.MethodGet, base+path, api(v4Name+"="+token(t, "gone"))); response.StatusCode != want {
+			t.Errorf("%s: status %d, want %d", path, response.StatusCode, want)
+		}
+	}
+	if !strings.Contains(log.Text(t), "AUTH_URL has a path that does not end in /auth") {
+		t.Error("nothing is said of it")
+	}
+}
+
+// table is a users table behind a gate.
+type table struct {
+	mu             sync.Mutex
+	users          map[string]directories.Account
+	commits, epoch int
+	ahead          time.Duration // its clock
+}
+
+func (*table) String() string { return "a table" }
+
+func (d *table) Lookup(_ context.Context, queries []directories.Query) ([]directories.Account, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	found := make([]directories.Account, len(queries))
+	for i, q := range queries {
+		found[i] = d.users[string(q.Subject)]
+	}
+	return found, nil
+}
+
+func (d *table) Watch(context.Context, func(...string)) (directories.Watch, error) { return d, nil }
+
+func (d *table) Wait(ctx context.Context) error {
+	<-ctx.Done()
+	return nil
+}
+
+func (d *table) Read(context.Context) (directories.Reading, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return directories.Reading{Value: strconv.Itoa(d.commits), Epoch: strconv.Itoa(d.epoch), Clock: time.Now().Add(d.ahead)}, nil
+}
+
+func (*table) Close() error { return nil }
+
+// created commits a user who is created now, after a reset or not.
+func (d *table) created(subject string, reset bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.commits++; reset {
+		d.epoch++
+	}
+	d.users[subject] = directories.Account{Exists: true, CreatedAt: time.Now().Add(d.ahead)}
+}
+
+// TestASessionThatWasNeverSeenEndsAfterAReset is about a session that another Caddy
+// has seen, if any: this one can compare nothing but its iat.
+func TestASessionThatWasNeverSeenEndsAfterAReset(t *testing.T) {
+	t.Parallel()
+	const secret, cookie = "a secret", "next-auth.session-token"
+	token := func(subject string, at time.Time) string {
+		made, err := mint.V4(secret, map[string]any{"sub": subject, "iat": at.Unix()})
+		if err != nil {
+			t.Error(err)
+		}
+		return cookie + "=" + made
+	}
+	for name, c := range map[string]struct {
+		polls         int // of an open tab
+		database, app time.Duration
+		reset         bool
+		age           time.Duration // of the session when its account is created
+		want          int
+	}{
+		"after a reset":                            {9, 0, 0, true, 20 * time.Second, 401},
+		"after a reset, with clocks that differ":   {9, 10 * time.Second, -10 * time.Second, true, 35 * time.Second, 401},
+		"without a reset":                          {9, 0, 0, false, 20 * time.Second, 200},
+		"a sign-up after a reset":                  {9, 0, 0, true, 0, 200},
+		"a sign-up with clocks that differ":        {9, 10 * time.Second, -10 * time.Second, true, 0, 200},
+		"after a reset, by clocks nobody measured": {2, 0, 0, true, 20 * time.Second, 200},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				users := &table{users: map[string]directories.Account{"1": {Exists: true, CreatedAt: time.Now().Add(-time.Hour)}}, ahead: c.database}
+				h := newHandler(t, accounts.Open(users, accounts.Config{}), new(blackHole), secret, time.Second)
+				get := func(cookies string, sets ...string) int {
+					w := httptest.NewRecorder()
+					r := httptest.NewRequest(http.MethodGet, "/admin", http.NoBody)
+					r.Header.Set("Cookie", cookies)
+					r.Header.Set("Accept", "application/json")
+					r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, new(caddyhttp.Server))
+					if err := h.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+						time.Sleep(50 * time.Millisecond)
+						w.Header()["Set-Cookie"] = sets
+						w.WriteHeader(http.StatusOK)
+						return nil
+					})); err != nil {
+						t.Error(err)
+					}
+					return w.Code
+				}
+				time.Sleep(time.Millisecond) // the time 0 of an engine stands for none
+				tab := token("1", time.Now().Add(c.app))
+				for range c.polls {
+					if got := get(tab, token("1", time.Now().Add(c.app))); got != http.StatusOK {
+						t.Fatalf("before: status %d", got)
+					}
+					time.Sleep(10*time.Second + 77*time.Millisecond)
+				}
+				users.created("2", c.reset)
+				session := token("2", time.Now().Add(c.app-c.age))
+				time.Sleep(time.Second) // it is noticed
+				if got := get(session); got != c.want {
+					t.Errorf("status %d, want %d", got, c.want)
+				}
+			})
+		})
+	}
+}
+
+// blackHole is a directory and a store of revocations that answer nothing once
+// they hang.
+type blackHole struct {
+	hangs, confirms atomic.Bool // all, or what would confirm an absence
+	gone            atomic.Bool
+}
+
+func (*blackHole) String() string { return "a black hole" }
+
+func (b *blackHole) Lookup(ctx context.Context, queries []directories.Query) ([]directories.Account, error) {
+	if b.hangs.Load() || b.confirms.Load() && !queries[0].Since.IsZero() {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	found := make([]directories.Account, len(queries))
+	for i := range found {
+		found[i].Exists = !b.gone.Load()
+	}
+	return found, nil
+}
+
+func (b *blackHole) Put(ctx context.Context, _ []revocation.Revocation) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (b *blackHole) Follow(ctx context.Context, merge func([]revocation.Revocation, bool)) error {
+	if !b.hangs.Load() {
+		merge(nil, true)
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// The clock of these tests stands still but for what waits for it, so that they
+// take no time, and a slow machine changes nothing.
+func TestARequestWaitsForOneTimeoutAndForOneMoreOnceTheAppHasAnswered(t *testing.T) {
+	t.Parallel()
+	const timeout, secret, cookie = 400 * time.Millisecond, "a secret", "next-auth.session-token"
+	token := func(subject string, age time.Duration) string {
+		made, err := mint.V4(secret, map[string]any{"sub": subject, "iat": time.Now().Add(-age).Unix()})
+		if err != nil {
+			t.Error(err)
+		}
+		return made
+	}
+	type answer struct {
+		status int
+		sets   []string
+	}
+	for name, c := range map[string]struct {
+		cookies       func() string
+		prepare       func(*blackHole) // before the request
+		during        func(*blackHole) // while the app has it
+		app           func() answer
+		before, after time.Duration
+	}{
+		"nothing hangs": {
+			app: func() answer { return answer{500, []string{token("ada", 0)}} },
+		},
+		"the first request, with revocations and users in a black hole": {
+			prepare: func(b *blackHole) { b.hangs.Store(true) },
+			before:  timeout,
+		},
+		"several sessions": {
+			cookies: func() string {
+				return cookie + "=" + token("ada", time.Hour) + "; " + cookie + ".x=" + token("bob", time.Hour) + "; " + cookie + "=" + token("eve", time.Hour)
+			},
+			prepare: func(b *blackHole) { b.hangs.Store(true) },
+			before:  timeout,
+		},
+		"a user who is not found, and then not confirmed": {
+			prepare: func(b *blackHole) { b.gone.Store(true); b.confirms.Store(true) },
+			before:  timeout,
+		},
+		"a rescue": {
+			during: func(b *blackHole) { b.hangs.Store(true) },
+			app:    func() answer { return answer{500, nil} },
+			after:  timeout,
+		},
+		"a 5xx that renews": {
+			during: func(b *blackHole) { b.hangs.Store(true) },
+			app:    func() answer { return answer{500, []string{token("ada", 0)}} },
+			after:  timeout,
+		},
+		"a response that sets another session": {
+			during: func(b *blackHole) { b.hangs.Store(true) },
+			app:    func() answer { return answer{200, []string{token("bob", 0)}} },
+			after:  timeout,
+		},
+		"a 5xx that sets several": {
+			during: func(b *blackHole) { b.hangs.Store(true) },
+			app:    func() answer { return answer{503, []string{token("bob", 0), token("eve", 0), token("ada", 0)}} },
+			after:  timeout,
+		},
+		"a rescue that finds nobody, and cannot confirm it": {
+			during: func(b *blackHole) { b.gone.Store(true); b.confirms.Store(true) },
+			app:    func() answer { return answer{500, []string{token("ada", 0)}} },
+			after:  timeout,
+		},
+		"all of it, where nobody waits once the circuit is open": {
+			prepare: func(b *blackHole) { b.hangs.Store(true) },
+			app:     func() answer { return answer{500, []string{token("bob", 0), token("ada", 0)}} },
+			before:  timeout,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				hole := new(blackHole)
+				if c.prepare != nil {
+					c.prepare(hole)
+				}
+				h := handlerOf(t, hole, secret, timeout)
+				cookies := cookie + "=" + token("ada", time.Hour)
+				if c.cookies != nil {
+					cookies = c.cookies()
+				}
+				w := httptest.NewRecorder()
+				r := httptest.NewRequest(http.MethodGet, "/admin", http.NoBody)
+				r.Header.Set("Cookie", cookies)
+				r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, new(caddyhttp.Server))
+				arrived := time.Now()
+				var passed, answered time.Time
+				err := h.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+					passed = time.Now()
+					time.Sleep(time.Hour) // the app's own time does not count
+					if c.during != nil {
+						c.during(hole)
+					}
+					said := answer{status: http.StatusOK}
+					if c.app != nil {
+						said = c.app()
+					}
+					for i, token := range said.sets {
+						w.Header().Add("Set-Cookie", cookie+string(rune('a'+i))+"="+token)
+					}
+					answered = time.Now()
+					w.WriteHeader(said.status)
+					return nil
+				}))
+				if err != nil || passed.IsZero() {
+					t.Fatalf("the request did not pass: %v", err)
+				}
+				if got := passed.Sub(arrived); got != c.before {
+					t.Errorf("it waits %s for the app, want %s", got, c.before)
+				}
+				if got := time.Since(answered); got != c.after {
+					t.Errorf("it waits %s after the app, want %s", got, c.after)
+				}
+			})
+		})
+	}
+}
+
+// handlerOf returns a handler whose users and revocations are in a black hole.
+func handlerOf(t *testing.T, hole *blackHole, secret string, timeout time.Duration) *Handler {
+	t.Helper()
+	return newHandler(t, accounts.Open(hole, accounts.Config{Timeout: timeout, Poll: -1}), hole, secret, timeout)
+}
+
+// newHandler returns a handler without a configuration.
+func newHandler(t *testing.T, engine *accounts.Engine, store revocation.Store, secret string, timeout time.Duration) *Handler {
+	t.Helper()
+	h := &Handler{mode: modeEnforce}
+	env := environment.New()
+	if err := h.provisionAnswers(env, nil); err != nil {
+		t.Fatal(err)
+	}
+	reader, err := session.New(session.Config{Secrets: []string{secret}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	revoked := revocation.Open(revocation.Config{Users: "users", Local: store, Logger: zap.NewNop})
+	h.validator = &validator{reader: reader, revoked: revoked, accounts: engine, timeout: timeout}
+	if h.reporter, err = telemetry.NewReporter(telemetry.Detections{Logger: zap.NewNop(), Mode: h.mode}, session.DefaultSubject); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		reader.Close()
+		h.reporter.Close()
+		for _, end := range []func() error{revoked.Close, engine.Close} {
+			if err := end(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	return h
+}
+
+// TestNoLoopWhateverTheCookie opens a guarded page as a browser whose stale cookie has
+// a Domain or Path that nobody has configured. It is sent away once at most, the app
+// never sees the session, and the browser is rid of it in the end.
+func TestNoLoopWhateverTheCookie(t *testing.T) {
+	for name, c := range map[string]struct {
+		guard, options, domain, path string
+		open                         string
+		forwards                     map[string]string // what the app redirects
+		ends                         string            // where the person ends up
+		status                       int
+	}{
+		"a Domain, and a sign-in page that the app forwards": {
+			"/admin* /en/*", "sign_in /login", "example.test", "/", "/admin", map[string]string{"/login": "/en/login"}, "/en/login", 200,
+		},
+		"a Domain, and the sign-in page is guarded": {
+			"/admin*", "", "example.test", "/", "/admin", map[string]string{"/api/auth/signin": "/admin/login"}, "/admin/login", 200,
+		},
+		"a Path, and the sign-in page is below it": {
+			"/admin*", "", "", "/admin", "/admin/users", map[string]string{"/api/auth/signin": "/admin/login"}, "/admin/login", 200,
+		},
+		"a session is required": {
+			"/admin*", "require_session", "example.test", "/admin", "/admin", map[string]string{"/api/auth/signin": "/admin/login"}, "/admin/login", 401,
+		},
+		"a plain cookie": {
+			"/admin*", "", "", "/", "/admin", map[string]string{"/api/auth/signin": "/admin/login"}, "/admin/login", 200,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			newDatabase(t)
+			app := caddytest.NewApp(t)
+			app.Answer(func(w http.ResponseWriter, r *http.Request) {
+				if to := c.forwards[r.URL.Path]; to != "" {
+					http.Redirect(w, r, to, http.StatusFound)
+				}
+			})
+			log, options := caddytest.NewLog(t)
+			site := caddytest.Site("@guarded path "+c.guard+"\n\tstale_session @guarded {\n\t\t"+c.options+"\n\t}", app.Proxy())
+			base := caddytest.Start(t, strings.Replace(site, caddytest.Options, options, 1))
+			browser := newBrowser(t, base)
+			at, err := url.Parse("http://app.example.test" + c.open)
+			if err != nil {
+				t.Fatal(err)
+			}
+			browser.Jar.SetCookies(at, []*http.Cookie{{Name: v4Name, Value: token(t, "gone"), Domain: c.domain, Path: c.path}})
+			ended, status := visit(t, browser, at.String())
+			if ended != c.ends || status != c.status {
+				t.Errorf("ends at %s with %d, want %s with %d", ended, status, c.ends, c.status)
+			}
+			for _, seen := range app.Seen() {
+				if strings.Contains(seen.Header.Get("Cookie"), v4Name) {
+					t.Errorf("the app sees %q at %s", seen.Header.Get("Cookie"), seen.URL)
+				}
+			}
+			for _, cookie := range browser.Jar.Cookies(at) {
+				if cookie.Name == v4Name {
+					t.Error("the browser still has the cookie")
+				}
+			}
+			if advises := strings.Contains(log.Text(t), "a browser still sends a stale session cookie that was cleared: if the app sets it with a Domain, set `cookie_domain`"); advises != (c.domain != "" || c.path != "/") {
+				t.Errorf("advises %t", advises)
+			}
+		})
+	}
+}
+
+// TestWhoSignsInAgainBesideALeftOverCookieGetsIn has a stale cookie of another place
+// beside the new one, which the browser sends first.
+func TestWhoSignsInAgainBesideALeftOverCookieGetsIn(t *testing.T) {
+	newDatabase(t)
+	app := caddytest.NewApp(t)
+	base := caddytest.Start(t, caddytest.Site(guarded, app.Proxy()))
+	for name, left := range map[string]*http.Cookie{
+		"host-only beside a new one of the domain": {Name: v4Name, Value: token(t, "gone"), Path: "/"},
+		"of a path": {Name: v4Name, Value: token(t, "gone"), Path: "/admin", Domain: "example.test"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			browser := newBrowser(t, base)
+			at := &url.URL{Scheme: "http", Host: "app.example.test", Path: "/admin"}
+			live := token(t, "live")
+			browser.Jar.SetCookies(at, []*http.Cookie{left, {Name: v4Name, Value: live, Path: "/", Domain: "example.test"}})
+			if ended, status := visit(t, browser, at.String()); ended != "/admin" || status != http.StatusOK {
+				t.Errorf("ends at %s with %d", ended, status)
+			}
+			if seen := app.Seen(); len(seen) != 1 || seen[0].Header.Get("Cookie") != v4Name+"="+live {
+				t.Errorf("the app sees %v", seen)
+			}
+		})
+	}
+}
+
+// TestWhereTheAppKeepsItsCookieIsLearned signs somebody in with a cookie of the
+// parent domain, and ends the session.
+func TestWhereTheAppKeepsItsCookieIsLearned(t *testing.T) {
+	newDatabase(t)
+	app := caddytest.NewApp(t)
+	live := token(t, "live")
+	app.Answer(func(w http.ResponseWriter, _ *http.Request) {
+		http.SetCookie(w, &http.Cookie{Name: v4Name, Value: live, Path: "/", Domain: "example.test", Secure: true, Partitioned: true})
+	})
+	base := caddytest.Start(t, caddytest.Site(guarded, app.Proxy()))
+	caddytest.Do(t, http.MethodGet, base+"/api/auth/callback/x", nil)
+	app.Answer(nil)
+	response := caddytest.Do(t, http.MethodGet, base+"/admin", api(v4Name+"="+token(t, "gone")))
+	if want := v4Name + "=; Path=/; Domain=example.test; Max-Age=0; Secure; Partitioned"; !strings.Contains(strings.Join(response.Header["Set-Cookie"], "\n"), want) {
+		t.Errorf("clears %q, want %q", response.Header["Set-Cookie"], want)
+	}
+}
+
+// newBrowser returns a client that keeps cookies, for which any host is Caddy's.
+func newBrowser(t *testing.T, base string) *http.Client {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, strings.TrimPrefix(base, "http://"))
+	}}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Jar: jar, Transport: transport}
+}
+
+// visit opens a page, and returns the path where the browser ends up.
+func visit(t *testing.T, browser *http.Client, address string) (path string, status int) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Sec-Fetch-Mode", "navigate")
+	response, err := browser.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	return response.Request.URL.Path, response.StatusCode
 }

@@ -1,8 +1,10 @@
 package stalesession
 
 import (
+	"bytes"
 	"context"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -162,3 +164,39 @@ func (v *validator) measure(came time.Time, set *session.Session) {
 // sessionIDs are the claims with the IDs of a session and of a token, by which
 // sessions can be revoked.
 var sessionIDs = []string{"sid", "jti"}
+
+// marks returns the marks of the stale tokens.
+func marks(tokens []session.Token, judgements []verdict.Judgement) []string {
+	var all []string
+	for i, j := range judgements {
+		if mark := tokens[i].Mark(); j.Verdict == verdict.Stale && mark != "" && !slices.Contains(all, mark) {
+			all = append(all, mark)
+		}
+	}
+	return all
+}
+
+// judgeAgain judges tokens after the app's answer, by accounts that include every
+// change made before since. While the brake is on, it finds only revoked ones
+// stale.
+func (v *validator) judgeAgain(ctx context.Context, tokens []session.Token, since time.Time) []verdict.Judgement {
+	judgements := v.judge(ctx, tokens, time.Now(), since, nil)
+	for i := range judgements {
+		if j := &judgements[i]; j.Verdict == verdict.Stale && j.Source != accounts.FromRevocation && v.accounts.Braking() {
+			j.Verdict, j.Reason = verdict.Unknown, ""
+		}
+	}
+	return judgements
+}
+
+// spread makes the judgement on each token of a response stale if one of the
+// request's tokens with the same subject is: the app has renewed it.
+func spread(set []session.Token, judgements []verdict.Judgement, sent []session.Token, died []verdict.Judgement) {
+	for i := range set {
+		for k := range sent {
+			if died[k].Verdict == verdict.Stale && bytes.Equal(set[i].Claims.Subject, sent[k].Claims.Subject) && judgements[i].Verdict != verdict.Stale {
+				judgements[i] = died[k]
+			}
+		}
+	}
+}
