@@ -383,15 +383,18 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	x.validator.validate(r, &x.result)
 	check := &x.check
 	h.reporter.Checked(r, check, route.String())
-	returns := h.responder.Returns(r, x.marks)
-	if returns {
+	// A session that comes back although its cookies were cleared is not led to the
+	// sign-in page once more. Whatever stays on its page is answered again.
+	loops := h.responder.Returns(r, x.marks)
+	if loops {
 		h.reporter.Returned(h.responder.Advice())
+		loops = route == scope.Call || h.responder.Kind(r) == answer.Redirect
 	}
 	switch {
 	case h.mode == modeObserve || check.Braked:
 		x.release()
 		return next.ServeHTTP(w, r)
-	case h.ends(route, check.Verdict) && (h.RequireSession || !returns):
+	case h.ends(route, check.Verdict) && (h.RequireSession || !loops):
 		telemetry.Responded(telemetry.Response(h.responder.Kind(r)))
 		return h.responder.Stale(w, r, answer.Ended{Names: check.Ended, Marks: x.marks})
 	case h.OnError == onErrorDeny && check.Verdict == verdict.Unknown && (route == scope.Guarded || route == scope.Call):

@@ -77,16 +77,22 @@ export function testReseeds(stack) {
 
 	test("a link that is prefetched breaks nothing, and leads to the sign-in page on click", async (t) => {
 		const page = await signedIn(t, stack, ada);
+		const stale = await sessionCookies(page.context());
 		const errors = [];
 		page.on("pageerror", (error) => errors.push(error.message));
 		await stack.reseed(page.context());
 
-		// The prefetch has to be the first request with the stale cookie.
+		// The page itself has cleared the cookie, and the prefetch has to be the first
+		// request with it again.
 		const prefetched = responseTo(page, "GET", "/admin");
 		await page.route("**/api/auth/session", async (route) => {
 			await prefetched;
 			await route.continue();
 		});
+		await page.route((url) => url.pathname === "/admin", async (route) => {
+			await page.context().addCookies(stale);
+			await route.continue();
+		}, { times: 1 });
 		await page.goto("/");
 		const prefetch = await prefetched;
 		assert.ok(prefetch.request().headers()["next-router-prefetch"], "the link was not prefetched");

@@ -199,6 +199,7 @@ ${site.map((line) => `\t${line}`).join("\n")}
 	/** Sets cookies again that were cleared, as a response that was sent earlier would. */
 	async giveBack(context, cookies) {
 		await this.settled(context);
+		await context.clearCookies({ name: "stale-session-ended" }); // Caddy's marker that it has cleared them
 		await context.addCookies(cookies);
 	}
 
