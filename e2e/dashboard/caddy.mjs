@@ -152,9 +152,12 @@ ${this.site} {
 		return `next-auth.session-token=${text}.${createHmac("sha256", secret).update(text).digest("base64url")}`;
 	}
 
-	/** Returns the status of the response to a request of a user. */
+	/**
+	 * Returns the status of the response to a request of a user. It has a
+	 * connection of its own: a reload closes idle ones, perhaps just then.
+	 */
 	async ask(cookie, page = "/app/admin") {
-		const { status } = await fetch(this.site + page, { headers: { cookie }, redirect: "manual" });
+		const { status } = await fetch(this.site + page, { headers: { cookie, connection: "close" }, redirect: "manual" });
 		return status;
 	}
 
