@@ -75,7 +75,7 @@ func (e *Engine) fresh(a *Account, now instant) bool {
 		return age < unwatchedTTL
 	case w.holds(a):
 		return true
-	case a.Exists && w.unchanged(a) && age < unwatchedTTL: // another server than the watched one has answered
+	case !noneLive(&a.Account) && w.unchanged(a) && age < unwatchedTTL: // another server than the watched one has answered
 		return true
 	}
 	// Something has changed since. The accounts in use are about to be

@@ -264,13 +264,20 @@ func TestTheGateOfAnotherServerIsNotTrusted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		g := &gated{value: "1", server: "one", shelf: shelf{users: map[string]directories.Account{
-			"ada": {Exists: true, Server: "one"}, "bob": {Exists: true, Server: "other"},
+			"ada": {Exists: true, Server: "one"}, "bob": {Exists: true, Server: "other"}, "eve": {Exists: true, Disabled: true, Server: "other"},
 		}}}
 		e := openShelf(t, g, Config{TTL: time.Hour})
 		if a, b := said(e, "ada"), said(e, "bob"); a != "there" || b != "there" {
 			t.Errorf("ada is %s, bob is %s", a, b)
 		}
-		g.set(func() { g.users = nil }) // and the gate stays closed
+		if account, _, err := ask(e, "eve", time.Time{}); err != nil || !account.Disabled {
+			t.Errorf("eve is %+v, %v", account, err)
+		}
+		g.set(func() { g.users["eve"] = directories.Account{Exists: true, Server: "other"} }) // and the gate stays closed
+		if account, _, err := ask(e, "eve", time.Time{}); err != nil || account.Disabled {
+			t.Errorf("eve, who is no longer banned, is %+v, %v", account, err)
+		}
+		g.set(func() { g.users = nil })
 		time.Sleep(time.Duration(unwatchedTTL))
 		if a, b := said(e, "ada"), said(e, "bob"); a != "there" || b != "gone" {
 			t.Errorf("ada is %s, bob is %s; want there and gone", a, b)
