@@ -77,23 +77,31 @@ export function testReseeds(stack) {
 
 	test("a link that is prefetched breaks nothing, and leads to the sign-in page on click", async (t) => {
 		const page = await signedIn(t, stack, ada);
-		const stale = await sessionCookies(page.context());
 		const errors = [];
 		page.on("pageerror", (error) => errors.push(error.message));
-		await stack.reseed(page.context());
 
-		// The page itself has cleared the cookie, and the prefetch has to be the first
-		// request with it again.
+		// The prefetch has to be the first request after the reseed: any other would
+		// clear the cookie.
+		let release;
+		const reseeded = new Promise((resolve) => { release = resolve; });
 		const prefetched = responseTo(page, "GET", "/admin");
 		await page.route("**/api/auth/session", async (route) => {
 			await prefetched;
 			await route.continue();
 		});
 		await page.route((url) => url.pathname === "/admin", async (route) => {
-			await page.context().addCookies(stale);
+			await reseeded;
 			await route.continue();
 		}, { times: 1 });
-		await page.goto("/");
+		await Promise.all([
+			page.waitForRequest("**/api/auth/session"),
+			page.waitForRequest((request) => new URL(request.url()).pathname === "/admin"),
+			page.goto("/"),
+		]);
+		await stack.settled(page.context(), 2);
+		await stack.seed();
+		await stack.noticed(page.context());
+		release();
 		const prefetch = await prefetched;
 		assert.ok(prefetch.request().headers()["next-router-prefetch"], "the link was not prefetched");
 		assert.equal(prefetch.status(), 401);

@@ -189,11 +189,11 @@ ${site.map((line) => `\t${line}`).join("\n")}
 	/**
 	 * Waits until the pages of a browser send no more requests by themselves.
 	 * Such a request with a stale session would end it before the person does
-	 * something.
+	 * something. A test may hold some of its requests.
 	 */
-	settled(context) {
+	settled(context, held = 0) {
 		const { pending, seen } = this.#traffic.get(context);
-		return until(() => pending.size === 0 && Date.now() - seen() >= settled, "pages to have what they ask for", patience);
+		return until(() => pending.size === held && Date.now() - seen() >= settled, "pages to have what they ask for", patience);
 	}
 
 	/** Sets cookies again that were cleared, as a response that was sent earlier would. */

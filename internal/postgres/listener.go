@@ -19,6 +19,9 @@ const (
 	echoEvery = 30 * time.Second
 	// echoWithin is how long an echo may take.
 	echoWithin = 2 * time.Second
+	// echoGrace is how long the watch waits for the transaction of an echo that may
+	// have changed the gate.
+	echoGrace = 100 * time.Millisecond
 	// maxEchoes is how many received echoes are remembered.
 	maxEchoes = 16
 )
@@ -146,12 +149,14 @@ func (d *Directory) sendEcho(ctx context.Context, echo string) (transaction stri
 // echoes: the last one of this directory, and those of other instances of Caddy.
 func (l *listener) explains(before, after string) bool {
 	transactions := l.echoes
-	select {
-	case transaction := <-l.own:
-		transactions, l.own = append(transactions, transaction), nil
-	default: // still in progress, or none
-	}
 	l.echoes = nil
+	if l.own != nil { // it may have committed, and not have returned yet
+		select {
+		case transaction := <-l.own:
+			transactions, l.own = append(transactions, transaction), nil
+		case <-time.After(echoGrace):
+		}
+	}
 	for range transactions { // which are in any order
 		for _, transaction := range transactions {
 			if next := withTransaction(before, transaction); next != "" {
