@@ -2,6 +2,7 @@ package session
 
 import (
 	"encoding/json"
+	"io"
 	"slices"
 	"strings"
 	"unicode"
@@ -24,12 +25,16 @@ func (rd *Reader) isForeign(pair string, session bool) bool {
 	if session {
 		return strings.ContainsFunc(trim(name), func(c rune) bool { return c == '%' || c == '+' || c == ' ' || c == '[' || c >= utf8.RuneSelf })
 	}
+	separated := strings.ContainsFunc(strings.TrimLeft(pair, " "), isSeparator)
 	for _, base := range rd.config.CookieNames {
-		if isForeignName(name, base) || strings.Contains(pair, base) && strings.ContainsFunc(strings.TrimLeft(pair, " "), isSeparator) {
+		if isForeignName(name, base) || separated && strings.Contains(pair, base) {
 			return true
 		}
 	}
-	return false
+	return separated && strings.Contains(pair, "%") && slices.ContainsFunc(pieces(pair), func(piece string) bool {
+		name, _, _ := strings.Cut(piece, "=")
+		return slices.ContainsFunc(rd.config.CookieNames, func(base string) bool { return isForeignName(name, base) })
+	})
 }
 
 // hasForeignValue reports whether a value has anything in it that some parser
@@ -100,8 +105,8 @@ func appendRepeated(pairs []string, group []cookie, base string) []string {
 }
 
 // appendForeign appends the readings of pairs by the parsers of other frameworks,
-// as cookies with the name base.
-func appendForeign(all []reading, pairs []string, base string) []reading {
+// as cookies with the name base. It is not ok if they are too many to be judged.
+func appendForeign(all []reading, pairs []string, base string) (_ []reading, ok bool) {
 	for _, pair := range pairs {
 		for i, piece := range pieces(pair) {
 			name, value, _ := strings.Cut(piece, "=")
@@ -112,36 +117,49 @@ func appendForeign(all []reading, pairs []string, base string) []reading {
 			if i == 0 {
 				from.name = trim(name)
 			}
-			for _, text := range foreignValues(value) {
+			texts := foreignValues(value)
+			if len(texts) > maxForeignValues || len(all) > maxForeignReadings {
+				return all, false
+			}
+			for _, text := range texts {
 				all = append(all, reading{text, []cookie{from}})
 			}
 		}
 	}
-	return all
+	return all, true
 }
 
-// pieces returns a pair, and the cookies that it consists of if whitespace and
-// commas separate cookies.
+// pieces returns a pair, and the cookies that it consists of if whitespace, commas,
+// or both separate cookies.
 func pieces(pair string) []string {
 	all := []string{pair}
-	fields := strings.FieldsFunc(pair, isSeparator)
-	if len(fields) < 2 {
-		return all
-	}
-	for i, field := range fields {
-		if strings.HasPrefix(field, "=") && i > 0 { // there may be blanks around it
-			field = fields[i-1] + field
+	for _, separates := range []func(c rune) bool{
+		isSeparator,
+		func(c rune) bool { return c == ',' },
+		func(c rune) bool { return c != ',' && isSeparator(c) },
+	} {
+		fields := strings.FieldsFunc(pair, separates)
+		for i, field := range fields {
+			if strings.HasPrefix(field, "=") && i > 0 { // there may be blanks around it
+				field = fields[i-1] + field
+			}
+			if strings.HasSuffix(field, "=") && i+1 < len(fields) {
+				field += fields[i+1]
+			}
+			all = append(all, field)
 		}
-		if strings.HasSuffix(field, "=") && i+1 < len(fields) {
-			field += fields[i+1]
-		}
-		all = append(all, field)
 	}
 	return all
 }
 
+// Limits on the values that one cookie, and all of a session, can be read as.
+const (
+	maxForeignValues   = 16
+	maxForeignReadings = 4 * maxCookies
+)
+
 // foreignValues returns the values that parsers may read from a raw one, those that
-// can be tokens.
+// can be tokens. If it returns more than maxForeignValues, those are not all.
 func foreignValues(raw string) []string {
 	value := trimForeign(raw)
 	unquoted := value
@@ -151,7 +169,7 @@ func foreignValues(raw string) []string {
 	unquoted = unescapeBackslashes(unquoted)
 	var all []string
 	add := func(text string) {
-		if dots := strings.Count(text, "."); (dots == 2 || dots == 4) && !slices.Contains(all, text) {
+		if dots := strings.Count(text, "."); (dots == 2 || dots == 4) && len(all) <= maxForeignValues && !slices.Contains(all, text) {
 			all = append(all, text)
 		}
 	}
@@ -164,13 +182,40 @@ func foreignValues(raw string) []string {
 			}
 		}
 		if encoded, found := strings.CutPrefix(text, "j:"); found {
-			var decoded string
-			if json.Unmarshal([]byte(encoded), &decoded) == nil {
-				add(decoded)
-			}
+			eachText(parseJSON(encoded), add)
 		}
 	}
 	return all
+}
+
+// parseJSON parses a JSON cookie of Express; nil if that is none.
+func parseJSON(text string) any {
+	var value any
+	decoder := json.NewDecoder(strings.NewReader(text))
+	decoder.UseNumber() // JavaScript takes any
+	if decoder.Decode(&value) != nil {
+		return nil
+	}
+	if _, err := decoder.Token(); err != io.EOF {
+		return nil
+	}
+	return value
+}
+
+// eachText calls a function with each text of a JSON value.
+func eachText(value any, found func(text string)) {
+	switch value := value.(type) {
+	case string:
+		found(value)
+	case []any:
+		for _, member := range value {
+			eachText(member, found)
+		}
+	case map[string]any:
+		for _, member := range value {
+			eachText(member, found)
+		}
+	}
 }
 
 // unescapeForm decodes the escapes in a text, and plus signs too if plus is set.

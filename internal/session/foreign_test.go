@@ -31,6 +31,9 @@ func TestTokensAsOtherFrameworksReadThem(t *testing.T) {
 		"signed, cookie-parser":                      name + "=s:" + token + ".c2lnbmF0dXJl",
 		"signed, percent-encoded":                    name + "=s%3A" + token + ".c2ln%2BbmF0dXJl",
 		"signed JSON":                                name + `=s%3Aj%3A%22` + token + "%22.c2lnbmF0dXJl",
+		"in a JSON object, cookie-parser":            name + `=j:{"n":1e999,"user":{"tokens":["x","` + token + `"]}}`,
+		"in a JSON object, percent-encoded":          name + "=j%3A%7B%22token%22%3A%22" + token + "%22%7D",
+		"in a JSON object, signed":                   name + `=s:j:{"token":"` + token + `"}.c2ln`,
 		"octal, http.cookies":                        name + "=" + octal(token),
 		"backslashes, http.cookies":                  name + `="` + strings.ReplaceAll(token, ".", `\.`) + `"`,
 		"octal of any character":                     name + `="\145` + token[1:] + `"`,
@@ -39,6 +42,11 @@ func TestTokensAsOtherFrameworksReadThem(t *testing.T) {
 		"separated by a blank, http.cookies":         "theme=dark " + name + "=" + token,
 		"separated by blanks around the sign":        "theme=dark\t" + name + " = " + token,
 		"separated by a comma, Rack 1":               "theme=dark, " + name + "=" + token,
+		"separated by a comma, with a blank, Rack 1": "theme=dark, " + name + "=" + token[:end] + " " + token[end:],
+		"separated by a blank, with a comma":         "theme=dark " + name + "=" + token[:end] + "," + token[end:],
+		"after a comma alone, Rack 1":                "," + name + "=" + token,
+		"an escaped name after a comma, Rack 1":      "theme=dark, app%2esession=" + token,
+		"an equals sign in the signature, PHP":       name + "=" + token[:end] + "=" + token[end:],
 		"followed by another, http.cookies":          name + "=" + token + " theme=dark",
 		"after another of the name":                  name + "=x " + name + "=" + token,
 		"underscores for dots, PHP":                  "app_session=" + token,
@@ -83,6 +91,36 @@ func TestARequestHasFewSignaturesVerified(t *testing.T) {
 		if s.TooLarge != tooLarge || s.signatures > maxSignatures+1 {
 			t.Errorf("%d tokens: too large %t, %d signatures", n, s.TooLarge, s.signatures)
 		}
+	}
+}
+
+// TestACookieWithMoreValuesThanAreJudged has a token behind many others in one cookie.
+func TestACookieWithMoreValuesThanAreJudged(t *testing.T) {
+	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"sub": "ada"}).SignedString([]byte(secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rd := newReader(t, Config{CookieNames: []string{"session"}})
+	many := func(format string, n int) string {
+		var all strings.Builder
+		for i := range n {
+			fmt.Fprintf(&all, format, i)
+		}
+		return all.String()
+	}
+	for how, line := range map[string]string{
+		"JSON":              `session=j:[` + many(`"%d....",`, 2*maxForeignValues) + `"` + token + `"]`,
+		"cookies in a pair": many("session=%d....,", 2*maxForeignReadings) + "session=" + token,
+	} {
+		t.Run(how, func(t *testing.T) {
+			header := http.Header{"Cookie": {line}}
+			if s := read(rd, header); !s.TooLarge {
+				t.Errorf("read %q", subjects(s))
+			}
+			if rd.Strip(header); len(header) != 0 {
+				t.Errorf("stripping leaves %q", header)
+			}
+		})
 	}
 }
 

@@ -130,7 +130,11 @@ func (rd *Reader) read(cookies []cookie, s *Session) {
 		readings := appendReadings(s.readings[:0], group, base)
 		foreign := appendRepeated(s.foreign, group, base)
 		if len(foreign) > 0 {
-			readings = appendForeign(readings, foreign, base)
+			var ok bool
+			if readings, ok = appendForeign(readings, foreign, base); !ok {
+				s.setTooLarge()
+				return
+			}
 		}
 		for i, r := range readings {
 			if r.text == "" || slices.ContainsFunc(readings[:i], func(before reading) bool { return before.text == r.text }) {

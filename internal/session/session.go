@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -106,6 +107,15 @@ func (s *Session) HoldsMore(name string) bool {
 		return trim(c.name) == name && !slices.ContainsFunc(s.Tokens, func(t Token) bool {
 			return slices.ContainsFunc(t.from, func(from cookie) bool { return from.pair == c.pair })
 		})
+	})
+}
+
+// IsIn reports whether a browser sends the token in a cookie with the given name,
+// possibly beside other things.
+func (t *Token) IsIn(name string) bool {
+	return slices.Contains(t.Names, name) || slices.ContainsFunc(t.from, func(c cookie) bool {
+		sent, _, _ := strings.Cut(c.pair, "=")
+		return trim(sent) == name
 	})
 }
 

@@ -99,14 +99,20 @@ func disagreeing(s *session.Session, tokens []Judgement) Check {
 
 // ended returns the names of the cookies that hold stale tokens and nothing else.
 func ended(s *session.Session, tokens []Judgement) []string {
-	var names, kept []string
+	var names []string
 	for i, j := range tokens {
 		if j.Verdict == Stale {
 			names = append(names, s.Tokens[i].Names...)
-		} else {
-			kept = append(kept, s.Tokens[i].Names...)
 		}
 	}
+	isKept := func(name string) bool {
+		for i, j := range tokens {
+			if j.Verdict != Stale && s.Tokens[i].IsIn(name) {
+				return true
+			}
+		}
+		return false
+	}
 	slices.SortStableFunc(names, func(a, b string) int { return slices.Index(s.Names, a) - slices.Index(s.Names, b) })
-	return slices.DeleteFunc(slices.Compact(names), func(name string) bool { return slices.Contains(kept, name) || s.HoldsMore(name) })
+	return slices.DeleteFunc(slices.Compact(names), func(name string) bool { return isKept(name) || s.HoldsMore(name) })
 }

@@ -1,9 +1,12 @@
 package verdict
 
 import (
+	"net/http"
 	"reflect"
 	"slices"
 	"testing"
+
+	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
 )
@@ -57,6 +60,39 @@ func TestACookieThatAlsoHoldsALiveTokenIsNotCleared(t *testing.T) {
 	got := Whole(&s, []Judgement{{Verdict: Live}, {Verdict: Stale, Reason: UserNotFound}})
 	if !slices.Equal(got.Ended, []string{"session-x"}) {
 		t.Errorf("ended %q", got.Ended)
+	}
+}
+
+// TestACookieInWhichSomeParserReadsALiveTokenIsNotCleared has a live and a stale token
+// in one cookie, as Rack 1 separates them.
+func TestACookieInWhichSomeParserReadsALiveTokenIsNotCleared(t *testing.T) {
+	const secret = "a secret of 32 bytes, more or less"
+	sign := func(subject string) string {
+		token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"sub": subject}).SignedString([]byte(secret))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token
+	}
+	reader, err := session.New(session.Config{Secrets: []string{secret}, CookieNames: []string{"session"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { reader.Close() })
+	header := http.Header{"Cookie": {"session=" + sign("live") + ", session=" + sign("stale") + "; session=" + sign("stale")}}
+	judge := func(tokens []session.Token) []Judgement {
+		var all []Judgement
+		for i := range tokens {
+			all = append(all, map[string]Judgement{"live": {Verdict: Live}, "stale": {Verdict: Stale, Reason: UserNotFound}}[string(tokens[i].Claims.Subject)])
+		}
+		return all
+	}
+	var s session.Session
+	reader.Read(header, &s)
+	check := Whole(&s, judge(s.Tokens))
+	Separate(reader, header, judge(s.Tokens), &check, reader.Read, judge)
+	if len(s.Tokens) < 2 || check.Ended != nil {
+		t.Errorf("of %d tokens, ended %q", len(s.Tokens), check.Ended)
 	}
 }
 

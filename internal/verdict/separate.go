@@ -60,7 +60,7 @@ func endedNames(removed, all []string, left *session.Session) []string {
 	var names []string
 	for _, name := range removed {
 		if !slices.Contains(names, name) && !slices.Contains(left.Names, name) &&
-			!slices.ContainsFunc(left.Tokens, func(t session.Token) bool { return slices.Contains(t.Names, name) }) {
+			!slices.ContainsFunc(left.Tokens, func(t session.Token) bool { return t.IsIn(name) }) {
 			names = append(names, name)
 		}
 	}
