@@ -56,7 +56,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //		issuer          <issuer>
 //		audience        <audience>
 //		cookie          <name...>
-//		cookie_domain   <domain>
+//		cookie_domain   <domain...>
 //		subject         <claim>
 //		issued_at       <claim>
 //		sign_in         <path or URL>

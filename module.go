@@ -501,12 +501,18 @@ func (x *request) Intercept(header http.Header, status int) bool {
 			telemetry.SignedIn()
 		}
 	}
-	ended := answer.Ended{Names: cleared}
-	if len(cleared) > 0 || x.check.Verdict == verdict.Stale {
+	ended := answer.Ended{Names: cleared, Beside: x.check.Beside}
+	if len(cleared)+len(ended.Beside) > 0 || x.check.Verdict == verdict.Stale {
 		ended.Marks = x.marks
+	}
+	if len(ended.Beside) > 0 {
+		ended.Live = x.check.Session.Tokens[0].Mark()
 	}
 	if len(set.Tokens) > 0 {
 		h.responder.Learn(header, func(name string) bool { return slices.Contains(set.Names, name) })
+	}
+	for i := range set.Tokens {
+		h.responder.Keeps(header, set.Tokens[i].Names, set.Tokens[i].Mark())
 	}
 	h.responder.Clear(header, r, ended, func(name string) bool { return slices.Contains(set.Names, name) })
 	return false

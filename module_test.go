@@ -1545,6 +1545,121 @@ func TestWhoSignsInAgainBesideALeftOverCookieGetsIn(t *testing.T) {
 	}
 }
 
+// TestALeftOverCookieIsClearedWhereTheLiveOneIsNot has a stale cookie beside a live one
+// of the same name. It goes if the app has set the live one through the module.
+func TestALeftOverCookieIsClearedWhereTheLiveOneIsNot(t *testing.T) {
+	newDatabase(t)
+	app := caddytest.NewApp(t)
+	app.Answer(func(w http.ResponseWriter, r *http.Request) {
+		for _, field := range r.Header["Sets"] {
+			w.Header().Add("Set-Cookie", field)
+		}
+	})
+	base := caddytest.Start(t, caddytest.Site(guarded, app.Proxy()))
+	host := http.Cookie{Name: v4Name, Path: "/"}
+	domain := http.Cookie{Name: v4Name, Path: "/", Domain: "example.test"}
+	path := http.Cookie{Name: v4Name, Path: "/admin"}
+	for name, c := range map[string]struct {
+		left, live http.Cookie
+		tossed     bool   // the live one was not set by the app
+		site       string // who makes the request
+		renews     string // attributes of the cookie that the app sets again
+		lives      int    // cookies in the end
+		stays      int
+	}{
+		"host-only beside one of the domain": {left: host, live: domain, site: "same-origin", lives: 1},
+		"of the domain beside host-only":     {left: domain, live: host, site: "none", lives: 1},
+		"of a path":                          {left: path, live: host, site: "same-origin", lives: 1},
+		"of the site beside one of a path":   {left: host, live: path, site: "same-origin", lives: 1},
+		"while the app renews the live one":  {left: host, live: domain, site: "same-origin", renews: "; Path=/; Domain=example.test", lives: 1},
+		"while the app moves the live one":   {left: host, live: domain, site: "same-origin", renews: "; Path=/", lives: 2},
+		"where the live one was not seen":    {left: host, live: domain, tossed: true, site: "same-origin", lives: 1, stays: 1},
+		"in a request of another site":       {left: host, live: domain, site: "cross-site", lives: 1, stays: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			browser := newBrowser(t, base)
+			at := &url.URL{Scheme: "http", Host: "app.example.test", Path: "/admin"}
+			open := func(path, site, sets string) {
+				t.Helper()
+				request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://app.example.test"+path, http.NoBody)
+				if err != nil {
+					t.Fatal(err)
+				}
+				request.Header = http.Header{"Sec-Fetch-Mode": {"navigate"}, "Sec-Fetch-Site": {site}}
+				if sets != "" {
+					request.Header.Set("Sets", sets)
+				}
+				response, err := browser.Do(request)
+				if err != nil {
+					t.Fatal(err)
+				}
+				response.Body.Close()
+				if response.StatusCode != http.StatusOK || response.Request.URL.Path != path {
+					t.Fatalf("%d at %s", response.StatusCode, response.Request.URL)
+				}
+			}
+			c.live.Value, c.left.Value = token(t, "live"), token(t, "gone")
+			if c.tossed {
+				browser.Jar.SetCookies(at, []*http.Cookie{&c.live})
+			} else {
+				open("/api/auth/callback/x", c.site, c.live.String())
+			}
+			browser.Jar.SetCookies(at, []*http.Cookie{&c.left})
+			sets := ""
+			if c.renews != "" {
+				sets = v4Name + "=" + token(t, "live") + c.renews
+			}
+			open("/admin", c.site, sets)
+			live, left := 0, 0
+			for _, cookie := range browser.Jar.Cookies(at) {
+				switch {
+				case cookie.Value == c.left.Value:
+					left++
+				case cookie.Name == v4Name:
+					live++
+				}
+			}
+			if live != c.lives || left != c.stays {
+				t.Errorf("%d live cookies, want %d; %d left over, want %d", live, c.lives, left, c.stays)
+			}
+		})
+	}
+}
+
+// TestSigningInClearsLeftOverCookies signs in while the browser has a stale cookie at
+// another place than that of the new one.
+func TestSigningInClearsLeftOverCookies(t *testing.T) {
+	newDatabase(t)
+	app := caddytest.NewApp(t)
+	live := token(t, "live")
+	app.Answer(func(w http.ResponseWriter, _ *http.Request) {
+		http.SetCookie(w, &http.Cookie{Name: v4Name, Value: live, Path: "/", Domain: "example.test"})
+	})
+	base := caddytest.Start(t, caddytest.Site(guarded, app.Proxy()))
+	browser := newBrowser(t, base)
+	at := &url.URL{Scheme: "http", Host: "app.example.test", Path: "/api/auth/callback/x"}
+	browser.Jar.SetCookies(at, []*http.Cookie{{Name: v4Name, Value: token(t, "gone"), Path: "/"}, {Name: v4Name, Value: token(t, "gone"), Path: "/api"}})
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, at.String(), http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Sec-Fetch-Site", "same-origin")
+	response, err := browser.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	var values []string
+	for _, cookie := range browser.Jar.Cookies(at) {
+		if cookie.Name == v4Name {
+			values = append(values, cookie.Value)
+		}
+	}
+	if !slices.Equal(values, []string{live}) {
+		t.Errorf("the browser has %d cookies", len(values))
+	}
+}
+
 // TestWhereTheAppKeepsItsCookieIsLearned signs somebody in with a cookie of the
 // parent domain, and ends the session.
 func TestWhereTheAppKeepsItsCookieIsLearned(t *testing.T) {

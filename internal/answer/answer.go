@@ -23,13 +23,14 @@ import (
 // Responder answers requests whose session is stale. It is safe for concurrent
 // use.
 type Responder struct {
-	signIn       url.URL // zero for the default
-	auth         *authroutes.Routes
-	respond      string
-	cookieNames  []string
-	cookieDomain string
-	origin       string                  // of this site; empty if unknown
-	places       atomic.Pointer[[]place] // where the app keeps its cookies, as far as seen
+	signIn        url.URL // zero for the default
+	auth          *authroutes.Routes
+	respond       string
+	cookieNames   []string
+	cookieDomains []string                // in lower case, without a dot at the beginning
+	origin        string                  // of this site; empty if unknown
+	places        atomic.Pointer[[]place] // where the app keeps its cookies, as far as seen
+	kept          kept                    // where it keeps single sessions
 }
 
 // message is for people.
@@ -39,12 +40,15 @@ const message = "Your session is no longer valid. Please sign in again."
 // invalid option. By default the sign-in page is one of the auth routes.
 // ClearSession clears the cookies of the given names.
 func New(options Answers, env environment.Environment, auth *authroutes.Routes, cookieNames []string) (*Responder, error) {
-	domain, err := env.Fill("cookie_domain", options.CookieDomain)
+	domains, err := env.FillAll("cookie_domain", options.CookieDomains)
 	if err != nil {
 		return nil, err
 	}
-	if domain != "" && (&http.Cookie{Name: "a", Domain: domain}).Valid() != nil {
-		return nil, fmt.Errorf("cookie_domain is %q; it must be a domain, such as example.com", domain)
+	for i, domain := range domains {
+		if (&http.Cookie{Name: "a", Domain: domain}).Valid() != nil {
+			return nil, fmt.Errorf("cookie_domain is %q; it must be a domain, such as example.com", domain)
+		}
+		domains[i] = strings.ToLower(strings.TrimPrefix(domain, "."))
 	}
 	signIn := new(url.URL)
 	if options.SignIn != "" {
@@ -58,7 +62,7 @@ func New(options Answers, env environment.Environment, auth *authroutes.Routes, 
 	}
 	return &Responder{
 		signIn: *signIn, auth: auth, respond: cmp.Or(options.Respond, Auto),
-		cookieNames: cookieNames, cookieDomain: domain, origin: env.Origin(),
+		cookieNames: cookieNames, cookieDomains: domains, origin: env.Origin(),
 	}, nil
 }
 

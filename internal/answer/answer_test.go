@@ -2,6 +2,7 @@ package answer
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -91,9 +92,9 @@ func TestSignInAddresses(t *testing.T) {
 func TestInvalidOptions(t *testing.T) {
 	for says, options := range map[string]Answers{
 		`respond is "html"; it must be one of auto, redirect, json, error`: {Respond: "html"},
-		`cookie_domain is "a b"`:                                      {CookieDomain: "a b"},
-		`cookie_domain is "a;Secure"`:                                 {CookieDomain: "a;Secure"},
-		"cookie_domain: evaluated placeholder {env.NOT_SET} is empty": {CookieDomain: "{env.NOT_SET}"},
+		`cookie_domain is "a b"`:                                      {CookieDomains: []string{"example.com", "a b"}},
+		`cookie_domain is "a;Secure"`:                                 {CookieDomains: []string{"a;Secure"}},
+		"cookie_domain: evaluated placeholder {env.NOT_SET} is empty": {CookieDomains: []string{"{env.NOT_SET}"}},
 		"sign_in: evaluated placeholder {env.NOT_SET} is empty":       {SignIn: "{env.NOT_SET}"},
 	} {
 		_, err := New(options, environment.New(), nil, nil)
@@ -228,7 +229,7 @@ func FuzzAccept(f *testing.F) {
 }
 
 func TestClearing(t *testing.T) {
-	a := newResponder(t, Answers{CookieDomain: "example.com"})
+	a := newResponder(t, Answers{CookieDomains: []string{".Example.com", "example.org"}})
 	r := httptest.NewRequest(http.MethodGet, "http://app.test/", nil)
 	cleared := func(names []string, set func(string) bool) []string {
 		h := http.Header{"Vary": {"Accept-Encoding"}, "Cache-Control": {"public"}}
@@ -251,9 +252,9 @@ func TestClearing(t *testing.T) {
 		want  []string
 	}{
 		"nothing":          {nil, nil, nil},
-		"one":              {[]string{"s"}, nil, []string{"s@", "s@example.com"}},
-		"doubled":          {[]string{"s", "s"}, nil, []string{"s@", "s@example.com"}},
-		"one that is set":  {[]string{"s", "t"}, func(name string) bool { return name == "s" }, []string{"t@", "t@example.com"}},
+		"one":              {[]string{"s"}, nil, []string{"s@", "s@example.com", "s@example.org"}},
+		"doubled":          {[]string{"s", "s"}, nil, []string{"s@", "s@example.com", "s@example.org"}},
+		"one that is set":  {[]string{"s", "t"}, func(name string) bool { return name == "s" }, []string{"t@", "t@example.com", "t@example.org"}},
 		"__Host-":          {[]string{"__Host-s"}, nil, []string{"__Host-s@"}},
 		"no cookie's name": {[]string{"s\r\nX: y", "a b", ""}, nil, nil},
 	} {
@@ -267,11 +268,72 @@ func TestClearing(t *testing.T) {
 	for i := range 1000 {
 		many = append(many, "s."+strings.Repeat("x", i%200)+string(rune('a'+i%26)))
 	}
-	if got := cleared(many, nil); len(got) > 2*maxCleared {
+	if got := cleared(many, nil); len(got) > 3*maxCleared {
 		t.Errorf("%d fields", len(got))
 	}
 	if got := cleared([]string{strings.Repeat("x", maxNameBytes+1)}, nil); got != nil {
 		t.Errorf("a name of %d bytes was cleared", len(got[0]))
+	}
+}
+
+// TestWhatIsNotAtThePlaceOfALiveCookie clears everything but that place.
+func TestWhatIsNotAtThePlaceOfALiveCookie(t *testing.T) {
+	for name, c := range map[string]struct {
+		at   place
+		site string // Sec-Fetch-Site
+		want []string
+	}{
+		"on the host":                      {place{path: "/"}, "same-origin", []string{"example.test /", " /admin", "app.example.test /admin", "example.test /admin"}},
+		"on the domain of the host's name": {place{domain: "app.example.test", path: "/"}, "none", []string{"example.test /", " /admin", "app.example.test /admin", "example.test /admin"}},
+		"on the domain":                    {place{domain: "example.test", path: "/"}, "same-site", []string{" /", "app.example.test /", " /admin", "app.example.test /admin", "example.test /admin"}},
+		"on the path":                      {place{path: "/admin"}, "same-origin", []string{" /", "app.example.test /", "example.test /", "example.test /admin"}},
+		"on another path":                  {place{path: "/admin/"}, "same-origin", []string{" /", "app.example.test /", "example.test /", " /admin", "app.example.test /admin", "example.test /admin"}},
+		"on a domain in another spelling":  {place{domain: "exämple.test", path: "/"}, "same-origin", nil},
+		"on the host, from another site":   {place{path: "/"}, "cross-site", nil},
+		"on the host, from somewhere":      {place{path: "/"}, "", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := httptest.NewRequest(http.MethodGet, "http://App.example.test/admin", http.NoBody)
+			r.Header.Set("Sec-Fetch-Site", c.site)
+			var got []string
+			for _, p := range elsewhere(r, c.at, false) {
+				if p.domain != "test" { // no browser has a cookie there
+					got = append(got, p.domain+" "+p.path)
+				}
+			}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestWherePlacesAreRemembered(t *testing.T) {
+	a := newResponder(t, Answers{})
+	keeps := func(mark string, fields ...string) {
+		a.Keeps(http.Header{"Set-Cookie": fields}, []string{"s"}, mark)
+	}
+	keeps("once", "s=x; Path=/; Domain=.Example.com", "t=y; Path=/admin", "s=; Path=/b", "s=gone; Path=/c; Max-Age=0")
+	keeps("again", "s=x; Path=/")
+	keeps("again", "s=x; Path=/")
+	keeps("elsewhere", "s=x; Path=/")
+	keeps("elsewhere", "s=x; Path=/admin")
+	keeps("elsewhere", "s=x; Path=/")
+	keeps("twice", "s=x; Path=/", "s=x; Path=/admin")
+	keeps("no path", "s=x")
+	for mark, want := range map[string]place{
+		"once": {domain: "example.com", path: "/"}, "again": {path: "/"}, "elsewhere": {}, "twice": {}, "no path": {}, "never": {}, "": {},
+	} {
+		if at, known := a.kept.find(mark); at != want || known != (want != place{}) {
+			t.Errorf("%s: %v %t, want %v", mark, at, known, want)
+		}
+	}
+	for i := range 2 * maxKept {
+		keeps(fmt.Sprint(i), "s=x; Path=/")
+	}
+	if _, known := a.kept.find("once"); known || len(a.kept.at) != maxKept || len(a.kept.ring) != maxKept {
+		t.Errorf("%d are remembered", len(a.kept.at))
 	}
 }
 

@@ -22,9 +22,10 @@ type Answers struct {
 	// Default: auto.
 	Respond string `json:"respond,omitempty"`
 
-	// The Domain attribute of the app's session cookies, if it sets one: they
-	// are then cleared for that domain too. Default: none.
-	CookieDomain string `json:"cookie_domain,omitempty"`
+	// The Domain attributes of the app's session cookies, if it sets any, the
+	// former ones included: they are then cleared for those domains too.
+	// Default: none.
+	CookieDomains []string `json:"cookie_domains,omitempty"`
 }
 
 // The values of Answers.Respond.
@@ -45,7 +46,7 @@ func (a *Answers) Options() directive.Options {
 	return directive.Options{
 		"sign_in":       directive.Text(&a.SignIn),
 		"respond":       directive.Text(&a.Respond),
-		"cookie_domain": directive.Text(&a.CookieDomain),
+		"cookie_domain": directive.Texts(&a.CookieDomains),
 	}
 }
 

@@ -1,6 +1,7 @@
 package answer
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 	"strings"
@@ -16,34 +17,50 @@ const (
 )
 
 // Clear adds to a response header what clears the cookies of a session and keeps
-// the response out of caches. It skips names that set reports the response to set
-// itself. set may be nil. Without a cookie to clear, it changes nothing.
+// the response out of caches. Without a cookie to clear, it changes nothing. Of a
+// name that set reports the response to set itself, it clears only what is
+// elsewhere. set may be nil.
 //
 // A cookie that comes back although it was just cleared is cleared for every Domain
 // and Path that it can have.
 func (a *Responder) Clear(h http.Header, r *http.Request, ended Ended, set func(name string) bool) {
-	https := secure(r)
+	https, returns := secure(r), a.Returns(r, ended.Marks)
 	cleared := make(map[string]bool)
-	size, variants := 0, 0
+	size, variants := 0, maxVariants
+	everywhere := func(name string, places []place) {
+		for _, at := range places[:min(len(places), variants)] {
+			at.clear(h, name, https)
+			variants--
+			cleared[name] = true
+		}
+	}
 	for _, name := range ended.Names {
-		if cleared[name] || set != nil && set(name) {
+		if cleared[name] {
 			continue
 		}
 		if size += len(name); size > maxNameBytes || len(cleared) == maxCleared {
 			break
 		}
+		if set != nil && set(name) {
+			if at, ok := placeOf(h, []string{name}); ok && !returns {
+				everywhere(name, elsewhere(r, at, https))
+			}
+			continue
+		}
 		cleared[name] = true
 		a.clear(h, name, https)
-		if variants < maxVariants && a.Returns(r, ended.Marks) {
-			for _, at := range possible(r, https) {
-				if variants++; variants > maxVariants {
-					break
-				}
-				at.clear(h, name, https)
+		if returns {
+			everywhere(name, possible(r, https))
+		}
+	}
+	if at, known := a.kept.find(ended.Live); known && !returns && at.sentWith(r, https) {
+		for _, name := range ended.Beside {
+			if renewed, sets := placeOf(h, []string{name}); renewed == at || !sets && (set == nil || !set(name)) {
+				everywhere(name, elsewhere(r, at, https))
 			}
 		}
 	}
-	if len(cleared) == 0 && len(ended.Names) > 0 { // the response sets a new session
+	if len(cleared) == 0 && len(ended.Names)+len(ended.Beside) > 0 { // the browser has a live session of that name
 		return
 	}
 	if len(cleared) > 0 || len(ended.Marks) > 0 {
@@ -66,8 +83,8 @@ func (a *Responder) clear(h http.Header, name string, https bool) {
 		Secure: https || host || strings.HasPrefix(name, "__Secure-"),
 	}
 	domains := []string{""}
-	if a.cookieDomain != "" && !host {
-		domains = append(domains, a.cookieDomain)
+	if !host {
+		domains = append(domains, a.cookieDomains...)
 	}
 	for _, cookie.Domain = range domains {
 		if field := cookie.String(); field != "" { // else the name is invalid: no browser has such a cookie
@@ -75,7 +92,7 @@ func (a *Responder) clear(h http.Header, name string, https bool) {
 		}
 	}
 	for _, at := range a.seen() {
-		if at != (place{path: "/"}) && at != (place{domain: strings.TrimPrefix(a.cookieDomain, "."), path: "/"}) {
+		if at.path != "/" || at.partitioned || !slices.Contains(domains, at.domain) {
 			at.clear(h, name, https)
 		}
 	}
@@ -91,6 +108,36 @@ func vary(h http.Header, name string) {
 		}
 	}
 	h.Add("Vary", name)
+}
+
+// elsewhere returns where a cookie that a request has can be, if it is not at the
+// given place. Only there can a browser be told to delete a cookie without touching
+// the one at that place. It returns nothing where a browser may have cookies that it
+// does not send, as other sites make it do, or where it may see another place in the
+// attributes than we do.
+func elsewhere(r *http.Request, at place, https bool) []place {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "same-origin", "same-site", "none":
+	default:
+		return nil
+	}
+	all := append([]place{{path: "/"}}, possible(r, https)...)
+	if !slices.ContainsFunc(all, func(p place) bool { return p.domain == at.domain }) {
+		return nil
+	}
+	// To some browsers, a host and the domain of that name are the same, and
+	// partitions are unknown.
+	host := strings.ToLower(hostname(r))
+	return slices.DeleteFunc(all, func(p place) bool {
+		return p.path == at.path && cmp.Or(p.domain, host) == cmp.Or(at.domain, host)
+	})
+}
+
+// sentWith reports whether a browser sends a cookie that it keeps at a place with a
+// request.
+func (p place) sentWith(r *http.Request, https bool) bool {
+	p.partitioned = false
+	return p == (place{path: "/"}) || slices.Contains(possible(r, https), p)
 }
 
 // possible returns where a cookie of a request can be, but for the likeliest place:

@@ -12,6 +12,11 @@ type Ended struct {
 	Names []string
 	// Marks identify its tokens, for noticing that the browser still has them.
 	Marks []string
+	// Beside are the names of its cookies that the browser has once more, with a
+	// live session, which the mark Live identifies. They are cleared if it is known
+	// where the browser keeps the live one, anywhere else.
+	Beside []string
+	Live   string
 }
 
 // The marker is a cookie that tells which sessions a browser was told to delete

@@ -1,11 +1,13 @@
 package answer
 
 import (
+	"iter"
 	"net"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // place is where a browser keeps a cookie: it has one of the same name for each
@@ -37,14 +39,9 @@ const maxPlaces = 4
 // Learn notes where the app keeps its session cookies, by the Set-Cookie fields of a
 // response for which isSession is true.
 func (a *Responder) Learn(header http.Header, isSession func(name string) bool) {
-	for _, line := range header["Set-Cookie"] {
-		cookie, err := http.ParseSetCookie(line)
-		if err != nil || cookie.MaxAge < 0 || cookie.Value == "" || !isSession(cookie.Name) {
+	for at := range placesOf(header, isSession) {
+		if at.path == "" {
 			continue
-		}
-		at := place{strings.ToLower(strings.TrimPrefix(cookie.Domain, ".")), cookie.Path, cookie.Partitioned}
-		if at.path == "" || at.path[0] != '/' {
-			continue // that of the request
 		}
 		known := a.seen()
 		if !slices.Contains(known, at) && len(known) < maxPlaces {
@@ -53,6 +50,95 @@ func (a *Responder) Learn(header http.Header, isSession func(name string) bool) 
 		}
 	}
 }
+
+// placesOf returns where a browser keeps the cookies that a response sets, if their
+// names have a property. The path is empty if it is that of the request.
+func placesOf(header http.Header, has func(name string) bool) iter.Seq[place] {
+	return func(yield func(place) bool) {
+		for _, line := range header["Set-Cookie"] {
+			cookie, err := http.ParseSetCookie(line)
+			if err != nil || cookie.MaxAge < 0 || cookie.Value == "" || !has(cookie.Name) {
+				continue
+			}
+			if !strings.HasPrefix(cookie.Path, "/") {
+				cookie.Path = ""
+			}
+			if !yield(place{strings.ToLower(strings.TrimPrefix(cookie.Domain, ".")), cookie.Path, cookie.Partitioned}) {
+				return
+			}
+		}
+	}
+}
+
+// placeOf returns the place of all cookies of the given names that a response sets.
+// It is not ok if there is none, or they have several places.
+func placeOf(header http.Header, names []string) (at place, ok bool) {
+	for found := range placesOf(header, func(name string) bool { return slices.Contains(names, name) }) {
+		if found.path == "" || ok && found != at {
+			return place{}, false
+		}
+		at, ok = found, true
+	}
+	return at, ok
+}
+
+// maxKept bounds the sessions whose place is remembered.
+const maxKept = 4096
+
+// kept remembers where a browser keeps single sessions, because the app has set them
+// there. A request tells neither the Domain nor the Path of its cookies.
+type kept struct {
+	mu   sync.Mutex
+	at   map[string]place // by the mark of the session; zero if there are several
+	ring []string         // the marks
+	next int              // the oldest
+}
+
+func (k *kept) add(mark string, at place, unique bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	before, known := k.at[mark]
+	if known {
+		if !unique || before != at {
+			k.at[mark] = place{}
+		}
+		return
+	}
+	if k.at == nil {
+		k.at = make(map[string]place)
+	}
+	if len(k.ring) < maxKept {
+		k.ring = append(k.ring, mark)
+	} else {
+		delete(k.at, k.ring[k.next])
+		k.ring[k.next] = mark
+		k.next = (k.next + 1) % maxKept
+	}
+	if k.at[mark] = at; !unique {
+		k.at[mark] = place{}
+	}
+}
+
+func (k *kept) find(mark string) (at place, known bool) {
+	if mark == "" {
+		return place{}, false
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	at = k.at[mark]
+	return at, at != place{}
+}
+
+// Keeps notes where the browser will keep the session with a mark, which a response
+// sets in cookies of the given names.
+func (a *Responder) Keeps(header http.Header, names []string, mark string) {
+	if at, unique := placeOf(header, names); mark != "" && (!unique || len(at.domain)+len(at.path) <= maxPlaceBytes) {
+		a.kept.add(mark, at, unique)
+	}
+}
+
+// maxPlaceBytes bounds the places of single sessions.
+const maxPlaceBytes = 256
 
 // seen returns the places that were learned.
 func (a *Responder) seen() []place {
@@ -66,11 +152,11 @@ func (a *Responder) seen() []place {
 // deleted; empty if that is not known.
 func (a *Responder) Advice() string {
 	for _, at := range a.seen() {
-		if at.domain != "" && !strings.EqualFold(at.domain, strings.TrimPrefix(a.cookieDomain, ".")) {
+		if at.domain != "" && !slices.Contains(a.cookieDomains, at.domain) {
 			return "the app sets it with Domain=" + at.domain + ": set `cookie_domain " + at.domain + "`"
 		}
 	}
-	if a.cookieDomain == "" {
+	if len(a.cookieDomains) == 0 {
 		return "if the app sets it with a Domain, set `cookie_domain` to that; if with a Path other than /, let it set Path=/"
 	}
 	return "compare its Domain, Path and Secure in the browser with `cookie_domain`; behind a proxy that ends TLS, set Caddy's trusted_proxies"

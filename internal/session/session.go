@@ -100,6 +100,17 @@ func (s *Session) namesOf(from []cookie) []string {
 	return appendNames(nil, from)
 }
 
+// Count returns how many cookies have a name.
+func (s *Session) Count(name string) int {
+	n := 0
+	for _, c := range s.jar {
+		if trim(c.name) == name {
+			n++
+		}
+	}
+	return n
+}
+
 // HoldsMore reports whether a cookie with the given name holds something else than
 // one of the tokens: nothing is known of it.
 func (s *Session) HoldsMore(name string) bool {

@@ -34,6 +34,10 @@ type Check struct {
 	// nothing else: they are to be cleared.
 	Ended []string
 
+	// Beside holds the names of the cookies that the browser has twice or more: once
+	// with the live session, which Session holds, and else with stale tokens.
+	Beside []string
+
 	// Strip tells that not all session cookies of the request may reach the app:
 	// none, unless the stale ones can be told from the others.
 	Strip bool

@@ -45,6 +45,13 @@ func Separate(reader *session.Reader, fields http.Header, judgements []Judgement
 				stale := check.Judgement
 				check.Dissent = &stale
 			}
+			if rest.Verdict == Live && len(left.Tokens) == 1 {
+				for _, name := range left.Tokens[0].Names {
+					if left.Count(name) == 1 && check.Session.Count(name) > 1 {
+						check.Beside = append(check.Beside, name)
+					}
+				}
+			}
 			check.Judgement, check.Session = rest.Judgement, left
 		}
 		return fields
