@@ -335,6 +335,59 @@ func TestAPageOfAnotherOriginCanReadThe401(t *testing.T) {
 	}
 }
 
+// TestTheAppSaysWhoMayReadThe401 has pages of other origins call an app that allows
+// some of them.
+func TestTheAppSaysWhoMayReadThe401(t *testing.T) {
+	newDatabase(t)
+	app := caddytest.NewApp(t)
+	base := caddytest.Start(t, caddytest.Site("stale_session", app.Proxy()))
+	const page = "https://www.example.com"
+	allows := map[string]string{"Access-Control-Allow-Origin": page, "Access-Control-Allow-Credentials": "true"}
+	preflight := http.Header{"Origin": {page}, "Access-Control-Request-Method": {"POST"}}
+	for name, c := range map[string]struct {
+		method  string
+		seen    http.Header       // what the app was asked
+		status  int               // what it answered
+		answers map[string]string // with these fields
+		path    string            // of the stale session's request
+		origin  string
+		reads   bool
+	}{
+		"a preflight":                      {"OPTIONS", preflight, 204, allows, "", page, true},
+		"an answer to somebody":            {"GET", http.Header{"Origin": {page}}, 200, allows, "", page, true},
+		"an error that may be read":        {"GET", http.Header{"Origin": {page}}, 404, allows, "", page, true},
+		"a preflight that is refused":      {"OPTIONS", preflight, 403, allows, "", page, false},
+		"another origin":                   {"OPTIONS", preflight, 204, allows, "", "https://evil.example", false},
+		"another path":                     {"OPTIONS", preflight, 204, allows, "/other", page, false},
+		"no origin":                        {"OPTIONS", preflight, 204, allows, "", "", false},
+		"all origins":                      {"GET", http.Header{"Origin": {page}}, 200, map[string]string{"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Credentials": "true"}, "", page, false},
+		"no credentials":                   {"GET", http.Header{"Origin": {page}}, 200, map[string]string{"Access-Control-Allow-Origin": page}, "", page, false},
+		"a page without an origin":         {"GET", http.Header{"Origin": {"null"}}, 200, map[string]string{"Access-Control-Allow-Origin": "null", "Access-Control-Allow-Credentials": "true"}, "", "null", false},
+		"another origin than the page's":   {"GET", http.Header{"Origin": {"https://evil.example"}}, 200, allows, "", page, false},
+		"the same, read by the other page": {"GET", http.Header{"Origin": {"https://evil.example"}}, 200, allows, "", "https://evil.example", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			app.Answer(func(w http.ResponseWriter, _ *http.Request) {
+				for field, value := range c.answers {
+					w.Header().Set(field, value)
+				}
+				w.WriteHeader(c.status)
+			})
+			path := "/api/" + url.PathEscape(name)
+			caddytest.Do(t, c.method, base+path, c.seen)
+			header := api(v4Name + "=" + token(t, "gone"))
+			if c.origin != "" {
+				header.Set("Origin", c.origin)
+			}
+			h := caddytest.Do(t, http.MethodGet, base+path+c.path, header).Header
+			origins, credentials, vary := h["Access-Control-Allow-Origin"], h["Access-Control-Allow-Credentials"], strings.Join(h["Vary"], ", ")
+			if c.reads && (!slices.Equal(origins, []string{page}) || !slices.Equal(credentials, []string{"true"}) || vary != "Cookie, Origin") || !c.reads && (origins != nil || credentials != nil) {
+				t.Errorf("%q, %q, Vary: %s", origins, credentials, vary)
+			}
+		})
+	}
+}
+
 func TestCookiesAreClearedAsTheAppSetThem(t *testing.T) {
 	newDatabase(t)
 	app := caddytest.NewApp(t)
@@ -1113,15 +1166,26 @@ func TestTheBasePathIsNoticed(t *testing.T) {
 // TestAnAppThatDoesNotKnowItsAddress redirects from its sign-in page to where only
 // Caddy reaches it.
 func TestAnAppThatDoesNotKnowItsAddress(t *testing.T) {
-	for host, says := range map[string]bool{"app.example.test": true, "localhost": false} {
+	for name, c := range map[string]struct {
+		host, location, query string
+		says                  bool
+	}{
+		"a redirect to it":               {"app.example.test", "{app}/login", "", true},
+		"on this machine":                {"localhost", "{app}/login", "", false},
+		"a container's name":             {"app.example.test", "http://web:3000/login", "", true},
+		"a way back to it":               {"app.example.test", "/login?callbackUrl=http%3A%2F%2Flocalhost%3A3000%2Fadmin", "?callbackUrl=/admin", true},
+		"a way back that somebody asked": {"app.example.test", "/login?callbackUrl=http%3A%2F%2Flocalhost%3A3000", "?callbackUrl=http://localhost:3000", false},
+		"another site":                   {"app.example.test", "https://id.example.test/login", "", false},
+	} {
+		host, says := c.host, c.says
 		newDatabase(t)
 		app := caddytest.NewApp(t)
 		app.Answer(func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, app.URL+"/login", http.StatusFound)
+			http.Redirect(w, r, strings.ReplaceAll(c.location, "{app}", app.URL), http.StatusFound)
 		})
 		log, options := caddytest.NewLog(t)
 		base := caddytest.Start(t, strings.Replace(caddytest.Site("stale_session", app.Proxy()), caddytest.Options, options, 1))
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/api/auth/signin", http.NoBody)
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/api/auth/signin"+c.query, http.NoBody)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -1132,7 +1196,7 @@ func TestAnAppThatDoesNotKnowItsAddress(t *testing.T) {
 		}
 		response.Body.Close()
 		if strings.Contains(log.Text(t), "the app sends people who sign in to its own address instead of this site's: set AUTH_URL") != says {
-			t.Errorf("%s: said %t", host, !says)
+			t.Errorf("%s: said %t", name, !says)
 		}
 	}
 }

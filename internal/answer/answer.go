@@ -31,6 +31,7 @@ type Responder struct {
 	origin        string                  // of this site; empty if unknown
 	places        atomic.Pointer[[]place] // where the app keeps its cookies, as far as seen
 	kept          kept                    // where it keeps single sessions
+	allowed       allowed                 // the origins that it allows
 }
 
 // message is for people.
@@ -93,6 +94,9 @@ func (a *Responder) Stale(w http.ResponseWriter, r *http.Request, ended Ended) e
 	w.Header().Set("Cache-Control", "no-store")
 	vary(w.Header(), "Cookie")
 	kind := a.Kind(r)
+	if kind != Redirect {
+		a.allow(w.Header(), r)
+	}
 	signIn := a.location(a.callback(r, kind == Redirect))
 	switch {
 	case kind == ErrorRoute:

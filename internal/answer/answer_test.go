@@ -337,6 +337,23 @@ func TestWherePlacesAreRemembered(t *testing.T) {
 	}
 }
 
+func TestAllowedOriginsAreBounded(t *testing.T) {
+	a := newResponder(t, Answers{})
+	for i := range 2 * maxAllowed {
+		origin := fmt.Sprintf("https://%d.example", i)
+		r := httptest.NewRequest(http.MethodGet, "http://app.test/x", http.NoBody)
+		r.Header.Set("Origin", origin)
+		h := http.Header{"Access-Control-Allow-Origin": {origin}, "Access-Control-Allow-Credentials": {"true"}}
+		a.Allows(r, h, http.StatusOK)
+		a.Allows(r, h, http.StatusOK)
+		r.URL.Path = "/" + strings.Repeat("x", maxAllowedBytes)
+		a.Allows(r, h, http.StatusOK)
+	}
+	if len(a.allowed.has) != maxAllowed || len(a.allowed.ring) != maxAllowed {
+		t.Errorf("%d are remembered", len(a.allowed.has))
+	}
+}
+
 func TestVaryIsNotDoubled(t *testing.T) {
 	for field, want := range map[string][]string{
 		"":               {"Cookie"},

@@ -4,7 +4,6 @@ import (
 	"iter"
 	"net"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -160,27 +159,6 @@ func (a *Responder) Advice() string {
 		return "if the app sets it with a Domain, set `cookie_domain` to that; if with a Path other than /, let it set Path=/"
 	}
 	return "compare its Domain, Path and Secure in the browser with `cookie_domain`; behind a proxy that ends TLS, set Caddy's trusted_proxies"
-}
-
-// LeadsInside returns the address that a response redirects to if only this machine
-// or its network can reach it, and the request was for another; else it is empty.
-func LeadsInside(r *http.Request, header http.Header, status int) string {
-	if status < http.StatusMultipleChoices || status >= http.StatusBadRequest {
-		return ""
-	}
-	to, err := url.Parse(header.Get("Location"))
-	if err != nil || to.Host == "" || strings.EqualFold(to.Host, r.Host) || isInside(hostname(r)) {
-		return ""
-	}
-	if !isInside(to.Hostname()) {
-		return ""
-	}
-	return to.Scheme + "://" + to.Host
-}
-
-func isInside(host string) bool {
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || ip != nil && (ip.IsLoopback() || ip.IsPrivate())
 }
 
 // hostname returns the host of a request without a port.

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -43,7 +45,8 @@ looks its user up. If it cannot be read, it says what is wrong: the secret, the
 cookie name, the algorithm or the time. "-" reads the value from standard input.
 
 It opens the sign-in page without a session, at AUTH_URL, NEXTAUTH_URL or
---sign-in, and reports errors and redirect loops.
+--sign-in, and reports errors, redirect loops, and an app that takes another
+address than the site's for its own.
 
 The exit code is 2 if a problem keeps the module from working.`,
 		Args: cobra.NoArgs,
@@ -252,7 +255,19 @@ func openSignIn(ctx context.Context, page string) directories.Finding {
 	}
 	request.Header.Set("Accept", "text/html")
 	visited := []string{page}
+	var elsewhere []url.URL // origins that it leads to
+	look := func(response *http.Response) (inside bool) {
+		for _, to := range answer.Origins(response.Header, response.StatusCode) {
+			if !sameHost(&to, request.URL) {
+				elsewhere = append(elsewhere, to)
+			}
+		}
+		return slices.ContainsFunc(elsewhere, answer.IsInside)
+	}
 	client := http.Client{Timeout: 20 * time.Second, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
+		if look(r.Response) {
+			return http.ErrUseLastResponse
+		}
 		if slices.Contains(visited, r.URL.String()) || len(visited) > maxRedirects {
 			return redirectLoopError{r.URL.Redacted()}
 		}
@@ -268,10 +283,31 @@ func openSignIn(ctx context.Context, page string) directories.Finding {
 		return bad("cannot be opened: "+err.Error(), "start the app, or set `sign_in` to the path of the page and AUTH_URL to the address of the site")
 	}
 	defer response.Body.Close()
-	if response.StatusCode >= http.StatusBadRequest {
+	inside := look(response)
+	switch {
+	case inside:
+		at := slices.IndexFunc(elsewhere, answer.IsInside)
+		return bad("sends people to "+elsewhere[at].String()+", which they cannot reach", ownAddress)
+	case response.StatusCode >= http.StatusBadRequest:
 		return bad("answers "+response.Status, "set `sign_in` to the page where people sign in")
+	case len(elsewhere) > 0:
+		return directories.Finding{Level: directories.Note, Text: "the sign-in page sends people to another site, " + elsewhere[0].String(), Remedy: "if that is not where they sign in: " + ownAddress}
 	}
 	return directories.Finding{Level: directories.Good, Text: "the sign-in page opens, at " + response.Request.URL.Redacted()}
+}
+
+// ownAddress is what to do if an app takes another address than the site's for its
+// own.
+const ownAddress = "set AUTH_URL (NEXTAUTH_URL for NextAuth v4) in the app's environment to the address of this site; " +
+	"or AUTH_TRUST_HOST=true there, and pass the client's Host on to the app: no `header_up Host` in reverse_proxy but `header_up Host {host}`"
+
+// sameHost reports whether two URLs have the same host, and the same port unless
+// those are the usual ones.
+func sameHost(a, b *url.URL) bool {
+	host := func(u *url.URL) string {
+		return strings.ToLower(strings.TrimSuffix(strings.TrimSuffix(u.Host, ":443"), ":80"))
+	}
+	return host(a) == host(b)
 }
 
 // distinct removes duplicates: handlers share databases.

@@ -192,6 +192,37 @@ func TestTheDoctorTriesRedis(t *testing.T) {
 	}
 }
 
+// TestTheDoctorNoticesAnAppThatDoesNotKnowItsAddress opens sign-in pages of apps
+// without AUTH_URL.
+func TestTheDoctorNoticesAnAppThatDoesNotKnowItsAddress(t *testing.T) {
+	caddy := program(t)
+	newDatabase(t)
+	t.Setenv("AUTH_URL", "")
+	base := caddytest.Start(t, caddytest.Site(
+		`redir /inside http://localhost:3999/login`, `redir /container http://web:3000/login`,
+		`redir /back /page?callbackUrl=http%3A%2F%2Flocalhost%3A3999%2Fadmin`,
+		`redir /cookie /page`, `header /cookie Set-Cookie "__Secure-authjs.callback-url=http%3A%2F%2F10.1.2.3%3A3000; Path=/"`,
+		`redir /another /provider?callbackUrl=https%3A%2F%2Fid.example.com%2F`, `redir /own /page?callbackUrl={scheme}://{hostport}/admin`,
+		`respond /page ok`, `respond /provider ok`,
+	))
+	for path, c := range map[string]struct {
+		code int
+		says string
+	}{
+		"/inside":    {2, "sends people to http://localhost:3999, which they cannot reach"},
+		"/container": {2, "sends people to http://web:3000"},
+		"/back":      {2, "sends people to http://localhost:3999"},
+		"/cookie":    {2, "sends people to http://10.1.2.3:3000"},
+		"/another":   {0, "sends people to another site, https://id.example.com"},
+		"/own":       {0, "the sign-in page opens"},
+	} {
+		out, code := command(t, caddy, "", "doctor", "--sign-in", base+path)
+		if code != c.code || !strings.Contains(out, c.says) || strings.Contains(out, "AUTH_TRUST_HOST") != (path != "/own") {
+			t.Errorf("%s: exit code %d, want %d: %s", path, code, c.code, out)
+		}
+	}
+}
+
 func TestTheDoctorOpensTheSignInPage(t *testing.T) {
 	caddy := program(t)
 	newDatabase(t)
