@@ -2,8 +2,7 @@ package session
 
 import (
 	"encoding/json"
-	"errors"
-	"io"
+	"iter"
 	"slices"
 	"strings"
 	"unicode"
@@ -26,16 +25,18 @@ func (rd *Reader) isForeign(pair string, session bool) bool {
 	if session {
 		return strings.ContainsFunc(trim(name), func(c rune) bool { return c == '%' || c == '+' || c == ' ' || c == '[' || c >= utf8.RuneSelf })
 	}
-	separated := strings.ContainsFunc(strings.TrimLeft(pair, " "), isSeparator)
+	decoded := foreignName(name)
 	for _, base := range rd.config.CookieNames {
-		if isForeignName(name, base) || separated && strings.Contains(pair, base) {
+		if isSameName(decoded, base) || strings.Contains(pair, base) && isSeparated(pair) {
 			return true
 		}
 	}
-	return separated && strings.Contains(pair, "%") && slices.ContainsFunc(pieces(pair), func(piece string) bool {
-		name, _, _ := strings.Cut(piece, "=")
-		return slices.ContainsFunc(rd.config.CookieNames, func(base string) bool { return isForeignName(name, base) })
-	})
+	if strings.Contains(pair, "%") {
+		for range splitForeign(pair, rd.config.CookieNames) {
+			return true
+		}
+	}
+	return false
 }
 
 // hasForeignValue reports whether a value has anything in it that some parser
@@ -53,22 +54,36 @@ func hasForeignValue(value string) bool {
 // RFC 2965 (commas), separate cookies by a character.
 func isSeparator(c rune) bool { return c == ',' || c == utf8.RuneError || unicode.IsSpace(c) }
 
+// isSeparated reports whether a pair may be several cookies to some parser.
+func isSeparated(pair string) bool {
+	pair = strings.TrimLeft(pair, " ")
+	for i := range len(pair) {
+		if c := pair[i]; c <= ' ' || c == ',' || c >= utf8.RuneSelf {
+			return strings.ContainsFunc(pair[i:], isSeparator)
+		}
+	}
+	return false
+}
+
 // trimForeign trims what any parser takes for whitespace, in UTF-8 and Latin-1.
 func trimForeign(s string) string {
 	return strings.TrimFunc(trim(s), func(c rune) bool { return c == utf8.RuneError || unicode.IsSpace(c) })
 }
 
-// isForeignName reports whether a parser may read a name as base: it may trim it or
-// decode escapes in it. PHP puts underscores in the place of dots, blanks and
-// unclosed brackets, and ends it at a zero byte.
-func isForeignName(name, base string) bool {
-	if name = trimForeign(name); len(name) < len(base) {
-		return false
-	}
+// foreignName returns a name as a parser may read it: trimmed, and with its escapes
+// decoded. PHP ends it at a zero byte.
+func foreignName(name string) string {
+	name = trimForeign(name)
 	if strings.ContainsAny(name, "%+") {
 		name, _, _ = strings.Cut(unescapeForm(name, true), "\x00")
 		name = trimForeign(name)
 	}
+	return name
+}
+
+// isSameName reports whether a parser may take a name for base: PHP puts underscores
+// in the place of dots, blanks and unclosed brackets.
+func isSameName(name, base string) bool {
 	if len(name) != len(base) {
 		return false
 	}
@@ -87,70 +102,106 @@ func underscore(c byte) byte {
 	return c
 }
 
-// appendRepeated appends the pairs of cookies with the name base, if there are more
-// than two. http.cookies stops at what it cannot parse, and its last one may be any.
-func appendRepeated(pairs []string, group []cookie, base string) []string {
+// repeated returns the pairs of cookies with the name base, if there are more than
+// two. http.cookies stops at what it cannot parse, and its last one may be any.
+func repeated(group []cookie, base string) []string {
 	if len(group) < 3 {
-		return pairs
+		return nil
 	}
-	var repeated []string
+	var pairs []string
 	for _, c := range group {
 		if c.name == base {
-			repeated = append(repeated, c.pair)
+			pairs = append(pairs, c.pair)
 		}
 	}
-	if len(repeated) < 3 {
-		return pairs
+	if len(pairs) < 3 {
+		return nil
 	}
-	return append(slices.Clip(pairs), repeated...)
+	return pairs
 }
 
-// appendForeign appends the readings of pairs by the parsers of other frameworks,
-// as cookies with the name base. It is not ok if they are too many to be judged.
-func appendForeign(all []reading, pairs []string, base string) (_ []reading, ok bool) {
+// foreign is a way to read the cookie with a base name from a pair.
+type foreign struct {
+	base string
+	reading
+}
+
+// appendForeign appends the readings of pairs by the parsers of other frameworks, as
+// cookies with one of the names. It is not ok if they are too many to be judged.
+func appendForeign(all []foreign, pairs, names []string) (_ []foreign, ok bool) {
 	for _, pair := range pairs {
-		for i, piece := range pieces(pair) {
-			name, value, _ := strings.Cut(piece, "=")
-			if !isForeignName(name, base) {
-				continue
+		add := func(piece, name string) bool {
+			decoded := foreignName(name)
+			for _, base := range names {
+				if !isSameName(decoded, base) {
+					continue
+				}
+				from := cookie{pair: pair}
+				if len(piece) == len(pair) {
+					from.name = trim(name)
+				}
+				texts := foreignValues(piece[min(len(name)+1, len(piece)):])
+				if len(texts) > maxForeignValues || len(all) > maxForeignReadings {
+					return false
+				}
+				for _, text := range texts {
+					all = append(all, foreign{base, reading{text, []cookie{from}}})
+				}
 			}
-			from := cookie{pair: pair}
-			if i == 0 {
-				from.name = trim(name)
-			}
-			texts := foreignValues(value)
-			if len(texts) > maxForeignValues || len(all) > maxForeignReadings {
+			return true
+		}
+		name, _, _ := strings.Cut(pair, "=")
+		if !add(pair, name) {
+			return all, false
+		}
+		for piece, name := range splitForeign(pair, names) {
+			if !add(piece, name) {
 				return all, false
-			}
-			for _, text := range texts {
-				all = append(all, reading{text, []cookie{from}})
 			}
 		}
 	}
 	return all, true
 }
 
-// pieces returns a pair, and the cookies that it consists of if whitespace, commas,
-// or both separate cookies.
-func pieces(pair string) []string {
-	all := []string{pair}
-	for _, separates := range []func(c rune) bool{
-		isSeparator,
-		func(c rune) bool { return c == ',' },
-		func(c rune) bool { return c != ',' && isSeparator(c) },
-	} {
-		fields := strings.FieldsFunc(pair, separates)
-		for i, field := range fields {
-			if strings.HasPrefix(field, "=") && i > 0 { // there may be blanks around it
-				field = fields[i-1] + field
+// splitForeign returns the cookies that a pair consists of if whitespace, commas, or
+// both separate cookies, and their raw names: those that can have one of the given.
+func splitForeign(pair string, names []string) iter.Seq2[string, string] {
+	return func(yield func(piece, name string) bool) {
+		if !isSeparated(pair) || !strings.Contains(pair, "%") && !slices.ContainsFunc(names, func(base string) bool { return strings.Contains(pair, base) }) {
+			return
+		}
+		shortest := len(slices.MinFunc(names, func(a, b string) int { return len(a) - len(b) }))
+		ways := []func(c rune) bool{isSeparator}
+		if strings.Contains(pair, ",") {
+			ways = append(ways, func(c rune) bool { return c == ',' }, func(c rune) bool { return c != ',' && isSeparator(c) })
+		}
+		emit := func(piece string) bool {
+			name, _, found := strings.Cut(piece, "=")
+			return !found || len(name) < shortest || !isOneOf(foreignName(name), names) || yield(piece, name)
+		}
+		for _, separates := range ways {
+			before, unfinished := "", "" // there may be blanks around the equals sign
+			for field := range strings.FieldsFuncSeq(pair, separates) {
+				if len(unfinished) > shortest && !emit(unfinished+field) {
+					return
+				}
+				piece := field
+				if strings.HasPrefix(field, "=") && len(before) >= shortest {
+					piece = before + field
+				}
+				if before, unfinished = field, ""; strings.HasSuffix(piece, "=") {
+					unfinished = piece
+				}
+				if !emit(piece) {
+					return
+				}
 			}
-			if strings.HasSuffix(field, "=") && i+1 < len(fields) {
-				field += fields[i+1]
-			}
-			all = append(all, field)
 		}
 	}
-	return all
+}
+
+func isOneOf(name string, names []string) bool {
+	return slices.ContainsFunc(names, func(base string) bool { return isSameName(name, base) })
 }
 
 // Limits on the values that one cookie, and all of a session, can be read as.
@@ -168,13 +219,17 @@ func foreignValues(raw string) []string {
 		unquoted = value[1 : len(value)-1]
 	}
 	unquoted = unescapeBackslashes(unquoted)
-	var all []string
+	var all, tried []string
 	add := func(text string) {
 		if dots := strings.Count(text, "."); (dots == 2 || dots == 4) && len(all) <= maxForeignValues && !slices.Contains(all, text) {
 			all = append(all, text)
 		}
 	}
 	for _, text := range []string{value, unquoted, decodeValue(raw), unescapeForm(value, true), unescapeForm(value, false), unescapeForm(unquoted, false)} {
+		if slices.Contains(tried, text) {
+			continue
+		}
+		tried = append(tried, text)
 		add(text)
 		if signed, found := strings.CutPrefix(text, "s:"); found { // cookie-signature
 			if end := strings.LastIndexByte(signed, '.'); end >= 0 {
@@ -183,38 +238,41 @@ func foreignValues(raw string) []string {
 			}
 		}
 		if encoded, found := strings.CutPrefix(text, "j:"); found {
-			eachText(parseJSON(encoded), add)
+			eachText(encoded, add)
 		}
 	}
 	return all
 }
 
-// parseJSON parses a JSON cookie of Express; nil if that is none.
-func parseJSON(text string) any {
-	var value any
-	decoder := json.NewDecoder(strings.NewReader(text))
-	decoder.UseNumber() // JavaScript takes any
-	if decoder.Decode(&value) != nil {
-		return nil
+// eachText calls a function with each text of a JSON cookie of Express that can be a
+// token.
+func eachText(encoded string, found func(text string)) {
+	if !json.Valid([]byte(encoded)) {
+		return
 	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return nil
-	}
-	return value
-}
-
-// eachText calls a function with each text of a JSON value.
-func eachText(value any, found func(text string)) {
-	switch value := value.(type) {
-	case string:
-		found(value)
-	case []any:
-		for _, member := range value {
-			eachText(member, found)
+	for {
+		_, rest, more := strings.Cut(encoded, `"`)
+		if !more {
+			return
 		}
-	case map[string]any:
-		for _, member := range value {
-			eachText(member, found)
+		end := 0
+		for ; rest[end] != '"'; end++ { // there is one, as it is valid
+			if rest[end] == '\\' {
+				end++
+			}
+		}
+		text := rest[:end]
+		encoded = rest[end+1:]
+		isName := strings.HasPrefix(strings.TrimLeft(encoded, " \t\r\n"), ":")
+		switch {
+		case isName:
+		case strings.Contains(text, `\`):
+			var decoded string
+			if json.Unmarshal([]byte(`"`+text+`"`), &decoded) == nil {
+				found(decoded)
+			}
+		default:
+			found(text)
 		}
 	}
 }

@@ -46,6 +46,7 @@ func TestTokensAsOtherFrameworksReadThem(t *testing.T) {
 		"separated by a blank, with a comma":         "theme=dark " + name + "=" + token[:end] + "," + token[end:],
 		"after a comma alone, Rack 1":                "," + name + "=" + token,
 		"an escaped name after a comma, Rack 1":      "theme=dark, app%2esession=" + token,
+		"padded, and separated by a blank":           name + "=" + token + "= theme=dark",
 		"an equals sign in the signature, PHP":       name + "=" + token[:end] + "=" + token[end:],
 		"followed by another, http.cookies":          name + "=" + token + " theme=dark",
 		"after another of the name":                  name + "=x " + name + "=" + token,

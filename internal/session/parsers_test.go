@@ -178,7 +178,7 @@ func (g *forms) value() string {
 	case 7:
 		return `"` + token + `"`
 	case 8:
-		return token[:end] + g.pick("+", "%2B", " ", "%20", "%", "%00", "%zz", "!", "\xe9", `\`, "=") + token[end:]
+		return token[:end] + g.pick("+", "%2B", " ", "%20", "%", "%00", "%zz", "!", "\xe9", `\`, "=") + token[end:] + g.pick("", "", "=", "==")
 	case 9:
 		return strings.ReplaceAll(token, g.pick(".", "e", "_", "-"), g.pick("%2E", "%2e", "%65", "%5F", "%2D")) + g.pick("", "", "%", "%!", "+", "%20", "%00x")
 	case 10:

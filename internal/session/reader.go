@@ -121,19 +121,20 @@ func (rd *Reader) read(cookies []cookie, s *Session) {
 		return
 	}
 	s.Tokens = s.tokens[:0]
+	others, ok := appendForeign(nil, s.foreign, rd.config.CookieNames)
 	for _, base := range rd.config.CookieNames {
 		group := withPrefix(cookies, base)
-		if len(group) > maxCookies {
+		if ok && len(group) <= maxCookies {
+			others, ok = appendForeign(others, repeated(group, base), []string{base})
+		}
+		if !ok || len(group) > maxCookies {
 			s.setTooLarge()
 			return
 		}
 		readings := appendReadings(s.readings[:0], group, base)
-		foreign := appendRepeated(s.foreign, group, base)
-		if len(foreign) > 0 {
-			var ok bool
-			if readings, ok = appendForeign(readings, foreign, base); !ok {
-				s.setTooLarge()
-				return
+		for _, f := range others {
+			if f.base == base {
+				readings = append(readings, f.reading)
 			}
 		}
 		for i, r := range readings {
@@ -146,7 +147,7 @@ func (rd *Reader) read(cookies []cookie, s *Session) {
 			s.Tokens = append(s.Tokens, Token{Names: s.namesOf(r.from), from: r.from})
 			token := &s.Tokens[len(s.Tokens)-1]
 			failure := rd.decode(base, r.text, s, &token.Claims)
-			if failure != "" || len(foreign) > 0 && slices.ContainsFunc(s.Tokens[:len(s.Tokens)-1], token.repeats) {
+			if failure != "" || len(others) > 0 && slices.ContainsFunc(s.Tokens[:len(s.Tokens)-1], token.repeats) {
 				s.Tokens = s.Tokens[:len(s.Tokens)-1]
 			}
 			s.Failure = moreImportant(s.Failure, failure)
