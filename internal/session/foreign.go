@@ -31,10 +31,14 @@ func (rd *Reader) isForeign(pair string, session bool) bool {
 			return true
 		}
 	}
-	if strings.Contains(pair, "%") {
-		for range splitForeign(pair, rd.config.CookieNames) {
-			return true
-		}
+	return strings.Contains(pair, "%") && holdsForeign(pair, rd.config.CookieNames)
+}
+
+// holdsForeign reports whether a pair holds a cookie with one of the names. It is a
+// function of its own so that the others do not allocate.
+func holdsForeign(pair string, names []string) bool {
+	for range splitForeign(pair, names) {
+		return true
 	}
 	return false
 }
@@ -169,6 +173,9 @@ func splitForeign(pair string, names []string) iter.Seq2[string, string] {
 	return func(yield func(piece, name string) bool) {
 		if !isSeparated(pair) || !strings.Contains(pair, "%") && !slices.ContainsFunc(names, func(base string) bool { return strings.Contains(pair, base) }) {
 			return
+		}
+		if name, value, _ := strings.Cut(pair, "="); !isSeparated(name) && !strings.Contains(value, "=") && !isOneOf(foreignName(name), names) {
+			return // it has one name, which is another
 		}
 		shortest := len(slices.MinFunc(names, func(a, b string) int { return len(a) - len(b) }))
 		ways := []func(c rune) bool{isSeparator}
