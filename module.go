@@ -513,7 +513,7 @@ func (x *request) Intercept(header http.Header, status int) bool {
 		h.responder.Learn(header, func(name string) bool { return slices.Contains(set.Names, name) })
 	}
 	for i := range set.Tokens {
-		h.responder.Keeps(header, set.Tokens[i].Names, set.Tokens[i].Mark())
+		h.responder.Keeps(r, header, set.Tokens[i].Names, set.Tokens[i].Mark())
 	}
 	h.responder.Clear(header, r, ended, func(name string) bool { return slices.Contains(set.Names, name) })
 	return false

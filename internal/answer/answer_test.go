@@ -311,8 +311,9 @@ func TestWhatIsNotAtThePlaceOfALiveCookie(t *testing.T) {
 
 func TestWherePlacesAreRemembered(t *testing.T) {
 	a := newResponder(t, Answers{})
+	r := httptest.NewRequest(http.MethodGet, "http://app.test:8080/", http.NoBody)
 	keeps := func(mark string, fields ...string) {
-		a.Keeps(http.Header{"Set-Cookie": fields}, []string{"s"}, mark)
+		a.Keeps(r, http.Header{"Set-Cookie": fields}, []string{"s"}, mark)
 	}
 	keeps("once", "s=x; Path=/; Domain=.Example.com", "t=y; Path=/admin", "s=; Path=/b", "s=gone; Path=/c; Max-Age=0")
 	keeps("again", "s=x; Path=/")
@@ -322,17 +323,18 @@ func TestWherePlacesAreRemembered(t *testing.T) {
 	keeps("elsewhere", "s=x; Path=/")
 	keeps("twice", "s=x; Path=/", "s=x; Path=/admin")
 	keeps("no path", "s=x")
+	keeps("too long", "s=x; Path=/"+strings.Repeat("a", maxPlaceBytes))
 	for mark, want := range map[string]place{
-		"once": {domain: "example.com", path: "/"}, "again": {path: "/"}, "elsewhere": {}, "twice": {}, "no path": {}, "never": {}, "": {},
+		"once": {domain: "example.com", path: "/"}, "again": {path: "/"}, "elsewhere": {}, "twice": {}, "no path": {}, "too long": {}, "never": {}, "": {},
 	} {
-		if at, known := a.kept.find(mark); at != want || known != (want != place{}) {
+		if at, known := a.kept.find("app.test " + mark); at != want || known != (want != place{}) {
 			t.Errorf("%s: %v %t, want %v", mark, at, known, want)
 		}
 	}
 	for i := range 2 * maxKept {
 		keeps(fmt.Sprint(i), "s=x; Path=/")
 	}
-	if _, known := a.kept.find("once"); known || len(a.kept.at) != maxKept || len(a.kept.ring) != maxKept {
+	if _, known := a.kept.find("app.test once"); known || len(a.kept.at) != maxKept || len(a.kept.ring) != maxKept {
 		t.Errorf("%d are remembered", len(a.kept.at))
 	}
 }

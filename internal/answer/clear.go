@@ -53,7 +53,7 @@ func (a *Responder) Clear(h http.Header, r *http.Request, ended Ended, set func(
 			everywhere(name, possible(r, https))
 		}
 	}
-	if at, known := a.kept.find(ended.Live); known && !returns && at.sentWith(r, https) {
+	if at, known := a.kept.find(onHost(r, ended.Live)); known && !returns && at.sentWith(r, https) {
 		for _, name := range ended.Beside {
 			if renewed, sets := placeOf(h, []string{name}); renewed == at || !sets && (set == nil || !set(name)) {
 				everywhere(name, elsewhere(r, at, https))

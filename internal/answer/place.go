@@ -88,18 +88,18 @@ const maxKept = 4096
 // there. A request tells neither the Domain nor the Path of its cookies.
 type kept struct {
 	mu   sync.Mutex
-	at   map[string]place // by the mark of the session; zero if there are several
-	ring []string         // the marks
+	at   map[string]place // by onHost; zero if there are several
+	ring []string         // the keys
 	next int              // the oldest
 }
 
-func (k *kept) add(mark string, at place, unique bool) {
+func (k *kept) add(key string, at place, unique bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	before, known := k.at[mark]
+	before, known := k.at[key]
 	if known {
 		if !unique || before != at {
-			k.at[mark] = place{}
+			k.at[key] = place{}
 		}
 		return
 	}
@@ -107,34 +107,37 @@ func (k *kept) add(mark string, at place, unique bool) {
 		k.at = make(map[string]place)
 	}
 	if len(k.ring) < maxKept {
-		k.ring = append(k.ring, mark)
+		k.ring = append(k.ring, key)
 	} else {
 		delete(k.at, k.ring[k.next])
-		k.ring[k.next] = mark
+		k.ring[k.next] = key
 		k.next = (k.next + 1) % maxKept
 	}
-	if k.at[mark] = at; !unique {
-		k.at[mark] = place{}
+	if k.at[key] = at; !unique {
+		k.at[key] = place{}
 	}
 }
 
-func (k *kept) find(mark string) (at place, known bool) {
-	if mark == "" {
-		return place{}, false
-	}
+func (k *kept) find(key string) (at place, known bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	at = k.at[mark]
+	at = k.at[key]
 	return at, at != place{}
 }
 
-// Keeps notes where the browser will keep the session with a mark, which a response
-// sets in cookies of the given names.
-func (a *Responder) Keeps(header http.Header, names []string, mark string) {
-	if at, unique := placeOf(header, names); mark != "" && (!unique || len(at.domain)+len(at.path) <= maxPlaceBytes) {
-		a.kept.add(mark, at, unique)
+// Keeps notes where the browser will keep the session with a mark, which the response
+// to a request sets in cookies of the given names.
+func (a *Responder) Keeps(r *http.Request, header http.Header, names []string, mark string) {
+	if mark == "" || len(r.Host) > maxPlaceBytes {
+		return
 	}
+	at, unique := placeOf(header, names)
+	a.kept.add(onHost(r, mark), at, unique && len(at.domain)+len(at.path) <= maxPlaceBytes)
 }
+
+// onHost returns what identifies a session on the host of a request: on another, the
+// browser may keep it elsewhere.
+func onHost(r *http.Request, mark string) string { return strings.ToLower(hostname(r)) + " " + mark }
 
 // maxPlaceBytes bounds the places of single sessions.
 const maxPlaceBytes = 256
