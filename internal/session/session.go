@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -111,23 +112,54 @@ func (s *Session) Count(name string) int {
 	return n
 }
 
+// Has reports whether a browser sends a cookie with the given name in which some app
+// may look for a session.
+func (s *Session) Has(name string) bool {
+	for range s.pairs(name) {
+		return true
+	}
+	return false
+}
+
 // HoldsMore reports whether a cookie with the given name holds something else than
 // one of the tokens: nothing is known of it.
 func (s *Session) HoldsMore(name string) bool {
-	return slices.ContainsFunc(s.jar, func(c cookie) bool {
-		return trim(c.name) == name && !slices.ContainsFunc(s.Tokens, func(t Token) bool {
-			return slices.ContainsFunc(t.from, func(from cookie) bool { return from.pair == c.pair })
-		})
-	})
+	for pair := range s.pairs(name) {
+		if !slices.ContainsFunc(s.Tokens, func(t Token) bool {
+			return slices.ContainsFunc(t.from, func(from cookie) bool { return from.pair == pair })
+		}) {
+			return true
+		}
+	}
+	return false
+}
+
+// pairs returns the cookies that a browser sends by a name.
+func (s *Session) pairs(name string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, c := range s.jar {
+			if trim(c.name) == name && !yield(c.pair) {
+				return
+			}
+		}
+		for _, pair := range s.foreign {
+			if isNamed(pair, name) && !yield(pair) {
+				return
+			}
+		}
+	}
+}
+
+// isNamed reports whether a browser sends a pair as a cookie with a name.
+func isNamed(pair, name string) bool {
+	sent, _, _ := strings.Cut(pair, "=")
+	return trim(sent) == name
 }
 
 // IsIn reports whether a browser sends the token in a cookie with the given name,
 // possibly beside other things.
 func (t *Token) IsIn(name string) bool {
-	return slices.Contains(t.Names, name) || slices.ContainsFunc(t.from, func(c cookie) bool {
-		sent, _, _ := strings.Cut(c.pair, "=")
-		return trim(sent) == name
-	})
+	return slices.Contains(t.Names, name) || slices.ContainsFunc(t.from, func(c cookie) bool { return isNamed(c.pair, name) })
 }
 
 // maySign counts a signature. It reports whether it may be verified; if not, the

@@ -66,8 +66,7 @@ func Separate(reader *session.Reader, fields http.Header, judgements []Judgement
 func endedNames(removed, all []string, left *session.Session) []string {
 	var names []string
 	for _, name := range removed {
-		if !slices.Contains(names, name) && !slices.Contains(left.Names, name) &&
-			!slices.ContainsFunc(left.Tokens, func(t session.Token) bool { return t.IsIn(name) }) {
+		if !slices.Contains(names, name) && !left.Has(name) {
 			names = append(names, name)
 		}
 	}
