@@ -138,13 +138,17 @@ func (rd *Reader) read(cookies []cookie, s *Session) {
 			}
 		}
 		for i, r := range readings {
-			if r.text == "" || slices.ContainsFunc(readings[:i], func(before reading) bool { return before.text == r.text }) {
+			if r.text == "" {
+				continue
+			}
+			if at := slices.IndexFunc(readings[:i], func(before reading) bool { return before.text == r.text }); at >= 0 {
+				s.repeat(readings[at], r)
 				continue
 			}
 			if isSigned(r.text) && !s.maySign() {
 				return
 			}
-			s.Tokens = append(s.Tokens, Token{Names: s.namesOf(r.from), from: r.from})
+			s.Tokens = append(s.Tokens, Token{Names: s.namesOf(r.from), from: r.from, text: r.text})
 			token := &s.Tokens[len(s.Tokens)-1]
 			failure := rd.decode(base, r.text, s, &token.Claims)
 			if failure != "" || len(others) > 0 && slices.ContainsFunc(s.Tokens[:len(s.Tokens)-1], token.repeats) {

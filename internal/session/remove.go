@@ -33,6 +33,11 @@ func (rd *Reader) Remove(header http.Header, tokens []Token, ended func(i int) b
 		for _, c := range tokens[i].from {
 			pairs[c.pair] = true
 		}
+		if !ended(i) {
+			for _, c := range tokens[i].also {
+				keep[c.pair] = true
+			}
+		}
 	}
 	drops := func(pair string) bool { return drop[pair] && !keep[pair] }
 	removePairs(header, drops)

@@ -50,7 +50,9 @@ type Token struct {
 	Names []string
 
 	from  []cookie // the cookies that hold it
-	field string   // the Authorization field, if it is from one
+	also  []cookie // others that it can be read from
+	text  string
+	field string // the Authorization field, if it is from one
 }
 
 // Mark returns a short hash of the cookies that hold the token, which tells nothing
@@ -126,7 +128,8 @@ func (s *Session) Has(name string) bool {
 func (s *Session) HoldsMore(name string) bool {
 	for pair := range s.pairs(name) {
 		if !slices.ContainsFunc(s.Tokens, func(t Token) bool {
-			return slices.ContainsFunc(t.from, func(from cookie) bool { return from.pair == pair })
+			is := func(from cookie) bool { return from.pair == pair }
+			return slices.ContainsFunc(t.from, is) || slices.ContainsFunc(t.also, is)
 		}) {
 			return true
 		}
@@ -159,7 +162,17 @@ func isNamed(pair, name string) bool {
 // IsIn reports whether a browser sends the token in a cookie with the given name,
 // possibly beside other things.
 func (t *Token) IsIn(name string) bool {
-	return slices.Contains(t.Names, name) || slices.ContainsFunc(t.from, func(c cookie) bool { return isNamed(c.pair, name) })
+	named := func(c cookie) bool { return isNamed(c.pair, name) }
+	return slices.Contains(t.Names, name) || slices.ContainsFunc(t.from, named) || slices.ContainsFunc(t.also, named)
+}
+
+// repeat notes that what was read before can be read from other cookies, too.
+func (s *Session) repeat(before, again reading) {
+	for i := range s.Tokens {
+		if t := &s.Tokens[i]; t.text == before.text || slices.EqualFunc(t.from, before.from, func(a, b cookie) bool { return a.pair == b.pair }) {
+			t.also = append(t.also, again.from...)
+		}
+	}
 }
 
 // maySign counts a signature. It reports whether it may be verified; if not, the

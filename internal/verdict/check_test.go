@@ -88,8 +88,9 @@ func TestACookieInWhichSomeParserReadsALiveTokenIsNotCleared(t *testing.T) {
 		return all
 	}
 	for how, line := range map[string]string{
-		"in one cookie, as Rack 1 separates them": "session=" + live + ", session=" + stale + "; session=" + stale,
-		"the live one has another name too":       "session=" + live + "; \u00a0session=" + stale + "; \u00a0session=" + live + " ",
+		"in one cookie, as Rack 1 separates them":  "session=" + live + ", session=" + stale + "; session=" + stale,
+		"the live one is read from another before": "\u00a0session=" + live + "; session=" + stale + `; session=j:"` + stale + `" session=` + live,
+		"the live one has another name too":        "session=" + live + "; \u00a0session=" + stale + "; \u00a0session=" + live + " ",
 	} {
 		header := http.Header{"Cookie": {line}}
 		var s session.Session
