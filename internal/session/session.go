@@ -168,8 +168,14 @@ func (t *Token) IsIn(name string) bool {
 
 // repeat notes that what was read before can be read from other cookies, too.
 func (s *Session) repeat(before, again reading) {
+	same := func(a, b []cookie) bool {
+		return slices.EqualFunc(a, b, func(a, b cookie) bool { return a.pair == b.pair })
+	}
+	if same(before.from, again.from) {
+		return
+	}
 	for i := range s.Tokens {
-		if t := &s.Tokens[i]; t.text == before.text || slices.EqualFunc(t.from, before.from, func(a, b cookie) bool { return a.pair == b.pair }) {
+		if t := &s.Tokens[i]; t.text == before.text || same(t.from, before.from) {
 			t.also = append(t.also, again.from...)
 		}
 	}
