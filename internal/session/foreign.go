@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -24,8 +25,10 @@ func (rd *Reader) isForeign(pair string, session bool) bool {
 	if session {
 		return strings.ContainsFunc(trim(name), func(c rune) bool { return c == '%' || c == '+' || c == ' ' || c == '[' || c >= utf8.RuneSelf })
 	}
+	var room [shortName]byte
+	plain, decoded := foreignName(name, room[:0])
 	for _, base := range rd.config.CookieNames {
-		if isForeignName(name, base) || strings.Contains(pair, base) && strings.ContainsFunc(strings.TrimLeft(pair, " "), isSeparator) {
+		if equalNames(plain, base) || equalNames(decoded, base) || strings.Contains(pair, base) && strings.ContainsFunc(strings.TrimLeft(pair, " "), isSeparator) {
 			return true
 		}
 	}
@@ -48,21 +51,51 @@ func hasForeignValue(value string) bool {
 func isSeparator(c rune) bool { return c == ',' || c == utf8.RuneError || unicode.IsSpace(c) }
 
 // trimForeign trims what any parser takes for whitespace, in UTF-8 and Latin-1.
-func trimForeign(s string) string {
-	return strings.TrimFunc(trim(s), func(c rune) bool { return c == utf8.RuneError || unicode.IsSpace(c) })
+func trimForeign(s string) string { return strings.TrimFunc(trim(s), isForeignSpace) }
+
+func trimForeignBytes(b []byte) []byte {
+	for len(b) > 0 && isSpace(b[0]) {
+		b = b[1:]
+	}
+	for len(b) > 0 && isSpace(b[len(b)-1]) {
+		b = b[:len(b)-1]
+	}
+	return bytes.TrimFunc(b, isForeignSpace)
+}
+
+func isForeignSpace(c rune) bool { return c == utf8.RuneError || unicode.IsSpace(c) }
+
+// shortName is a length that few names exceed, in bytes.
+const shortName = 64
+
+// foreignName returns a name as a parser may read it: trimmed, or with escapes
+// decoded, in the memory of room if it fits. PHP ends it at a zero byte.
+func foreignName(name string, room []byte) (plain string, decoded []byte) {
+	name = trimForeign(name)
+	if !strings.ContainsAny(name, "%+") {
+		return name, nil
+	}
+	if len(name) > 3*cap(room) {
+		room = make([]byte, 0, len(name))
+	}
+	decoded, _, _ = bytes.Cut(appendForm(room, name, true), []byte{0})
+	return "", trimForeignBytes(decoded)
 }
 
 // isForeignName reports whether a parser may read a name as base: it may trim it or
-// decode escapes in it. PHP puts underscores in the place of dots, blanks and
-// unclosed brackets, and ends it at a zero byte.
+// decode escapes in it.
 func isForeignName(name, base string) bool {
-	if name = trimForeign(name); len(name) < len(base) {
+	if len(name) < len(base) {
 		return false
 	}
-	if strings.ContainsAny(name, "%+") {
-		name, _, _ = strings.Cut(unescapeForm(name, true), "\x00")
-		name = trimForeign(name)
-	}
+	var room [shortName]byte
+	plain, decoded := foreignName(name, room[:0])
+	return equalNames(plain, base) || equalNames(decoded, base)
+}
+
+// equalNames reports whether PHP takes two names for the same: it puts underscores in
+// the place of dots, blanks and unclosed brackets.
+func equalNames[T string | []byte](name T, base string) bool {
 	if len(name) != len(base) {
 		return false
 	}
@@ -100,44 +133,55 @@ func appendRepeated(pairs []string, group []cookie, base string) []string {
 }
 
 // appendForeign appends the readings of pairs by the parsers of other frameworks,
-// as cookies with the name base.
+// as cookies with the name base. It stops once there are more than maxReadings.
 func appendForeign(all []reading, pairs []string, base string) []reading {
 	for _, pair := range pairs {
-		for i, piece := range pieces(pair) {
-			name, value, _ := strings.Cut(piece, "=")
-			if !isForeignName(name, base) {
+		all = appendForeignPiece(all, pair, cookie{name: trim(before(pair, "=")), pair: pair}, base)
+		fields := strings.FieldsFunc(pair, isSeparator)
+		if len(fields) < 2 {
+			continue
+		}
+		// The pair can also be several cookies that whitespace and commas separate.
+		for i, field := range fields {
+			named := field
+			joins := strings.HasPrefix(field, "=") && i > 0 // there may be blanks around it
+			if joins {
+				named = fields[i-1]
+			}
+			if !isForeignName(before(named, "="), base) {
 				continue
 			}
-			from := cookie{pair: pair}
-			if i == 0 {
-				from.name = trim(name)
+			if joins {
+				field = named + field
 			}
-			for _, text := range foreignValues(value) {
-				all = append(all, reading{text, []cookie{from}})
+			if strings.HasSuffix(field, "=") && i+1 < len(fields) {
+				field += fields[i+1]
+			}
+			if all = appendForeignPiece(all, field, cookie{pair: pair}, base); len(all) > maxReadings {
+				return all
 			}
 		}
 	}
 	return all
 }
 
-// pieces returns a pair, and the cookies that it consists of if whitespace and
-// commas separate cookies.
-func pieces(pair string) []string {
-	all := []string{pair}
-	fields := strings.FieldsFunc(pair, isSeparator)
-	if len(fields) < 2 {
+// appendForeignPiece appends the readings of a piece of a pair, which may be a
+// cookie with the name base.
+func appendForeignPiece(all []reading, piece string, from cookie, base string) []reading {
+	name, value, _ := strings.Cut(piece, "=")
+	if !isForeignName(name, base) {
 		return all
 	}
-	for i, field := range fields {
-		if strings.HasPrefix(field, "=") && i > 0 { // there may be blanks around it
-			field = fields[i-1] + field
-		}
-		if strings.HasSuffix(field, "=") && i+1 < len(fields) {
-			field += fields[i+1]
-		}
-		all = append(all, field)
+	for _, text := range foreignValues(value) {
+		all = append(all, reading{text, []cookie{from}})
 	}
 	return all
+}
+
+// before returns what is before a separator in a text.
+func before(text, separator string) string {
+	text, _, _ = strings.Cut(text, separator)
+	return text
 }
 
 // foreignValues returns the values that parsers may read from a raw one, those that
@@ -180,7 +224,11 @@ func unescapeForm(text string, plus bool) string {
 	if !strings.ContainsAny(text, "%+") {
 		return text
 	}
-	decoded := make([]byte, 0, len(text))
+	return string(appendForm(make([]byte, 0, len(text)), text, plus))
+}
+
+// appendForm appends what unescapeForm returns.
+func appendForm(decoded []byte, text string, plus bool) []byte {
 	for i := 0; i < len(text); i++ {
 		c, escaped := decodeByte(text[i:])
 		switch {
@@ -193,7 +241,7 @@ func unescapeForm(text string, plus bool) string {
 		}
 		decoded = append(decoded, c)
 	}
-	return string(decoded)
+	return decoded
 }
 
 // unescapeBackslashes decodes \056 and \. as http.cookies of Python does.

@@ -29,7 +29,7 @@ type Session struct {
 	jar     []cookie // the session cookies
 	foreign []string // pairs that other frameworks may read differently
 
-	signatures int     // how many were verified, or found in the cache
+	signatures int     // how many were verified, at most
 	renewed    []Token // of the request, in a response
 
 	// Room for the usual session, so that reading it allocates nothing.
@@ -109,13 +109,16 @@ func (s *Session) HoldsMore(name string) bool {
 	})
 }
 
-// maySign counts a signature. It reports whether it may be verified; if not, the
-// session is too large.
-func (s *Session) maySign() bool {
-	if s.signatures++; s.signatures > maxSignatures {
+// maySign counts the signatures of a token, one by each key that may be its own. It
+// reports whether they may be verified; if not, the session is too large. Those of
+// one token always may.
+func (s *Session) maySign(keys int) bool {
+	if s.signatures > 0 && s.signatures+keys > maxSignatures {
 		s.setTooLarge()
+		return false
 	}
-	return !s.TooLarge
+	s.signatures += keys
+	return true
 }
 
 // seen returns when a token of a subject was seen first, that is read now: when the
