@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
+	"math"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
@@ -1342,6 +1343,50 @@ func TestWhatAnotherServerThanTheWatchedOneSaidEndsNoSessionLater(t *testing.T) 
 				}
 			})
 		})
+	}
+}
+
+// TestHowOftenARequestAllocates pins what a request with a known session allocates.
+// Nothing runs beside it.
+func TestHowOftenARequestAllocates(t *testing.T) {
+	const secret = "a secret"
+	users := &table{users: map[string]directories.Account{"live": {Exists: true}}}
+	h := newHandler(t, accounts.Open(users, accounts.Config{TTL: time.Hour}), new(blackHole), secret, time.Minute)
+	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+		w.WriteHeader(http.StatusOK)
+		return nil
+	})
+	for name, c := range map[string]struct {
+		subject, accept string
+		status          int
+		allocations     float64 // at most
+	}{
+		"live":                {"live", "text/html", http.StatusOK, 2},
+		"stale, in JSON":      {"gone", "application/json", http.StatusUnauthorized, 30},
+		"stale, a navigation": {"gone", "text/html", http.StatusSeeOther, 30},
+	} {
+		made, err := mint.V4(secret, map[string]any{"sub": c.subject, "iat": time.Now().Add(-time.Hour).Unix()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest(http.MethodGet, "/admin?tab=users", http.NoBody)
+		r.Header.Set("Cookie", "theme=dark; "+v4Name+"="+made)
+		r.Header.Set("Accept", c.accept)
+		r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, new(caddyhttp.Server))
+		allocations := math.Inf(1)
+		for range 5 { // once at least without the poll of the gate
+			allocations = min(allocations, testing.AllocsPerRun(20, func() {
+				clear(w.Header())
+				w.Body.Reset()
+				if err := h.ServeHTTP(w, r, next); err != nil {
+					t.Error(err)
+				}
+			}))
+		}
+		if w.Code != c.status || allocations > c.allocations {
+			t.Errorf("%s: status %d, %.0f allocations", name, w.Code, allocations)
+		}
 	}
 }
 

@@ -34,7 +34,7 @@ func (a *Responder) Clear(h http.Header, r *http.Request, ended Ended, set func(
 		}
 		cleared[name] = true
 		a.clear(h, name, https)
-		if variants < maxVariants && a.Returns(r, ended.Marks) {
+		if variants < maxVariants && ended.Marker.Returns() {
 			for _, at := range possible(r, https) {
 				if variants++; variants > maxVariants {
 					break
@@ -47,11 +47,10 @@ func (a *Responder) Clear(h http.Header, r *http.Request, ended Ended, set func(
 		return
 	}
 	if len(cleared) > 0 || len(ended.Marks) > 0 {
-		h.Set("Cache-Control", "no-store")
-		vary(h, "Cookie")
+		keepOut(h)
 	}
 	if len(ended.Marks) > 0 {
-		mark(h, r, ended.Marks, https)
+		ended.mark(h, https)
 	}
 }
 
@@ -78,6 +77,19 @@ func (a *Responder) clear(h http.Header, name string, https bool) {
 		if at != (place{path: "/"}) && at != (place{domain: strings.TrimPrefix(a.cookieDomain, "."), path: "/"}) {
 			at.clear(h, name, https)
 		}
+	}
+}
+
+// keepOut keeps a response, which depends on the session, out of caches.
+func keepOut(h http.Header) {
+	noStore(h)
+	vary(h, "Cookie")
+}
+
+// noStore keeps a response out of caches.
+func noStore(h http.Header) {
+	if field := h["Cache-Control"]; len(field) != 1 || field[0] != "no-store" {
+		h.Set("Cache-Control", "no-store")
 	}
 }
 

@@ -133,7 +133,11 @@ func asks(r *http.Request, name string) bool {
 // Referer returns the page of the same site that made a request, as the browser
 // says; nil if there is none.
 func Referer(r *http.Request) *url.URL {
-	referer, err := url.Parse(r.Header.Get("Referer"))
+	field := r.Header.Get("Referer")
+	if field == "" {
+		return nil
+	}
+	referer, err := url.Parse(field)
 	if err != nil || referer.Host == "" || referer.Opaque != "" || !strings.EqualFold(referer.Host, r.Host) {
 		return nil
 	}

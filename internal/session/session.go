@@ -57,11 +57,13 @@ func (t *Token) Mark() string {
 	if len(t.from) == 0 {
 		return ""
 	}
-	hash := sha256.New()
+	var room [1 << 10]byte // usually enough
+	all := room[:0]
 	for _, c := range t.from {
-		hash.Write([]byte(trim(c.pair) + ";"))
+		all = append(append(all, trim(c.pair)...), ';')
 	}
-	return base64.RawURLEncoding.EncodeToString(hash.Sum(nil)[:9])
+	hash := sha256.Sum256(all)
+	return base64.RawURLEncoding.EncodeToString(hash[:9])
 }
 
 // repeats reports whether another token is this one, but for characters that
@@ -102,11 +104,24 @@ func (s *Session) namesOf(from []cookie) []string {
 // HoldsMore reports whether a cookie with the given name holds something else than
 // one of the tokens: nothing is known of it.
 func (s *Session) HoldsMore(name string) bool {
-	return slices.ContainsFunc(s.jar, func(c cookie) bool {
-		return trim(c.name) == name && !slices.ContainsFunc(s.Tokens, func(t Token) bool {
-			return slices.ContainsFunc(t.from, func(from cookie) bool { return from.pair == c.pair })
-		})
-	})
+	for i := range s.jar {
+		if c := &s.jar[i]; trim(c.name) == name && !s.holdsToken(c.pair) {
+			return true
+		}
+	}
+	return false
+}
+
+// holdsToken reports whether a cookie holds one of the tokens.
+func (s *Session) holdsToken(pair string) bool {
+	for i := range s.Tokens {
+		for k := range s.Tokens[i].from {
+			if s.Tokens[i].from[k].pair == pair {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // maySign counts the signatures of a token, one by each key that may be its own. It
