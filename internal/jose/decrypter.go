@@ -17,6 +17,9 @@ const direct = "dir"
 
 var encryptedFields = []string{"alg", "enc", "kid", "typ", "cty"}
 
+// AnySalt stands for all salts that were given to NewDecrypter.
+const AnySalt = ""
+
 // Decrypter decrypts the session tokens of next-auth 4.24 (jwt/index.ts) and
 // @auth/core 0.18 to 0.41 (jwt.ts). It is safe for concurrent use.
 type Decrypter struct {
@@ -64,6 +67,9 @@ func NewDecrypter(secrets, salts []string) (*Decrypter, error) {
 		}
 	}
 	for _, salt := range salts {
+		d.v5[AnySalt] = append(d.v5[AnySalt], d.v5[salt]...)
+	}
+	for _, salt := range slices.Concat(salts, []string{AnySalt}) {
 		if err := d.addUsual(salt); err != nil {
 			return nil, err
 		}
@@ -111,7 +117,8 @@ func (d *Decrypter) addUsual(salt string) error {
 }
 
 // Decrypt returns the claims of a token, or ErrInvalid. Numbers are
-// json.Number. The salt must be one of those given to NewDecrypter.
+// json.Number. The salt must be one of those given to NewDecrypter,
+// or AnySalt.
 //
 // A token with a kid is decrypted with that key only. One without is tried with
 // every secret, where Auth.js tries only the first.

@@ -68,6 +68,15 @@ func decodeByte(text string) (byte, bool) {
 	if len(text) < 3 || text[0] != '%' {
 		return 0, false
 	}
-	high, low := digit(text[1]), digit(text[2])
-	return byte(high*16 + low), high < 16 && low < 16
+	high, low := hexDigits[text[1]], hexDigits[text[2]]
+	return (high-1)<<4 | (low - 1), high != 0 && low != 0
 }
+
+// hexDigits are the values of hexadecimal digits plus one, and 0 of all other bytes.
+var hexDigits = func() (values [256]byte) {
+	for value, c := range []byte("0123456789abcdef") {
+		values[c] = byte(value) + 1 //nolint:gosec // at most 16
+		values[strings.ToUpper(string(c))[0]] = values[c]
+	}
+	return values
+}()

@@ -26,6 +26,9 @@ const (
 	maxBearers = 4
 	// maxReadings bounds the texts that are read from the cookies of a base name.
 	maxReadings = 128
+	// maxTokens bounds the texts with the form of a token that are decrypted or
+	// verified, as far as their headers allow.
+	maxTokens = 64
 	// maxSignatures bounds the signatures that are verified, which take milliseconds
 	// each with some keys. A good request has one token, and that is verified by
 	// each key that may be its own.
@@ -168,26 +171,14 @@ func (rd *Reader) readBearer(field string, s *Session, c *Claims) bool {
 		s.setTooLarge()
 		return false
 	}
-	return rd.anyBearer(field, func(base, text string) bool { return rd.decode(base, text, s, c) == "" })
+	return anyBearer(field, func(text string) bool { return rd.decode(anyName, text, s, c) == "" })
 }
 
 // anyBearer reports whether does is true for a token that an app may read from an
-// Authorization field, with the base name of a cookie that it may be for.
-func (rd *Reader) anyBearer(field string, does func(base, text string) bool) bool {
+// Authorization field.
+func anyBearer(field string, does func(text string) bool) bool {
 	first, second := bearers(field)
-	for _, token := range []string{first, second} {
-		if token == "" {
-			continue
-		}
-		text, bases := decodeURIComponent(token), rd.config.CookieNames
-		if isSigned(text) { // with the same key for each
-			bases = bases[:1]
-		}
-		if slices.ContainsFunc(bases, func(base string) bool { return does(base, text) }) {
-			return true
-		}
-	}
-	return false
+	return first != "" && does(decodeURIComponent(first)) || second != "" && does(decodeURIComponent(second))
 }
 
 // bearers returns the token of an Authorization field: what is between the first
@@ -209,15 +200,17 @@ func bearers(field string) (first, second string) {
 	return first, second
 }
 
-// isSigned reports whether a text can be a signed token.
-func isSigned(text string) bool { return strings.Count(text, ".") == 2 }
+// anyName is the base name for a token that is not in a cookie, and for one that is
+// signed, because its key does not depend on the name.
+const anyName = jose.AnySalt
 
 // decode decodes the token of a cookie of s with the given base name into c. It
 // decrypts or verifies the token unless its claims are cached.
 func (rd *Reader) decode(base, text string, s *Session, c *Claims) Failure {
-	switch strings.Count(text, ".") {
+	dots := strings.Count(text, ".")
+	switch dots {
 	case 2:
-		base = "" // any cookie can have it
+		base = anyName
 	case 4:
 	default:
 		return Undecodable
@@ -229,7 +222,11 @@ func (rd *Reader) decode(base, text string, s *Session, c *Claims) Failure {
 	case found:
 		return ""
 	}
-	if base == "" {
+	if s.tried++; s.tried > maxTokens {
+		s.setTooLarge()
+		return TooLarge
+	}
+	if dots == 2 {
 		return rd.decodeSigned(key, text, s, c)
 	}
 	claims, failure := rd.open(base, text)
@@ -269,7 +266,7 @@ func (rd *Reader) decodeSigned(key digest, text string, s *Session, c *Claims) F
 		return Undecodable
 	}
 	if canonical := signed.Canonical(); canonical != text {
-		if key = rd.cache.digest("", canonical); rd.known(key, s, c) {
+		if key = rd.cache.digest(anyName, canonical); rd.known(key, s, c) {
 			return ""
 		}
 		if failure := rd.failures.get(key, generation, s.At); failure != "" {

@@ -51,18 +51,18 @@ func (rd *Reader) Remove(header http.Header, tokens []Token, ended func(i int) b
 // leaves other cookies byte for byte as they are.
 func (rd *Reader) Strip(header http.Header) {
 	removePairs(header, rd.holdsSession)
-	removeLines(header, "Authorization", func(field string) bool { return rd.anyBearer(field, rd.canDecode) })
+	removeLines(header, "Authorization", func(field string) bool { return anyBearer(field, rd.canDecode) })
 }
 
 // canDecode reports whether a text has the form of a token, and there is a key for
 // what its header says.
-func (rd *Reader) canDecode(base, text string) bool {
+func (rd *Reader) canDecode(text string) bool {
 	switch strings.Count(text, ".") {
 	case 2:
 		_, err := rd.verifier.Parse(text)
 		return err == nil || errors.Is(err, jose.ErrKeysUnavailable)
 	case 4:
-		return rd.decrypter.CanDecrypt(base, text)
+		return rd.decrypter.CanDecrypt(anyName, text)
 	}
 	return false
 }

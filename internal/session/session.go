@@ -29,6 +29,7 @@ type Session struct {
 	jar     []cookie // the session cookies
 	foreign []string // pairs that other frameworks may read differently
 
+	tried      int     // how many texts with the form of a token were not known
 	signatures int     // how many were verified, at most
 	renewed    []Token // of the request, in a response
 
