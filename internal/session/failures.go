@@ -7,8 +7,10 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/cache"
 )
 
-// failureLife is how long a token is remembered that is not valid.
-const failureLife = 10 * time.Minute
+// failureLife is how long a token is remembered that is not valid. It is short because
+// a token that names an unknown key has the key set fetched again, but not always at
+// once.
+const failureLife = time.Minute
 
 // failures remembers signed tokens that are not valid, so that one that is sent again
 // is not verified again. It is apart from the cache of tokens, because anybody can
