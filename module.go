@@ -374,7 +374,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return err
 	case route == scope.Passed:
 		return next.ServeHTTP(w, r)
-	case (route == scope.Guarded || route == scope.Call) && answer.Preflight(r): // browsers send no cookies with it, other clients can
+	case route.Answers() && answer.Preflight(r): // browsers send no cookies with it, other clients can
 		route = scope.Stripped
 	}
 	x := &request{handler: h, r: r}
@@ -385,7 +385,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	h.reporter.Checked(r, check, route.String())
 	// A session that comes back although its cookies were cleared is not led to the
 	// sign-in page once more. Whatever stays on its page is answered again.
-	loops := h.responder.Returns(r, x.marks)
+	x.marker = answer.ReadMarker(r, x.marks)
+	loops := x.marker.Returns()
 	if loops {
 		h.reporter.Returned(h.responder.Advice())
 		loops = route == scope.Call || h.responder.Kind(r) == answer.Redirect
@@ -396,8 +397,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return next.ServeHTTP(w, r)
 	case h.ends(route, check.Verdict) && (h.RequireSession || !loops):
 		telemetry.Responded(telemetry.Response(h.responder.Kind(r)))
-		return h.responder.Stale(w, r, answer.Ended{Names: check.Ended, Marks: x.marks})
-	case h.OnError == onErrorDeny && check.Verdict == verdict.Unknown && (route == scope.Guarded || route == scope.Call):
+		return h.responder.Stale(w, r, answer.Ended{Names: check.Ended, Marks: x.marks, Marker: x.marker})
+	case h.OnError == onErrorDeny && check.Verdict == verdict.Unknown && route.Answers():
 		telemetry.Responded(telemetry.Unavailable)
 		w.Header().Set("Retry-After", "5")
 		return caddyhttp.Error(http.StatusServiceUnavailable, errors.New("the session could not be checked"))
@@ -421,7 +422,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 func (h *Handler) ends(route scope.Scope, v verdict.Verdict) bool {
 	switch v {
 	case verdict.Stale:
-		return route == scope.Guarded || route == scope.Call
+		return route.Answers()
 	case verdict.Anonymous, verdict.Invalid:
 		return route == scope.Guarded && h.RequireSession
 	}
@@ -435,6 +436,7 @@ type request struct {
 	handler   *Handler
 	validator *validator
 	lease     *provision.Lease // keeps the validator open; nil once released
+	marker    answer.Marker    // read for result.marks
 	header    answer.HeaderWriter
 	failure   error // of an answer that has replaced the app's
 }
@@ -468,8 +470,10 @@ func (x *request) Intercept(header http.Header, status int) bool {
 	if h.responder.Reroute(x.header.ResponseWriter, r, status) {
 		return true
 	}
-	if to := answer.LeadsInside(r, header, status); to != "" && h.rules.SignsIn(r) {
-		h.reporter.LedInside(to)
+	if h.rules.SignsIn(r) {
+		if to := answer.LeadsInside(r, header, status); to != "" {
+			h.reporter.LedInside(to)
+		}
 	}
 	h.auth.Learn(answer.Requested(r).Path, header)
 	h.responder.Allows(r, header, status)
@@ -504,7 +508,7 @@ func (x *request) Intercept(header http.Header, status int) bool {
 	}
 	ended := answer.Ended{Names: cleared, Beside: x.check.Beside}
 	if len(cleared)+len(ended.Beside) > 0 || x.check.Verdict == verdict.Stale {
-		ended.Marks = x.marks
+		ended.Marks, ended.Marker = x.marks, x.marker
 	}
 	if len(ended.Beside) > 0 {
 		ended.Live = x.check.Session.Tokens[0].Mark()
@@ -591,8 +595,8 @@ func (x *request) rescue(header http.Header) bool {
 	h.reporter.Rescued(r, check.Judgement)
 	telemetry.Responded(telemetry.Response(h.responder.Kind(r)))
 	v.reader.StripSetCookies(header)
-	x.failure = h.responder.Replace(x.header.ResponseWriter, r, answer.Ended{
-		Names: slices.Concat(check.Ended, x.check.Ended), Marks: slices.Concat(marks(x.sent(), judgements), x.marks),
-	})
+	ended := answer.Ended{Names: slices.Concat(check.Ended, x.check.Ended), Marks: slices.Concat(marks(x.sent(), judgements), x.marks)}
+	ended.Marker = answer.ReadMarker(r, ended.Marks)
+	x.failure = h.responder.Replace(x.header.ResponseWriter, r, ended)
 	return true
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
+	"math"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
@@ -1224,6 +1225,8 @@ type table struct {
 	users          map[string]directories.Account
 	commits, epoch int
 	ahead          time.Duration // its clock
+	server         string        // that is watched
+	asked          int           // lookups
 }
 
 func (*table) String() string { return "a table" }
@@ -1231,6 +1234,7 @@ func (*table) String() string { return "a table" }
 func (d *table) Lookup(_ context.Context, queries []directories.Query) ([]directories.Account, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.asked++
 	found := make([]directories.Account, len(queries))
 	for i, q := range queries {
 		found[i] = d.users[string(q.Subject)]
@@ -1248,7 +1252,7 @@ func (d *table) Wait(ctx context.Context) error {
 func (d *table) Read(context.Context) (directories.Reading, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return directories.Reading{Value: strconv.Itoa(d.commits), Epoch: strconv.Itoa(d.epoch), Clock: time.Now().Add(d.ahead)}, nil
+	return directories.Reading{Value: strconv.Itoa(d.commits), Epoch: strconv.Itoa(d.epoch), Clock: time.Now().Add(d.ahead), Server: d.server}, nil
 }
 
 func (*table) Close() error { return nil }
@@ -1261,6 +1265,193 @@ func (d *table) created(subject string, reset bool) {
 		d.epoch++
 	}
 	d.users[subject] = directories.Account{Exists: true, CreatedAt: time.Now().Add(d.ahead)}
+}
+
+// set changes an account without a commit that the gate shows.
+func (d *table) set(subject string, account directories.Account) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.users[subject] = account
+}
+
+// lookups returns how many lookups there were.
+func (d *table) lookups() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.asked
+}
+
+// status returns how a handler answers an API client with a session of claims.
+func status(t *testing.T, h *Handler, secret string, claims map[string]any) int {
+	t.Helper()
+	made, err := mint.V4(secret, claims)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return statusOf(t, h, v4Name+"="+made)
+}
+
+// statusOf is status for a Cookie field.
+func statusOf(t *testing.T, h *Handler, cookies string) int {
+	t.Helper()
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest(http.MethodGet, "/admin", http.NoBody)
+	r.Header.Set("Cookie", cookies)
+	r.Header.Set("Accept", "application/json")
+	r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, new(caddyhttp.Server))
+	if err := h.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+		w.WriteHeader(http.StatusOK)
+		return nil
+	})); err != nil {
+		t.Error(err)
+	}
+	return w.Code
+}
+
+// TestAFloodOfOneStaleSessionCostsFewLookups sends a stale token again and again that
+// may have been issued just now. Whoever signs in meanwhile gets in.
+func TestAFloodOfOneStaleSessionCostsFewLookups(t *testing.T) {
+	t.Parallel()
+	const secret = "a secret"
+	for name, c := range map[string]struct {
+		account directories.Account
+		claims  map[string]any
+	}{
+		"gone, without iat":     {directories.Account{}, map[string]any{"sub": "1"}},
+		"gone, of this minute":  {directories.Account{}, map[string]any{"sub": "1", "iat": time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).Unix()}},
+		"disabled, without iat": {directories.Account{Exists: true, Disabled: true}, map[string]any{"sub": "1"}},
+		"signed out, with an old time of sign-in": {
+			directories.Account{Exists: true, ValidAfter: time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)},
+			map[string]any{"sub": "1", "iat": time.Date(1999, 12, 31, 23, 58, 0, 0, time.UTC).Unix()},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				users := &table{users: map[string]directories.Account{"1": c.account}}
+				h := newHandler(t, accounts.Open(users, accounts.Config{}), new(blackHole), secret, time.Second)
+				time.Sleep(time.Millisecond) // the time 0 of an engine stands for none
+				made, err := mint.V4(secret, c.claims)
+				if err != nil {
+					t.Fatal(err)
+				}
+				stale := v4Name + "=" + made
+				if got := statusOf(t, h, stale); got != http.StatusUnauthorized {
+					t.Fatalf("status %d", got)
+				}
+				before := users.lookups()
+				if before > 4 {
+					t.Errorf("%d lookups for the first request", before)
+				}
+				for i := range 100 {
+					time.Sleep(10 * time.Millisecond)
+					if got := statusOf(t, h, stale+strings.Repeat("~", i%5)); got != http.StatusUnauthorized {
+						t.Fatalf("again: status %d", got)
+					}
+				}
+				if n := users.lookups() - before; n > 2 {
+					t.Errorf("%d lookups for 100 more", n)
+				}
+				users.set("1", directories.Account{Exists: true}) // and nothing tells so
+				if got := status(t, h, secret, map[string]any{"sub": "1"}); got != http.StatusOK {
+					t.Errorf("who signs in again: status %d", got)
+				}
+			})
+		})
+	}
+}
+
+// TestWhatAnotherServerThanTheWatchedOneSaidEndsNoSessionLater has accounts that end a
+// session, until they change: the gate does not show that.
+func TestWhatAnotherServerThanTheWatchedOneSaidEndsNoSessionLater(t *testing.T) {
+	t.Parallel()
+	const secret = "a secret"
+	for name, ends := range map[string]directories.Account{
+		"gone":         {Server: "other"},
+		"disabled":     {Exists: true, Disabled: true, Server: "other"},
+		"newer":        {Exists: true, CreatedAt: time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC), Server: "other"},
+		"signed out":   {Exists: true, ValidAfter: time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC), Server: "other"},
+		"another user": {Exists: true, Matched: [][]byte{[]byte("b@example.com")}, Server: "other"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				live := directories.Account{Exists: true, Matched: [][]byte{[]byte("a@example.com")}, Server: "other"}
+				if ends.Matched == nil {
+					ends.Matched = live.Matched
+				}
+				users := &table{users: map[string]directories.Account{"1": ends}, server: "watched"}
+				h := newHandler(t, accounts.Open(users, accounts.Config{}), new(blackHole), secret, time.Second)
+				reader, err := session.New(session.Config{Secrets: []string{secret}, Match: []string{"email"}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(reader.Close)
+				h.validator.reader = reader
+				time.Sleep(time.Millisecond) // the time 0 of an engine stands for none
+				claims := map[string]any{"sub": "1", "email": "a@example.com", "iat": time.Now().Add(-time.Hour).Unix()}
+				for range 3 {
+					if got := status(t, h, secret, claims); got != http.StatusUnauthorized {
+						t.Fatalf("status %d", got)
+					}
+					time.Sleep(time.Millisecond)
+				}
+				users.set("1", live)
+				if got := status(t, h, secret, claims); got != http.StatusOK {
+					t.Errorf("once it is live again: status %d", got)
+				}
+				time.Sleep(time.Millisecond)
+				before := users.lookups()
+				if got := status(t, h, secret, claims); got != http.StatusOK || users.lookups() != before {
+					t.Errorf("a live session: status %d, %d lookups", got, users.lookups()-before)
+				}
+			})
+		})
+	}
+}
+
+// TestHowOftenARequestAllocates pins what a request with a known session allocates.
+// Nothing runs beside it.
+func TestHowOftenARequestAllocates(t *testing.T) {
+	const secret = "a secret"
+	users := &table{users: map[string]directories.Account{"live": {Exists: true}}}
+	h := newHandler(t, accounts.Open(users, accounts.Config{TTL: time.Hour}), new(blackHole), secret, time.Minute)
+	next := caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+		w.WriteHeader(http.StatusOK)
+		return nil
+	})
+	for name, c := range map[string]struct {
+		subject, accept string
+		status          int
+		allocations     float64 // at most
+	}{
+		"live":                {"live", "text/html", http.StatusOK, 2},
+		"stale, in JSON":      {"gone", "application/json", http.StatusUnauthorized, 40},
+		"stale, a navigation": {"gone", "text/html", http.StatusSeeOther, 40},
+	} {
+		made, err := mint.V4(secret, map[string]any{"sub": c.subject, "iat": time.Now().Add(-time.Hour).Unix()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := httptest.NewRecorder()
+		r := httptest.NewRequest(http.MethodGet, "/admin?tab=users", http.NoBody)
+		r.Header.Set("Cookie", "theme=dark; "+v4Name+"="+made)
+		r.Header.Set("Accept", c.accept)
+		r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, new(caddyhttp.Server))
+		allocations := math.Inf(1)
+		for range 5 { // once at least without the poll of the gate
+			allocations = min(allocations, testing.AllocsPerRun(20, func() {
+				clear(w.Header())
+				w.Body.Reset()
+				if err := h.ServeHTTP(w, r, next); err != nil {
+					t.Error(err)
+				}
+			}))
+		}
+		if w.Code != c.status || allocations > c.allocations {
+			t.Errorf("%s: status %d, %.0f allocations", name, w.Code, allocations)
+		}
+	}
 }
 
 // TestASessionThatWasNeverSeenEndsAfterAReset is about a session that another Caddy

@@ -117,13 +117,22 @@ func (v *validator) judgeAccount(ctx context.Context, claims *session.Claims, no
 		return j
 	}
 	decided, reason := v.decide(claims, account, now)
+	if decided == verdict.Stale && source == accounts.FromCache {
+		query.Ending = true
+		if source, err = v.accounts.Lookup(ctx, query, account); err != nil {
+			return j
+		}
+		decided, reason = v.decide(claims, account, now)
+	}
 	minted := claims.MintedAt
 	if minted.IsZero() { // possibly just now
 		minted = now
 	}
-	if needed := minted.Add(verdict.Leeway); decided == verdict.Stale && account.AsOf.Before(needed) {
+	needed := minted.Add(verdict.Leeway)
+	if decided == verdict.Stale && account.AsOf.Before(needed) && !v.accounts.AskedAfter(account, claims.ReadAt) {
 		// An account from before the token was issued must not end it: somebody may
-		// have signed in right after the account was created or changed.
+		// have signed in right after the account was created or changed. It was issued
+		// before it was read first, so one answer is enough for all of its requests.
 		query.Since = needed
 		if source, err = v.accounts.Lookup(ctx, query, account); err != nil {
 			return j

@@ -165,14 +165,14 @@ func TestThePageHoldsTheGroups(t *testing.T) {
 		Date: "2026-01-02", Versions: versions{Caddy: "v2.11.9", Go: "1.26", Postgres: "15", Wrk: "4.1", Cores: 2},
 		Connections: 16, People: people, Few: few,
 		Groups:     map[string]result{"hot": {Rounds: 3, Seconds: 4, Tables: []string{"| hot |\n"}, Hits: 7000, Lookups: lookups{Statements: 40, Subjects: 1000}}},
-		Benchmarks: []benchmark{{"Read/v4", 6900.4, 592, 13}},
+		Benchmarks: []benchmark{{"Read/v4", 6900.4, 592, 13}, {"Cost/15 KB of names/good", 100, 50, 10}, {"Cost/15 KB of names/bad", 250, 100, 14}},
 	}.render()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
 		"2026-01-02", "Caddy v2.11.9", "with 16 connections", "3 rounds of 4 s", "| hot |\n",
-		"7000 requests on the guarded route led to 40 lookups of 1000 subjects", "| Read/v4 | 6900 | 592 | 13 |\n",
+		"7000 requests on the guarded route led to 40 lookups of 1000 subjects", "| Read/v4 | 6900 | 592 | 13 |\n", "| 15 KB of names | 250 | 100 | 2.5 | 2.0 | 1.4 |\n",
 	} {
 		if !strings.Contains(string(page), want) {
 			t.Errorf("%q is not in\n%s", want, page)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -24,7 +25,7 @@ func goBenchmarks(ctx context.Context) ([]benchmark, error) {
 		{".", []string{"./internal/session", "./internal/accounts", "./internal/postgres"}},
 		{"bench", []string{"."}},
 	} {
-		args := []string{"test", "-tags=nobadger,nomysql,nopgx", "-run=^$", "-bench=^Benchmark(Open|Read|Lookup|Verdict|HotPath)$", "-benchmem"}
+		args := []string{"test", "-tags=nobadger,nomysql,nopgx", "-run=^$", "-bench=^Benchmark(Open|Read|Lookup|Verdict|HotPath|Cost)$", "-benchmem"}
 		out, err := runProgram(ctx, tested.module, "go", append(args, tested.packages...)...)
 		if err != nil {
 			return nil, err
@@ -56,3 +57,43 @@ func parseBenchmarks(output string) ([]benchmark, error) {
 	}
 	return all, nil
 }
+
+// cost compares a request that is made to cost much with a good one of its size.
+type cost struct {
+	Name      string
+	Good, Bad benchmark
+}
+
+// costPrefix begins the names of the benchmarks that Costs compares.
+const costPrefix = "Cost/"
+
+// Costs returns the comparisons that are among the Go benchmarks.
+func (r report) Costs() (all []cost) {
+	goods := make(map[string]benchmark)
+	for _, b := range r.Benchmarks {
+		name, found := strings.CutPrefix(b.Name, costPrefix)
+		if !found {
+			continue
+		}
+		if good, found := strings.CutSuffix(name, "/good"); found {
+			goods[good] = b
+		} else if bad, found := strings.CutSuffix(name, "/bad"); found {
+			all = append(all, cost{bad, goods[bad], b})
+		}
+	}
+	return all
+}
+
+// Alone returns the other Go benchmarks.
+func (r report) Alone() []benchmark {
+	return slices.DeleteFunc(slices.Clone(r.Benchmarks), func(b benchmark) bool { return strings.HasPrefix(b.Name, costPrefix) })
+}
+
+// Time returns how many times as long the bad request takes.
+func (c cost) Time() float64 { return c.Bad.Nanoseconds / c.Good.Nanoseconds }
+
+// Memory returns how many times as many bytes it allocates.
+func (c cost) Memory() float64 { return c.Bad.Bytes / c.Good.Bytes }
+
+// Allocs returns how many times as often it allocates.
+func (c cost) Allocs() float64 { return c.Bad.Allocs / c.Good.Allocs }

@@ -16,8 +16,9 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/verdict"
 )
 
-// newHandler provisions the module as Caddy does, with a users table.
-func newHandler(b *testing.B) caddyhttp.MiddlewareHandler {
+// newHandler provisions the module with options in JSON as Caddy does, with a users
+// table.
+func newHandler(b *testing.B, options string) caddyhttp.MiddlewareHandler {
 	b.Helper()
 	database, err := newDatabase(b.Context(), few)
 	if database != nil {
@@ -47,7 +48,7 @@ func newHandler(b *testing.B) caddyhttp.MiddlewareHandler {
 	}
 	ctx, cancel := caddy.NewContext(config)
 	b.Cleanup(cancel) // which cleans the module up
-	module, err := ctx.LoadModuleByID("http.handlers.stale_session", json.RawMessage(`{"guarded": [{"path": ["/admin*"]}]}`))
+	module, err := ctx.LoadModuleByID("http.handlers.stale_session", json.RawMessage(options))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -92,7 +93,7 @@ func (nothing) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.
 // BenchmarkHotPath is the whole handler, from the Cookie field to the verdict
 // and to the next handler or the answer, with the account in the cache.
 func BenchmarkHotPath(b *testing.B) {
-	handler := newHandler(b)
+	handler := newHandler(b, `{"guarded": [{"path": ["/admin*"]}]}`)
 	live, gone := subject(1), subject(gone)
 	for _, c := range []struct {
 		name, path, cookie string

@@ -16,6 +16,9 @@ type Query struct {
 	directories.Query
 	// Now is the time of the request.
 	Now time.Time
+	// Ending reports that what is known of the subject would end a session. Then it is
+	// used without a lookup only if the watch would have noticed a change of it.
+	Ending bool
 }
 
 // Lookup returns the account of a subject: from the cache, or else from the
@@ -27,7 +30,7 @@ func (e *Engine) Lookup(ctx context.Context, query Query, account *Account) (Sou
 	key := e.normalize(query.Subject)
 	now := e.instant(query.Now)
 	known := e.store.get(key, query.Now, account) && !account.AsOf.Before(query.Since)
-	if known && e.fresh(account, now) {
+	if known && e.fresh(account, now, query.Ending) {
 		e.used(key, account, now, query.Now)
 		return FromCache, nil
 	}
@@ -63,8 +66,15 @@ func (e *Engine) Proves(a *Account, since time.Time) bool {
 // errReplica is the answer if a replica may not have heard of a change yet.
 var errReplica = &directories.Error{Class: directories.Standby, Text: "a standby server has no such user, or another state of it, and may not have heard of a change yet: give the address of the primary too, as in host=standby,primary, and keep that in reach"}
 
-// fresh reports whether an account can be used without a lookup.
-func (e *Engine) fresh(a *Account, now instant) bool {
+// AskedAfter reports whether a primary was asked for an account after a time on our
+// clock. Then what it says is newer than a token that was read by that time.
+func (e *Engine) AskedAfter(a *Account, at time.Time) bool {
+	return !at.IsZero() && !a.Replica && a.asOfBegan(e.opened) && a.asked > e.instant(at)
+}
+
+// fresh reports whether an account can be used without a lookup: to end a session, or
+// to let one pass.
+func (e *Engine) fresh(a *Account, now instant, ending bool) bool {
 	age, w := now-a.asked, &e.watch
 	switch {
 	case age >= e.ttl(a), int64(a.asked) < e.since.Load():
@@ -75,7 +85,7 @@ func (e *Engine) fresh(a *Account, now instant) bool {
 		return age < unwatchedTTL
 	case w.holds(a):
 		return true
-	case !noneLive(&a.Account) && w.unchanged(a) && age < unwatchedTTL: // another server than the watched one has answered
+	case !ending && w.unchanged(a) && age < unwatchedTTL: // another server than the watched one has answered
 		return true
 	}
 	// Something has changed since. The accounts in use are about to be

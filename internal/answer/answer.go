@@ -91,8 +91,7 @@ func parseSignIn(address string) (*url.URL, error) {
 func (a *Responder) Stale(w http.ResponseWriter, r *http.Request, ended Ended) error {
 	a.Clear(w.Header(), r, ended, nil)
 	// The answer depends on the session, also if no cookie is cleared.
-	w.Header().Set("Cache-Control", "no-store")
-	vary(w.Header(), "Cookie")
+	keepOut(w.Header())
 	kind := a.Kind(r)
 	if kind != Redirect {
 		a.allow(w.Header(), r)
@@ -101,7 +100,7 @@ func (a *Responder) Stale(w http.ResponseWriter, r *http.Request, ended Ended) e
 	switch {
 	case kind == ErrorRoute:
 		return caddyhttp.Error(http.StatusUnauthorized, errors.New("stale session"))
-	case kind == Redirect && a.Returns(r, ended.Marks):
+	case kind == Redirect && ended.Marker.Returns():
 		return form{}.write(w, r, signIn)
 	case kind == Redirect:
 		w.Header().Set("Location", signIn)
@@ -144,7 +143,7 @@ func (a *Responder) Reroute(w http.ResponseWriter, r *http.Request, status int) 
 	deleteDescribing(w.Header())
 	to := url.URL{Path: other + "/signin", RawQuery: Requested(r).RawQuery}
 	w.Header().Set("Location", to.String())
-	w.Header().Set("Cache-Control", "no-store")
+	noStore(w.Header())
 	w.WriteHeader(http.StatusSeeOther)
 	return true
 }
@@ -188,7 +187,10 @@ func (a *Responder) location(callback string) string {
 	if u == (url.URL{}) {
 		u.Path = a.auth.Base() + "/signin"
 	}
-	has := u.Query()
+	var has url.Values
+	if u.RawQuery != "" {
+		has = u.Query()
+	}
 	add := func(name, value string) {
 		if value == "" || has.Has(name) {
 			return
@@ -238,7 +240,7 @@ func crossSite(r *http.Request) bool {
 // writeJSON writes a response that must not be cached.
 func writeJSON(w http.ResponseWriter, r *http.Request, status int, body []byte) error {
 	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
+	noStore(w.Header())
 	w.WriteHeader(status)
 	if r.Method == http.MethodHead {
 		return nil

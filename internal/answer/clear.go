@@ -24,7 +24,7 @@ const (
 // A cookie that comes back although it was just cleared is cleared for every Domain
 // and Path that it can have.
 func (a *Responder) Clear(h http.Header, r *http.Request, ended Ended, set func(name string) bool) {
-	https, returns := secure(r), a.Returns(r, ended.Marks)
+	https, returns := secure(r), ended.Marker.Returns()
 	cleared := make(map[string]bool)
 	size, variants := 0, maxVariants
 	everywhere := func(name string, places []place) {
@@ -64,11 +64,10 @@ func (a *Responder) Clear(h http.Header, r *http.Request, ended Ended, set func(
 		return
 	}
 	if len(cleared) > 0 || len(ended.Marks) > 0 {
-		h.Set("Cache-Control", "no-store")
-		vary(h, "Cookie")
+		keepOut(h)
 	}
 	if len(ended.Marks) > 0 {
-		mark(h, r, ended.Marks, https)
+		ended.mark(h, https)
 	}
 }
 
@@ -95,6 +94,19 @@ func (a *Responder) clear(h http.Header, name string, https bool) {
 		if at.path != "/" || at.partitioned || !slices.Contains(domains, at.domain) {
 			at.clear(h, name, https)
 		}
+	}
+}
+
+// keepOut keeps a response, which depends on the session, out of caches.
+func keepOut(h http.Header) {
+	noStore(h)
+	vary(h, "Cookie")
+}
+
+// noStore keeps a response out of caches.
+func noStore(h http.Header) {
+	if field := h["Cache-Control"]; len(field) != 1 || field[0] != "no-store" {
+		h.Set("Cache-Control", "no-store")
 	}
 }
 

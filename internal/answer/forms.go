@@ -2,7 +2,6 @@ package answer
 
 import (
 	"encoding/json"
-	"maps"
 	"net/http"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/door"
@@ -54,6 +53,13 @@ func kitRedirect(signIn string) fields {
 	return fields{"type": "redirect", "status": http.StatusSeeOther, "location": signIn}
 }
 
+// usualBody has the members of every answer.
+type usualBody struct {
+	Error   string `json:"error"`
+	Message string `json:"message"`
+	SignIn  string `json:"signIn"`
+}
+
 // write answers in the form, for a sign-in page at an address.
 func (f form) write(w http.ResponseWriter, r *http.Request, signIn string) error {
 	if f.header != nil {
@@ -72,11 +78,16 @@ func (f form) write(w http.ResponseWriter, r *http.Request, signIn string) error
 		w.WriteHeader(status)
 		return nil
 	}
-	all := fields{"error": "stale_session", "message": message, "signIn": signIn}
-	if f.body != nil {
-		maps.Copy(all, f.body(signIn))
+	usual := usualBody{"stale_session", message, signIn}
+	var body []byte
+	var err error
+	if f.body == nil {
+		body, err = json.Marshal(usual)
+	} else {
+		all := f.body(signIn)
+		all["error"], all["message"], all["signIn"] = usual.Error, usual.Message, usual.SignIn
+		body, err = json.Marshal(all)
 	}
-	body, err := json.Marshal(all)
 	if err != nil {
 		return err
 	}

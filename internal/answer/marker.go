@@ -1,6 +1,7 @@
 package answer
 
 import (
+	"iter"
 	"net/http"
 	"slices"
 	"strings"
@@ -17,6 +18,8 @@ type Ended struct {
 	// where the browser keeps the live one, anywhere else.
 	Beside []string
 	Live   string
+	// Marker is the marker of its request, read for these marks.
+	Marker Marker
 }
 
 // The marker is a cookie that tells which sessions a browser was told to delete
@@ -30,29 +33,64 @@ const (
 	maxMarks      = 8
 )
 
-// Returns reports whether a browser still sends all of a session that it was just
-// told to delete.
-func (a *Responder) Returns(r *http.Request, marks []string) bool {
-	if len(marks) == 0 {
-		return false
-	}
-	known := marksOf(r)
-	return !slices.ContainsFunc(marks, func(mark string) bool { return !slices.Contains(known, mark) })
+// Marker is the marker of a request.
+type Marker struct {
+	value   string // empty for none
+	returns bool
 }
 
-// marksOf returns the marks that a request has in its marker.
-func marksOf(r *http.Request) []string {
-	marker, err := r.Cookie(markerName)
-	if err != nil {
-		return nil
+// ReadMarker reads the marker of a request, and looks for the marks of a session in it.
+func ReadMarker(r *http.Request, marks []string) Marker {
+	if len(marks) == 0 {
+		return Marker{}
 	}
-	return strings.SplitN(marker.Value, markSeparator, maxMarks+1)
+	m := Marker{value: markerOf(r)}
+	m.returns = m.value != "" && !slices.ContainsFunc(marks, func(mark string) bool { return !m.has(mark) })
+	return m
+}
+
+// Returns reports whether a browser still sends all of a session that it was just
+// told to delete.
+func (m Marker) Returns() bool { return m.returns }
+
+// markerOf returns the value of the marker that a request has.
+func markerOf(r *http.Request) string {
+	for _, line := range r.Header["Cookie"] {
+		for pair := range strings.SplitSeq(line, ";") {
+			if value, found := strings.CutPrefix(strings.Trim(pair, " \t"), markerName+"="); found {
+				return value
+			}
+		}
+	}
+	return ""
+}
+
+// has reports whether a marker has a mark.
+func (m Marker) has(mark string) bool {
+	for known := range m.marks() {
+		if known == mark {
+			return true
+		}
+	}
+	return false
+}
+
+// marks are the first marks in a marker, which anybody can make longer.
+func (m Marker) marks() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		n := 0
+		for known := range strings.SplitSeq(m.value, markSeparator) {
+			if n++; n > maxMarks || !yield(known) {
+				return
+			}
+		}
+	}
 }
 
 // mark adds the marker to a response, with what it held before.
-func mark(h http.Header, r *http.Request, marks []string, https bool) {
-	all := slices.Clone(marks)
-	for _, known := range marksOf(r) {
+func (e Ended) mark(h http.Header, https bool) {
+	all := slices.Clip(e.Marks)
+	for known := range e.Marker.marks() {
 		if len(known) == markLength && !slices.Contains(all, known) && isMark(known) {
 			all = append(all, known)
 		}

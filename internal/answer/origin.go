@@ -11,10 +11,11 @@ import (
 // to, at once or when they have signed in, if only this machine or its network can
 // reach it, and the request was for another; else it is empty.
 func LeadsInside(r *http.Request, header http.Header, status int) string {
-	if isInside(hostname(r)) {
+	origins := Origins(header, status)
+	if len(origins) == 0 || isInside(hostname(r)) {
 		return ""
 	}
-	for _, to := range Origins(header, status) {
+	for _, to := range origins {
 		if !strings.EqualFold(to.Host, r.Host) && IsInside(to) && !strings.Contains(r.URL.Query().Get("callbackUrl"), to.Host) {
 			return to.String()
 		}

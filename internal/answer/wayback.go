@@ -43,6 +43,9 @@ func Requested(r *http.Request) *url.URL {
 // page returns the path and query of the page at a URL, which may be one of its
 // data.
 func page(u *url.URL) string {
+	if len(u.Path)+len(u.RawQuery) > 4*maxCallback { // whatever is left out of it
+		return ""
+	}
 	path, query := u.EscapedPath(), pageQuery(u.RawQuery)
 	if pages := door.Pages(path); pages != nil {
 		path = pages[len(pages)-1]

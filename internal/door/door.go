@@ -122,18 +122,53 @@ func asks(r *http.Request, name string) bool {
 		return false
 	}
 	for pair := range strings.SplitSeq(query, "&") {
-		key, _, _ := strings.Cut(pair, "=")
-		if key, err := url.QueryUnescape(key); err == nil && key == name {
+		if key, _, _ := strings.Cut(pair, "="); names(key, name) {
 			return true
 		}
 	}
 	return false
 }
 
+// names reports whether the key of a parameter is a name once its escapes are
+// decoded. It allocates nothing, because anybody can send thousands.
+func names(key, name string) bool {
+	for i := range len(name) {
+		if key == "" {
+			return false
+		}
+		c, size := key[0], 1
+		if c == '%' && len(key) >= 3 {
+			high, low := strings.IndexByte(hexDigits, lower(key[1])), strings.IndexByte(hexDigits, lower(key[2]))
+			if high < 0 || low < 0 {
+				return false
+			}
+			c, size = byte(high<<4|low), 3 //nolint:gosec // below 256
+		}
+		if c != name[i] {
+			return false
+		}
+		key = key[size:]
+	}
+	return key == ""
+}
+
+const hexDigits = "0123456789abcdef"
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'F' {
+		c += 'a' - 'A'
+	}
+	return c
+}
+
 // Referer returns the page of the same site that made a request, as the browser
 // says; nil if there is none.
 func Referer(r *http.Request) *url.URL {
-	referer, err := url.Parse(r.Header.Get("Referer"))
+	field := r.Header.Get("Referer")
+	if field == "" {
+		return nil
+	}
+	referer, err := url.Parse(field)
 	if err != nil || referer.Host == "" || referer.Opaque != "" || !strings.EqualFold(referer.Host, r.Host) {
 		return nil
 	}

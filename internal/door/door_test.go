@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -115,6 +116,19 @@ func TestReferer(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("%q: page %q, want %q", referer, got, want)
+		}
+	}
+}
+
+// TestALongQueryIsReadWithoutAllocations has a query of thousands of parameters.
+func TestALongQueryIsReadWithoutAllocations(t *testing.T) {
+	for _, piece := range []string{"&a", "&%41", "&%41%41%41%41%41%41%41", "&%zz", "&_actio%6f", "&_data%"} {
+		r := httptest.NewRequest(http.MethodPost, "/pub?"+strings.Repeat(piece, 5_000), http.NoBody)
+		if opened := Of(r); opened != None {
+			t.Errorf("%q opens door %d", piece, opened)
+		}
+		if n := testing.AllocsPerRun(5, func() { Of(r) }); n > 0 {
+			t.Errorf("%q: %.0f allocations", piece, n)
 		}
 	}
 }

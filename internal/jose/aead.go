@@ -14,6 +14,7 @@ const (
 	a256GCM       = "A256GCM"
 	a256CBCHS512  = "A256CBC-HS512"
 	gcmKeyBytes   = 32
+	gcmTagBytes   = 16
 	cbcKeyBytes   = 64
 	cbcTagBytes   = 32
 	cbcNonceBytes = aes.BlockSize

@@ -17,6 +17,9 @@ const direct = "dir"
 
 var encryptedFields = []string{"alg", "enc", "kid", "typ", "cty"}
 
+// AnySalt stands for all salts that were given to NewDecrypter.
+const AnySalt = ""
+
 // Decrypter decrypts the session tokens of next-auth 4.24 (jwt/index.ts) and
 // @auth/core 0.18 to 0.41 (jwt.ts). It is safe for concurrent use.
 type Decrypter struct {
@@ -64,6 +67,9 @@ func NewDecrypter(secrets, salts []string) (*Decrypter, error) {
 		}
 	}
 	for _, salt := range salts {
+		d.v5[AnySalt] = append(d.v5[AnySalt], d.v5[salt]...)
+	}
+	for _, salt := range slices.Concat(salts, []string{AnySalt}) {
 		if err := d.addUsual(salt); err != nil {
 			return nil, err
 		}
@@ -111,7 +117,8 @@ func (d *Decrypter) addUsual(salt string) error {
 }
 
 // Decrypt returns the claims of a token, or ErrInvalid. Numbers are
-// json.Number. The salt must be one of those given to NewDecrypter.
+// json.Number. The salt must be one of those given to NewDecrypter,
+// or AnySalt.
 //
 // A token with a kid is decrypted with that key only. One without is tried with
 // every secret, where Auth.js tries only the first.
@@ -124,34 +131,16 @@ func (d *Decrypter) Decrypt(salt, token string) (map[string]any, error) {
 }
 
 func (d *Decrypter) decrypt(salt, token string) ([]byte, bool) {
-	var parts [5]string
-	for i := range parts {
-		var more bool
-		if parts[i], token, more = strings.Cut(token, "."); more == (i == len(parts)-1) {
-			return nil, false
-		}
-	}
-	if parts[1] != "" { // "dir" has no encrypted key
+	parts, ok := encryptedParts(token)
+	if !ok {
 		return nil, false
 	}
-	keys, usual := d.usual[usualHeader{salt, parts[0]}]
-	if !usual {
-		keys = d.keys(salt, parts[0])
-	}
+	keys := d.keysOf(salt, parts[0])
 	if len(keys) == 0 {
 		return nil, false
 	}
-	nonce, ok := appendBase64(make([]byte, 0, cbcNonceBytes), parts[2])
+	nonce, ciphertext, ok := decodeParts(parts)
 	if !ok {
-		return nil, false
-	}
-	// It does not matter where the content ends and the tag begins: Web Crypto,
-	// with which the libraries decrypt in edge runtimes, takes both in one piece.
-	ciphertext, ok := appendBase64(make([]byte, 0, len(parts[3])+len(parts[4])), parts[3])
-	if !ok {
-		return nil, false
-	}
-	if ciphertext, ok = appendBase64(ciphertext, parts[4]); !ok {
 		return nil, false
 	}
 	for _, key := range keys {
@@ -165,7 +154,68 @@ func (d *Decrypter) decrypt(salt, token string) ([]byte, bool) {
 	return nil, false
 }
 
-// keys returns the keys that a token may be encrypted with, given its header.
+// encryptedParts splits an encrypted token.
+func encryptedParts(token string) (parts [5]string, ok bool) {
+	for i := range parts {
+		var more bool
+		if parts[i], token, more = strings.Cut(token, "."); more == (i == len(parts)-1) {
+			return parts, false
+		}
+	}
+	return parts, parts[1] == "" // "dir" has no encrypted key
+}
+
+// decodeParts decodes what follows the header.
+//
+// It does not matter where the content ends and the tag begins: Web Crypto, with
+// which the libraries decrypt in edge runtimes, takes both in one piece.
+func decodeParts(parts [5]string) (nonce, ciphertext []byte, ok bool) {
+	if nonce, ok = appendBase64(make([]byte, 0, cbcNonceBytes), parts[2]); !ok {
+		return nil, nil, false
+	}
+	if ciphertext, ok = appendBase64(make([]byte, 0, len(parts[3])+len(parts[4])), parts[3]); !ok {
+		return nil, nil, false
+	}
+	ciphertext, ok = appendBase64(ciphertext, parts[4])
+	return nonce, ciphertext, ok
+}
+
+// Canonical returns a token that was decrypted as its issuer has written it: without
+// what decoding ignores, and with a tag of the usual length.
+func (*Decrypter) Canonical(token string) string {
+	parts, ok := encryptedParts(token)
+	if !ok {
+		return token
+	}
+	nonce, ciphertext, ok := decodeParts(parts)
+	tag := gcmTagBytes
+	if len(nonce) == cbcNonceBytes {
+		tag = cbcTagBytes
+	}
+	if !ok || len(ciphertext) < tag {
+		return token
+	}
+	encode := base64.RawURLEncoding.EncodeToString
+	end := len(ciphertext) - tag
+	return parts[0] + ".." + encode(nonce) + "." + encode(ciphertext[:end]) + "." + encode(ciphertext[end:])
+}
+
+// CanDecrypt reports whether a token is well-formed, and there is a key for what its
+// header says.
+func (d *Decrypter) CanDecrypt(salt, token string) bool {
+	parts, ok := encryptedParts(token)
+	return ok && len(d.keysOf(salt, parts[0])) > 0
+}
+
+// keysOf returns the keys that a token may be encrypted with, given its header.
+func (d *Decrypter) keysOf(salt, segment string) []aead {
+	if keys, usual := d.usual[usualHeader{salt, segment}]; usual {
+		return keys
+	}
+	return d.keys(salt, segment)
+}
+
+// keys is keysOf for a header that is not usual.
 func (d *Decrypter) keys(salt, segment string) []aead {
 	header, err := parseHeader(segment, typeAccess, encryptedFields)
 	if err != nil || header["alg"] != direct {

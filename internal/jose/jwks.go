@@ -38,8 +38,10 @@ type JWKS struct {
 	failed  func(error)
 	keys    atomic.Pointer[[]gojose.JSONWebKey] // nil until fetched
 	unknown chan struct{}                       // signals an unknown key id; nil for a file
-	cancel  context.CancelFunc
-	done    sync.WaitGroup
+	// generation counts how often keys were stored.
+	generation atomic.Uint64
+	cancel     context.CancelFunc
+	done       sync.WaitGroup
 }
 
 // OpenJWKS opens the key set at a path or an http or https URL. A file is read
@@ -165,6 +167,7 @@ func (j *JWKS) fetch(ctx context.Context) error {
 		return err
 	}
 	j.keys.Store(&keys)
+	j.generation.Add(1)
 	return nil
 }
 

@@ -8,7 +8,6 @@ import (
 	"crypto/elliptic"
 	"crypto/rsa"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -51,7 +50,6 @@ type Verifier struct {
 	public  map[string][]jwt.VerificationKey // by algorithm
 	jwks    *JWKS
 	typ     string
-	parser  *jwt.Parser
 }
 
 // NewVerifier returns a verifier. A public key of a type that is not supported
@@ -62,12 +60,8 @@ func NewVerifier(config VerifierConfig) (*Verifier, error) {
 		jwks:   config.JWKS,
 		typ:    cmp.Or(config.Type, typeAccess),
 	}
-	var accepted []string
 	for _, secret := range config.Secrets {
 		v.secrets = append(v.secrets, []byte(secret))
-	}
-	if len(v.secrets) > 0 {
-		accepted = append(accepted, hmacAlgorithms...)
 	}
 	for _, key := range config.PublicKeys {
 		algorithms := algorithmsOf(key)
@@ -76,13 +70,8 @@ func NewVerifier(config VerifierConfig) (*Verifier, error) {
 		}
 		for _, algorithm := range algorithms {
 			v.public[algorithm] = append(v.public[algorithm], key)
-			accepted = append(accepted, algorithm)
 		}
 	}
-	if v.jwks != nil {
-		accepted = slices.Concat(accepted, rsaAlgorithms, ecAlgorithms, edAlgorithms)
-	}
-	v.parser = jwt.NewParser(jwt.WithValidMethods(accepted), jwt.WithJSONNumber(), jwt.WithoutClaimsValidation())
 	return v, nil
 }
 
@@ -114,63 +103,114 @@ func unsupportedKey(key crypto.PublicKey) error {
 // Verify returns the claims of a token whose signature is valid. Numbers are
 // json.Number. The error is ErrInvalid or ErrKeysUnavailable.
 func (v *Verifier) Verify(token string) (map[string]any, error) {
-	parts := strings.Split(token, ".")
-	if len(parts) != 3 {
-		return nil, ErrInvalid
-	}
-	header, err := parseHeader(parts[0], v.typ, signedFields)
+	signed, err := v.Parse(token)
 	if err != nil {
 		return nil, err
 	}
-	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil || tooDeep(payload) { // jwt parses it before it verifies the signature
-		return nil, ErrInvalid
-	}
-	claims, err := v.verify(parts, header)
-	if signature, after, found := strings.Cut(parts[2], "="); errors.Is(err, ErrInvalid) && found && strings.Trim(after, "=") != "" {
-		// PHP and Python skip the sign.
-		parts[2] = signature + strings.ReplaceAll(after, "=", "")
-		return v.verify(parts, header)
-	}
-	return claims, err
+	return signed.Verify()
 }
 
-// verify verifies the signature of a token, given its parts.
-func (v *Verifier) verify(parts []string, header Header) (map[string]any, error) {
-	signature, ok := appendBase64(nil, parts[2])
-	if !ok {
+// Signed is a signed token that is well-formed and not yet verified.
+type Signed struct {
+	method             jwt.SigningMethod
+	keys               []jwt.VerificationKey
+	text               string // header and payload, which are signed
+	payload, signature []byte
+	other              []byte // the signature as PHP and Python read it; nil for the same
+}
+
+// Parse parses a token and finds the keys that may verify it, at least one, which
+// costs little compared to Signed.Verify. The error is ErrInvalid or
+// ErrKeysUnavailable.
+func (v *Verifier) Parse(token string) (*Signed, error) {
+	end := strings.LastIndexByte(token, '.')
+	segment, encoded, found := strings.Cut(token[:max(end, 0)], ".")
+	if !found || strings.Contains(encoded, ".") {
 		return nil, ErrInvalid
 	}
-	canonical := parts[0] + "." + parts[1] + "." + base64.RawURLEncoding.EncodeToString(signature)
-	claims := jwt.MapClaims{}
-	_, err := v.parser.ParseWithClaims(canonical, claims, func(token *jwt.Token) (any, error) {
-		return v.keys(token.Method.Alg(), header)
-	})
-	switch {
-	case errors.Is(err, ErrKeysUnavailable):
-		return nil, ErrKeysUnavailable
-	case err != nil:
+	header, err := parseHeader(segment, v.typ, signedFields)
+	if err != nil {
+		return nil, err
+	}
+	method := jwt.GetSigningMethod(header["alg"])
+	if method == nil {
 		return nil, ErrInvalid
 	}
-	return claims, nil
+	keys, err := v.keys(method.Alg(), header)
+	if err != nil {
+		return nil, err
+	}
+	if len(keys) == 0 {
+		return nil, ErrInvalid
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(encoded)
+	if err != nil {
+		return nil, ErrInvalid
+	}
+	signed := &Signed{method: method, keys: keys, text: token[:end], payload: payload}
+	text, after, found := strings.Cut(token[end+1:], "=")
+	var ok bool
+	if signed.signature, ok = appendBase64(nil, token[end+1:]); !ok {
+		return nil, ErrInvalid
+	}
+	if found && strings.Trim(after, "=") != "" { // PHP and Python skip the sign
+		signed.other, _ = appendBase64(nil, text+strings.ReplaceAll(after, "=", ""))
+	}
+	return signed, nil
+}
+
+// Keys returns how many signatures Verify verifies at most: one by each key that may
+// be the token's.
+func (s *Signed) Keys() int {
+	if s.other != nil {
+		return 2 * len(s.keys)
+	}
+	return len(s.keys)
+}
+
+// Canonical returns the token as its issuer has written it: without what decoding
+// its signature ignores. One whose signature can be read in two ways has no such form.
+func (s *Signed) Canonical() string {
+	if s.other != nil {
+		return ""
+	}
+	return s.text + "." + base64.RawURLEncoding.EncodeToString(s.signature)
+}
+
+// Verify returns the claims of the token if its signature is valid, or ErrInvalid.
+func (s *Signed) Verify() (map[string]any, error) {
+	for _, key := range s.keys {
+		if s.method.Verify(s.text, s.signature, key) == nil || s.other != nil && s.method.Verify(s.text, s.other, key) == nil {
+			return parsePayload(s.payload)
+		}
+	}
+	return nil, ErrInvalid
+}
+
+// Generation changes whenever other keys may verify a token than before.
+func (v *Verifier) Generation() uint64 {
+	if v.jwks == nil {
+		return 0
+	}
+	return v.jwks.generation.Load()
 }
 
 // keys returns the keys that may verify a token, given its algorithm and
 // header.
-func (v *Verifier) keys(algorithm string, header Header) (jwt.VerificationKeySet, error) {
+func (v *Verifier) keys(algorithm string, header Header) ([]jwt.VerificationKey, error) {
 	if slices.Contains(hmacAlgorithms, algorithm) {
-		return jwt.VerificationKeySet{Keys: v.secrets}, nil
+		return v.secrets, nil
 	}
 	keys := v.public[algorithm]
 	if v.jwks == nil {
-		return jwt.VerificationKeySet{Keys: keys}, nil
+		return keys, nil
 	}
 	id, hasID := header["kid"]
 	published, err := v.jwks.find(id, hasID, algorithm)
 	if err != nil && len(keys) == 0 {
-		return jwt.VerificationKeySet{}, err
+		return nil, err
 	}
-	return jwt.VerificationKeySet{Keys: append(published, keys...)}, nil
+	return append(published, keys...), nil
 }
 
 // Header returns the header of a signed token, or ErrInvalid when it has fields

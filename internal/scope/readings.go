@@ -51,7 +51,11 @@ func readings(u *url.URL) []string {
 	add(u.Path)
 	text := u.EscapedPath()
 	for range 3 { // decoded once, twice and three times
-		for _, text := range []string{text, withoutHost(text), withoutParameters(text)} {
+		forms := []string{text, withoutHost(text), withoutParameters(text)}
+		for i, text := range forms {
+			if slices.Contains(forms[:i], text) {
+				continue
+			}
 			for _, segments := range [][]string{split(text, true), split(text, false)} {
 				add(path.Join("/", strings.Join(segments, "/")))
 				for i, segment := range segments {
@@ -74,6 +78,8 @@ func readings(u *url.URL) []string {
 // inert replaces what a reading takes for neither a separator nor a dot.
 const inert = "-"
 
+var inertSeparators = strings.NewReplacer("/", inert, `\`, inert)
+
 // split returns the decoded segments of an escaped path. Escaped slashes and
 // backslashes separate segments if separate is true, else they are part of one.
 func split(text string, separate bool) []string {
@@ -82,7 +88,7 @@ func split(text string, separate bool) []string {
 	}
 	segments := strings.Split(text, "/")
 	for i, segment := range segments {
-		segments[i] = strings.NewReplacer("/", inert, `\`, inert).Replace(unescape(segment))
+		segments[i] = inertSeparators.Replace(unescape(segment))
 	}
 	return segments
 }
@@ -116,13 +122,24 @@ func withoutParameters(text string) string {
 	return strings.Join(segments, "/")
 }
 
+// maxUnusual is how long an unusual path is read, in bytes. The readings of a longer
+// one would cost more than all else of a request.
+const maxUnusual = 1 << 10
+
 // ofUnusual is Of for a request with an unusual path: guarded if any reading is,
 // unless all readings sign in.
 func (r Rules) ofUnusual(req *http.Request, asked *url.URL) (Scope, error) {
 	if req.URL.Opaque != "" { // it has no path, and the client decides what the app sees
 		return Guarded, nil
 	}
-	own, first := readings(req.URL), readings(asked)
+	if len(req.URL.EscapedPath()) > maxUnusual || len(asked.EscapedPath()) > maxUnusual {
+		return Guarded, nil
+	}
+	own := readings(req.URL)
+	first := own
+	if asked != req.URL {
+		first = readings(asked)
+	}
 	signsIn := func(path string) bool { return r.pageSignsIn(req.Host, path) }
 	elsewhere := func(path string) bool { return !signsIn(path) }
 	if !slices.ContainsFunc(own, elsewhere) || !slices.ContainsFunc(first, elsewhere) {

@@ -34,6 +34,9 @@ const (
 	Clearing
 )
 
+// Answers reports whether a stale session is answered, and so does not reach the app.
+func (s Scope) Answers() bool { return s == Guarded || s == Call }
+
 // Rules decide the scope of each request to a site.
 type Rules struct {
 	guarded   caddyhttp.MatcherSets // empty for all routes

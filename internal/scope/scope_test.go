@@ -35,6 +35,35 @@ func readPath(u *url.URL, text string) error {
 	return err
 }
 
+// TestALongUnusualPathIsGuardedUnread has paths with thousands of segments: reading
+// them in every way took 60 ms.
+func TestALongUnusualPathIsGuardedUnread(t *testing.T) {
+	guard := caddyhttp.MatchPath{"/admin*"}
+	if err := guard.Provision(caddy.Context{}); err != nil {
+		t.Fatal(err)
+	}
+	rules := New(Routes{}, caddyhttp.MatcherSets{{guard}}, nextAuth(t), url.URL{Path: "/auth/signin"}, "")
+	for _, piece := range []string{"/;", "/%2e", "/%252e", "//a", "/_next/data/", "%252525", `/\`, "/a"} {
+		for _, size := range []int{1_000, 15_000} {
+			r := httptest.NewRequest(http.MethodGet, "http://app.test/", nil)
+			if err := readPath(r.URL, "/x"+strings.Repeat(piece, size/len(piece))); err != nil {
+				t.Fatal(err)
+			}
+			r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), httptest.NewRecorder(), new(caddyhttp.Server))
+			want := Stripped
+			if len(r.URL.EscapedPath()) > maxUnusual && unusual(r.URL) {
+				want = Guarded
+			}
+			if got, err := rules.Of(r); got != want || err != nil {
+				t.Errorf("%d bytes of %q: %s, %v", size, piece, got, err)
+			}
+			if n := testing.AllocsPerRun(3, func() { _, _ = rules.Of(r) }); n > 1_000 {
+				t.Errorf("%d bytes of %q: %.0f allocations", size, piece, n)
+			}
+		}
+	}
+}
+
 // TestNoWayToWriteAPathLeadsPastTheGuard has paths that some app parses as one
 // below /admin or /api/admin.
 func TestNoWayToWriteAPathLeadsPastTheGuard(t *testing.T) {

@@ -25,6 +25,9 @@ type Claims struct {
 	// that is remembered. It was made before.
 	SeenAt time.Time
 
+	// ReadAt is when this token itself was read first, as far as that is remembered.
+	ReadAt time.Time
+
 	// First reports whether this is the first time that the token was read.
 	First bool
 

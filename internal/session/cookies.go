@@ -51,7 +51,8 @@ func (rd *Reader) isSession(name string) bool {
 }
 
 // appendCookies appends the session cookies of Cookie fields. It adds those that
-// other frameworks may read to s.foreign.
+// other frameworks may read to s.foreign. If there are more than can be read, it
+// leaves the rest.
 func (rd *Reader) appendCookies(cookies []cookie, lines []string, s *Session) []cookie {
 	for _, line := range lines {
 		for more := true; more; {
@@ -63,6 +64,10 @@ func (rd *Reader) appendCookies(cookies []cookie, lines []string, s *Session) []
 			}
 			if rd.isForeign(pair, name != "") {
 				s.foreign = append(s.foreign, pair)
+			}
+			if len(cookies) > maxCookies*len(rd.config.CookieNames) || len(s.foreign) > maxCookies {
+				s.setTooLarge()
+				return cookies
 			}
 		}
 	}
@@ -137,10 +142,32 @@ func decodeValue(raw string) string {
 	return decodeURIComponent(value)
 }
 
+// fewNames are few enough to be searched one after the other.
+const fewNames = 16
+
 // appendNames appends the names of cookies, without duplicates.
 func appendNames(names []string, cookies []cookie) []string {
+	if len(cookies) > fewNames {
+		return appendManyNames(names, cookies)
+	}
 	for _, c := range cookies {
 		if name := trim(c.name); !slices.Contains(names, name) && name != "" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// appendManyNames is appendNames in linear time.
+func appendManyNames(names []string, cookies []cookie) []string {
+	known := make(map[string]bool, len(cookies))
+	known[""] = true
+	for _, name := range names {
+		known[name] = true
+	}
+	for _, c := range cookies {
+		if name := trim(c.name); !known[name] {
+			known[name] = true
 			names = append(names, name)
 		}
 	}

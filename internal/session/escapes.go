@@ -27,44 +27,40 @@ func tryDecodeURIComponent(text string) (string, bool) {
 			i++
 			continue
 		}
-		character, size := decodeCharacter(text[i:])
-		if size == 0 {
+		var size int
+		if decoded, size = appendCharacter(decoded, text[i:]); size == 0 {
 			return "", false
 		}
-		decoded = append(decoded, character...)
 		i += size
 	}
 	return string(decoded), true
 }
 
-// decodeCharacter decodes the escapes of the UTF-8 character at the beginning of
-// text, and returns their length, or 0 if they are malformed.
-func decodeCharacter(text string) (character []byte, size int) {
-	first, ok := decodeByte(text)
-	if !ok {
-		return nil, 0
-	}
-	character = append(character, first)
+// appendCharacter appends the UTF-8 character whose escapes text begins with, and
+// returns their length, or 0 if they are malformed.
+func appendCharacter(dst []byte, text string) (all []byte, size int) {
+	start := len(dst)
 	length := 1
-	switch {
-	case first >= 0xf0:
-		length = 4
-	case first >= 0xe0:
-		length = 3
-	case first >= 0xc0:
-		length = 2
-	}
-	for len(character) < length {
-		next, ok := decodeByte(text[3*len(character):])
+	for i := 0; i < length; i++ {
+		c, ok := decodeByte(text[min(3*i, len(text)):])
 		if !ok {
-			return nil, 0
+			return dst, 0
 		}
-		character = append(character, next)
+		dst = append(dst, c)
+		switch {
+		case i > 0:
+		case c >= 0xf0:
+			length = 4
+		case c >= 0xe0:
+			length = 3
+		case c >= 0xc0:
+			length = 2
+		}
 	}
-	if !utf8.Valid(character) {
-		return nil, 0
+	if !utf8.Valid(dst[start:]) {
+		return dst, 0
 	}
-	return character, 3 * length
+	return dst, 3 * length
 }
 
 // decodeByte decodes the escape at the beginning of text, such as %2D.
@@ -72,6 +68,15 @@ func decodeByte(text string) (byte, bool) {
 	if len(text) < 3 || text[0] != '%' {
 		return 0, false
 	}
-	high, low := digit(text[1]), digit(text[2])
-	return byte(high*16 + low), high < 16 && low < 16
+	high, low := hexDigits[text[1]], hexDigits[text[2]]
+	return (high-1)<<4 | (low - 1), high != 0 && low != 0
 }
+
+// hexDigits are the values of hexadecimal digits plus one, and 0 of all other bytes.
+var hexDigits = func() (values [256]byte) {
+	for value, c := range []byte("0123456789abcdef") {
+		values[c] = byte(value) + 1 //nolint:gosec // at most 16
+		values[strings.ToUpper(string(c))[0]] = values[c]
+	}
+	return values
+}()

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"encoding/json"
 	"iter"
 	"slices"
@@ -25,9 +26,10 @@ func (rd *Reader) isForeign(pair string, session bool) bool {
 	if session {
 		return strings.ContainsFunc(trim(name), func(c rune) bool { return c == '%' || c == '+' || c == ' ' || c == '[' || c >= utf8.RuneSelf })
 	}
-	decoded := foreignName(name)
+	var room [shortName]byte
+	read := readName(name, room[:0])
 	for _, base := range rd.config.CookieNames {
-		if isSameName(decoded, base) || strings.Contains(pair, base) && isSeparated(pair) {
+		if read.is(base) || strings.Contains(pair, base) && isSeparated(pair) {
 			return true
 		}
 	}
@@ -70,24 +72,50 @@ func isSeparated(pair string) bool {
 }
 
 // trimForeign trims what any parser takes for whitespace, in UTF-8 and Latin-1.
-func trimForeign(s string) string {
-	return strings.TrimFunc(trim(s), func(c rune) bool { return c == utf8.RuneError || unicode.IsSpace(c) })
-}
+func trimForeign(s string) string { return strings.TrimFunc(trim(s), isForeignSpace) }
 
-// foreignName returns a name as a parser may read it: trimmed, and with its escapes
-// decoded. PHP ends it at a zero byte.
-func foreignName(name string) string {
-	name = trimForeign(name)
-	if strings.ContainsAny(name, "%+") {
-		name, _, _ = strings.Cut(unescapeForm(name, true), "\x00")
-		name = trimForeign(name)
+func trimForeignBytes(b []byte) []byte {
+	for len(b) > 0 && isSpace(b[0]) {
+		b = b[1:]
 	}
-	return name
+	for len(b) > 0 && isSpace(b[len(b)-1]) {
+		b = b[:len(b)-1]
+	}
+	return bytes.TrimFunc(b, isForeignSpace)
 }
 
-// isSameName reports whether a parser may take a name for base: PHP puts underscores
-// in the place of dots, blanks and unclosed brackets.
-func isSameName(name, base string) bool {
+func isForeignSpace(c rune) bool { return c == utf8.RuneError || unicode.IsSpace(c) }
+
+// shortName is a length that few names exceed, in bytes.
+const shortName = 64
+
+// foreignName is a name as a parser may read it: trimmed, or with escapes decoded.
+type foreignName struct {
+	plain   string
+	decoded []byte
+}
+
+// readName reads a name, in the memory of room if it fits. PHP ends it at a zero byte.
+func readName(name string, room []byte) foreignName {
+	name = trimForeign(name)
+	if !strings.ContainsAny(name, "%+") {
+		return foreignName{plain: name}
+	}
+	if len(name) > 3*cap(room) {
+		room = make([]byte, 0, len(name))
+	}
+	decoded, _, _ := bytes.Cut(appendForm(room, name, true), []byte{0})
+	return foreignName{decoded: trimForeignBytes(decoded)}
+}
+
+// is reports whether a parser may take the name for base.
+func (n foreignName) is(base string) bool {
+	return equalNames(n.plain, base) || equalNames(n.decoded, base)
+}
+
+// equalNames reports whether PHP takes two names for the same: it puts underscores in
+// the place of dots, blanks and unclosed brackets.
+func equalNames[T string | []byte](name T, base string) bool {
 	if len(name) != len(base) {
 		return false
 	}
@@ -134,34 +162,42 @@ type foreign struct {
 // cookies with one of the names. It is not ok if they are too many to be judged.
 func appendForeign(all []foreign, pairs, names []string) (_ []foreign, ok bool) {
 	for _, pair := range pairs {
-		add := func(piece, name string) bool {
-			decoded := foreignName(name)
-			for _, base := range names {
-				if !isSameName(decoded, base) {
-					continue
-				}
-				from := cookie{pair: pair}
-				if len(piece) == len(pair) {
-					from.name = trim(name)
-				}
-				texts := foreignValues(piece[min(len(name)+1, len(piece)):])
-				if len(texts) > maxForeignValues || len(all) > maxForeignReadings {
-					return false
-				}
-				for _, text := range texts {
-					all = append(all, foreign{base, reading{text, []cookie{from}}})
-				}
-			}
-			return true
-		}
-		name, _, _ := strings.Cut(pair, "=")
-		if !add(pair, name) {
+		if all, ok = appendForeignPair(all, pair, names); !ok {
 			return all, false
 		}
-		for piece, name := range splitForeign(pair, names) {
-			if !add(piece, name) {
-				return all, false
+	}
+	return all, true
+}
+
+func appendForeignPair(all []foreign, pair string, names []string) (_ []foreign, ok bool) {
+	add := func(piece, name string) bool {
+		var room [shortName]byte
+		read := readName(name, room[:0])
+		for _, base := range names {
+			if !read.is(base) {
+				continue
 			}
+			from := cookie{pair: pair}
+			if len(piece) == len(pair) {
+				from.name = trim(name)
+			}
+			texts := foreignValues(piece[min(len(name)+1, len(piece)):])
+			if len(texts) > maxForeignValues || len(all) > maxForeignReadings {
+				return false
+			}
+			for _, text := range texts {
+				all = append(all, foreign{base, reading{text, []cookie{from}}})
+			}
+		}
+		return true
+	}
+	name, _, _ := strings.Cut(pair, "=")
+	if !add(pair, name) {
+		return all, false
+	}
+	for piece, name := range splitForeign(pair, names) {
+		if !add(piece, name) {
+			return all, false
 		}
 	}
 	return all, true
@@ -174,7 +210,7 @@ func splitForeign(pair string, names []string) iter.Seq2[string, string] {
 		if !isSeparated(pair) || !strings.Contains(pair, "%") && !slices.ContainsFunc(names, func(base string) bool { return strings.Contains(pair, base) }) {
 			return
 		}
-		if name, value, _ := strings.Cut(pair, "="); !isSeparated(name) && !strings.Contains(value, "=") && !isOneOf(foreignName(name), names) {
+		if name, value, _ := strings.Cut(pair, "="); !isSeparated(name) && !strings.Contains(value, "=") && !isOneOf(name, names) {
 			return // it has one name, which is another
 		}
 		shortest := len(slices.MinFunc(names, func(a, b string) int { return len(a) - len(b) }))
@@ -182,24 +218,24 @@ func splitForeign(pair string, names []string) iter.Seq2[string, string] {
 		if strings.Contains(pair, ",") {
 			ways = append(ways, func(c rune) bool { return c == ',' }, func(c rune) bool { return c != ',' && isSeparator(c) })
 		}
-		emit := func(piece string) bool {
-			name, _, found := strings.Cut(piece, "=")
-			return !found || len(name) < shortest || !isOneOf(foreignName(name), names) || yield(piece, name)
+		isOurs := func(piece string) bool {
+			name := before(piece, "=")
+			return len(name) >= shortest && isOneOf(name, names)
 		}
 		for _, separates := range ways {
-			before, unfinished := "", "" // there may be blanks around the equals sign
+			last, unfinished := "", "" // there may be blanks around the equals sign
 			for field := range strings.FieldsFuncSeq(pair, separates) {
-				if len(unfinished) > shortest && !emit(unfinished+field) {
+				if unfinished != "" && isOurs(unfinished) && !yield(unfinished+field, before(unfinished, "=")) {
 					return
 				}
 				piece := field
-				if strings.HasPrefix(field, "=") && len(before) >= shortest {
-					piece = before + field
+				if strings.HasPrefix(field, "=") && isOurs(last) {
+					piece = last + field
 				}
-				if before, unfinished = field, ""; strings.HasSuffix(piece, "=") {
+				if last, unfinished = field, ""; strings.HasSuffix(piece, "=") {
 					unfinished = piece
 				}
-				if !emit(piece) {
+				if strings.Contains(piece, "=") && isOurs(piece) && !yield(piece, before(piece, "=")) {
 					return
 				}
 			}
@@ -207,8 +243,16 @@ func splitForeign(pair string, names []string) iter.Seq2[string, string] {
 	}
 }
 
+// isOneOf reports whether a parser may take a name for one of the given.
 func isOneOf(name string, names []string) bool {
-	return slices.ContainsFunc(names, func(base string) bool { return isSameName(name, base) })
+	var room [shortName]byte
+	return slices.ContainsFunc(names, readName(name, room[:0]).is)
+}
+
+// before returns what is before a separator in a text.
+func before(text, separator string) string {
+	text, _, _ = strings.Cut(text, separator)
+	return text
 }
 
 // Limits on the values that one cookie, and all of a session, can be read as.
@@ -291,7 +335,11 @@ func unescapeForm(text string, plus bool) string {
 	if !strings.ContainsAny(text, "%+") {
 		return text
 	}
-	decoded := make([]byte, 0, len(text))
+	return string(appendForm(make([]byte, 0, len(text)), text, plus))
+}
+
+// appendForm appends what unescapeForm returns.
+func appendForm(decoded []byte, text string, plus bool) []byte {
 	for i := 0; i < len(text); i++ {
 		c, escaped := decodeByte(text[i:])
 		switch {
@@ -304,7 +352,7 @@ func unescapeForm(text string, plus bool) string {
 		}
 		decoded = append(decoded, c)
 	}
-	return string(decoded)
+	return decoded
 }
 
 // unescapeBackslashes decodes \056 and \. as http.cookies of Python does.

@@ -29,7 +29,7 @@ func (rd *Reader) claims(payload map[string]any) (Claims, Failure) {
 	case rd.config.Audience != "" && !inAudience(payload["aud"], rd.config.Audience):
 		return Claims{}, Undecodable
 	case hasExp && exp <= unixSeconds(now.Add(-clockTolerance)):
-		return Claims{}, Expired
+		return Claims{ExpiresAt: timeOf(exp)}, Expired
 	}
 	c := Claims{}
 	if hasExp {

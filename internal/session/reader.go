@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
+	"unicode"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/jose"
 )
@@ -22,8 +24,14 @@ const (
 	maxCookies = 63
 	// maxBearers bounds the Authorization fields.
 	maxBearers = 4
-	// maxSignatures bounds the signatures, which take milliseconds each with some
-	// keys. A good request has one.
+	// maxReadings bounds the texts that are read from the cookies of a base name.
+	maxReadings = 128
+	// maxTokens bounds the texts with the form of a token that are decrypted or
+	// verified, as far as their headers allow.
+	maxTokens = 64
+	// maxSignatures bounds the signatures that are verified, which take milliseconds
+	// each with some keys. A good request has one token, and that is verified by
+	// each key that may be its own.
 	maxSignatures = 8
 )
 
@@ -34,6 +42,7 @@ type Reader struct {
 	decrypter *jose.Decrypter
 	verifier  *jose.Verifier
 	cache     *tokenCache
+	failures  *failures
 }
 
 // New returns a reader. It is an error if a cookie name is invalid, a secret is
@@ -51,7 +60,7 @@ func New(config Config) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{config, decrypter, verifier, newTokenCache(config.CacheBytes)}, nil
+	return &Reader{config, decrypter, verifier, newTokenCache(config.CacheBytes), newFailures()}, nil
 }
 
 // CookieNames returns the base names of the session cookies.
@@ -72,15 +81,12 @@ func (rd *Reader) ReadToken(value string, s *Session) {
 // s, which must be zero.
 func (rd *Reader) Read(header http.Header, s *Session) {
 	s.At = rd.config.Now()
-	rd.read(rd.appendCookies(s.cookies[:0], header["Cookie"], s), s)
-	if s.TooLarge {
-		return
+	if len(header["Authorization"]) > maxBearers {
+		s.setTooLarge()
 	}
-	for i, field := range header["Authorization"] {
-		if i == maxBearers {
-			break
-		}
-		if isSigned(field) && !s.maySign() {
+	rd.read(rd.appendCookies(s.cookies[:0], header["Cookie"], s), s)
+	for _, field := range header["Authorization"] {
+		if s.TooLarge {
 			return
 		}
 		var claims Claims
@@ -116,7 +122,7 @@ func (rd *Reader) read(cookies []cookie, s *Session) {
 			size += len(pair)
 		}
 	}
-	if size > rd.config.MaxTokenBytes || len(s.foreign) > maxCookies {
+	if size > rd.config.MaxTokenBytes || s.TooLarge {
 		s.setTooLarge()
 		return
 	}
@@ -125,7 +131,9 @@ func (rd *Reader) read(cookies []cookie, s *Session) {
 	for _, base := range rd.config.CookieNames {
 		group := withPrefix(cookies, base)
 		if ok && len(group) <= maxCookies {
-			others, ok = appendForeign(others, repeated(group, base), []string{base})
+			if pairs := repeated(group, base); pairs != nil {
+				others, ok = appendForeign(others, pairs, []string{base})
+			}
 		}
 		if !ok || len(group) > maxCookies {
 			s.setTooLarge()
@@ -137,6 +145,10 @@ func (rd *Reader) read(cookies []cookie, s *Session) {
 				readings = append(readings, f.reading)
 			}
 		}
+		if len(readings) > maxReadings {
+			s.setTooLarge()
+			return
+		}
 		for i, r := range readings {
 			if r.text == "" {
 				continue
@@ -145,12 +157,12 @@ func (rd *Reader) read(cookies []cookie, s *Session) {
 				s.repeat(readings[at], r)
 				continue
 			}
-			if isSigned(r.text) && !s.maySign() {
-				return
-			}
 			s.Tokens = append(s.Tokens, Token{Names: s.namesOf(r.from), from: r.from, text: r.text})
 			token := &s.Tokens[len(s.Tokens)-1]
 			failure := rd.decode(base, r.text, s, &token.Claims)
+			if s.TooLarge {
+				return
+			}
 			if failure != "" || len(others) > 0 && slices.ContainsFunc(s.Tokens[:len(s.Tokens)-1], token.repeats) {
 				s.Tokens = s.Tokens[:len(s.Tokens)-1]
 			}
@@ -166,30 +178,52 @@ func (rd *Reader) read(cookies []cookie, s *Session) {
 // next-auth and @auth/core does, but with the scheme in any case. It reports
 // whether there is a valid one.
 func (rd *Reader) readBearer(field string, s *Session, c *Claims) bool {
-	var before string
-	for _, parts := range [][]string{strings.Split(field, " "), strings.Fields(field)} {
-		if len(parts) < 2 || !strings.EqualFold(parts[0], "Bearer") || len(parts[1]) > rd.config.MaxTokenBytes || parts[1] == before {
-			continue
-		}
-		before = parts[1]
-		text, bases := decodeURIComponent(parts[1]), rd.config.CookieNames
-		if isSigned(text) { // with the same key for each
-			bases = bases[:1]
-		}
-		if slices.ContainsFunc(bases, func(base string) bool { return rd.decode(base, text, s, c) == "" }) {
-			return true
-		}
+	if first, second := bearers(field); max(len(first), len(second)) > rd.config.MaxTokenBytes {
+		s.setTooLarge()
+		return false
 	}
-	return false
+	return anyBearer(field, func(text string) bool { return rd.decode(anyName, text, s, c) == "" })
 }
 
-// isSigned reports whether a text can be a signed token.
-func isSigned(text string) bool { return strings.Count(text, ".") == 2 }
+// anyBearer reports whether does is true for a token that an app may read from an
+// Authorization field.
+func anyBearer(field string, does func(text string) bool) bool {
+	first, second := bearers(field)
+	return first != "" && does(decodeURIComponent(first)) || second != "" && does(decodeURIComponent(second))
+}
+
+// bearers returns the token of an Authorization field: what is between the first
+// two blanks, and, if that is something else, what any whitespace separates.
+func bearers(field string) (first, second string) {
+	if scheme, rest, _ := strings.Cut(field, " "); strings.EqualFold(scheme, "Bearer") {
+		first = before(rest, " ")
+	}
+	field = strings.TrimSpace(field)
+	if end := strings.IndexFunc(field, unicode.IsSpace); end >= 0 && strings.EqualFold(field[:end], "Bearer") {
+		second = strings.TrimSpace(field[end:])
+		if end := strings.IndexFunc(second, unicode.IsSpace); end >= 0 {
+			second = second[:end]
+		}
+	}
+	if second == first {
+		second = ""
+	}
+	return first, second
+}
+
+// anyName is the base name for a token that is not in a cookie, and for one that is
+// signed, because its key does not depend on the name.
+const anyName = jose.AnySalt
 
 // decode decodes the token of a cookie of s with the given base name into c. It
 // decrypts or verifies the token unless its claims are cached.
 func (rd *Reader) decode(base, text string, s *Session, c *Claims) Failure {
-	if dots := strings.Count(text, "."); dots != 4 && dots != 2 {
+	dots := strings.Count(text, ".")
+	switch dots {
+	case 2:
+		base = anyName
+	case 4:
+	default:
 		return Undecodable
 	}
 	key := rd.cache.digest(base, text)
@@ -199,30 +233,86 @@ func (rd *Reader) decode(base, text string, s *Session, c *Claims) Failure {
 	case found:
 		return ""
 	}
-	claims, failure := rd.open(base, text)
-	if failure == "" {
-		claims.SeenAt = s.seen(claims.Subject)
-		rd.cache.put(key, s.At, &claims)
-		*c = claims
-		c.First = true
+	if s.tried++; s.tried > maxTokens {
+		s.setTooLarge()
+		return TooLarge
 	}
-	return failure
+	if dots == 2 {
+		return rd.decodeSigned(key, text, s, c)
+	}
+	claims, failure := rd.open(base, text)
+	if failure != "" {
+		return failure
+	}
+	if canonical := rd.decrypter.Canonical(text); canonical != text {
+		if key = rd.cache.digest(base, canonical); rd.known(key, s, c) {
+			return ""
+		}
+	}
+	rd.learn(key, s, &claims, c)
+	return ""
 }
 
-// open decrypts or verifies a token, and checks its claims.
+// open decrypts a token, and checks its claims.
 func (rd *Reader) open(base, text string) (Claims, Failure) {
-	var payload map[string]any
-	var err error
-	if strings.Count(text, ".") == 4 {
-		payload, err = rd.decrypter.Decrypt(base, text)
-	} else {
-		payload, err = rd.verifier.Verify(text)
-	}
-	switch {
-	case errors.Is(err, jose.ErrKeysUnavailable):
-		return Claims{}, KeysUnavailable
-	case err != nil:
+	payload, err := rd.decrypter.Decrypt(base, text)
+	if err != nil {
 		return Claims{}, Undecodable
 	}
 	return rd.claims(payload)
+}
+
+// decodeSigned is decode for a signed token that is not cached. One that is not valid
+// is remembered, too.
+func (rd *Reader) decodeSigned(key digest, text string, s *Session, c *Claims) Failure {
+	generation := rd.verifier.Generation() // before it is verified by keys that may be newer
+	if failure := rd.failures.get(key, generation, s.At); failure != "" {
+		return failure
+	}
+	signed, err := rd.verifier.Parse(text)
+	switch {
+	case errors.Is(err, jose.ErrKeysUnavailable):
+		return KeysUnavailable
+	case err != nil:
+		return Undecodable
+	}
+	if canonical := signed.Canonical(); canonical != "" && canonical != text {
+		if key = rd.cache.digest(anyName, canonical); rd.known(key, s, c) {
+			return ""
+		}
+		if failure := rd.failures.get(key, generation, s.At); failure != "" {
+			return failure
+		}
+	}
+	if !s.maySign(signed.Keys()) {
+		return TooLarge
+	}
+	payload, err := signed.Verify()
+	if err != nil {
+		rd.failures.put(key, generation, s.At, time.Time{})
+		return Undecodable
+	}
+	claims, failure := rd.claims(payload)
+	if failure != "" {
+		if _, later := payload["nbf"]; !later { // then it stays so
+			rd.failures.put(key, generation, s.At, claims.ExpiresAt)
+		}
+		return failure
+	}
+	rd.learn(key, s, &claims, c)
+	return ""
+}
+
+// known reads the cached claims of a token into c. It reports whether there are any.
+func (rd *Reader) known(key digest, s *Session, c *Claims) bool {
+	expired, found := rd.cache.get(key, s.At, c)
+	return found && !expired
+}
+
+// learn caches the claims of a token, and copies them to c.
+func (rd *Reader) learn(key digest, s *Session, claims, c *Claims) {
+	claims.ReadAt, claims.SeenAt = s.At, s.seen(claims.Subject)
+	rd.cache.put(key, s.At, claims)
+	*c = *claims
+	c.First = true
 }

@@ -1,9 +1,12 @@
 package session
 
 import (
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/jose"
 )
 
 // Fields returns the fields of a header that hold sessions.
@@ -48,15 +51,25 @@ func (rd *Reader) Remove(header http.Header, tokens []Token, ended func(i int) b
 	})
 }
 
-// Strip removes the session cookies from the header of a request, and an
-// Authorization field that holds a token of the app. It leaves other cookies
-// byte for byte as they are.
+// Strip removes the session cookies from the header of a request, and each
+// Authorization field whose token can be one of the app. It verifies none, and
+// leaves other cookies byte for byte as they are.
 func (rd *Reader) Strip(header http.Header) {
 	removePairs(header, rd.holdsSession)
-	removeLines(header, "Authorization", func(field string) bool {
-		var claims Claims
-		return rd.readBearer(field, &Session{At: rd.config.Now()}, &claims)
-	})
+	removeLines(header, "Authorization", func(field string) bool { return anyBearer(field, rd.canDecode) })
+}
+
+// canDecode reports whether a text has the form of a token, and there is a key for
+// what its header says.
+func (rd *Reader) canDecode(text string) bool {
+	switch strings.Count(text, ".") {
+	case 2:
+		_, err := rd.verifier.Parse(text)
+		return err == nil || errors.Is(err, jose.ErrKeysUnavailable)
+	case 4:
+		return rd.decrypter.CanDecrypt(anyName, text)
+	}
+	return false
 }
 
 // StripSetCookies removes the Set-Cookie fields of a response that set a session

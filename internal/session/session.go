@@ -31,7 +31,8 @@ type Session struct {
 	jar     []cookie // the session cookies
 	foreign []string // pairs that other frameworks may read differently
 
-	signatures int     // how many were verified, or found in the cache
+	tried      int     // how many texts with the form of a token were not known
+	signatures int     // how many were verified, at most
 	renewed    []Token // of the request, in a response
 
 	// Room for the usual session, so that reading it allocates nothing.
@@ -61,11 +62,13 @@ func (t *Token) Mark() string {
 	if len(t.from) == 0 {
 		return ""
 	}
-	hash := sha256.New()
+	var room [1 << 10]byte // usually enough
+	all := room[:0]
 	for _, c := range t.from {
-		hash.Write([]byte(trim(c.pair) + ";"))
+		all = append(append(all, trim(c.pair)...), ';')
 	}
-	return base64.RawURLEncoding.EncodeToString(hash.Sum(nil)[:9])
+	hash := sha256.Sum256(all)
+	return base64.RawURLEncoding.EncodeToString(hash[:9])
 }
 
 // repeats reports whether another token is this one, but for characters that
@@ -127,10 +130,7 @@ func (s *Session) Has(name string) bool {
 // one of the tokens: nothing is known of it.
 func (s *Session) HoldsMore(name string) bool {
 	for pair := range s.pairs(name) {
-		if !slices.ContainsFunc(s.Tokens, func(t Token) bool {
-			is := func(from cookie) bool { return from.pair == pair }
-			return slices.ContainsFunc(t.from, is) || slices.ContainsFunc(t.also, is)
-		}) {
+		if !s.holdsToken(pair) {
 			return true
 		}
 	}
@@ -181,13 +181,30 @@ func (s *Session) repeat(before, again reading) {
 	}
 }
 
-// maySign counts a signature. It reports whether it may be verified; if not, the
-// session is too large.
-func (s *Session) maySign() bool {
-	if s.signatures++; s.signatures > maxSignatures {
-		s.setTooLarge()
+// holdsToken reports whether a cookie holds one of the tokens.
+func (s *Session) holdsToken(pair string) bool {
+	for i := range s.Tokens {
+		for _, cookies := range [...][]cookie{s.Tokens[i].from, s.Tokens[i].also} {
+			for k := range cookies {
+				if cookies[k].pair == pair {
+					return true
+				}
+			}
+		}
 	}
-	return !s.TooLarge
+	return false
+}
+
+// maySign counts the signatures of a token, one by each key that may be its own. It
+// reports whether they may be verified; if not, the session is too large. Those of
+// one token always may.
+func (s *Session) maySign(keys int) bool {
+	if s.signatures > 0 && s.signatures+keys > maxSignatures {
+		s.setTooLarge()
+		return false
+	}
+	s.signatures += keys
+	return true
 }
 
 // seen returns when a token of a subject was seen first, that is read now: when the

@@ -35,7 +35,10 @@ func newTokenCache(bytes int) *tokenCache {
 }
 
 // Close releases the cache of decoded tokens. The reader can still be used.
-func (rd *Reader) Close() { rd.cache.entries.Close() }
+func (rd *Reader) Close() {
+	rd.cache.entries.Close()
+	rd.failures.entries.Close()
+}
 
 // Stats returns the statistics of the cache of decoded tokens.
 func (rd *Reader) Stats() cache.Stats { return rd.cache.entries.Stats() }
@@ -55,7 +58,7 @@ func (c *tokenCache) get(key digest, now time.Time, claims *Claims) (expired, fo
 	if claims.encoded, found = c.entries.Get(key[:], claims.scratch[:], now); !found {
 		return false, false
 	}
-	claims.SeenAt, claims.encoded = c.cutSeen(claims.encoded)
+	claims.encoded = c.cutSeen(claims.encoded, claims)
 	claims.decode()
 	if claims.ExpiresAt.IsZero() || claims.ExpiresAt.After(now.Add(-clockTolerance)) {
 		return false, true
@@ -71,21 +74,51 @@ func (c *tokenCache) put(key digest, now time.Time, claims *Claims) {
 		life = min(life, claims.ExpiresAt.Sub(now)+clockTolerance)
 	}
 	var buffer [128]byte
-	c.entries.Set(key[:], claims.appendTo(c.appendSeen(buffer[:0], claims.SeenAt)), now, life)
+	c.entries.Set(key[:], claims.appendTo(c.appendSeen(buffer[:0], claims)), now, life)
 }
 
-// seenBytes are enough for the microseconds of some years.
+// seenBytes are enough for the microseconds of some years, and flagReadAt.
 const seenBytes = 6
 
-// appendSeen appends the time at which a token was read first, as microseconds of
+// flagReadAt tells that Claims.ReadAt follows, because it differs from SeenAt.
+const flagReadAt = 1 << (8*seenBytes - 1)
+
+// appendSeen appends the times at which a token was read first, as microseconds of
 // the process: a clock that somebody sets changes nothing.
-func (c *tokenCache) appendSeen(b []byte, at time.Time) []byte {
-	return binary.LittleEndian.AppendUint64(b, uint64(max(0, at.Sub(c.opened).Microseconds())))[:len(b)+seenBytes]
+func (c *tokenCache) appendSeen(b []byte, claims *Claims) []byte {
+	seen, read := c.micros(claims.SeenAt), c.micros(claims.ReadAt)
+	if seen == read {
+		return appendMicros(b, seen)
+	}
+	return appendMicros(appendMicros(b, seen|flagReadAt), read)
 }
 
-// cutSeen reads the time at the beginning of b.
-func (c *tokenCache) cutSeen(b []byte) (at time.Time, rest []byte) {
-	var micros [8]byte
-	copy(micros[:], b[:seenBytes])
-	return c.opened.Add(time.Duration(binary.LittleEndian.Uint64(micros[:])) * time.Microsecond), b[seenBytes:] //nolint:gosec // 48 bits
+func (c *tokenCache) micros(at time.Time) uint64 {
+	return min(uint64(max(0, at.Sub(c.opened).Microseconds())), flagReadAt-1)
+}
+
+func appendMicros(b []byte, micros uint64) []byte {
+	return binary.LittleEndian.AppendUint64(b, micros)[:len(b)+seenBytes]
+}
+
+// cutSeen reads the times at the beginning of b.
+func (c *tokenCache) cutSeen(b []byte, claims *Claims) (rest []byte) {
+	seen, rest := cutMicros(b)
+	read := seen
+	if seen&flagReadAt != 0 {
+		seen &^= flagReadAt
+		read, rest = cutMicros(rest)
+	}
+	claims.SeenAt, claims.ReadAt = c.at(seen), c.at(read)
+	return rest
+}
+
+func (c *tokenCache) at(micros uint64) time.Time {
+	return c.opened.Add(time.Duration(micros) * time.Microsecond) //nolint:gosec // 47 bits
+}
+
+func cutMicros(b []byte) (micros uint64, rest []byte) {
+	var room [8]byte
+	copy(room[:], b[:seenBytes])
+	return binary.LittleEndian.Uint64(room[:]), b[seenBytes:]
 }

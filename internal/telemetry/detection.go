@@ -7,7 +7,6 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/verdict"
 )
@@ -49,13 +48,9 @@ func (d Detections) report(r *http.Request, j verdict.Judgement, where string) {
 		zap.String("mode", d.Mode),
 	}
 	d.Logger.Warn("stale session detected", fields...)
-	details := zapcore.NewMapObjectEncoder()
-	for _, field := range fields {
-		field.AddTo(details)
-	}
-	feed.add(detected, details.Fields)
+	feed.addFields(detected, fields)
 	if e := runningEmitter(d.emitter); e != nil && detectionLimit.Allow() {
-		e.emit(detected, details.Fields)
+		e.emit(detected, detailsOf(fields))
 	}
 }
 

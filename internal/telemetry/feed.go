@@ -5,6 +5,9 @@ import (
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
 	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
 )
 
@@ -32,8 +35,32 @@ type Event struct {
 type eventFeed struct {
 	mu          sync.Mutex
 	lastID      uint64
-	events      []Event // oldest first; the last maxEvents of them are the feed
+	events      []entry // oldest first; the last maxEvents of them are the feed
 	subscribers map[chan Event]bool
+}
+
+// entry is an event in the feed. Details are made of the fields once somebody reads
+// them.
+type entry struct {
+	Event
+	fields []zap.Field
+}
+
+func (e *entry) event() Event {
+	event := e.Event
+	if event.Details == nil && e.fields != nil {
+		event.Details = detailsOf(e.fields)
+	}
+	return event
+}
+
+// detailsOf returns the details of an event as a map.
+func detailsOf(fields []zap.Field) map[string]any {
+	details := zapcore.NewMapObjectEncoder()
+	for _, field := range fields {
+		field.AddTo(details)
+	}
+	return details.Fields
 }
 
 // feed is the feed of this process, so a reload keeps it.
@@ -45,9 +72,10 @@ func Follow(after uint64) (past []Event, next <-chan Event, stop func()) {
 	c := make(chan Event, maxPending)
 	feed.mu.Lock()
 	defer feed.mu.Unlock()
-	for _, event := range feed.events[max(0, len(feed.events)-maxEvents):] {
-		if event.ID > after {
-			past = append(past, event)
+	latest := feed.events[max(0, len(feed.events)-maxEvents):]
+	for i := range latest {
+		if latest[i].ID > after {
+			past = append(past, latest[i].event())
 		}
 	}
 	feed.subscribers[c] = true
@@ -60,16 +88,29 @@ func Follow(after uint64) (past []Event, next <-chan Event, stop func()) {
 
 // add adds an event.
 func (f *eventFeed) add(name string, details map[string]any) {
+	f.append(entry{Event: Event{Name: name, Details: details}})
+}
+
+// addFields adds an event whose details are fields.
+func (f *eventFeed) addFields(name string, fields []zap.Field) {
+	f.append(entry{Event{Name: name}, fields})
+}
+
+func (f *eventFeed) append(e entry) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	// IDs follow the clock, so a client that reconnects after a restart with the
 	// last ID it saw gets all newer events.
 	f.lastID = max(f.lastID+1, uint64(max(time.Now().UnixMilli(), 0)))
-	event := Event{ID: f.lastID, Time: time.Now().UTC(), Name: name, Details: details}
+	e.ID, e.Time = f.lastID, time.Now().UTC()
 	if len(f.events) == 2*maxEvents {
 		f.events = append(f.events[:0], f.events[maxEvents:]...)
 	}
-	f.events = append(f.events, event)
+	f.events = append(f.events, e)
+	if len(f.subscribers) == 0 {
+		return
+	}
+	event := e.event()
 	for subscriber := range f.subscribers {
 		select {
 		case subscriber <- event:
