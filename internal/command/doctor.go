@@ -247,7 +247,7 @@ func openSignIn(ctx context.Context, page string) directories.Finding {
 		return directories.Finding{Level: directories.Bad, Text: "the sign-in page " + text, Remedy: remedy}
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, page, http.NoBody)
-	if err != nil || request.URL.Host == "" || location.Torn(page) { // not quoted: it may hold a password
+	if err != nil || request.URL.Scheme != "https" && request.URL.Scheme != "http" || !location.ValidHost(request.URL.Hostname()) || location.Torn(page) { // not quoted: it may hold a password
 		return bad("has no absolute URL", "give its scheme and host, as in https://example.com/api/auth/signin")
 	}
 	request.Header.Set("Accept", "text/html")

@@ -142,6 +142,9 @@ func parseURL(rest string) (settings, error) {
 	s := make(settings)
 	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
 		user, password, _ := strings.Cut(rest[:at], ":")
+		if strings.ContainsAny(user, ";,=&/") { // what is before is the host, perhaps, and the @ in a password
+			return nil, errEscape
+		}
 		s["user"], s["password"] = unescape(user), unescape(password)
 		rest = rest[at+1:]
 	}

@@ -114,7 +114,7 @@ func parse(address string) (o rueidis.ClientOption, name string, err error) {
 	if o, err = rueidis.ParseURL(address); err != nil {
 		return rueidis.ClientOption{}, "", errURL
 	}
-	if host := u.Hostname(); host != "" && !location.ValidHost(host) {
+	if host := u.Hostname(); host != "" && !location.ValidHost(host) || strings.ContainsAny(u.User.Username(), ",=") { // as in host,password=…
 		return rueidis.ClientOption{}, "", errEscape
 	}
 	name = "redis at " + u.Host

@@ -347,7 +347,7 @@ func TestInvalidConfigurations(t *testing.T) {
 
 // What stands in place of the password shows nowhere, whatever it is.
 func FuzzURL(f *testing.F) {
-	for _, password := range []string{"Sec?ret", "a#bcdef", "12/ret@x", ")u&rI5]Fl|1)q~5?7G}", "%41", "p@ss:word", "1234?5678", "h,password=p"} {
+	for _, password := range []string{"Sec?ret", "a#bcdef", "12/ret@x", ")u&rI5]Fl|1)q~5?7G}", "%41", "p@ss:word", "1234?5678", "h,password=p", "Kp@ssWq"} {
 		f.Add(password)
 	}
 	f.Fuzz(func(t *testing.T, password string) {
