@@ -22,17 +22,16 @@ const (
 	// echoGrace is how long the watch waits for the transaction of an echo that may
 	// have changed the gate.
 	echoGrace = 100 * time.Millisecond
-	// maxEchoes is how many received echoes are remembered.
-	maxEchoes = 16
+	// maxIDs is how many users a notification of the triggers names at most.
+	maxIDs = 50
 )
 
 // notification is the payload of a notification, as JSON.
 type notification struct {
 	// IDs are the users that were deleted or changed; empty for all.
 	IDs []string `json:"ids"`
-	// Echo identifies a test message, Transaction the transaction that sent it.
-	Echo        string `json:"echo"`
-	Transaction string `json:"transaction"`
+	// Echo identifies a test message.
+	Echo string `json:"echo"`
 	// Others reports that another table has changed, see Directory.Subscribe.
 	Others bool `json:"others"`
 }
@@ -62,7 +61,6 @@ type listener struct {
 	pending   bool        // it is expected
 	sent      time.Time   // when it was sent
 	own       chan string // its transaction
-	echoes    []string    // the transactions of the last echoes that were received
 }
 
 // open starts to listen.
@@ -80,7 +78,8 @@ func (l *listener) open(ctx context.Context) error {
 // close resets the state.
 func (l *listener) close() { l.w.d.state.Store(int32(unknown)) }
 
-// receive handles a notification. It is called while the connection is read.
+// receive handles a notification. It is called while the connection is read. Whoever
+// may connect to the database can send one: it can cause lookups, nothing else.
 func (l *listener) receive(_ *pgconn.PgConn, n *pgconn.Notification) {
 	if n.Channel != channel {
 		return
@@ -95,11 +94,10 @@ func (l *listener) receive(_ *pgconn.PgConn, n *pgconn.Notification) {
 			l.pending, l.received = false, true
 			l.conclude()
 		}
-		if l.echoes = append(l.echoes, message.Transaction); len(l.echoes) > maxEchoes {
-			l.echoes = l.echoes[1:]
-		}
 	case message.Others:
 		l.w.others = true
+	case len(message.IDs) > maxIDs: // not of the triggers: to drop one by one would take time
+		l.w.changed()
 	default:
 		l.w.changed(message.IDs...)
 	}
@@ -129,9 +127,9 @@ func (l *listener) test() {
 	}()
 }
 
-// echoSQL sends an echo, and returns its transaction.
-const echoSQL = `select pg_current_xact_id()::text
-from pg_notify($1, json_build_object('echo', $2::text, 'transaction', pg_current_xact_id()::text)::text)`
+// echoSQL sends an echo, and returns its transaction. The notification does not name
+// it: only what this connection returns proves which transaction was an echo.
+const echoSQL = `select pg_current_xact_id()::text from pg_notify($1, json_build_object('echo', $2::text)::text)`
 
 // sendEcho sends an echo, and returns its transaction; empty if that fails.
 // Then no echo is received.
@@ -145,26 +143,20 @@ func (d *Directory) sendEcho(ctx context.Context, echo string) (transaction stri
 	return transaction
 }
 
-// explains reports whether the gate has changed only by transactions that sent
-// echoes: the last one of this directory, and those of other instances of Caddy.
+// explains reports whether the gate has changed only by the transaction that sent the
+// last echo of this directory. Echoes of others prove nothing, since any role could
+// have sent them to hide a change: they count as one.
 func (l *listener) explains(before, after string) bool {
-	transactions := l.echoes
-	l.echoes = nil
-	if l.own != nil { // it may have committed, and not have returned yet
-		select {
-		case transaction := <-l.own:
-			transactions, l.own = append(transactions, transaction), nil
-		case <-time.After(echoGrace):
-		}
+	if l.own == nil {
+		return false
 	}
-	for range transactions { // which are in any order
-		for _, transaction := range transactions {
-			if next := withTransaction(before, transaction); next != "" {
-				before = next
-			}
-		}
+	select {
+	case transaction := <-l.own:
+		l.own = nil
+		return withTransaction(before, transaction) == after
+	case <-time.After(echoGrace): // it may have committed, and not have returned yet
+		return false
 	}
-	return before == after
 }
 
 // withTransaction returns the gate of a primary after one more transaction;
