@@ -22,6 +22,8 @@ const (
 	// echoGrace is how long the watch waits for the transaction of an echo that may
 	// have changed the gate.
 	echoGrace = 100 * time.Millisecond
+	// maxProven is how many transactions of echoes are remembered.
+	maxProven = 4
 	// maxIDs is how many users a notification of the triggers names at most.
 	maxIDs = 50
 )
@@ -30,8 +32,9 @@ const (
 type notification struct {
 	// IDs are the users that were deleted or changed; empty for all.
 	IDs []string `json:"ids"`
-	// Echo identifies a test message.
-	Echo string `json:"echo"`
+	// Echo identifies a test message, Transaction the transaction that sent it.
+	Echo        string `json:"echo"`
+	Transaction string `json:"transaction"`
 	// Others reports that another table has changed, see Directory.Subscribe.
 	Others bool `json:"others"`
 }
@@ -54,13 +57,17 @@ const (
 type listener struct {
 	w         *watch
 	listening bool
-	received  bool        // the last echo was received
-	known     bool        // triggers is set
-	triggers  bool        // the users table has triggers
-	echo      string      // the last one
-	pending   bool        // it is expected
-	sent      time.Time   // when it was sent
-	own       chan string // its transaction
+	received  bool      // the last echo was received
+	known     bool      // triggers is set
+	triggers  bool      // the users table has triggers
+	echo      string    // the last one: nobody knows it before it is received
+	pending   bool      // it is expected
+	sent      time.Time // when it was sent
+	// The transaction of the last echo: as the connection that sent it returns it,
+	// and as its first notification names it. Further ones may be forged.
+	own    chan string
+	heard  bool     // there was a first one
+	proven []string // the transactions of the last echoes
 }
 
 // open starts to listen.
@@ -91,6 +98,10 @@ func (l *listener) receive(_ *pgconn.PgConn, n *pgconn.Notification) {
 	switch {
 	case message.Echo != "":
 		if message.Echo == l.echo { // even if it is late
+			if !l.heard {
+				l.heard = true
+				l.prove(message.Transaction)
+			}
 			l.pending, l.received = false, true
 			l.conclude()
 		}
@@ -114,11 +125,12 @@ func (l *listener) test() {
 		l.pending, l.received = false, false
 		l.conclude()
 	}
-	if now.Sub(l.sent) < l.w.d.echoEvery {
+	if l.pending || now.Sub(l.sent) < l.w.d.echoEvery {
 		return
 	}
 	own := make(chan string, 1)
 	l.echo, l.pending, l.sent, l.own = rand.Text(), true, now, own
+	l.heard = false
 	d, echo := l.w.d, l.echo
 	go func() {
 		ctx, cancel := context.WithTimeout(d.running, queryTimeout)
@@ -127,9 +139,9 @@ func (l *listener) test() {
 	}()
 }
 
-// echoSQL sends an echo, and returns its transaction. The notification does not name
-// it: only what this connection returns proves which transaction was an echo.
-const echoSQL = `select pg_current_xact_id()::text from pg_notify($1, json_build_object('echo', $2::text)::text)`
+// echoSQL sends an echo, and returns its transaction.
+const echoSQL = `select pg_current_xact_id()::text
+from pg_notify($1, json_build_object('echo', $2::text, 'transaction', pg_current_xact_id()::text)::text)`
 
 // sendEcho sends an echo, and returns its transaction; empty if that fails.
 // Then no echo is received.
@@ -144,18 +156,31 @@ func (d *Directory) sendEcho(ctx context.Context, echo string) (transaction stri
 }
 
 // explains reports whether the gate has changed only by the transaction that sent the
-// last echo of this directory. Echoes of others prove nothing, since any role could
+// last echoes of this directory. Echoes of others prove nothing, since any role could
 // have sent them to hide a change: they count as one.
 func (l *listener) explains(before, after string) bool {
-	if l.own == nil {
-		return false
+	if !l.heard && l.own != nil { // it may have committed, and not have returned yet
+		select {
+		case transaction := <-l.own:
+			l.own = nil
+			l.prove(transaction)
+		case <-time.After(echoGrace):
+		}
 	}
-	select {
-	case transaction := <-l.own:
-		l.own = nil
-		return withTransaction(before, transaction) == after
-	case <-time.After(echoGrace): // it may have committed, and not have returned yet
-		return false
+	for range l.proven { // which are in any order
+		for _, transaction := range l.proven {
+			if next := withTransaction(before, transaction); next != "" {
+				before = next
+			}
+		}
+	}
+	return before == after
+}
+
+// prove records a transaction that has sent an echo of this directory.
+func (l *listener) prove(transaction string) {
+	if l.proven = append(l.proven, transaction); len(l.proven) > maxProven {
+		l.proven = l.proven[1:]
 	}
 }
 

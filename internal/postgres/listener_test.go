@@ -169,6 +169,12 @@ func TestEchoesAreNoChange(t *testing.T) {
 		}
 		return payloads
 	}
+	own := func(transactions ...string) (payloads []string) {
+		for _, transaction := range transactions {
+			payloads = append(payloads, `{"echo":"own","transaction":"`+transaction+`"}`)
+		}
+		return payloads
+	}
 	for _, c := range []struct {
 		name          string
 		before, after string
@@ -181,7 +187,8 @@ func TestEchoesAreNoChange(t *testing.T) {
 		{"another's, which nothing proves", "primary 100:100: s", "primary 101:101: s", "", forged("100"), false},
 		{"a change that somebody calls an echo before it happens", "primary 100:100: s", "primary 101:101: s", "", forged("98", "99", "100", "101", "102"), false},
 		{"its own and a change that somebody calls an echo", "primary 100:100: s", "primary 102:102: s", "100", forged("101"), false},
-		{"its own as somebody else names it", "primary 100:100: s", "primary 101:101: s", "99", []string{`{"echo":"own","transaction":"100"}`}, false},
+		{"its own, which has not returned yet", "primary 100:100: s", "primary 101:101: s", "", own("100"), true},
+		{"a change, by who has heard its own", "primary 101:101: s", "primary 102:102: s", "", append(own("100"), own("101", "102")...), false},
 		{"and a change", "primary 100:100: s", "primary 102:102: s", "100", nil, false},
 		{"a change alone", "primary 100:100: s", "primary 101:101: s", "", nil, false},
 		{"another server", "primary 100:100: s", "primary 101:101: z", "100", nil, false},
@@ -240,7 +247,7 @@ func TestTheGateAfterATransaction(t *testing.T) {
 	}
 }
 
-func TestAnEchoReturnsItsTransactionAndDoesNotNameIt(t *testing.T) {
+func TestAnEchoNamesItsTransaction(t *testing.T) {
 	t.Parallel()
 	name := database(t, oneUser)
 	conn, err := pgx.Connect(t.Context(), server.DSN(name))
@@ -252,18 +259,19 @@ func TestAnEchoReturnsItsTransactionAndDoesNotNameIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	d, _ := open(t, server.DSN(name), Config{})
-	transaction := d.sendEcho(t.Context(), "x")
-	var status *string
-	if err := conn.QueryRow(t.Context(), "select pg_xact_status($1::text::xid8)", transaction).Scan(&status); err != nil || status == nil || *status != "committed" {
-		t.Errorf("transaction %q: %v", transaction, err)
-	}
+	watched(t, d, accounts.Config{Poll: quickly})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	received, err := conn.WaitForNotification(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if strings.Contains(received.Payload, transaction) {
-		t.Errorf("%s: names the transaction %s", received.Payload, transaction)
+	var message notification
+	if err := json.Unmarshal([]byte(received.Payload), &message); err != nil {
+		t.Fatal(err)
+	}
+	var status *string
+	if err := conn.QueryRow(t.Context(), "select pg_xact_status($1::text::xid8)", message.Transaction).Scan(&status); err != nil || status == nil || *status != "committed" {
+		t.Errorf("%s: transaction %q: %v", received.Payload, message.Transaction, err)
 	}
 }
