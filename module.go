@@ -354,9 +354,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return next.ServeHTTP(w, r)
 	}
 	if h.logout != nil && r.URL.Path == h.logout.Path {
-		v, lease := h.acquire()
-		defer lease.Release()
-		revoked, err := h.logout.Serve(w, r, v.revoked.Revoke)
+		revoked, err := h.logout.Serve(w, r, func(ctx context.Context, revoked revocation.Revocation) error {
+			v, lease := h.acquire()
+			defer lease.Release()
+			return v.revoked.Revoke(ctx, revoked)
+		})
 		h.reporter.Ended(h.logout.Path, revoked, err)
 		return nil
 	}

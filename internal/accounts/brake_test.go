@@ -138,6 +138,161 @@ func TestTheBrakeHoldsForADirectoryOfAThirdParty(t *testing.T) {
 	})
 }
 
+// crowd is a shelf with the users of a site, and its engine, which have a day behind
+// them.
+type crowd struct {
+	*shelf
+	e *Engine
+}
+
+func newCrowd(t *testing.T, regulars int) *crowd {
+	s := &shelf{users: make(map[string]directories.Account)}
+	c := &crowd{s, openShelf(t, s, Config{BrakeShare: 0.5, BrakeWindow: time.Minute})}
+	c.join("r", regulars)
+	time.Sleep(24 * time.Hour)
+	for i := range regulars {
+		c.come("r", i, i+1)
+		if i%5 == 4 {
+			time.Sleep(time.Minute)
+		}
+	}
+	time.Sleep(2 * time.Minute)
+	return c
+}
+
+// join makes accounts, which are named after a group.
+func (c *crowd) join(group string, count int) {
+	c.set(func() {
+		for i := range count {
+			c.users[fmt.Sprint(group, i)] = directories.Account{Exists: true, CreatedAt: time.Now()}
+		}
+	})
+}
+
+// come has accounts of a group make some requests.
+func (c *crowd) come(group string, from, to int) {
+	for i := from; i < to; i++ {
+		for range 3 {
+			said(c.e, fmt.Sprint(group, i))
+		}
+	}
+}
+
+// leave deletes accounts of a group, at once.
+func (c *crowd) leave(group string, from, to int) {
+	c.set(func() {
+		for i := from; i < to; i++ {
+			delete(c.users, fmt.Sprint(group, i))
+		}
+	})
+	for i := from; i < to; i++ {
+		c.changed(fmt.Sprint(group, i))
+	}
+}
+
+// Whoever can sign up and delete the account can do so any number of times.
+func TestNobodyHoldsTheBrake(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		does  func(c *crowd)
+		holds bool
+	}{
+		"with accounts that were just made": {func(c *crowd) {
+			for range 10 {
+				c.come("r", 0, 10)
+				c.join("x", 50)
+				c.come("x", 0, 50)
+				c.leave("x", 0, 50)
+				c.come("x", 0, 50)
+				time.Sleep(10 * time.Second)
+			}
+		}, false},
+		"with old accounts, in a quiet minute, when the others come": {func(c *crowd) {
+			c.join("x", 20)
+			time.Sleep(2 * time.Hour)
+			c.come("r", 0, 10)
+			c.come("x", 0, 20)
+			c.leave("x", 0, 20)
+			c.come("x", 0, 20)
+			c.come("r", 10, 40)
+			time.Sleep(10 * time.Second) // until an absence is looked up again
+			c.come("x", 0, 1)
+		}, false},
+		"with accounts that are made meanwhile": {func(c *crowd) {
+			c.join("x", 20)
+			time.Sleep(2 * time.Hour)
+			c.come("r", 0, 10)
+			c.come("x", 0, 20)
+			c.leave("x", 0, 20)
+			c.come("x", 0, 20)
+			for round := range 20 {
+				group := fmt.Sprint("x", round, "-")
+				c.join(group, 20)
+				c.come(group, 0, 20)
+				c.leave(group, 0, 20)
+				c.come(group, 0, 20)
+			}
+			c.come("r", 10, 40)
+			time.Sleep(10 * time.Second) // until an absence is looked up again
+			c.come("x", 0, 1)
+		}, false},
+		"for more than a day, with more accounts than there are others": {func(c *crowd) {
+			c.join("x", 200)
+			time.Sleep(2 * time.Hour)
+			c.come("x", 0, 200)
+			c.leave("x", 0, 200)
+			for range 26 {
+				c.come("x", 0, 200)
+				c.come("r", 0, 40)
+				if c.e.Braking() {
+					time.Sleep(time.Hour)
+				}
+			}
+		}, false},
+		"but one who is gone by mistake, with most others": {func(c *crowd) {
+			c.come("r", 0, 20)
+			c.leave("r", 0, 12)
+			c.leave("r", 20, 32)
+			for range 20 {
+				c.come("r", 0, 40)
+				time.Sleep(time.Hour)
+			}
+		}, true},
+		"but another database, for days": {func(c *crowd) {
+			c.come("r", 0, 20)
+			c.leave("r", 0, 40)
+			for range 100 {
+				c.come("r", 0, 40)
+				time.Sleep(time.Hour)
+			}
+		}, true},
+		"but another database, where others sign up": {func(c *crowd) {
+			c.come("r", 0, 20)
+			c.leave("r", 0, 40)
+			c.come("r", 0, 40)
+			c.join("y", 100)
+			c.come("y", 0, 100)
+			time.Sleep(2 * time.Hour)
+			c.come("y", 0, 100)
+			c.come("r", 0, 40)
+		}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				site := newCrowd(t, 40)
+				if site.e.Braking() {
+					t.Fatal("the brake is on")
+				}
+				c.does(site)
+				if site.e.Braking() != c.holds {
+					t.Errorf("the brake is on: %t", !c.holds)
+				}
+			})
+		})
+	}
+}
+
 // A reset that is noticed while the brake is being decided on takes it off all the
 // same: what was found belongs to the users before it.
 func TestAResetReleasesTheBrakeForGood(t *testing.T) {

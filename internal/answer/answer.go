@@ -74,13 +74,16 @@ func (a *Responder) SignIn() url.URL { return a.signIn }
 // parseSignIn parses the address of the sign-in page. It accepts none that a
 // browser could take for another site's.
 func parseSignIn(address string) (*url.URL, error) {
+	if strings.Contains(address, "@") && (!strings.HasPrefix(address, "/") || strings.HasPrefix(address, "//")) { // not quoted: there may be a password before it
+		return nil, errors.New("sign_in has an @: give the URL without a user and a password, and write an @ of its path or parameters as %40")
+	}
 	u, err := url.Parse(address)
 	local := strings.HasPrefix(address, "/") && !strings.HasPrefix(address, "//")
 	switch {
 	case err != nil || strings.ContainsAny(address, "\\ ;"):
 	case local && u.Host == "" && u.Scheme == "":
 		return u, nil
-	case !local && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" && u.User == nil:
+	case !local && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "":
 		return u, nil
 	}
 	return nil, fmt.Errorf("sign_in is %q; it must be a path that begins with one slash, or an http(s) URL", address)

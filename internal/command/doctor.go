@@ -3,7 +3,6 @@ package command
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -17,6 +16,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/answer"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/location"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
@@ -250,8 +250,8 @@ func openSignIn(ctx context.Context, page string) directories.Finding {
 		return directories.Finding{Level: directories.Bad, Text: "the sign-in page " + text, Remedy: remedy}
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, page, http.NoBody)
-	if err != nil || request.URL.Host == "" {
-		return bad(fmt.Sprintf("has no absolute URL: %q", page), "give its scheme and host, as in https://example.com/api/auth/signin")
+	if err != nil || request.URL.Scheme != "https" && request.URL.Scheme != "http" || !location.ValidHost(request.URL.Hostname()) || location.Torn(page) { // not quoted: it may hold a password
+		return bad("has no absolute URL", "give its scheme and host, as in https://example.com/api/auth/signin")
 	}
 	request.Header.Set("Accept", "text/html")
 	visited := []string{page}

@@ -9,6 +9,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/location"
 )
 
 // Option parses what follows the name of an option.
@@ -22,6 +24,9 @@ type Options map[string]Option
 // named in repeat several times.
 func Block(d *caddyfile.Dispenser, name string, options Options, repeat ...string) error {
 	if d.NextArg() {
+		if !location.Plain(d.Val(), "-_./") { // an address, perhaps, with a password
+			return d.Errf("wrong argument count: %s takes a block", name)
+		}
 		return d.ArgErr()
 	}
 	seen := make(map[string]bool)
@@ -68,6 +73,9 @@ func Flag(into *bool) Option {
 func Text(into *string) Option {
 	return func(d *caddyfile.Dispenser) error {
 		option := d.Val()
+		if d.CountRemainingArgs() > 1 { // which may be an address or a secret in pieces
+			return d.Errf("wrong argument count: %s takes one; put quotes around a value that contains spaces", option)
+		}
 		if !d.AllArgs(into) {
 			return d.ArgErr()
 		}

@@ -66,6 +66,18 @@ func TestOptionsOfABlock(t *testing.T) {
 	}
 }
 
+func TestArgumentsThatMayBePasswordsAreNotQuoted(t *testing.T) {
+	t.Parallel()
+	for _, block := range []string{
+		"text postgres://app:Sec ret@h/db", "text host=h password=Secret", "text a Secret b", "nested redis://:Secret@h {\non\n}", "nested Server=h;Password=Secret",
+	} {
+		_, err := parse("directive {\n" + block + "\n}")
+		if err == nil || !strings.Contains(err.Error(), "wrong argument count") || strings.Contains(strings.ToLower(err.Error()), "ret") {
+			t.Errorf("%s: error %v", block, err)
+		}
+	}
+}
+
 func TestValuesAreParsed(t *testing.T) {
 	o, err := parse("directive {\ntext a\ntexts b c\nwait 1d\non\nagain\nagain\nnested {\ntext d\n}\n}")
 	if err != nil || o.text != "a" || !slices.Equal(o.texts, []string{"b", "c"}) || time.Duration(o.wait) != 24*time.Hour ||

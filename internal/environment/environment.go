@@ -7,9 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"regexp"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/location"
 )
 
 // defaultAuthPath is the base path of the auth routes of NextAuth v4 and of
@@ -27,6 +30,12 @@ func New() Environment {
 	return Environment{caddy.NewReplacer()}
 }
 
+// errBraces does not quote what is in braces: it may be part of a password.
+var errBraces = errors.New("unrecognized placeholder: write a brace that begins none as \\{, or the whole value as {env.NAME} or {file.PATH}")
+
+// placeholder is one that may be quoted.
+var placeholder = regexp.MustCompile(`\{(env|file|system|time)\.[^{}]*\}`)
+
 // Fill replaces the placeholders in the value of an option. An unknown or empty
 // placeholder is an error, which names the option and the placeholder, never a
 // value.
@@ -36,6 +45,9 @@ func (e Environment) Fill(option, text string) (string, error) {
 	}
 	filled, err := e.replacer.ReplaceOrErr(text, true, true)
 	if err != nil {
+		if !placeholder.MatchString(err.Error()) {
+			err = errBraces
+		}
 		return "", fmt.Errorf("%s: %w", option, err)
 	}
 	return filled, nil
@@ -109,7 +121,7 @@ func (e Environment) authURL() *url.URL {
 		text = "https://" + text
 	}
 	u, err := url.Parse(text)
-	if err != nil {
+	if err != nil || location.Torn(text) {
 		return nil
 	}
 	return u

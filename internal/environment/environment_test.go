@@ -48,6 +48,8 @@ func TestOrigin(t *testing.T) {
 		"v5 goes before v4":        {map[string]string{"AUTH_URL": "https://five.example/auth", "NEXTAUTH_URL": "https://four.example"}, "https://five.example"},
 		"no scheme, as v4 permits": {map[string]string{"NEXTAUTH_URL": "app.example"}, "https://app.example"},
 		"an invalid URL":           {map[string]string{"AUTH_URL": "https://[::1"}, ""},
+		"a password":               {map[string]string{"AUTH_URL": "https://u:p@app.example"}, "https://app.example"},
+		"a password in pieces":     {map[string]string{"AUTH_URL": "https://u:1234/56@app.example"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			clean(t, c.env)
@@ -82,6 +84,12 @@ func TestFillNamesTheOptionAndThePlaceholder(t *testing.T) {
 	for _, text := range []string{"{env.STALE_TEST_FULL}{env.STALE_TEST_EMPTY}", "{env.STALE_TEST_FULL}{nonsense}"} {
 		_, err := New().Fill("database", text)
 		if err == nil || !strings.HasPrefix(err.Error(), "database: ") || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: error %v", text, err)
+		}
+	}
+	for _, text := range []string{"postgres://u:{Secret}@h/d", "{$ecret}", "a{env}Secret}", "{http.Secret}"} {
+		_, err := New().Fill("database", text)
+		if err == nil || strings.Contains(err.Error(), "ecret") || !strings.Contains(err.Error(), `\{`) {
 			t.Errorf("%s: error %v", text, err)
 		}
 	}

@@ -463,7 +463,8 @@ func TestAFloodOfNotifications(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, text := range []string{string(payload), `{}`, `{"ids":[]}`, `nonsense`, `{"echo":"x"}`} {
+	many := `{"ids":["live"` + strings.Repeat(`,"x"`, 1800) + `]}`
+	for _, text := range []string{string(payload), many, `{"others":true}`, `{"echo":"x","transaction":"99999999"}`, `{}`, `{"ids":[]}`, `nonsense`, `{"echo":"x"}`} {
 		execute(t, database, `select pg_notify('stale_session', '`+text+`' || repeat(' ', (n % 100)::int)) from generate_series(1, 2000) n`)
 		if status := ask(t, base, live); status != http.StatusOK {
 			t.Errorf("after a flood of %.30s: status %d", text, status)

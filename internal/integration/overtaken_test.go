@@ -1,10 +1,16 @@
 package integration
 
 import (
+	"bufio"
 	"context"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
@@ -162,4 +168,44 @@ func TestAStreamKeepsNoConnectionOfAFormerConfiguration(t *testing.T) {
 	if _, err := io.Copy(io.Discard, response.Body); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestASlowLogoutKeepsNoConnectionOfAFormerConfiguration sends logout messages whose
+// bodies do not arrive, over reloads that each open other connections.
+func TestASlowLogoutKeepsNoConnectionOfAFormerConfiguration(t *testing.T) {
+	database := newDatabase(t)
+	keys := filepath.Join(t.TempDir(), "jwks.json")
+	if err := os.WriteFile(keys, []byte(`{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	app := caddytest.NewApp(t)
+	site := func(size int) string {
+		return caddytest.Site("stale_session {", "	cache {", fmt.Sprintf("		size %d", size), "	}",
+			"	backchannel_logout {", "		issuer https://id.example", "		audience app", "		jwks "+keys, "	}", "}", app.Proxy())
+	}
+	base := caddytest.Start(t, site(1000))
+	for size := range 3 {
+		if status := ask(t, base, session(t, "live")); status != http.StatusOK {
+			t.Fatalf("status %d", status)
+		}
+		conn, err := net.Dial("tcp", strings.TrimPrefix(base, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := io.WriteString(conn, "POST /api/auth/backchannel-logout HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") { // the body is waited for
+			t.Fatalf("%q, %v", line, err)
+		}
+		if err := caddytest.Load(site(2000 + size)); err != nil {
+			t.Fatal(err)
+		}
+		base = caddytest.Address(t)
+	}
+	if status := ask(t, base, session(t, "gone")); status != http.StatusUnauthorized {
+		t.Errorf("a stale session: status %d", status)
+	}
+	eventually.Holds(t, "only the connections of the last configuration are left", func() bool { return len(backends(t, database)) <= 3 })
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -97,6 +98,59 @@ func TestNoSecretGetsOut(t *testing.T) {
 				t.Errorf("%s shows a secret: …%s…", where, text[max(0, i-100):min(len(text), i+100)])
 			}
 		}
+	}
+}
+
+// TestSecretsInFiles has each secret in a file, at first as docs/operations.md hands
+// them over, and nothing in the environment.
+func TestSecretsInFiles(t *testing.T) {
+	page := read(t, "../../docs/operations.md")
+	credentials := regexp.MustCompile(`(?m)^LoadCredential=(\w+):`).FindAllStringSubmatch(page, -1)
+	recipe := regexp.MustCompile("(?s)LoadCredential=.*?```caddyfile\n(.*?)```").FindStringSubmatch(page)
+	if recipe == nil || !strings.Contains(page, "\nExecStart=\nExecStart=/usr/bin/caddy run --config ") {
+		t.Fatal("docs/operations.md does not say how to leave --environ out")
+	}
+	for _, credential := range credentials {
+		if !strings.Contains(recipe[1], "{file./run/credentials/caddy.service/"+credential[1]+"}") {
+			t.Errorf("%s is handed over, but not used", credential[1])
+		}
+	}
+	for name, c := range map[string]struct {
+		options string
+		newline string // at the end of each file
+	}{
+		"as systemd hands them over": {recipe[1], ""},
+		"with a line end":            {recipe[1], "\n"},
+		"with one of Windows":        {"stale_session @guarded {\ndatabase {file./run/credentials/caddy.service/database_url}\n}", "\r\n"},
+		"the address of the watch":   {"stale_session @guarded {\ndatabase {file./run/credentials/caddy.service/database_url}\nlisten_database {file./run/credentials/caddy.service/database_url}\nsecret {file./run/credentials/caddy.service/auth_secret}\n}", "\n"},
+		"the address of the cleanup": {"stale_session @guarded {\ndatabase {file./run/credentials/caddy.service/database_url}\nsecret {file./run/credentials/caddy.service/auth_secret}\ncleanup {\ndatabase {file./run/credentials/caddy.service/database_url}\n}\n}", "\n"},
+		"part of the address":        {"stale_session @guarded {\ndatabase postgres://postgres:{file./run/credentials/caddy.service/password}@" + server.Address() + "/{file./run/credentials/caddy.service/name}\nsecret {file./run/credentials/caddy.service/auth_secret}\n}", "\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			const password = "a-password-of-the-database"
+			database, dir := newDatabase(t), t.TempDir()
+			dsn := strings.Replace(server.DSN(database), "postgres@", "postgres:"+password+"@", 1)
+			environment(t, "")
+			if strings.Contains(c.options, "auth_secret") {
+				t.Setenv("NEXTAUTH_SECRET", "")
+			}
+			for file, text := range map[string]string{"database_url": dsn, "auth_secret": secret, "password": password, "name": database} {
+				if err := os.WriteFile(filepath.Join(dir, file), []byte(text+c.newline), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			app := caddytest.NewApp(t)
+			site := caddytest.Site("@guarded path /a*", strings.ReplaceAll(c.options, "/run/credentials/caddy.service", dir), app.Proxy())
+			if config, err := caddytest.Adapt(site); err != nil || strings.Contains(string(config), password) || strings.Contains(string(config), secret) {
+				t.Errorf("%v: a secret is in the configuration: %s", err, config)
+			}
+			base := caddytest.Start(t, site)
+			for subject, want := range map[string]int{"live": http.StatusOK, "gone": http.StatusUnauthorized} {
+				if status := ask(t, base+"/a", session(t, subject)); status != want {
+					t.Errorf("%s: status %d, want %d", subject, status, want)
+				}
+			}
+		})
 	}
 }
 

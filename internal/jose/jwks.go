@@ -18,6 +18,8 @@ import (
 	gojose "github.com/go-jose/go-jose/v4"
 	"github.com/golang-jwt/jwt/v5"
 	"golang.org/x/time/rate"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/location"
 )
 
 // How a key set at a URL is fetched, and how much of it is used.
@@ -48,9 +50,9 @@ type JWKS struct {
 // once, before OpenJWKS returns. A URL is fetched in the background, every hour
 // and when a token names an unknown key, until Close; failed is called with the
 // error of each fetch that fails.
-func OpenJWKS(location string, failed func(error)) (*JWKS, error) {
-	if !strings.Contains(location, "://") {
-		text, err := os.ReadFile(location)
+func OpenJWKS(address string, failed func(error)) (*JWKS, error) {
+	if !strings.Contains(address, "://") {
+		text, err := os.ReadFile(address)
 		if err != nil {
 			return nil, err
 		}
@@ -62,12 +64,15 @@ func OpenJWKS(location string, failed func(error)) (*JWKS, error) {
 		j.keys.Store(&keys)
 		return j, nil
 	}
-	u, err := url.Parse(location)
+	u, err := url.Parse(address)
+	if err == nil && location.Torn(address) {
+		return nil, errors.New("the URL of the key set has an @ behind its host: percent-encode it (%40), and the characters /, ?, # and @ of a password in it")
+	}
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
 		return nil, errors.New("the key set must be a file, or a URL that begins with https:// or http://")
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	j := &JWKS{url: location, failed: failed, unknown: make(chan struct{}, 1), cancel: cancel}
+	j := &JWKS{url: address, failed: failed, unknown: make(chan struct{}, 1), cancel: cancel}
 	j.done.Go(func() { j.refresh(ctx) })
 	return j, nil
 }

@@ -79,7 +79,7 @@ func (b *Backchannel) open(env environment.Environment, defaults Defaults, keySe
 	}
 	e := &Endpoint{
 		Path: cmp.Or(b.Path, cmp.Or(defaults.AuthPath, env.AuthPath())+"/backchannel-logout"), endsUser: b.Ends == endsUser,
-		now: time.Now, used: make(map[string]time.Time),
+		now: time.Now, bodyTimeout: bodyTimeout, used: make(map[string]time.Time),
 	}
 	if e.Path[0] != '/' {
 		return nil, fmt.Errorf("path is %q; it must begin with a slash", e.Path)

@@ -16,6 +16,8 @@ import (
 const (
 	// maxBody is the longest request body, in bytes.
 	maxBody = 64 << 10
+	// bodyTimeout is how long the body may take to arrive.
+	bodyTimeout = 10 * time.Second
 	// maxUsed is how many used tokens are remembered.
 	maxUsed = 100_000
 )
@@ -30,6 +32,7 @@ type Endpoint struct {
 	issuer, audience string
 	endsUser         bool // a token with a sid ends all sessions of its sub
 	now              func() time.Time
+	bodyTimeout      time.Duration
 
 	mu   sync.Mutex
 	used map[string]time.Time // when each jti was used
@@ -41,7 +44,8 @@ type requestError string
 
 func (e requestError) Error() string { return string(e) }
 
-// Revoke ends sessions.
+// Revoke ends sessions. It is called once a whole request was read and is valid, so
+// that nobody's slow request holds what Revoke uses.
 type Revoke func(context.Context, revocation.Revocation) error
 
 // Serve answers a request: 200 once revoke has ended the sessions, 400 if the
@@ -77,9 +81,9 @@ func writeError(w http.ResponseWriter, status int, code, description string) {
 // accept ends the sessions that a request names.
 func (e *Endpoint) accept(w http.ResponseWriter, r *http.Request, revoke Revoke) (revocation.Revocation, error) {
 	var none revocation.Revocation
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	body, err := e.readBody(w, r)
 	if err != nil {
-		return none, requestError("the body cannot be read or is too long")
+		return none, requestError("the body cannot be read, takes too long or is too long")
 	}
 	text, err := logoutToken(r.Header, body)
 	if err != nil {
@@ -98,6 +102,17 @@ func (e *Endpoint) accept(w http.ResponseWriter, r *http.Request, revoke Revoke)
 	}
 	e.markUsed(token.id, now) // only now: the provider may repeat what failed
 	return token.revocation, nil
+}
+
+// readBody reads the body of a request, which may neither be long nor take long.
+func (e *Endpoint) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	control := http.NewResponseController(w)
+	bounded := control.SetReadDeadline(time.Now().Add(e.bodyTimeout)) == nil
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if bounded && err == nil { // else what follows is not waited for either
+		err = control.SetReadDeadline(time.Time{})
+	}
+	return body, err
 }
 
 // wasUsed reports whether a token was used while it was valid.

@@ -238,6 +238,29 @@ func TestInvalidRequests(t *testing.T) {
 	}
 }
 
+func TestABodyThatDoesNotArrive(t *testing.T) {
+	t.Parallel()
+	e := newProvider(t).endpoint(t, "")
+	e.bodyTimeout = time.Millisecond
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = e.Serve(w, r, func(context.Context, revocation.Revocation) error {
+			t.Error("a session ends")
+			return nil
+		})
+	}))
+	defer server.Close()
+	body, slow := io.Pipe()
+	defer slow.Close()
+	response, err := server.Client().Post(server.URL, "application/x-www-form-urlencoded", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusBadRequest {
+		t.Errorf("status %d", response.StatusCode)
+	}
+}
+
 func TestOptionsDefaultToThoseOfTheSessionTokens(t *testing.T) {
 	p := newProvider(t)
 	t.Setenv("LOGOUT_TEST_ISSUER", "https://id.example")

@@ -12,6 +12,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/location"
 )
 
 // known lists the parameters of a connection URL that pgx or the server accepts.
@@ -41,11 +43,16 @@ var (
 	errAddress   = errors.New("cannot parse the database address: write postgres://user:password@host:5432/database, with special characters in the password percent-encoded, or host=… user=… dbname=…")
 	errParameter = errors.New("the database address has an invalid parameter: check sslmode, the ports and the certificate files")
 	errPrisma    = errors.New("the database address is that of Prisma's HTTP proxy: use the direct postgres:// address of the database")
+	errEscape    = errors.New("it is not clear which part of the database address is the password: percent-encode the characters ?, #, / and @ of the user and the password (%3F, %23, %2F, %40), also where they are parameters")
+	errHost      = errors.New("the database address has an invalid host: write postgres://user:password@host:5432/database, with the characters ?, #, /, @ and : of the password percent-encoded")
+	errDatabase  = errors.New("the database address has no plain name of a database: write postgres://user:password@host:5432/database, with special characters percent-encoded, or host=… user=… password=… dbname=…")
+	errKeyword   = errors.New("the database address has a setting that is not one of Postgres: write postgres://user:password@host:5432/database, or host=… user=… password='…' dbname=… with quotes around a password that contains spaces; addresses of ADO.NET are not understood")
+	errTwice     = errors.New("the database address has a setting twice: if that is part of the password, percent-encode the & and = of it in a URL, or put quotes around it (password='…')")
 )
 
 // address is a parsed database address.
 type address struct {
-	settings map[string]string
+	settings settings
 	// schema is the schema of the users table: Prisma's parameter.
 	schema string
 	// limit is the maximum number of connections; 0 for no limit.
@@ -65,7 +72,10 @@ func parseAddress(dsn string) (address, error) {
 	scheme, rest, isURL := strings.Cut(strings.TrimPrefix(dsn, "jdbc:"), "://")
 	if !isURL || strings.ContainsAny(scheme, "= '") {
 		settings, err := parseKeywords(dsn)
-		return address{settings: settings}, err
+		if err != nil {
+			return address{}, err
+		}
+		return address{settings: settings}, settings.check()
 	}
 	switch base, _, _ := strings.Cut(scheme, "+"); {
 	case base == "prisma":
@@ -79,21 +89,70 @@ func parseAddress(dsn string) (address, error) {
 	if err != nil {
 		return address{}, err
 	}
-	return translate(settings)
+	if err := settings.check(); err != nil {
+		return address{}, err
+	}
+	return translate(settings), nil
+}
+
+// settings are the parts and parameters of an address, under libpq's names.
+type settings map[string]string
+
+// set sets a setting, which must not be there with another value. A socket takes the
+// place of localhost, as in the addresses of Google Cloud SQL.
+func (s settings) set(name, value string) error {
+	if name == "dbname" {
+		name = "database"
+	}
+	if known, found := s[name]; found && known != "" && known != value && !(name == "host" && known == "localhost" && strings.HasPrefix(value, "/")) {
+		return errTwice
+	}
+	s[name] = value
+	return nil
+}
+
+// check returns an error if what is shown of the address, the hosts and the
+// database, can hold part of a password.
+func (s settings) check() error {
+	for host := range strings.SplitSeq(s["host"], ",") {
+		isSocket := strings.HasPrefix(host, "/") && !strings.ContainsAny(host, "@;=?&#")
+		if host != "" && !isSocket && !location.ValidHost(host) {
+			return errHost
+		}
+	}
+	if database := s["database"]; strings.Contains(database, "://") || strings.ContainsAny(database, "=\x00") {
+		return errDatabase
+	}
+	return nil
 }
 
 // parseURL parses what follows the scheme of a connection URL. Unlike libpq, it
-// accepts characters that should have been escaped.
-func parseURL(rest string) (map[string]string, error) {
+// accepts characters that should have been escaped, if they can only be part of the
+// password: up to the last @ before the parameters.
+func parseURL(rest string) (settings, error) {
 	rest, query, _ := strings.Cut(rest, "?")
-	settings := make(map[string]string)
+	if strings.Contains(query, "@") {
+		return nil, errEscape
+	}
+	for parameter := range strings.SplitSeq(query, "&") {
+		if name, _, found := strings.Cut(parameter, "="); parameter != "" && !found || !location.Plain(name, "-._%") {
+			return nil, errEscape
+		}
+	}
+	s := make(settings)
 	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
 		user, password, _ := strings.Cut(rest[:at], ":")
-		settings["user"], settings["password"] = unescape(user), unescape(password)
+		if strings.ContainsAny(user, ";,=&/") { // what is before is the host, perhaps, and the @ in a password
+			return nil, errEscape
+		}
+		s["user"], s["password"] = unescape(user), unescape(password)
 		rest = rest[at+1:]
 	}
 	hosts, database, _ := strings.Cut(rest, "/")
-	settings["database"] = unescape(database)
+	if strings.ContainsAny(database, ":;=&") {
+		return nil, errDatabase
+	}
+	s["database"] = unescape(database)
 	var names, ports []string
 	for host := range strings.SplitSeq(hosts, ",") {
 		name, port := host, ""
@@ -103,18 +162,19 @@ func parseURL(rest string) (map[string]string, error) {
 		names = append(names, strings.Trim(unescape(name), "[]"))
 		ports = append(ports, port)
 	}
-	settings["host"], settings["port"] = strings.Join(names, ","), strings.Join(ports, ",")
+	s["host"], s["port"] = strings.Join(names, ","), strings.Join(ports, ",")
 	parameters, err := url.ParseQuery(query)
 	if err != nil {
 		return nil, errAddress
 	}
 	for name, values := range parameters {
-		if name == "dbname" {
-			name = "database"
+		for _, value := range values {
+			if err := s.set(name, value); err != nil {
+				return nil, err
+			}
 		}
-		settings[name] = values[0]
 	}
-	return settings, nil
+	return s, nil
 }
 
 // unescape decodes percent escapes. It returns a text with malformed escapes as
@@ -127,27 +187,35 @@ func unescape(text string) string {
 }
 
 // parseKeywords parses a keyword/value string.
-func parseKeywords(dsn string) (map[string]string, error) {
-	settings := make(map[string]string)
+func parseKeywords(dsn string) (settings, error) {
+	s := make(settings)
 	for dsn = strings.TrimLeft(dsn, " \t\r\n"); dsn != ""; dsn = strings.TrimLeft(dsn, " \t\r\n") {
 		name, rest, found := strings.Cut(dsn, "=")
 		name = strings.TrimSpace(name)
-		if !found || name == "" || strings.ContainsAny(name, " \t\r\n'") {
+		if !found || name == "" {
 			return nil, errAddress
 		}
-		value, rest, ok := keywordValue(strings.TrimLeft(rest, " \t\r\n"))
+		if !slices.Contains(known, name) {
+			return nil, errKeyword
+		}
+		rest = strings.TrimLeft(rest, " \t\r\n")
+		quoted := strings.HasPrefix(rest, "'")
+		value, rest, ok := keywordValue(rest)
 		if !ok {
 			return nil, errAddress
 		}
-		if name == "dbname" {
-			name = "database"
+		if !quoted && name != "password" && strings.Contains(value, ";") { // as ADO.NET separates settings
+			return nil, errKeyword
 		}
-		settings[name], dsn = value, rest
+		if err := s.set(name, value); err != nil {
+			return nil, err
+		}
+		dsn = rest
 	}
-	if len(settings) == 0 {
+	if len(s) == 0 {
 		return nil, errAddress
 	}
-	return settings, nil
+	return s, nil
 }
 
 // keywordValue parses a value, quoted or not, and returns what follows it.
@@ -174,7 +242,7 @@ func keywordValue(text string) (value, rest string, ok bool) {
 }
 
 // translate turns the parameters of Prisma and node-postgres into libpq's.
-func translate(s map[string]string) (address, error) {
+func translate(s settings) address {
 	a := address{settings: s, schema: s["schema"], pooled: s["pgbouncer"] == "true"}
 	if limit, err := strconv.Atoi(s["connection_limit"]); err == nil && limit > 0 {
 		a.limit = limit
@@ -204,7 +272,7 @@ func translate(s map[string]string) (address, error) {
 			delete(s, name)
 		}
 	}
-	return a, nil
+	return a
 }
 
 // setsPath reports whether the address sets the search path, for the app too.
@@ -212,9 +280,9 @@ func (a address) setsPath() bool {
 	return a.settings["search_path"] != "" || strings.Contains(a.settings["options"], "search_path")
 }
 
-func setDefault(settings map[string]string, name, value string) {
-	if settings[name] == "" {
-		settings[name] = value
+func setDefault(s settings, name, value string) {
+	if s[name] == "" {
+		s[name] = value
 	}
 }
 

@@ -6,6 +6,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 func TestAddressesInEveryDialect(t *testing.T) {
@@ -98,6 +101,24 @@ func TestAddressesThatCannotBeRight(t *testing.T) {
 		"postgres://app:hunter2@db/shop?sslmode=hunter2":     "sslmode",
 		"postgres://app:hunter2@db/shop?x=%zz":               "percent-encoded",
 		"host=db password='hunter2":                          "postgres://",
+		"postgres://app:hun?ter2@db/shop":                    "percent-encode the characters ?, #, / and @",
+		"postgres://app:)u&hun]Fl|1)q~5?ter2@db/shop":        "percent-encode the characters ?, #, / and @",
+		"postgres://db/shop?user=app&password=hunter2@":      "percent-encode the characters ?, #, / and @",
+		"postgres://app:p@hunter2?ter2":                      "percent-encode the characters ?, #, / and @",
+		"postgres://hunter2:p]/shop":                         "host",
+		"postgres://db/shop;password=hunter2":                "plain name",
+		"postgres://db/shop?user=app&password=x&user=hunter": "twice",
+		"jdbc:postgresql:shop?user=app&password=hunter2":     "ADO.NET",
+		"jdbc:postgresql://db;user=app;password=hunter2":     "host",
+		"jdbc:postgresql://db;user=app;password=p@hunter2":   "percent-encode the characters ?, #, / and @",
+		"jdbc:postgresql://db/shop;password=p@hunter2":       "percent-encode the characters ?, #, / and @",
+		"Server=db;Database=shop;User Id=u;Password=hunter2": "ADO.NET",
+		"Host=db;Username=u;Password=hunter2;Database=shop":  "ADO.NET",
+		"host=db;username=u;password=hunter2":                "ADO.NET",
+		"host=db user=u password=hun ter2=x dbname=shop":     "quotes around a password",
+		"host=db user=u password=hun host=ter2":              "twice",
+		"host=db dbname='host=x password=hunter2'":           "plain name",
+		"host=db dbname=postgres://u:hunter2@x/y":            "plain name",
 	} {
 		t.Run(dsn, func(t *testing.T) {
 			a, err := parseAddress(dsn)
@@ -107,11 +128,76 @@ func TestAddressesThatCannotBeRight(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), says) {
 				t.Fatalf("error %v does not say %q", err, says)
 			}
-			if strings.Contains(err.Error(), "hunter2") {
+			if strings.Contains(err.Error(), "hun") || strings.Contains(err.Error(), "ter2") {
 				t.Errorf("the password is in the error: %v", err)
 			}
 		})
 	}
+}
+
+func TestASocketTakesThePlaceOfAHost(t *testing.T) {
+	t.Parallel()
+	for _, dsn := range []string{
+		"postgres://app:hunter2@localhost/shop?host=/cloudsql/project:region:db", "host=/cloudsql/project:region:db user=app password=hunter2 dbname=shop",
+	} {
+		d, err := Open(Config{DSN: func() (string, error) { return dsn, nil }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		if want := "database shop at /cloudsql/project:region:db"; d.String() != want {
+			t.Errorf("%s: %s", dsn, d)
+		}
+	}
+}
+
+// What stands in place of the password shows nowhere, whatever it is.
+func FuzzPassword(f *testing.F) {
+	for _, password := range []string{
+		"Sec?ret", "a#bcdef", ")u&rI5]Fl|1)q~5?7G}", "Zk/93@qX:7w%vb", "1234?5678", "12/abcd", "%41%zz", "x host=abcd", "x' host=abcd '", "a&host=abcd", "a&host=/abcd",
+		"a?dbname=abcd", "\\'; --", "p@ssword?x=y", "[abcd]:1", "a,abcd:5432", "abcd", "://abcd", "'", `"`, "a\x00bcd",
+	} {
+		f.Add(password)
+	}
+	var plain strings.Builder
+	for _, err := range []error{errAddress, errParameter, errPrisma, errEscape, errHost, errDatabase, errKeyword, errTwice} {
+		plain.WriteString(err.Error())
+	}
+	forms := []string{
+		"postgres://app:%s@db.example:5432/shop", "postgresql://app:%s@db.example/shop?sslmode=require&schema=x", "postgres://%s@db.example/shop", "postgres://app:%s@/shop?host=db.example",
+		"jdbc:postgresql://db.example/shop?user=app&password=%s", "jdbc:postgresql://db.example/shop?password=%s&user=app", "jdbc:postgresql:shop?user=app&password=%s",
+		"host=db.example dbname=shop user=app password=%s", "password=%s host=db.example dbname=shop", "host=db.example dbname=shop password='%s'",
+		"Server=db.example;Database=shop;User Id=app;Password=%s;", "host=db.example;username=app;password=%s;database=shop", "jdbc:postgresql://db.example;databaseName=shop;user=app;password=%s",
+		"app:%s@db.example/shop", "%s",
+	}
+	f.Fuzz(func(t *testing.T, password string) {
+		for _, form := range forms {
+			dsn := strings.Replace(form, "%s", password, 1)
+			a, err := parseAddress(dsn)
+			shown := ""
+			if err == nil {
+				var config *pgxpool.Config
+				if config, err = a.poolConfig(); err == nil {
+					c := &config.ConnConfig.Config
+					shown = c.Database + " " + hostOf(c)
+					for _, other := range c.Fallbacks {
+						shown += " " + hostOf(&pgconn.Config{Host: other.Host, Port: other.Port})
+					}
+				}
+			}
+			if err != nil {
+				shown = err.Error()
+			}
+			if form == "%s" && err == nil { // it is an address of its own
+				continue
+			}
+			for i := 0; i+4 <= len(password); i++ {
+				if piece := password[i : i+4]; strings.Contains(shown, piece) && !strings.Contains(form+plain.String()+"127.0.0.1:5432", piece) {
+					t.Fatalf("%q: %s", dsn, shown)
+				}
+			}
+		}
+	})
 }
 
 func TestTheEnvironmentOfCaddyHasNoInfluence(t *testing.T) {

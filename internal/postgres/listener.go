@@ -22,8 +22,10 @@ const (
 	// echoGrace is how long the watch waits for the transaction of an echo that may
 	// have changed the gate.
 	echoGrace = 100 * time.Millisecond
-	// maxEchoes is how many received echoes are remembered.
-	maxEchoes = 16
+	// maxProven is how many transactions of echoes are remembered.
+	maxProven = 4
+	// maxIDs is how many users a notification of the triggers names at most.
+	maxIDs = 50
 )
 
 // notification is the payload of a notification, as JSON.
@@ -55,14 +57,17 @@ const (
 type listener struct {
 	w         *watch
 	listening bool
-	received  bool        // the last echo was received
-	known     bool        // triggers is set
-	triggers  bool        // the users table has triggers
-	echo      string      // the last one
-	pending   bool        // it is expected
-	sent      time.Time   // when it was sent
-	own       chan string // its transaction
-	echoes    []string    // the transactions of the last echoes that were received
+	received  bool      // the last echo was received
+	known     bool      // triggers is set
+	triggers  bool      // the users table has triggers
+	echo      string    // the last one: nobody knows it before it is received
+	pending   bool      // it is expected
+	sent      time.Time // when it was sent
+	// The transaction of the last echo: as the connection that sent it returns it,
+	// and as its first notification names it. Further ones may be forged.
+	own    chan string
+	heard  bool     // there was a first one
+	proven []string // the transactions of the last echoes
 }
 
 // open starts to listen.
@@ -80,7 +85,8 @@ func (l *listener) open(ctx context.Context) error {
 // close resets the state.
 func (l *listener) close() { l.w.d.state.Store(int32(unknown)) }
 
-// receive handles a notification. It is called while the connection is read.
+// receive handles a notification. It is called while the connection is read. Whoever
+// may connect to the database can send one: it can cause lookups, nothing else.
 func (l *listener) receive(_ *pgconn.PgConn, n *pgconn.Notification) {
 	if n.Channel != channel {
 		return
@@ -92,14 +98,17 @@ func (l *listener) receive(_ *pgconn.PgConn, n *pgconn.Notification) {
 	switch {
 	case message.Echo != "":
 		if message.Echo == l.echo { // even if it is late
+			if !l.heard {
+				l.heard = true
+				l.prove(message.Transaction)
+			}
 			l.pending, l.received = false, true
 			l.conclude()
 		}
-		if l.echoes = append(l.echoes, message.Transaction); len(l.echoes) > maxEchoes {
-			l.echoes = l.echoes[1:]
-		}
 	case message.Others:
 		l.w.others = true
+	case len(message.IDs) > maxIDs: // not of the triggers: to drop one by one would take time
+		l.w.changed()
 	default:
 		l.w.changed(message.IDs...)
 	}
@@ -116,11 +125,12 @@ func (l *listener) test() {
 		l.pending, l.received = false, false
 		l.conclude()
 	}
-	if now.Sub(l.sent) < l.w.d.echoEvery {
+	if l.pending || now.Sub(l.sent) < l.w.d.echoEvery {
 		return
 	}
 	own := make(chan string, 1)
 	l.echo, l.pending, l.sent, l.own = rand.Text(), true, now, own
+	l.heard = false
 	d, echo := l.w.d, l.echo
 	go func() {
 		ctx, cancel := context.WithTimeout(d.running, queryTimeout)
@@ -145,26 +155,33 @@ func (d *Directory) sendEcho(ctx context.Context, echo string) (transaction stri
 	return transaction
 }
 
-// explains reports whether the gate has changed only by transactions that sent
-// echoes: the last one of this directory, and those of other instances of Caddy.
+// explains reports whether the gate has changed only by the transaction that sent the
+// last echoes of this directory. Echoes of others prove nothing, since any role could
+// have sent them to hide a change: they count as one.
 func (l *listener) explains(before, after string) bool {
-	transactions := l.echoes
-	l.echoes = nil
-	if l.own != nil { // it may have committed, and not have returned yet
+	if !l.heard && l.own != nil { // it may have committed, and not have returned yet
 		select {
 		case transaction := <-l.own:
-			transactions, l.own = append(transactions, transaction), nil
+			l.own = nil
+			l.prove(transaction)
 		case <-time.After(echoGrace):
 		}
 	}
-	for range transactions { // which are in any order
-		for _, transaction := range transactions {
+	for range l.proven { // which are in any order
+		for _, transaction := range l.proven {
 			if next := withTransaction(before, transaction); next != "" {
 				before = next
 			}
 		}
 	}
 	return before == after
+}
+
+// prove records a transaction that has sent an echo of this directory.
+func (l *listener) prove(transaction string) {
+	if l.proven = append(l.proven, transaction); len(l.proven) > maxProven {
+		l.proven = l.proven[1:]
+	}
 }
 
 // withTransaction returns the gate of a primary after one more transaction;

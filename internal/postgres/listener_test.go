@@ -163,33 +163,70 @@ func FuzzNotification(f *testing.F) {
 
 func TestEchoesAreNoChange(t *testing.T) {
 	t.Parallel()
+	forged := func(transactions ...string) (payloads []string) {
+		for _, transaction := range transactions {
+			payloads = append(payloads, `{"echo":"x","transaction":"`+transaction+`"}`)
+		}
+		return payloads
+	}
+	own := func(transactions ...string) (payloads []string) {
+		for _, transaction := range transactions {
+			payloads = append(payloads, `{"echo":"own","transaction":"`+transaction+`"}`)
+		}
+		return payloads
+	}
 	for _, c := range []struct {
 		name          string
 		before, after string
 		own           string
-		others        []string
+		received      []string // from whoever may notify
 		explained     bool
 	}{
 		{"its own", "primary 100:100: s", "primary 101:101: s", "100", nil, true},
-		{"another's", "primary 100:100: s", "primary 101:101: s", "", []string{"100"}, true},
-		{"several in any order", "primary 100:100: s", "primary 103:103: s", "101", []string{"102", "100"}, true},
-		{"an earlier one of another", "primary 100:100: s", "primary 101:101: s", "100", []string{"98"}, true},
-		{"and a change", "primary 100:100: s", "primary 102:102: s", "100", []string{"98"}, false},
+		{"its own, beside those of others that changed nothing", "primary 100:100: s", "primary 101:101: s", "100", forged("98", "99"), true},
+		{"another's, which nothing proves", "primary 100:100: s", "primary 101:101: s", "", forged("100"), false},
+		{"a change that somebody calls an echo before it happens", "primary 100:100: s", "primary 101:101: s", "", forged("98", "99", "100", "101", "102"), false},
+		{"its own and a change that somebody calls an echo", "primary 100:100: s", "primary 102:102: s", "100", forged("101"), false},
+		{"its own, which has not returned yet", "primary 100:100: s", "primary 101:101: s", "", own("100"), true},
+		{"a change, by who has heard its own", "primary 101:101: s", "primary 102:102: s", "", append(own("100"), own("101", "102")...), false},
+		{"and a change", "primary 100:100: s", "primary 102:102: s", "100", nil, false},
 		{"a change alone", "primary 100:100: s", "primary 101:101: s", "", nil, false},
-		{"a change, after an echo that was seen", "primary 101:101: s", "primary 102:102: s", "", []string{"100"}, false},
 		{"another server", "primary 100:100: s", "primary 101:101: z", "100", nil, false},
-		{"nonsense", "primary 100:100: s", "primary 101:101: s", "", []string{"", "x", "101"}, false},
+		{"nonsense", "primary 100:100: s", "primary 101:101: s", "x", nil, false},
+		{"an echo that failed", "primary 100:100: s", "primary 101:101: s", " ", nil, false},
 	} {
-		l := listener{echoes: c.others}
+		d, _ := open(t, "postgres://nowhere/x", Config{})
+		l := listener{w: &watch{d: d, changed: func(...string) {}}, echo: "own"}
 		if c.own != "" {
 			l.own = make(chan string, 1)
-			l.own <- c.own
+			l.own <- strings.TrimSpace(c.own)
+		}
+		for _, payload := range c.received {
+			l.receive(nil, &pgconn.Notification{Channel: channel, Payload: payload})
 		}
 		if explained := l.explains(c.before, c.after); explained != c.explained {
 			t.Errorf("%s: explained: %t", c.name, explained)
 		}
-		if l.own != nil || l.echoes != nil {
+		if l.own != nil {
 			t.Errorf("%s: it is remembered", c.name)
+		}
+	}
+}
+
+// A notification is cheap to send: however many users it names, it costs no more
+// than one of the triggers.
+func TestANotificationNamesFewUsers(t *testing.T) {
+	t.Parallel()
+	for ids, want := range map[int]int{0: 0, 1: 1, maxIDs: maxIDs, maxIDs + 1: 0, 1900: 0} {
+		payload, err := json.Marshal(notification{IDs: make([]string, ids)})
+		if err != nil || len(payload) >= 8000 {
+			t.Fatal(len(payload), err)
+		}
+		dropped := -1
+		l := listener{w: &watch{changed: func(subjects ...string) { dropped = len(subjects) }}}
+		l.receive(nil, &pgconn.Notification{Channel: channel, Payload: string(payload)})
+		if dropped != want { // 0: all are looked up again when somebody asks for them
+			t.Errorf("%d ids drop %d accounts, want %d", ids, dropped, want)
 		}
 	}
 }

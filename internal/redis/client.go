@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/redis/rueidis"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/location"
 )
 
 const (
@@ -30,8 +32,11 @@ const (
 	pingPeriod = 500 * time.Millisecond
 )
 
-// errURL does not quote the address, which may hold a password.
-var errURL = errors.New("the address of Redis must be redis://, rediss://, valkey:// or valkeys://[user:password@]host[:port][/db][?addr=host:port&…][&master_set=name]")
+// Errors of an address. They do not quote it, because any part may be a password.
+var (
+	errURL    = errors.New("the address of Redis must be redis://, rediss://, valkey:// or valkeys://[user:password@]host[:port][/db][?addr=host:port&…][&master_set=name]")
+	errEscape = errors.New("the address of Redis must be redis://user:password@host:port, with the characters /, ?, #, @ and : of the password percent-encoded (%2F, %3F, %23, %40, %3A)")
+)
 
 // Client connects to a server, the master of Sentinels or a cluster: at its first
 // use, and again when a connection is lost. It is safe for concurrent use.
@@ -65,9 +70,9 @@ func (c *Client) options() (rueidis.ClientOption, error) {
 	if err != nil {
 		return rueidis.ClientOption{}, err
 	}
-	o, err := rueidis.ParseURL(address)
-	if err != nil || len(o.InitAddress) == 0 {
-		return o, errURL
+	o, _, err := parse(address)
+	if err != nil {
+		return o, err
 	}
 	o.ClientName = "caddy-stale-session"
 	o.Dialer.Timeout, o.Dialer.KeepAlive = dialTimeout, pingPeriod
@@ -77,7 +82,7 @@ func (c *Client) options() (rueidis.ClientOption, error) {
 	o.DisableRetry = true // callers retry
 	o.AuthCredentialsFn = func(rueidis.AuthCredentialsContext) (rueidis.AuthCredentials, error) {
 		if address, err := c.url(); err == nil {
-			if current, err := rueidis.ParseURL(address); err == nil {
+			if current, _, err := parse(address); err == nil {
 				return rueidis.AuthCredentials{Username: current.Username, Password: current.Password}, nil
 			}
 		}
@@ -94,6 +99,35 @@ func (c *Client) options() (rueidis.ClientOption, error) {
 		o.OnInvalidations = c.invalidate
 	}
 	return o, nil
+}
+
+// parse parses an address. It returns the options of a client, and what names the
+// server, without a user or password.
+func parse(address string) (o rueidis.ClientOption, name string, err error) {
+	if location.Torn(address) {
+		return o, "", errEscape
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.Opaque != "" {
+		return o, "", errURL
+	}
+	if o, err = rueidis.ParseURL(address); err != nil {
+		return rueidis.ClientOption{}, "", errURL
+	}
+	if host := u.Hostname(); host != "" && !location.ValidHost(host) || strings.ContainsAny(u.User.Username(), ",=") { // as in host,password=…
+		return rueidis.ClientOption{}, "", errEscape
+	}
+	name = "redis at " + u.Host
+	if u.Scheme == "unix" {
+		return o, "redis at " + u.Path, nil
+	}
+	if set := u.Query().Get("master_set"); set != "" {
+		name += " (" + set + ")"
+	}
+	if db := strings.Trim(u.Path, "/"); db != "" {
+		name += ", database " + db
+	}
+	return o, name, nil
 }
 
 func (c *Client) invalidate(messages []rueidis.RedisMessage) {
@@ -216,19 +250,9 @@ func (c *Client) String() string {
 	if err != nil {
 		return "redis"
 	}
-	u, err := url.Parse(address)
+	_, name, err := parse(address)
 	if err != nil {
 		return "redis"
-	}
-	name := "redis at " + u.Host
-	if u.Scheme == "unix" {
-		name = "redis at " + u.Path
-	}
-	if set := u.Query().Get("master_set"); set != "" {
-		name += " (" + set + ")"
-	}
-	if db := strings.Trim(u.Path, "/"); db != "" && u.Scheme != "unix" {
-		name += ", database " + db
 	}
 	return name
 }
@@ -247,7 +271,7 @@ func Describe(err error) string {
 		network     net.Error
 	)
 	switch {
-	case errors.Is(err, errURL):
+	case errors.Is(err, errURL), errors.Is(err, errEscape):
 		return err.Error()
 	case errors.As(err, &certificate):
 		return "the certificate of Redis is not trusted: it must be for the host in the address, and its CA must be trusted by the system or in the file that SSL_CERT_FILE names in Caddy's environment"

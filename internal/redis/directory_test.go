@@ -331,12 +331,49 @@ func TestInvalidConfigurations(t *testing.T) {
 		{"redis://x", "{subject}{subject}", "must contain {subject} once"},
 		{"http://user:s3cret@x", "", "must be redis://"},
 		{"redis://user:s3cret@x/%zz", "", "must be redis://"},
+		{"redis://user:12?s3cret@x", "", "percent-encoded"},
+		{"redis://user:12#s3cret@x", "", "percent-encoded"},
+		{"redis://user:12/s3cret@x/0", "", "percent-encoded"},
+		{"redis://x,password=s3cret:6379", "", "percent-encoded"},
+		{"redis:user:s3cret@x", "", "must be redis://"},
+		{"x:6379,password=s3cret,ssl=True", "", "must be redis://"},
 	} {
 		_, err := NewDirectory(Config{Key: c.key, URL: func() (string, error) { return c.url, nil }})
 		if err == nil || !strings.Contains(err.Error(), c.wrong) || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%s %s: error %v, want %q", c.url, c.key, err, c.wrong)
 		}
 	}
+}
+
+// What stands in place of the password shows nowhere, whatever it is.
+func FuzzURL(f *testing.F) {
+	for _, password := range []string{"Sec?ret", "a#bcdef", "12/ret@x", ")u&rI5]Fl|1)q~5?7G}", "%41", "p@ss:word", "1234?5678", "h,password=p", "Kp@ssWq"} {
+		f.Add(password)
+	}
+	f.Fuzz(func(t *testing.T, password string) {
+		for _, form := range []string{"redis://app:%s@127.0.0.1:6379/0", "rediss://:%s@127.0.0.1?master_set=m", "redis://127.0.0.1,password=%s", "unix://u:%s@/s", "redis:app:%s@127.0.0.1"} {
+			url := strings.Replace(form, "%s", password, 1)
+			c, err := Open(func() (string, error) { return url, nil }, "", nil)
+			shown := c.String() + Describe(err)
+			if err != nil {
+				shown += err.Error()
+			}
+			if plain := errURL.Error() + errEscape.Error() + "redis at 127.0.0.1:6379 (m), database 0 /s no connection to Redis"; holdsPiece(shown, password, plain) {
+				t.Errorf("%s: %s", url, shown)
+			}
+		}
+	})
+}
+
+// holdsPiece reports whether a text has four characters in a row of a password that
+// the plain text does not have.
+func holdsPiece(text, password, plain string) bool {
+	for i := 0; i+4 <= len(password); i++ {
+		if piece := password[i : i+4]; strings.Contains(text, piece) && !strings.Contains(plain, piece) {
+			return true
+		}
+	}
+	return false
 }
 
 // SWAPDB reports no key as changed.

@@ -22,6 +22,7 @@ type Reporter struct {
 	noSubject  *warning
 	undeleted  *warning
 	ledInside  *warning
+	rejected   rejections
 }
 
 // NewReporter returns a reporter. Subject is the claim that names the user. The
@@ -117,7 +118,9 @@ func (p *Reporter) Rescued(r *http.Request, j verdict.Judgement) {
 func (p *Reporter) Ended(path string, revoked revocation.Revocation, err error) {
 	switch {
 	case err != nil:
-		p.detections.Logger.Warn("logout message rejected", zap.String("path", path), zap.Error(err))
+		p.rejected.raise(err, func(requests int64) {
+			p.detections.Logger.Warn("logout message rejected", zap.String("path", path), zap.Error(err), zap.Int64("requests", requests))
+		})
 	case !revoked.At.IsZero():
 		p.detections.Logger.Info("sessions revoked by a logout message", zap.String("path", path),
 			zap.String("subject", revoked.Subject), zap.String("session", revoked.Session), zap.String("token", revoked.Token))

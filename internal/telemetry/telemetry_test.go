@@ -2,9 +2,12 @@ package telemetry
 
 import (
 	"context"
+	"fmt"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,6 +16,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/verdict"
 )
 
@@ -47,6 +51,50 @@ func TestMetricsSurviveAReload(t *testing.T) {
 		}
 	}
 	t.Error("the counter is not in the new registry")
+}
+
+// Anybody can send logout messages.
+func TestRejectedLogoutMessagesDoNotFillTheLog(t *testing.T) {
+	t.Parallel()
+	kinds := func(n int) (errs []error) {
+		for i := range n {
+			errs = append(errs, fmt.Errorf("error %d", i))
+		}
+		return errs
+	}
+	for name, c := range map[string]struct {
+		errs  []error
+		lines int
+	}{
+		"of one kind":     {kinds(1), 1},
+		"of two":          {kinds(2), 2},
+		"of all too many": {kinds(10 * maxRejections), maxRejections + 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				core, lines := observer.New(zapcore.DebugLevel)
+				p, err := NewReporter(Detections{Logger: zap.New(core)}, "sub")
+				if err != nil {
+					t.Fatal(err)
+				}
+				for round := range 2 {
+					for range 200 {
+						for _, err := range c.errs {
+							p.Ended("/logout", revocation.Revocation{}, err)
+						}
+					}
+					if got, want := lines.Len(), (round+1)*c.lines; got != want {
+						t.Errorf("%d lines, want %d", got, want)
+					}
+					time.Sleep(time.Minute)
+				}
+				if counted := lines.All()[c.lines].ContextMap()["requests"]; counted != int64(201) {
+					t.Errorf("the first line after a minute counts %v requests", counted)
+				}
+			})
+		})
+	}
 }
 
 func TestADetectionIsOneStructuredLine(t *testing.T) {
