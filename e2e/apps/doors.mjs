@@ -1,0 +1,110 @@
+// What people see at the doors of an app once their account is gone.
+
+import assert from "node:assert/strict";
+import { after, afterEach, before, test } from "node:test";
+import { ada, enter, pageLoads, sees, sessionCookies, sessionRequired, statusOf } from "../person.mjs";
+
+const grace = "grace@example.com";
+
+/**
+ * Tests doors, given by name. Ada has a tab of her own at each, in a browser of
+ * its own, when her account goes. Of a door:
+ *
+ * - open(page): what Ada does
+ * - request(request): whether this is what her browser is to send
+ * - from: where her tab is; /admin by default
+ * - stays: the door leads nowhere; what Ada sees, is asserted with the response
+ * - back: where signing in leads; `from` by default
+ * - script: whether the browser runs JavaScript
+ */
+export function testDoors(stack, doors) {
+	const tabs = {};
+	let other;
+	before(async () => {
+		const untilTheEnd = { after() {} };
+		other = await signedIn(untilTheEnd, stack, grace);
+		const first = await signedIn(untilTheEnd, stack, ada);
+		const storageState = await first.context().storageState();
+		for (const [name, { from = "/admin", script = true }] of Object.entries(doors)) {
+			tabs[name] = await stack.visit(untilTheEnd, { storageState, javaScriptEnabled: script });
+			await tabs[name].goto(from);
+		}
+		for (const tab of Object.values(tabs)) await stack.settled(tab.context());
+		await stack.reseed(first.context());
+	});
+	after(() => assert.equal(stack.violations(), 0, "a stale session has reached the app"));
+
+	afterEach(async () => {
+		assert.equal(await statusOf(other, "/api/admin/stats"), 200, "Grace is no longer signed in");
+		assert.deepEqual(stack.failures.splice(0), [], "the app has failed");
+	});
+
+	for (const [name, { open, request, from = "/admin", stays, back = from, status }] of Object.entries(doors)) {
+		test(`${name} ${stays ? "says that the session has ended" : "leads to the sign-in page, and back after signing in"}`, async () => {
+			const page = tabs[name];
+			const loads = pageLoads(page);
+			const [asked] = await Promise.all([page.waitForRequest(request), open(page)]);
+			const response = await asked.response();
+			assert.equal(response.status(), status);
+			if (stays) {
+				await stays(page, response);
+			} else {
+				await isAskedToSignIn(page);
+				assert.ok(loads.length <= 3, `it took ${loads}`);
+			}
+			assert.deepEqual(await sessionCookies(page.context()), []);
+			if (stays) await page.reload();
+			await isAskedToSignIn(page);
+			await signIn(page);
+			assert.equal(page.url(), stack.address + back);
+			assert.equal(await statusOf(page, "/api/admin/stats"), 200);
+		});
+	}
+
+	test("Grace, whose account is still there, stays signed in throughout", async () => {
+		await other.reload();
+		await sees(other, "Admin");
+		await other.getByLabel("Note", { exact: true }).fill("by Grace");
+		await other.getByRole("button", { name: "Save note" }).click();
+		await other.getByRole("listitem").filter({ hasText: "by Grace" }).waitFor();
+	});
+}
+
+/** Returns a page in a new browser, where a person has signed in and opened /admin. */
+async function signedIn(test, stack, email) {
+	const page = await stack.visit(test);
+	await page.goto("/admin");
+	await signIn(page, email);
+	await page.goto("/admin"); // as none of the apps leads back by itself
+	await sees(page, "Admin");
+	return page;
+}
+
+/** Signs in on a sign-in page, and waits until it leads somewhere else. */
+async function signIn(page, email = ada) {
+	const { pathname } = new URL(page.url());
+	await enter(page, email);
+	await page.getByRole("button", { name: /^Sign in/ }).click();
+	await page.waitForURL((url) => url.pathname !== pathname);
+}
+
+/** Waits until a page shows the sign-in page, which says why. */
+async function isAskedToSignIn(page) {
+	try {
+		await page.getByText(sessionRequired).waitFor();
+	} catch {
+		assert.fail(`expected the sign-in page, saw "${await page.locator("body").innerText()}" at ${page.url()}`);
+	}
+}
+
+/** Opens a page. */
+export const opens = (path) => (page) => page.goto(path);
+
+/** Clicks a link or a button. */
+export const clicks = (role, name) => (page) => page.getByRole(role, { name, exact: true }).click();
+
+/** Matches a request by its method, path and query. */
+export const to = (method, path) => (request) => {
+	const { pathname, search } = new URL(request.url());
+	return request.method() === method && (pathname === path || pathname + search === path);
+};
