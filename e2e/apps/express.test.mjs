@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after } from "node:test";
 import { start } from "../stack.mjs";
-import { clicks, opens, testDoors, to } from "./doors.mjs";
+import { clicks, fetches, opens, testDoors, to } from "./doors.mjs";
 
 const stack = await start("express", { app: "express" });
 after(() => stack.stop());
@@ -11,11 +11,11 @@ testDoors(stack, {
 	"a link": { open: clicks("link", "Settings"), request: to("GET", "/admin/settings"), status: 303, back: "/admin/settings" },
 	"a form": { open: clicks("button", "Save note"), request: to("POST", "/admin/notes"), status: 303 },
 	"a fetch": {
-		open: (page) => page.evaluate(() => void fetch("/api/admin/stats")), request: to("GET", "/api/admin/stats"), status: 401,
+		open: fetches("/api/admin/stats"), request: to("GET", "/api/admin/stats"), status: 401,
 		stays: async (page, response) => assert.equal((await response.json()).signIn, "/auth/signin?callbackUrl=%2Fadmin&error=SessionRequired"),
 	},
 	"the session endpoint": {
-		open: (page) => page.evaluate(() => void fetch("/auth/session")), request: to("GET", "/auth/session"), status: 200,
+		open: fetches("/auth/session"), request: to("GET", "/auth/session"), status: 200,
 		stays: async (page, response) => assert.equal(await response.json(), null),
 	},
 });

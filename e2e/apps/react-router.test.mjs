@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after } from "node:test";
 import { start } from "../stack.mjs";
-import { clicks, opens, testDoors, to } from "./doors.mjs";
+import { clicks, fetches, opens, testDoors, to } from "./doors.mjs";
 
 const stack = await start("react-router", { app: "react-router" });
 after(() => stack.stop());
@@ -13,11 +13,11 @@ testDoors(stack, {
 	"a fetcher": { open: clicks("button", "Save by fetcher"), request: to("POST", "/admin.data"), status: 204 },
 	"a form without JavaScript": { script: false, open: clicks("button", "Save note"), request: to("POST", "/admin"), status: 303 },
 	"a fetch": {
-		open: (page) => page.evaluate(() => void fetch("/api/admin/stats")), request: to("GET", "/api/admin/stats"), status: 401,
+		open: fetches("/api/admin/stats"), request: to("GET", "/api/admin/stats"), status: 401,
 		stays: async (page, response) => assert.equal((await response.json()).signIn, "/login?callbackUrl=%2Fadmin&error=SessionRequired"),
 	},
 	"the session endpoint": {
-		open: (page) => page.evaluate(() => void fetch("/session")), request: to("GET", "/session"), status: 200,
+		open: fetches("/session"), request: to("GET", "/session"), status: 200,
 		stays: async (page, response) => assert.equal(await response.json(), null),
 	},
 });

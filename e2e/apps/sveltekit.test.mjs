@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after } from "node:test";
 import { start } from "../stack.mjs";
-import { clicks, opens, testDoors, to } from "./doors.mjs";
+import { clicks, fetches, opens, testDoors, to } from "./doors.mjs";
 
 const stack = await start("sveltekit", { app: "sveltekit" });
 after(() => stack.stop());
@@ -19,11 +19,11 @@ testDoors(stack, {
 		stays: (page) => page.getByText("Refused: 401").waitFor(),
 	},
 	"a fetch": {
-		open: (page) => page.evaluate(() => void fetch("/api/admin/stats")), request: to("GET", "/api/admin/stats"), status: 401,
+		open: fetches("/api/admin/stats"), request: to("GET", "/api/admin/stats"), status: 401,
 		stays: async (page, response) => assert.equal((await response.json()).signIn, "/auth/signin?callbackUrl=%2Fadmin&error=SessionRequired"),
 	},
 	"the session endpoint": {
-		open: (page) => page.evaluate(() => void fetch("/auth/session")), request: to("GET", "/auth/session"), status: 200,
+		open: fetches("/auth/session"), request: to("GET", "/auth/session"), status: 200,
 		stays: async (page, response) => assert.equal(await response.json(), null),
 	},
 });
