@@ -32,9 +32,13 @@ var forms = map[door.Door]form{
 	}},
 	door.KitAction: {body: kitRedirect},
 	door.KitData:   {status: http.StatusOK, body: kitRedirect}, // an error page with 401
-	door.KitForm: {status: http.StatusOK, body: func(signIn string) fields {
+	// kit 2.30 to 2.63 read type and location, 2.66 to 3.2 read data but for live
+	// queries. A command may not redirect.
+	door.KitRemote: {status: http.StatusOK, body: func(signIn string) fields {
 		data, _ := json.Marshal([]any{map[string]int{"redirect": 1}, signIn}) // devalue's format
-		return fields{"type": "result", "data": string(data)}
+		all := kitRedirect(signIn)
+		all["data"] = string(data)
+		return all
 	}},
 	door.RouterData: {status: http.StatusNoContent, empty: true, header: func(signIn string) [][2]string {
 		return [][2]string{{"X-Remix-Redirect", signIn}, {"X-Remix-Status", "302"}, {"X-Remix-Reload-Document", "true"}}
