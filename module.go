@@ -471,7 +471,7 @@ func (x *request) Intercept(header http.Header, status int) bool {
 	if to := answer.LeadsInside(r, header, status); to != "" && h.rules.SignsIn(r) {
 		h.reporter.LedInside(to)
 	}
-	h.auth.Learn(answer.Requested(r).Path, header)
+	h.auth.Learn(r.Method, answer.Requested(r).Path, header)
 	failed := status >= http.StatusInternalServerError && x.check.Verdict == verdict.Live
 	if len(header["Set-Cookie"]) == 0 && !x.check.Strip && !failed {
 		return false
