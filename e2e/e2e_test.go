@@ -59,7 +59,7 @@ func TestBrowser(t *testing.T) {
 			// How often a tab asks for its session is the tests' to say.
 			variables := []string{"AUTH_VARIANT=" + variant, "NEXT_PUBLIC_REFETCH=3600", "NEXT_TELEMETRY_DISABLED=1"}
 			build(ctx, t, example, ".next-"+variant, variables...)
-			run(ctx, t, append(slices.Clone(environment), "AUTH_VARIANT="+variant), files...)
+			run(ctx, t, 2, append(slices.Clone(environment), "AUTH_VARIANT="+variant), files...)
 		})
 	}
 }
@@ -77,7 +77,7 @@ func TestFrameworks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run(ctx, t, append(environment, "AUTH_VARIANT=apps"), files...)
+	run(ctx, t, 1, append(environment, "AUTH_VARIANT=apps"), files...)
 }
 
 // TestDashboard uses the dashboard in a browser.
@@ -87,7 +87,7 @@ func TestDashboard(t *testing.T) {
 	}
 	t.Parallel()
 	ctx := withinTest(t)
-	run(ctx, t, prepare(ctx, t), "dashboard/dashboard.test.mjs")
+	run(ctx, t, 1, prepare(ctx, t), "dashboard/dashboard.test.mjs")
 }
 
 // withinTest is a context that ends when the test is interrupted, and soon
@@ -201,11 +201,11 @@ func digest(t *testing.T, app string, environment []string) string {
 	return hex.EncodeToString(hash.Sum(nil))
 }
 
-// run runs test files in Node, two at a time.
-func run(ctx context.Context, t *testing.T, environment []string, files ...string) {
+// run runs test files in Node, so many at a time.
+func run(ctx context.Context, t *testing.T, atATime int, environment []string, files ...string) {
 	t.Helper()
 	environment = append(environment, "TMPDIR="+t.TempDir())
-	out := command(ctx, t, ".", environment, "node", append([]string{"--test", "--test-reporter=spec", "--test-concurrency=2"}, files...)...)
+	out := command(ctx, t, ".", environment, "node", append([]string{"--test", "--test-reporter=spec", fmt.Sprintf("--test-concurrency=%d", atATime)}, files...)...)
 	if count(t, out, "pass") == 0 || count(t, out, "skipped") > 0 || count(t, out, "todo") > 0 {
 		t.Error("not all tests were run")
 	}

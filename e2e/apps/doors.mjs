@@ -7,28 +7,31 @@ import { ada, enter, pageLoads, sees, sessionCookies, sessionRequired, statusOf 
 const grace = "grace@example.com";
 
 /**
- * Tests doors, given by name. Ada has a tab of her own at each, in a browser of
- * its own, when her account goes. Of a door:
+ * Tests doors, given by name. Ada has a tab at each, in a browser of its own, when
+ * her account goes. found is what a browser loads from /admin to the sign-in page
+ * when Caddy knows nothing yet. Of a door:
  *
  * - open(page): what Ada does
  * - request(request): whether this is what her browser is to send
  * - from: where her tab is; /admin by default
- * - stays: the door leads nowhere; what Ada sees, is asserted with the response
+ * - status: that of the answer
+ * - stays(page, response): asserts what Ada sees, if the door leads nowhere
  * - back: where signing in leads; `from` by default
  * - script: whether the browser runs JavaScript
  */
-export function testDoors(stack, doors) {
+export function testDoors(stack, found, doors) {
 	const tabs = {};
-	let other;
+	let other, stale;
 	before(async () => {
 		const untilTheEnd = { after() {} };
 		other = await signedIn(untilTheEnd, stack, grace);
 		const first = await signedIn(untilTheEnd, stack, ada);
 		const storageState = await first.context().storageState();
-		for (const [name, { from = "/admin", script = true }] of Object.entries(doors)) {
+		stale = await sessionCookies(first.context());
+		await Promise.all(Object.entries(doors).map(async ([name, { from = "/admin", script = true }]) => {
 			tabs[name] = await stack.visit(untilTheEnd, { storageState, javaScriptEnabled: script });
 			await tabs[name].goto(from);
-		}
+		}));
 		for (const tab of Object.values(tabs)) await stack.settled(tab.context());
 		await stack.reseed(first.context());
 	});
@@ -59,6 +62,30 @@ export function testDoors(stack, doors) {
 			assert.equal(await statusOf(page, "/api/admin/stats"), 200);
 		});
 	}
+
+	test("a stale session that comes back on the sign-in page keeps nobody from signing in", async (t) => {
+		const page = await stack.visit(t);
+		await page.goto("/admin");
+		await stack.settled(page.context());
+		await page.context().addCookies(stale);
+		await signIn(page);
+		assert.equal(await statusOf(page, "/api/admin/stats"), 200);
+	});
+
+	test("a Caddy that has just started finds the sign-in page by itself", async (t) => {
+		const page = await signedIn(t, stack, ada);
+		await stack.reload();
+		for (const expected of [found, ["303 /admin", found.at(-1)]]) {
+			await stack.reseed(page.context());
+			const loads = pageLoads(page);
+			await page.goto("/admin");
+			await isAskedToSignIn(page);
+			assert.deepEqual(loads, expected);
+			page.removeAllListeners("response");
+			await signIn(page);
+			await sees(page, "Admin");
+		}
+	});
 
 	test("Grace, whose account is still there, stays signed in throughout", async () => {
 		await other.reload();

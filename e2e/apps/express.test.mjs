@@ -6,7 +6,7 @@ import { clicks, fetches, opens, testDoors, to } from "./doors.mjs";
 const stack = await start("express", { app: "express" });
 after(() => stack.stop());
 
-testDoors(stack, {
+testDoors(stack, ["303 /admin", "303 /api/auth/signin", "200 /auth/signin"], {
 	"opening a page": { open: opens("/admin/settings?tab=mail"), request: to("GET", "/admin/settings"), status: 303, back: "/admin/settings?tab=mail" },
 	"a link": { open: clicks("link", "Settings"), request: to("GET", "/admin/settings"), status: 303, back: "/admin/settings" },
 	"a form": { open: clicks("button", "Save note"), request: to("POST", "/admin/notes"), status: 303 },

@@ -6,7 +6,7 @@ import { clicks, fetches, opens, testDoors, to } from "./doors.mjs";
 const stack = await start("react-router", { app: "react-router" });
 after(() => stack.stop());
 
-testDoors(stack, {
+testDoors(stack, ["303 /admin", "200 /login"], {
 	"opening a page": { open: opens("/admin/settings?tab=mail"), request: to("GET", "/admin/settings"), status: 303, back: "/admin/settings?tab=mail" },
 	"a client-side navigation": { from: "/", open: clicks("link", "Admin"), request: to("GET", "/admin.data"), status: 204, back: "/admin" },
 	"an action": { open: clicks("button", "Save note"), request: to("POST", "/admin.data"), status: 204 },

@@ -1,14 +1,21 @@
 // Remote functions have a path of their own, so they look after themselves.
 
-import { command, form, getRequestEvent } from "$app/server";
+import { command, form, getRequestEvent, query } from "$app/server";
 import { error } from "@sveltejs/kit";
-import { saveNote } from "../../../../people.mjs";
+import { notes, saveNote } from "../../../../people.mjs";
 
-async function save(note) {
+function required() {
 	const { user } = getRequestEvent().locals;
 	if (!user) error(403, "Forbidden");
-	await saveNote(user.id, note);
+	return user;
 }
+
+const save = (note) => saveNote(required().id, note);
+
+export const count = query(async () => {
+	required();
+	return (await notes()).length;
+});
 
 export const saveByForm = form("unchecked", ({ note }) => save(note));
 
