@@ -49,6 +49,8 @@ var forms = map[door.Door]form{
 	door.SolidServer: {header: func(signIn string) [][2]string {
 		return [][2]string{{"Location", signIn}, {"X-Error", "true"}}
 	}},
+	// A redirect of an Astro form would put the sign-in page into the guarded one,
+	// where the form of Auth.js fails: its 401 makes the client load the page.
 	door.AstroAction: {body: func(string) fields {
 		return fields{"type": "AstroActionError", "code": "UNAUTHORIZED", "status": http.StatusUnauthorized}
 	}},
