@@ -201,11 +201,11 @@ func digest(t *testing.T, app string, environment []string) string {
 	return hex.EncodeToString(hash.Sum(nil))
 }
 
-// run runs test files in Node, so many at a time.
-func run(ctx context.Context, t *testing.T, atATime int, environment []string, files ...string) {
+// run runs test files in Node, so many of them in parallel.
+func run(ctx context.Context, t *testing.T, parallel int, environment []string, files ...string) {
 	t.Helper()
 	environment = append(environment, "TMPDIR="+t.TempDir())
-	out := command(ctx, t, ".", environment, "node", append([]string{"--test", "--test-reporter=spec", fmt.Sprintf("--test-concurrency=%d", atATime)}, files...)...)
+	out := command(ctx, t, ".", environment, "node", append([]string{"--test", "--test-reporter=spec", fmt.Sprintf("--test-concurrency=%d", parallel)}, files...)...)
 	if count(t, out, "pass") == 0 || count(t, out, "skipped") > 0 || count(t, out, "todo") > 0 {
 		t.Error("not all tests were run")
 	}
