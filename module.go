@@ -477,7 +477,7 @@ func (x *request) Intercept(header http.Header, status int) bool {
 			h.reporter.LedInside(to)
 		}
 	}
-	h.auth.Learn(answer.Requested(r).Path, header)
+	h.auth.Learn(r.Method, answer.Requested(r).Path, header)
 	h.responder.Allows(r, header, status)
 	failed := status >= http.StatusInternalServerError && x.check.Verdict == verdict.Live
 	if len(header["Set-Cookie"]) == 0 && !x.check.Strip && !failed {

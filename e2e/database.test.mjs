@@ -3,9 +3,8 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { query } from "./database.mjs";
-import { ada, fillIn, isAskedToSignIn, sees, shows, signedIn, signIn, useEverything } from "./person.mjs";
+import { ada, fillIn, isAskedToSignIn, sees, sessionCookies, shows, signedIn, signIn, useEverything } from "./person.mjs";
 import { start } from "./stack.mjs";
-import { sessionCookies } from "./tokens.mjs";
 
 const stack = await start("database");
 after(() => stack.stop());

@@ -1,8 +1,7 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { isAskedToSignIn, sees, signedIn, signIn, useEverything } from "./person.mjs";
+import { isAskedToSignIn, sees, sessionCookies, signedIn, signIn, useEverything } from "./person.mjs";
 import { start } from "./stack.mjs";
-import { sessionCookies } from "./tokens.mjs";
 
 const stack = await start("domain", {
 	origin: "http://app.example.test",

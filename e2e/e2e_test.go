@@ -1,7 +1,7 @@
 //go:build unix
 
-// Package e2e tests the module as people meet it: with the example app, in
-// Chromium, with a Caddy that xcaddy has built and a real Postgres.
+// Package e2e tests the module as people meet it: with the example app and one of
+// each other framework, in Chromium, with a Caddy that xcaddy has built and a real Postgres.
 //
 // With MODULE=off in its environment the directive is left out of the
 // Caddyfile, and the tests have to fail.
@@ -31,7 +31,10 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/pgtest"
 )
 
-const app = "../examples/nextjs"
+const (
+	example = "../examples/nextjs"
+	apps    = "apps" // one of each other framework
+)
 
 // browsers are the names of Chromium. tools/setup looks for them, too.
 var browsers = []string{
@@ -53,10 +56,28 @@ func TestBrowser(t *testing.T) {
 	for _, variant := range []string{"v4", "v5"} {
 		t.Run(variant, func(t *testing.T) {
 			t.Parallel()
-			build(ctx, t, variant)
-			run(ctx, t, append(slices.Clone(environment), "AUTH_VARIANT="+variant), files...)
+			// How often a tab asks for its session is the tests' to say.
+			variables := []string{"AUTH_VARIANT=" + variant, "NEXT_PUBLIC_REFETCH=3600", "NEXT_TELEMETRY_DISABLED=1"}
+			build(ctx, t, example, ".next-"+variant, variables...)
+			run(ctx, t, 2, append(slices.Clone(environment), "AUTH_VARIANT="+variant), files...)
 		})
 	}
+}
+
+// TestFrameworks uses an app of each other framework in a browser.
+func TestFrameworks(t *testing.T) {
+	t.Parallel()
+	ctx := withinTest(t)
+	environment := prepare(ctx, t)
+	install(ctx, t, apps)
+	for _, app := range []string{"react-router", "sveltekit"} {
+		build(ctx, t, filepath.Join(apps, app), "build")
+	}
+	files, err := filepath.Glob(filepath.Join(apps, "*.test.mjs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(ctx, t, 1, append(environment, "AUTH_VARIANT=apps"), files...)
 }
 
 // TestDashboard uses the dashboard in a browser.
@@ -66,7 +87,7 @@ func TestDashboard(t *testing.T) {
 	}
 	t.Parallel()
 	ctx := withinTest(t)
-	run(ctx, t, prepare(ctx, t), "dashboard/dashboard.test.mjs")
+	run(ctx, t, 1, prepare(ctx, t), "dashboard/dashboard.test.mjs")
 }
 
 // withinTest is a context that ends when the test is interrupted, and soon
@@ -106,12 +127,7 @@ func prepare(ctx context.Context, t *testing.T) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	installing.Lock()
-	err = npm.Install(ctx, ".")
-	installing.Unlock()
-	if err != nil {
-		t.Fatal(err)
-	}
+	install(ctx, t, ".")
 	// Each app keeps up to ten connections.
 	server, err := pgtest.Start(ctx, "log_line_prefix=%m [%p] %d ", "max_connections=200")
 	if err != nil {
@@ -131,18 +147,26 @@ func prepare(ctx context.Context, t *testing.T) []string {
 	}
 }
 
-// build builds the app, unless nothing has changed since. Two builds at a time
-// would both write next-env.d.ts.
-func build(ctx context.Context, t *testing.T, variant string) {
+// install installs the packages of a folder.
+func install(ctx context.Context, t *testing.T, folder string) {
 	t.Helper()
 	installing.Lock()
 	defer installing.Unlock()
-	if err := npm.Install(ctx, app); err != nil {
+	if err := npm.Install(ctx, folder); err != nil {
 		t.Fatal(err)
 	}
-	// How often a tab asks for its session is the tests' to say.
-	environment := []string{"AUTH_VARIANT=" + variant, "NEXT_PUBLIC_REFETCH=3600", "NEXT_TELEMETRY_DISABLED=1"}
-	stamp, input := filepath.Join(app, ".next-"+variant, "e2e-stamp"), digest(t, environment)
+}
+
+// build builds an app into a folder in it, unless nothing has changed since. Two
+// builds of the example at a time would both write next-env.d.ts.
+func build(ctx context.Context, t *testing.T, app, output string, environment ...string) {
+	t.Helper()
+	if app == example {
+		install(ctx, t, app)
+	}
+	installing.Lock()
+	defer installing.Unlock()
+	stamp, input := filepath.Join(app, output, "e2e-stamp"), digest(t, app, environment)
 	if built, err := os.ReadFile(stamp); err == nil && string(built) == input {
 		return
 	}
@@ -153,7 +177,7 @@ func build(ctx context.Context, t *testing.T, variant string) {
 }
 
 // digest is one of all that a build depends on.
-func digest(t *testing.T, environment []string) string {
+func digest(t *testing.T, app string, environment []string) string {
 	t.Helper()
 	hash := sha256.New()
 	fmt.Fprintln(hash, environment)
@@ -162,7 +186,7 @@ func digest(t *testing.T, environment []string) string {
 		switch {
 		case err != nil:
 			return err
-		case entry.IsDir() && (name == "node_modules" || strings.HasPrefix(name, ".next")):
+		case entry.IsDir() && (name == "node_modules" || name == "build" || path != app && name[0] == '.'):
 			return filepath.SkipDir
 		case entry.IsDir() || name == "next-env.d.ts" || strings.HasSuffix(name, ".tsbuildinfo"): // made by a build
 			return nil
@@ -177,11 +201,11 @@ func digest(t *testing.T, environment []string) string {
 	return hex.EncodeToString(hash.Sum(nil))
 }
 
-// run runs test files in Node, two at a time.
-func run(ctx context.Context, t *testing.T, environment []string, files ...string) {
+// run runs test files in Node, so many of them in parallel.
+func run(ctx context.Context, t *testing.T, parallel int, environment []string, files ...string) {
 	t.Helper()
 	environment = append(environment, "TMPDIR="+t.TempDir())
-	out := command(ctx, t, ".", environment, "node", append([]string{"--test", "--test-reporter=spec", "--test-concurrency=2"}, files...)...)
+	out := command(ctx, t, ".", environment, "node", append([]string{"--test", "--test-reporter=spec", fmt.Sprintf("--test-concurrency=%d", parallel)}, files...)...)
 	if count(t, out, "pass") == 0 || count(t, out, "skipped") > 0 || count(t, out, "todo") > 0 {
 		t.Error("not all tests were run")
 	}

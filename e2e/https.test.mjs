@@ -2,10 +2,9 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { ada, signedIn } from "./person.mjs";
+import { ada, sessionCookies, signedIn } from "./person.mjs";
 import { testReseeds } from "./reseed.mjs";
 import { start } from "./stack.mjs";
-import { sessionCookies } from "./tokens.mjs";
 
 const stack = await start("https", { origin: "https://localhost" });
 after(() => stack.stop());

@@ -25,9 +25,14 @@ export async function signIn(page, email) {
 
 /** Submits the form of the sign-in page. */
 export async function fillIn(page, email) {
+	await enter(page, email);
+	await click(page.getByRole("button", { name: "Sign in", exact: true }));
+}
+
+/** Writes who somebody is into the form of a sign-in page. */
+export async function enter(page, email) {
 	await page.getByLabel("E-mail").fill(email);
 	await page.getByLabel("Password").fill("password");
-	await click(page.getByRole("button", { name: "Sign in", exact: true }));
 }
 
 /** Waits until a page shows a heading. */
@@ -116,4 +121,9 @@ export function pageLoads(page) {
 export async function responseTo(page, method, path) {
 	const request = await page.waitForRequest((request) => request.method() === method && new URL(request.url()).pathname === path);
 	return request.response();
+}
+
+/** Returns the session cookies of a browser. */
+export async function sessionCookies(context) {
+	return (await context.cookies()).filter(({ name }) => name.includes("session-token") || name === "__session");
 }

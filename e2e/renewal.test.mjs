@@ -4,9 +4,8 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { ada, pageLoads, sees, shows, signedIn, signIn, statusOf } from "./person.mjs";
+import { ada, pageLoads, sees, sessionCookies, shows, signedIn, signIn, statusOf } from "./person.mjs";
 import { start, variant } from "./stack.mjs";
-import { sessionCookies } from "./tokens.mjs";
 
 const stack = await start("renewal", { guarded: ["/api/admin*"], options: ["scrub all"] });
 after(() => stack.stop());

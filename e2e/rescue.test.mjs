@@ -3,9 +3,8 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { ada, isAskedToSignIn, saveNote, saveTitle, saveTitleByFetch, shows, signedIn, staleSession, upload } from "./person.mjs";
+import { ada, isAskedToSignIn, saveNote, saveTitle, saveTitleByFetch, sessionCookies, shows, signedIn, staleSession, upload } from "./person.mjs";
 import { start } from "./stack.mjs";
-import { sessionCookies } from "./tokens.mjs";
 
 const stack = await start("rescue", { options: ["poll off", "cache {", "\tttl 1h", "}"] });
 after(() => stack.stop());

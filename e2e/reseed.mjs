@@ -3,10 +3,10 @@
 import assert from "node:assert/strict";
 import { afterEach, before, test } from "node:test";
 import {
-	ada, click, isAskedToSignIn, pageLoads, responseTo, saveNote, saveTitle, saveTitleByFetch, sees, shows, signedIn, signIn,
-	staleSession, statusOf, upload, useEverything,
+	ada, click, isAskedToSignIn, pageLoads, responseTo, saveNote, saveTitle, saveTitleByFetch, sees, sessionCookies, shows, signedIn,
+	signIn, staleSession, statusOf, upload, useEverything,
 } from "./person.mjs";
-import { giveSession, sessionCookies } from "./tokens.mjs";
+import { giveSession } from "./tokens.mjs";
 
 /** Tests what people see after a reseed. */
 export function testReseeds(stack) {

@@ -2,10 +2,9 @@
 
 import assert from "node:assert/strict";
 import { after, afterEach, test } from "node:test";
-import { isAskedToSignIn, responseTo, saveNote, saveTitle, saveTitleByFetch, sees, shows, signedIn, statusOf, upload } from "./person.mjs";
+import { isAskedToSignIn, responseTo, saveNote, saveTitle, saveTitleByFetch, sees, sessionCookies, shows, signedIn, statusOf, upload } from "./person.mjs";
 import { startProvider } from "./provider.mjs";
 import { start } from "./stack.mjs";
-import { sessionCookies } from "./tokens.mjs";
 
 const provider = await startProvider({ sub: "olga", name: "Olga Ladyzhenskaya", email: "olga@example.com" });
 after(() => provider.stop());

@@ -2,9 +2,9 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { isAskedToSignIn, sees, signedIn, signIn } from "./person.mjs";
+import { isAskedToSignIn, sees, sessionCookies, signedIn, signIn } from "./person.mjs";
 import { start } from "./stack.mjs";
-import { giveSession, sessionCookies } from "./tokens.mjs";
+import { giveSession } from "./tokens.mjs";
 
 const old = "the secret of last year";
 

@@ -1,4 +1,4 @@
-// The example app behind Caddy, on the loopback, with its own ports and database.
+// An app behind Caddy, on the loopback, with its own ports and database.
 
 import { execFile, spawn } from "node:child_process";
 import { mkdirSync, openSync, readFileSync } from "node:fs";
@@ -12,8 +12,6 @@ import { promisify } from "node:util";
 import { chromium } from "playwright-core";
 import { databaseURL, query } from "./database.mjs";
 import { end, freePort, until } from "./processes.mjs";
-
-const app = fileURLToPath(new URL("../examples/nextjs", import.meta.url));
 
 export const variant = process.env.AUTH_VARIANT;
 const artifacts = path.join(process.env.E2E_ARTIFACTS, variant);
@@ -31,12 +29,16 @@ const patience = 15_000;
 // prefetches.
 const settled = 500;
 
-// The app's own scripts, which start sooner without npm.
-const { scripts } = JSON.parse(readFileSync(path.join(app, "package.json")));
+/** Returns the path of a file of this repository, given one that begins here. */
+function file(name) {
+	return fileURLToPath(new URL(name, import.meta.url));
+}
 
 /**
  * Starts everything. Options:
  *
+ * - app: one in apps/, instead of the example app
+ * - page: the page of docs/fronting that shows the Caddyfile; that of the app
  * - ids: "uuid" or "serial"
  * - module: whether the Caddyfile has the directive
  * - guarded: the paths that it guards
@@ -56,6 +58,10 @@ export async function start(name, given = {}) {
 }
 
 class Stack {
+	#page;
+	#folder;
+	#scripts; // which start sooner without npm
+	#caddyfile;
 	#ids;
 	#module;
 	#guarded;
@@ -69,6 +75,8 @@ class Stack {
 	#traffic = new WeakMap();
 
 	constructor(name, {
+		app,
+		page = app,
 		ids = "uuid",
 		module = process.env.MODULE !== "off",
 		guarded = ["/admin*", "/api/admin*", "/api/site-customization*", "/api/upload*"],
@@ -77,6 +85,9 @@ class Stack {
 		environment = {},
 	}) {
 		this.#name = name;
+		this.#page = page;
+		this.#folder = file(app ? `apps/${app}` : "../examples/nextjs");
+		this.#scripts = JSON.parse(readFileSync(path.join(this.#folder, "package.json"))).scripts;
 		this.#ids = ids;
 		this.#module = module;
 		this.#guarded = guarded;
@@ -87,7 +98,7 @@ class Stack {
 	}
 
 	async start() {
-		const [site, next, admin] = await Promise.all([freePort(), freePort(), freePort()]);
+		const [site, upstream, admin] = await Promise.all([freePort(), freePort(), freePort()]);
 		this.#port = site;
 		this.#directory = await mkdtemp(path.join(os.tmpdir(), "e2e-"));
 		this.address = `${this.origin}:${site}`;
@@ -106,6 +117,9 @@ class Stack {
 			AUTH_URL: this.address,
 			NEXTAUTH_URL: this.address,
 			APP_URL: this.address,
+			ORIGIN: this.address,
+			HOST: "127.0.0.1",
+			PORT: String(upstream),
 			CADDY_ADMIN: this.admin,
 			...(this.secure ? { CURL_CA_BUNDLE: path.join(this.#directory, "caddy/pki/authorities/local/root.crt") } : {}),
 			...this.#environment,
@@ -113,10 +127,11 @@ class Stack {
 
 		await query("postgres", `CREATE DATABASE "${this.database}"`);
 		await this.seed();
-		this.#run("next", process.execPath, ["node_modules/next/dist/bin/next", ...scripts.start.split(" ").slice(1), "-H", "127.0.0.1", "-p", String(next)]);
-		const caddyfile = path.join(this.#directory, "Caddyfile");
-		await writeFile(caddyfile, this.#caddyfile(next));
-		this.#run("caddy", process.env.E2E_CADDY, ["run", "--config", caddyfile, "--adapter", "caddyfile"]);
+		const [program, ...args] = this.#scripts.start.split(" ");
+		this.#run("app", process.execPath, program === "next" ? ["node_modules/next/dist/bin/next", ...args, "-H", "127.0.0.1"] : args);
+		this.#caddyfile = path.join(this.#directory, "Caddyfile");
+		await writeFile(this.#caddyfile, this.#global() + (this.#page ? this.#documented(upstream) : this.#site(upstream)));
+		this.#run("caddy", process.env.E2E_CADDY, ["run", "--config", this.#caddyfile, "--adapter", "caddyfile"]);
 		this.#browser = await chromium.launch({
 			executablePath: process.env.CHROMIUM,
 			args: ["--host-resolver-rules=MAP *.example.test 127.0.0.1"],
@@ -124,29 +139,41 @@ class Stack {
 		await until(() => this.#status("/"), "the app to answer through Caddy", patience * 2);
 	}
 
-	#caddyfile(next) {
-		const directive = ["stale_session @guarded {", "\tsign_in /auth/signin", ...this.#options.map((line) => `\t${line}`), "}"];
-		const site = [
-			`@guarded path ${this.#guarded.join(" ")}`,
-			...(this.#module ? directive : []),
-			`reverse_proxy 127.0.0.1:${next}`,
-			...(this.secure ? ["tls internal"] : []),
-		];
+	#global() {
 		return `{
 	admin ${this.admin}
 	default_bind 127.0.0.1
 	auto_https disable_redirects
 	skip_install_trust
 }
-${this.address} {
+`;
+	}
+
+	#site(upstream) {
+		const directive = ["stale_session @guarded {", "\tsign_in /auth/signin", ...this.#options.map((line) => `\t${line}`), "}"];
+		const site = [
+			`@guarded path ${this.#guarded.join(" ")}`,
+			...(this.#module ? directive : []),
+			`reverse_proxy 127.0.0.1:${upstream}`,
+			...(this.secure ? ["tls internal"] : []),
+		];
+		return `${this.address} {
 ${site.map((line) => `\t${line}`).join("\n")}
 }
 `;
 	}
 
+	/** The first Caddyfile of a page of the documentation, with the addresses of the tests. */
+	#documented(upstream) {
+		const page = readFileSync(file(`../docs/fronting/${this.#page}.md`), "utf8");
+		const [, caddyfile] = /^```caddyfile\n(.*?)^```/ms.exec(page);
+		const site = caddyfile.replaceAll("example.com", this.address).replaceAll("localhost:3000", `127.0.0.1:${upstream}`);
+		return this.#module ? site : site.replace(/^\tstale_session [^{\n]*(\{.*?^\t\})?\n/ms, "");
+	}
+
 	#run(name, program, args) {
 		const log = openSync(path.join(artifacts, `${this.#name}-${name}.log`), "w");
-		const process = spawn(program, args, { cwd: app, env: this.#environment, stdio: ["ignore", log, log] });
+		const process = spawn(program, args, { cwd: this.#folder, env: this.#environment, stdio: ["ignore", log, log] });
 		process.on("error", (error) => console.error(`${name}: ${error.message}`));
 		this.#processes.push(process);
 	}
@@ -168,7 +195,12 @@ ${site.map((line) => `\t${line}`).join("\n")}
 
 	/** Seeds the database as `npm run db:seed` does and returns what that prints. */
 	seed(environment) {
-		return this.#print("sh", ["-c", scripts["db:seed"]], environment);
+		return this.#print("sh", ["-c", this.#scripts["db:seed"]], environment);
+	}
+
+	/** Has Caddy begin anew with the same configuration. */
+	async reload() {
+		await this.caddy("reload", "--force", "--config", this.#caddyfile, "--adapter", "caddyfile", "--address", this.admin);
 	}
 
 	/** Runs a command of Caddy and returns what it prints. */
@@ -177,7 +209,7 @@ ${site.map((line) => `\t${line}`).join("\n")}
 	}
 
 	async #print(program, args, environment) {
-		const { stdout } = await promisify(execFile)(program, args, { cwd: app, env: { ...this.#environment, ...environment } });
+		const { stdout } = await promisify(execFile)(program, args, { cwd: this.#folder, env: { ...this.#environment, ...environment } });
 		return stdout;
 	}
 

@@ -16,8 +16,3 @@ export async function giveSession(context, address, claims, secret) {
 		values.map((value, i) => ({ name: values.length > 1 ? `${name}.${i}` : name, value, url: address, httpOnly: true, sameSite: "Lax" })),
 	);
 }
-
-/** Returns the session cookies of a browser. */
-export async function sessionCookies(context) {
-	return (await context.cookies()).filter((cookie) => cookie.name.includes("session-token"));
-}

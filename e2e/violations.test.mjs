@@ -2,9 +2,8 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { responseTo, saveNote, saveTitle, saveTitleByFetch, signedIn, upload } from "./person.mjs";
+import { responseTo, saveNote, saveTitle, saveTitleByFetch, sessionCookies, signedIn, upload } from "./person.mjs";
 import { start } from "./stack.mjs";
-import { sessionCookies } from "./tokens.mjs";
 
 const ways = [
 	["/api/upload", upload],

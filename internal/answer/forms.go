@@ -31,9 +31,13 @@ var forms = map[door.Door]form{
 	}},
 	door.KitAction: {body: kitRedirect},
 	door.KitData:   {status: http.StatusOK, body: kitRedirect}, // an error page with 401
-	door.KitForm: {status: http.StatusOK, body: func(signIn string) fields {
+	// kit 2.30 to 2.63 read type and location, 2.66 to 3.2 read data but for live
+	// queries. A command may not redirect.
+	door.KitRemote: {status: http.StatusOK, body: func(signIn string) fields {
 		data, _ := json.Marshal([]any{map[string]int{"redirect": 1}, signIn}) // devalue's format
-		return fields{"type": "result", "data": string(data)}
+		all := kitRedirect(signIn)
+		all["data"] = string(data)
+		return all
 	}},
 	door.RouterData: {status: http.StatusNoContent, empty: true, header: func(signIn string) [][2]string {
 		return [][2]string{{"X-Remix-Redirect", signIn}, {"X-Remix-Status", "302"}, {"X-Remix-Reload-Document", "true"}}
@@ -44,6 +48,8 @@ var forms = map[door.Door]form{
 	door.SolidServer: {header: func(signIn string) [][2]string {
 		return [][2]string{{"Location", signIn}, {"X-Error", "true"}}
 	}},
+	// A redirect of an Astro form would put the sign-in page into the guarded one,
+	// where the form of Auth.js fails: its 401 makes the client load the page.
 	door.AstroAction: {body: func(string) fields {
 		return fields{"type": "AstroActionError", "code": "UNAUTHORIZED", "status": http.StatusUnauthorized}
 	}},

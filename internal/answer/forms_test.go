@@ -14,6 +14,8 @@ func TestTheFormThatTheClientFollows(t *testing.T) {
 	const (
 		admin = "/auth/signin?callbackUrl=%2Fadmin%3Fx%3D1&error=SessionRequired"
 		plain = "/auth/signin?error=SessionRequired"
+
+		remote = `[{"redirect":1},"/auth/signin?callbackUrl=%2Fadmin%3Fx%3D1\u0026error=SessionRequired"]`
 	)
 	from := func(name, value string) http.Header {
 		return http.Header{name: {value}, "Referer": {"http://app.test/admin?x=1"}}
@@ -52,10 +54,16 @@ func TestTheFormThatTheClientFollows(t *testing.T) {
 		"a remote form of SvelteKit": {
 			"POST", "/_app/remote/h/save", from("Content-Type", "application/x-sveltekit-formdata"), 200,
 			map[string]string{"Stale-Session": "ended"},
-			members{"type": "result", "data": `[{"redirect":1},"` + `/auth/signin?callbackUrl=%2Fadmin%3Fx%3D1\u0026error=SessionRequired"]`},
+			members{"type": "redirect", "status": 303., "location": admin, "data": remote},
 			admin,
 		},
-		"a remote query of SvelteKit": {"GET", "/_app/remote/h/list", from("Accept", "*/*"), 401, nil, members{}, admin},
+		"a remote query of SvelteKit": {
+			"GET", "/_app/remote/h/list", from("Accept", "*/*"), 200,
+			map[string]string{"Stale-Session": "ended"},
+			members{"type": "redirect", "status": 303., "location": admin, "data": remote},
+			admin,
+		},
+		"a remote command of SvelteKit": {"POST", "/_app/remote/h/save", from("Content-Type", "application/json"), 401, nil, members{}, admin},
 		"data of React Router": {
 			"GET", "/admin.data?x=1&_routes=a", nil, 204,
 			map[string]string{"X-Remix-Redirect": admin, "X-Remix-Status": "302", "X-Remix-Reload-Document": "true", "Stale-Session": "ended"},

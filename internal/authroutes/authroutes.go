@@ -122,11 +122,12 @@ func (b base) find(path string) (action string, found bool) {
 	return action, b.whole || slices.ContainsFunc(actions, func(known string) bool { return strings.EqualFold(known, first) })
 }
 
-// Learn learns the base path from a response to a request for a path: Auth.js sets
-// its csrf-token and callback-url cookies on its own routes. Session cookies are no
-// sign, because its middleware renews them everywhere.
-func (r *Routes) Learn(path string, header http.Header) {
-	if r.fixed || !slices.ContainsFunc(header["Set-Cookie"], isSign) {
+// Learn learns the base path from a response to a GET of a path: Auth.js sets its
+// csrf-token and callback-url cookies on its own routes. Session cookies are no
+// sign, because its middleware renews them everywhere; nor is the response to a
+// POST, which may be that of a form on a page of the app's own.
+func (r *Routes) Learn(method, path string, header http.Header) {
+	if r.fixed || method != http.MethodGet || !slices.ContainsFunc(header["Set-Cookie"], isSign) {
 		return
 	}
 	segments := strings.Split(path, "/")

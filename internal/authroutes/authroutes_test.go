@@ -94,17 +94,23 @@ func TestLearning(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRoutes(t, "")
-			r.Learn(c.path, http.Header{"Set-Cookie": c.set})
+			r.Learn(http.MethodGet, c.path, http.Header{"Set-Cookie": c.set})
 			if r.Base() != c.want || !r.Has(c.want+"/session") || r.Has(c.want+"/admin") && c.want != nextBase {
 				t.Errorf("base %q, want %q", r.Base(), c.want)
 			}
 			fixed := newRoutes(t, "", "/fixed")
-			if fixed.Learn(c.path, http.Header{"Set-Cookie": c.set}); fixed.Base() != "/fixed" {
+			if fixed.Learn(http.MethodGet, c.path, http.Header{"Set-Cookie": c.set}); fixed.Base() != "/fixed" {
 				t.Errorf("base %q, though configured", fixed.Base())
 			}
 		})
 	}
+	// A form on a page of the app's own calls signIn or signOut.
 	r := newRoutes(t, "")
+	for _, path := range []string{"/account/signin", "/account/signout"} {
+		if r.Learn(http.MethodPost, path, http.Header{"Set-Cookie": {callback}}); r.Base() != nextBase {
+			t.Errorf("base %q, learned from a form at %s", r.Base(), path)
+		}
+	}
 	if other := r.Other("/api/auth/signin"); other != "/auth" || r.Base() != "/auth" || r.Other("/api/auth/signin") != "" {
 		t.Errorf("the other base path is %q, then %q", other, r.Base())
 	}

@@ -27,9 +27,9 @@ const (
 	AstroIsland
 	// QwikServer is a call of a server$ function of Qwik.
 	QwikServer
-	// KitForm is a remote form of SvelteKit.
-	KitForm
-	// KitRemote is a query or command of SvelteKit.
+	// KitCommand is a remote command of SvelteKit, or a batch of queries.
+	KitCommand
+	// KitRemote is a remote form or query of SvelteKit.
 	KitRemote
 	// KitAction is a form action of a page of SvelteKit.
 	KitAction
@@ -66,10 +66,10 @@ var doors = [...]struct {
 	{QwikServer, anywhere, func(r *http.Request) bool { return asks(r, "qfunc") || has(r, "X-Qrl") }},
 	{AstroAction, apart, func(r *http.Request) bool { return below(r, "/_actions/") }},
 	{AstroIsland, apart, func(r *http.Request) bool { return below(r, "/_server-islands/") }},
-	{KitForm, apart, func(r *http.Request) bool {
-		return r.Method == http.MethodPost && strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-sveltekit-formdata")
+	{KitCommand, apart, func(r *http.Request) bool {
+		return isRemote(r) && r.Method == http.MethodPost && strings.HasPrefix(r.Header.Get("Content-Type"), "application/json")
 	}},
-	{KitRemote, apart, func(r *http.Request) bool { return below(r, "/_app/remote/") }},
+	{KitRemote, apart, isRemote},
 	{StartServer, apart, func(r *http.Request) bool { return has(r, "X-Tsr-Serverfn") || below(r, "/_serverFn/") }},
 	{SolidServer, apart, func(r *http.Request) bool {
 		return has(r, "X-Server-Id") || below(r, "/_server/") || strings.HasSuffix(r.URL.Path, "/_server")
@@ -106,6 +106,13 @@ func (d Door) reach() reach {
 		}
 	}
 	return ofPage
+}
+
+// isRemote reports whether a request calls a remote function of SvelteKit, whose
+// folder the app can name.
+func isRemote(r *http.Request) bool {
+	return below(r, "/_app/remote/") || has(r, "X-Sveltekit-Pathname") ||
+		r.Method == http.MethodPost && strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-sveltekit-formdata")
 }
 
 // has reports whether a request has a field. Its name must be canonical.

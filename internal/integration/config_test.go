@@ -192,6 +192,11 @@ func TestTheExamplesAreRight(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	frameworks, err := filepath.Glob("../../docs/fronting/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages = append(pages, frameworks...)
 	blocks := regexp.MustCompile("(?ms)^ *```caddyfile\n(.*?)^ *```")
 	for _, page := range append(pages, "../../README.md") {
 		text, err := os.ReadFile(page)

@@ -1,0 +1,31 @@
+// The session is a signed token in a cookie, which lasts an hour.
+
+import { jwtVerify, SignJWT } from "jose";
+import { redirect } from "react-router";
+
+const key = new TextEncoder().encode(process.env.AUTH_SECRET);
+
+/** Returns the Set-Cookie field of a new session. */
+export async function begin({ id, name }) {
+	const token = new SignJWT({ name }).setProtectedHeader({ alg: "HS256" }).setSubject(id);
+	return `__session=${await token.setIssuedAt().setExpirationTime("1h").sign(key)}; Path=/; HttpOnly; SameSite=Lax`;
+}
+
+/** Returns the user of a request, or null. */
+export async function userOf(request) {
+	const [, token] = /(?:^|; )__session=([^;]*)/.exec(request.headers.get("Cookie")) ?? [];
+	if (!token) return null;
+	try {
+		const { payload } = await jwtVerify(token, key, { algorithms: ["HS256"] });
+		return { id: payload.sub, name: payload.name };
+	} catch {
+		return null;
+	}
+}
+
+/** Returns the user of a request, or leads to the sign-in page. */
+export async function required(request) {
+	const user = await userOf(request);
+	if (!user) throw redirect("/login");
+	return user;
+}
