@@ -36,7 +36,9 @@ type Directory struct {
 	ids   atomic.Pointer[idType] // of the last statement
 
 	subscribers subscribers
-	state       atomic.Int32 // of the listener
+	following   atomic.Bool              // there is a watch, which calls them
+	identified  atomic.Pointer[Identity] // the users, as identified last
+	state       atomic.Int32             // of the listener
 	echoEvery   time.Duration
 	catalog     string // its fingerprint, as the watch read it last; there is one watch at a time
 	doubts      doubts
