@@ -66,7 +66,7 @@ func (c *cacheBeside) do(commands ...string) error {
 
 // redisSites starts what the rows about Redis need besides.
 func (b *bench) redisSites() {
-	b.shared = newCacheBeside(b.t, "~stale_session:revoked:* +get +set +scan +ping +hello +client")
+	b.shared = newCacheBeside(b.t, "~stale_session:revoked:* +get +set +pttl +scan +ping +hello +client")
 	b.users = newCacheBeside(b.t, "~user:* +get +hgetall +info +ping +hello +client", "appendonly yes", "appendfsync always")
 	if err := b.users.do(usersInRedis...); err != nil {
 		b.t.Fatal(err)

@@ -147,7 +147,7 @@ func TestTheDoctorTellsWhatToChange(t *testing.T) {
 func TestTheDoctorTriesRedis(t *testing.T) {
 	caddy := program(t)
 	newDatabase(t)
-	const users, shared = "~user:* +get +hgetall +info +ping +hello +client", "~stale_session:revoked:* +get +set +scan +ping +hello +client"
+	const users, shared = "~user:* +get +hgetall +info +ping +hello +client", "~stale_session:revoked:* +get +set +pttl +scan +ping +hello +client"
 	redis, err := redistest.Start(t.Context(),
 		"user caddy on >hunter2 resetchannels -@all "+users+" "+shared,
 		"user reader on >hunter2 resetchannels -@all "+users)

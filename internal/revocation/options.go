@@ -17,10 +17,10 @@ type Revocations struct {
 	Redis string `json:"redis,omitempty"`
 	// The name under which nodes share revocations. Nodes of one app need the same
 	// name, apps that share a Redis different ones. Default: the name of the users'
-	// database, as `caddy stale-session status` shows it.
+	// database and, if the configuration names one, of its table or schema.
 	Name string `json:"name,omitempty"`
-	// How long a revocation is kept. It must not be shorter than the longest
-	// session. Default: 400 days, the longest that browsers keep a cookie.
+	// How long a revocation counts. It must not be shorter than the longest session.
+	// Default: 400 days, for which browsers keep a cookie at most.
 	Life caddy.Duration `json:"life,omitempty"`
 }
 

@@ -136,6 +136,7 @@ func (r *Redis) Examine(ctx context.Context) error {
 	for _, result := range client.DoMulti(ctx,
 		client.B().Set().Key(key).Value("0").Xx().Build(),
 		client.B().Get().Key(key).Build(),
+		client.B().Pttl().Key(key).Build(),
 		client.B().Scan().Cursor(0).Match(r.prefix+"*").Count(1).Build()) {
 		if err := result.Error(); err != nil && !rueidis.IsRedisNil(err) {
 			return describe(err)
