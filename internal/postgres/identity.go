@@ -53,22 +53,6 @@ func (d *Directory) Identify(ctx context.Context, conn *pgx.Conn) (Identity, err
 	return users, nil
 }
 
-// Scope returns what the configuration says besides the address of the database
-// about which users are meant: a table, a schema, a query; empty if nothing.
-func (d *Directory) Scope() string {
-	a := d.lookups.address
-	scope := ""
-	for _, part := range []struct{ name, value string }{
-		{"table", d.config.Users.Table}, {"schema", a.schema}, {"search_path", a.settings["search_path"]},
-		{"options", a.settings["options"]}, {"query", d.config.Query},
-	} {
-		if part.value != "" {
-			scope += " " + part.name + " " + part.value
-		}
-	}
-	return scope
-}
-
 // identityOf identifies a database, whatever its address.
 func identityOf(ctx context.Context, conn *pgx.Conn) (string, error) {
 	system, err := systemOf(ctx, conn)

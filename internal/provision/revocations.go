@@ -32,12 +32,8 @@ func (r *Resources) Revocations(options *revocation.Revocations, storage certmag
 	}
 	name, life := options.Name, time.Duration(options.Life)
 	database, isPostgres := users.Directory().(*postgres.Directory)
-	whose := users.String()
-	if isPostgres {
-		whose += database.Scope()
-	}
 	if name == "" {
-		name = whose
+		name = users.String()
 	}
 	address := environment.Later("redis", options.Redis)
 	url := ""
@@ -47,8 +43,8 @@ func (r *Resources) Revocations(options *revocation.Revocations, storage certmag
 			return nil, fmt.Errorf("revocations: %w", err)
 		}
 	}
-	distinct := []any{name, life, url, whose, identity(storage)}
-	table := name + " in " + whose
+	distinct := []any{name, life, url, users.String(), identity(storage)}
+	table := name + " in " + users.String()
 	opened := false
 	list, err := acquire(r, revoked, distinct, func() (*revocation.List, func() error, error) {
 		local := revocation.NewStorage(storage, name, life)

@@ -17,7 +17,7 @@ type Revocations struct {
 	Redis string `json:"redis,omitempty"`
 	// The name under which nodes share revocations. Nodes of one app need the same
 	// name, apps that share a Redis different ones. Default: the name of the users'
-	// database and, if the configuration names one, of its table or schema.
+	// database, as `caddy stale-session status` shows it.
 	Name string `json:"name,omitempty"`
 	// How long a revocation counts. It must not be shorter than the longest session.
 	// Default: 400 days, for which browsers keep a cookie at most.
