@@ -93,7 +93,7 @@ func (v *validator) judgeOne(ctx context.Context, claims *session.Claims, now, s
 
 // isRevoked reports whether a session was revoked, by its subject or its id.
 func (v *validator) isRevoked(claims *session.Claims) bool {
-	if until, revoked := v.revoked.Find(claims.Subject); revoked && !claims.IssuedAt.After(until) {
+	if until, revoked := v.revoked.Find(claims.Subject); revoked && verdict.Revoked(claims, until, v.accounts.Clocks().Known()) {
 		return true
 	}
 	if !v.matchesSessionID {

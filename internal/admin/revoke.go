@@ -1,12 +1,15 @@
 package admin
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"time"
 
+	"github.com/seed-4adef13c/caddy-stale-session/directories"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/telemetry"
 )
@@ -18,6 +21,30 @@ type Subject struct {
 	// Database is the name of the user's database in status. It is optional when
 	// there is only one.
 	Database string `json:"database,omitempty"`
+	// Force revokes also if there is no such user.
+	Force bool `json:"force,omitempty"`
+}
+
+// exists returns an error if no handler's database has the user. One that cannot be
+// asked may have it.
+func (s Subject) exists(ctx context.Context) error {
+	if s.Force || (revocation.Revocation{Subject: s.Subject}).Validate() != nil { // which says so itself
+		return nil
+	}
+	var asked []string
+	for _, h := range handlers() {
+		if h.Accounts == nil || s.Database != "" && s.Database != h.Accounts.String() {
+			continue
+		}
+		var account accounts.Account
+		now := time.Now()
+		_, err := h.Accounts.Lookup(ctx, accounts.Query{Query: directories.Query{Subject: []byte(s.Subject), Since: now}, Now: now}, &account)
+		if err != nil || account.Exists {
+			return nil
+		}
+		asked = append(asked, h.Accounts.String())
+	}
+	return apiError(http.StatusUnprocessableEntity, fmt.Errorf("there is no user %q in the %s; to revoke all the same, such as before the user exists here, add --force", s.Subject, asked[0]))
 }
 
 // lists returns the revocation lists that the user can be in. Handlers with
@@ -50,20 +77,20 @@ func (s Subject) lists() ([]*revocation.List, error) {
 }
 
 func (*Panel) revoke(w http.ResponseWriter, r *http.Request) error {
-	return update(w, r, "revoked", func(l *revocation.List, subject string) error {
+	return update(w, r, "revoked", Subject.exists, func(l *revocation.List, subject string) error {
 		return l.Revoke(r.Context(), revocation.Revocation{Subject: subject, At: time.Now()})
 	})
 }
 
 func (*Panel) restore(w http.ResponseWriter, r *http.Request) error {
-	return update(w, r, "restored", func(l *revocation.List, subject string) error {
+	return update(w, r, "restored", nil, func(l *revocation.List, subject string) error {
 		return l.Restore(r.Context(), subject, time.Now())
 	})
 }
 
-// update changes the revocation of a subject in all lists, and publishes an
-// event.
-func update(w http.ResponseWriter, r *http.Request, event string, do func(*revocation.List, string) error) error {
+// update changes the revocation of a subject in all lists, and publishes an event.
+// It does not if allowed, which may be nil, returns an error.
+func update(w http.ResponseWriter, r *http.Request, event string, allowed func(Subject, context.Context) error, do func(*revocation.List, string) error) error {
 	var s Subject
 	if err := readJSON(r, &s); err != nil {
 		return err
@@ -71,6 +98,11 @@ func update(w http.ResponseWriter, r *http.Request, event string, do func(*revoc
 	lists, err := s.lists()
 	if err != nil {
 		return err
+	}
+	if allowed != nil {
+		if err := allowed(s, r.Context()); err != nil {
+			return err
+		}
 	}
 	var failures []error
 	unchanged := 0
@@ -88,6 +120,7 @@ func update(w http.ResponseWriter, r *http.Request, event string, do func(*revoc
 	if len(failures) > 0 {
 		return apiError(http.StatusUnprocessableEntity, errors.Join(failures...))
 	}
+	s.Force = false // that was the request
 	telemetry.Publish(event, map[string]any{"subject": s.Subject})
 	return writeJSON(w, http.StatusOK, s)
 }

@@ -154,6 +154,15 @@ func (k *Known) Leeway(issued time.Time) time.Duration {
 	return min(max(rows-k.App.Least+second, MinLeeway), MaxLeeway)
 }
 
+// AppBehind is how far behind ours the app's clock can be; negative if it is ahead.
+// As long as it was not measured, it counts as ours.
+func (k *Known) AppBehind() time.Duration {
+	if k == nil {
+		return 0
+	}
+	return -k.App.Least
+}
+
 // DatabaseAhead is how far ahead of the app's clock that of the database is; 0
 // unless that is certain. As long as the app's was not measured, it counts as ours.
 func (k *Known) DatabaseAhead() time.Duration {

@@ -121,7 +121,7 @@ func check() *cobra.Command {
 	var q admin.Question
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "check (--subject <id> | --token <value> | --cookie <header>) [--address <interface> | --config <path> [--adapter <name>]] [--json]",
+		Use:   "check (<subject> | --token <value> | --cookie <header>) [--address <interface> | --config <path> [--adapter <name>]] [--json]",
 		Short: "Shows the verdict on a session, and why",
 		Long: `
 Shows the verdict of the running Caddy on the sessions of a user id, the value of
@@ -131,8 +131,14 @@ list and the shell history.
 
 The exit code is 0 if the session is live, 2 if it is stale, and 3 otherwise (no
 session of the app, expired, or the user could not be looked up).`,
-		Args: cobra.NoArgs,
-		RunE: withExitCode(func(cmd *cobra.Command, _ []string) (int, error) {
+		Args: cobra.MaximumNArgs(1),
+		RunE: withExitCode(func(cmd *cobra.Command, args []string) (int, error) {
+			if (len(args) == 1) == (q.Token+q.Cookies != "") {
+				return 0, errors.New("give a user id, --token or --cookie")
+			}
+			if len(args) == 1 {
+				q.Subject = args[0]
+			}
 			for _, text := range []*string{&q.Token, &q.Cookies} {
 				if err := fromInput(cmd, text); err != nil {
 					return 0, err
@@ -157,12 +163,10 @@ session of the app, expired, or the user could not be looked up).`,
 		}),
 	}
 	e.add(cmd)
-	cmd.Flags().StringVar(&q.Subject, "subject", "", "A user id")
 	cmd.Flags().StringVar(&q.Token, "token", "", "The value of a session cookie; - reads it from standard input")
 	cmd.Flags().StringVar(&q.Cookies, "cookie", "", "The Cookie header of a request; - reads it from standard input")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "Print JSON even on a terminal")
-	cmd.MarkFlagsOneRequired("subject", "token", "cookie")
-	cmd.MarkFlagsMutuallyExclusive("subject", "token", "cookie")
+	cmd.MarkFlagsMutuallyExclusive("token", "cookie")
 	return cmd
 }
 
@@ -246,14 +250,17 @@ func flushing() *cobra.Command {
 // revoking returns the subcommand revoke.
 func revoking() *cobra.Command {
 	return subjects(admin.RevokePath, "The current sessions of %q are revoked", &cobra.Command{
-		Use:   "revoke <subject> [--database <name>] [--address <interface> | --config <path> [--adapter <name>]]",
+		Use:   "revoke <subject> [--force] [--database <name>] [--address <interface> | --config <path> [--adapter <name>]]",
 		Short: "Ends the current sessions of a user",
 		Long: `
 Ends the current sessions of a user at their next request. The user can sign in
 again: to prevent that, disable the user in the database. A revocation survives
 reloads and restarts, and reaches all nodes that share revocations. An error says
-whether it is in effect on this node only, or only until Caddy restarts.`,
-	})
+whether it is in effect on this node only, or only until Caddy restarts.
+
+The exit code is 1 if there is no such user; with --force, an id is revoked that
+does not exist here, such as one that a provider gives.`,
+	}, true)
 }
 
 // restoring returns the subcommand restore.
@@ -261,11 +268,11 @@ func restoring() *cobra.Command {
 	return subjects(admin.RestorePath, "The sessions of %q are no longer revoked", &cobra.Command{
 		Use:   "restore <subject> [--database <name>] [--address <interface> | --config <path> [--adapter <name>]]",
 		Short: "Undoes the revocation of a user's sessions",
-	})
+	}, false)
 }
 
 // subjects completes a subcommand about a subject.
-func subjects(path, done string, cmd *cobra.Command) *cobra.Command {
+func subjects(path, done string, cmd *cobra.Command, forces bool) *cobra.Command {
 	var e endpoint
 	var s admin.Subject
 	cmd.Args = cobra.ExactArgs(1)
@@ -278,5 +285,8 @@ func subjects(path, done string, cmd *cobra.Command) *cobra.Command {
 	})
 	e.add(cmd)
 	cmd.Flags().StringVar(&s.Database, "database", "", "The name of the user's database in status, if there are several")
+	if forces {
+		cmd.Flags().BoolVar(&s.Force, "force", false, "Revoke also if there is no such user")
+	}
 	return cmd
 }

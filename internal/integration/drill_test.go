@@ -243,7 +243,7 @@ func TestOperatingUnderLoadEndsNobodysSession(t *testing.T) {
 	}
 	repeat(func() bool { return post("flush", "") })
 	repeat(func() bool {
-		return post("revoke", `{"subject":"revoked"}`) && post("restore", `{"subject":"revoked"}`)
+		return post("revoke", `{"subject":"revoked","force":true}`) && post("restore", `{"subject":"revoked"}`)
 	})
 	repeat(func() bool { return post("check", `{"subject":"live"}`) })
 	for _, path := range []string{"/stale_session/status", "/metrics"} {

@@ -130,7 +130,7 @@ func TestWhatHappensGoesToCaddysEvents(t *testing.T) {
 	comes("restored")
 	o.do("POST", "flush", nil, nil)
 	comes("flushed")
-	o.do("POST", "revoke", object{"subject": "a fault"}, nil)
+	o.do("POST", "revoke", object{"subject": "a fault", "force": true}, nil)
 	o.do("POST", "restore", object{"subject": "a fault"}, nil)
 	eventually.Holds(t, "a handler that panics ends nothing", func() bool { return len(named("stale_session.restored")) > 1 })
 	past, _, stop := telemetry.Follow(0)

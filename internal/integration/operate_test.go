@@ -46,15 +46,18 @@ func TestTheCommandOperatesARunningCaddy(t *testing.T) {
 		says        string
 	}{
 		{"status", "", []string{"status"}, 0, `"health": "ok"`},
-		{"check of a user", "", []string{"check", "--subject", "live"}, 0, `"verdict": "live"`},
-		{"check of nobody", "", []string{"check", "--subject", "deleted"}, 2, `"reason": "user_not_found"`},
+		{"check of a user", "", []string{"check", "live"}, 0, `"verdict": "live"`},
+		{"check of nobody", "", []string{"check", "deleted"}, 2, `"reason": "user_not_found"`},
 		{"check of a token", value, []string{"check", "--token", "-"}, 0, `"subject": "live"`},
 		{"check of cookies", "a=b; " + old, []string{"check", "--cookie", "-"}, 0, `"verdict": "live"`},
 		{"check of no session", "", []string{"check", "--cookie", "a=b"}, 3, `"verdict": "anonymous"`},
-		{"check of nothing", "", []string{"check"}, 1, "at least one of the flags"},
+		{"check of nothing", "", []string{"check"}, 1, "give a user id"},
 		{"flush", "", []string{"flush"}, 0, `"accounts": 2`},
 		{"revoke", "", []string{"revoke", "live"}, 0, `"subject": "live"`},
 		{"check of a revoked session", old, []string{"check", "--cookie", "-"}, 2, `"reason": "token_revoked"`},
+		{"check of two things", "", []string{"check", "live", "--token", "x"}, 1, "give a user id"},
+		{"revoke of nobody", "", []string{"revoke", "deleted"}, 1, "there is no user \\\"deleted\\\" in the database"},
+		{"revoke of nobody, all the same", "", []string{"revoke", "deleted", "--force"}, 0, `"subject": "deleted"`},
 		{"revoke in another database", "", []string{"revoke", "live", "--database", "x"}, 1, "no stale_session handler"},
 		{"restore", "", []string{"restore", "live"}, 0, `"subject": "live"`},
 		{"restore again", "", []string{"restore", "live"}, 1, "nothing to restore"},
@@ -147,7 +150,7 @@ func TestTheDoctorTellsWhatToChange(t *testing.T) {
 func TestTheDoctorTriesRedis(t *testing.T) {
 	caddy := program(t)
 	newDatabase(t)
-	const users, shared = "~user:* +get +hgetall +info +ping +hello +client", "~stale_session:revoked:* +get +set +scan +ping +hello +client"
+	const users, shared = "~user:* +get +hgetall +info +ping +hello +client", "~stale_session:revoked:* +get +set +pttl +scan +ping +hello +client"
 	redis, err := redistest.Start(t.Context(),
 		"user caddy on >hunter2 resetchannels -@all "+users+" "+shared,
 		"user reader on >hunter2 resetchannels -@all "+users)

@@ -104,7 +104,7 @@ func TestRevocationsOutliveATakeover(t *testing.T) {
 		return err == nil && err2 == nil && text == ":1\r\n" && len(role) > 15 && role[8:14] == "master"
 	})
 	eventually.Holds(t, "others can be revoked", func() bool {
-		return o.do("POST", "revoke", object{"subject": "next"}, nil) == `{"subject":"next"}`+"\n"
+		return o.do("POST", "revoke", object{"subject": "next", "force": true}, nil) == `{"subject":"next"}`+"\n"
 	})
 	if status := ask(t, base, before); status != http.StatusUnauthorized {
 		t.Errorf("afterwards: status %d", status)

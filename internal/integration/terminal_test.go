@@ -32,8 +32,8 @@ func TestPeopleGetTextOnATerminal(t *testing.T) {
 		{"status", "", []string{"status"}, 0, []string{green + "ok\x1b[0m", "checks", "users"}, []string{"{"}},
 		{"status, without colour", "1", []string{"status"}, 0, []string{"ok", "checks"}, []string{"\x1b[", "{"}},
 		{"status, for programs", "", []string{"status", "--json"}, 0, []string{`"health": "ok"`}, []string{"\x1b["}},
-		{"a live session", "", []string{"check", "--subject", "live"}, 0, []string{green + "live\x1b[0m", "account     exists"}, nil},
-		{"a stale one", "", []string{"check", "--subject", "deleted"}, 2, []string{red + "stale user_not_found\x1b[0m", "account     does not exist"}, nil},
+		{"a live session", "", []string{"check", "live"}, 0, []string{green + "live\x1b[0m", "account     exists"}, nil},
+		{"a stale one", "", []string{"check", "deleted"}, 2, []string{red + "stale user_not_found\x1b[0m", "account     does not exist"}, nil},
 		{"flush", "", []string{"flush"}, 0, []string{"accounts from the cache"}, []string{"{"}},
 		{"revoke", "", []string{"revoke", "live"}, 0, []string{`The current sessions of "live" are revoked`}, []string{"{"}},
 		{"doctor", "", []string{"doctor"}, 0, []string{green + "good\x1b[0m", "note"}, []string{"{"}},
@@ -88,7 +88,7 @@ func TestTheCommandHasManPagesAndCompletions(t *testing.T) {
 			t.Errorf("%s is not completed: %s", name, offered)
 		}
 	}
-	if flags := run(t, caddy, "__complete", "stale-session", "check", "--"); !strings.Contains(flags, "--subject\t") || !strings.Contains(flags, "--cookie\t") {
+	if flags := run(t, caddy, "__complete", "stale-session", "check", "--"); !strings.Contains(flags, "--token\t") || !strings.Contains(flags, "--cookie\t") {
 		t.Errorf("the flags of check are not completed: %s", flags)
 	}
 }

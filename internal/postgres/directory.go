@@ -3,7 +3,10 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"strings"
 	"sync"
@@ -36,7 +39,9 @@ type Directory struct {
 	ids   atomic.Pointer[idType] // of the last statement
 
 	subscribers subscribers
-	state       atomic.Int32 // of the listener
+	following   atomic.Bool              // there is a watch, which calls them
+	identified  atomic.Pointer[Identity] // the users, as identified last
+	state       atomic.Int32             // of the listener
 	echoEvery   time.Duration
 	catalog     string // its fingerprint, as the watch read it last; there is one watch at a time
 	doubts      doubts
@@ -138,10 +143,22 @@ func (d *Directory) Close() error {
 	return nil
 }
 
-// String names the database, without a user or a password.
+// String names the database, without a user or a password; and the schema, table or
+// query, where the configuration tells them from others in that database.
 func (d *Directory) String() string {
 	config := d.pool.Config().ConnConfig
-	return "database " + config.Database + " at " + hostOf(&config.Config)
+	name := "database " + config.Database + " at " + hostOf(&config.Config)
+	if schema := cmp.Or(d.lookups.address.schema, d.lookups.address.settings["search_path"]); schema != "" {
+		name += ", schema " + schema
+	}
+	if d.config.Users.Table != "" {
+		name += ", table " + d.config.Users.Table
+	}
+	if d.config.Query != "" {
+		digest := sha256.Sum256([]byte(d.config.Query))
+		name += ", query " + hex.EncodeToString(digest[:4])
+	}
+	return name
 }
 
 // Describe implements directories.Describer.

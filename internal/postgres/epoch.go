@@ -2,11 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
-	"fmt"
-
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 )
@@ -72,27 +67,4 @@ func (w *watch) fingerprint(ctx context.Context) (changed bool, err error) {
 		w.reported.Epoch = epoch
 	}
 	return changed, nil
-}
-
-// identityOf identifies a database, whatever its address.
-func identityOf(ctx context.Context, conn *pgx.Conn) (string, error) {
-	system, err := systemOf(ctx, conn)
-	if err != nil {
-		return "", err
-	}
-	var oid int64
-	err = conn.QueryRow(ctx, "select oid::bigint from pg_database where datname = current_database()").Scan(&oid)
-	return fmt.Sprintf("%s/%d", system, oid), err
-}
-
-// systemOf identifies the data directory of the server; empty if the role may
-// not know it, as with some hosts.
-func systemOf(ctx context.Context, conn *pgx.Conn) (string, error) {
-	var system string
-	err := conn.QueryRow(ctx, `select system_identifier::text from pg_control_system()`).Scan(&system)
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) && (pg.Code == "42501" || pg.Code == "42883") {
-		return "", nil
-	}
-	return system, err
 }

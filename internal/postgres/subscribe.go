@@ -74,6 +74,20 @@ func (d *Directory) Subscribe(read func(ctx context.Context, conn *pgx.Conn, fre
 	}
 }
 
+// Following reports whether subscribers are called: whether the connection that
+// watches for changes is there.
+func (d *Directory) Following() bool { return d.following.Load() }
+
+// Read calls read on a connection for lookups.
+func (d *Directory) Read(ctx context.Context, read func(ctx context.Context, conn *pgx.Conn) error) error {
+	conn, err := d.lookups.acquire(ctx, d.pool)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	return read(ctx, conn.Conn())
+}
+
 // publish calls the subscribers.
 func (w *watch) publish() error {
 	all := w.others

@@ -46,11 +46,13 @@ func (d *Directory) Watch(ctx context.Context, changed func(subjects ...string))
 		_ = w.Close()
 		return nil, classify(err)
 	}
+	d.following.Store(true)
 	return w, nil
 }
 
 // Close implements directories.Watch.
 func (w *watch) Close() error {
+	w.d.following.Store(false)
 	w.listener.close()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()

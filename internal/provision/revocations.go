@@ -27,10 +27,11 @@ func (r *Resources) Revocations(options *revocation.Revocations, storage certmag
 	if options == nil {
 		options = new(revocation.Revocations)
 	}
-	if options.Life < 0 {
-		return nil, errors.New("revocations: life must not be negative")
+	if options.Life < 0 || time.Duration(options.Life) > revocation.DefaultLife {
+		return nil, errors.New("revocations: life must not be negative, or longer than 400 days, for which browsers keep a cookie")
 	}
 	name, life := options.Name, time.Duration(options.Life)
+	database, isPostgres := users.Directory().(*postgres.Directory)
 	if name == "" {
 		name = users.String()
 	}
@@ -46,8 +47,9 @@ func (r *Resources) Revocations(options *revocation.Revocations, storage certmag
 	table := name + " in " + users.String()
 	opened := false
 	list, err := acquire(r, revoked, distinct, func() (*revocation.List, func() error, error) {
+		local := revocation.NewStorage(storage, name, life)
 		config := revocation.Config{
-			Users: table, Local: revocation.NewStorage(storage, name, life), Life: life,
+			Users: table, Local: local, Life: life,
 			Logger: func() *zap.Logger { return caddy.Log().Named("http.handlers.stale_session.revocations") },
 		}
 		closeRedis := func() {}
@@ -57,8 +59,12 @@ func (r *Resources) Revocations(options *revocation.Revocations, storage certmag
 				return nil, nil, fmt.Errorf("revocations: %w", err)
 			}
 			config.Shared, closeRedis = redis, redis.Close
-		} else if _, ok := users.Directory().(*postgres.Directory); ok {
-			config.Shared = revocation.NewPostgres(life)
+		} else if isPostgres {
+			identified := local.Name
+			if options.Name != "" { // that is what tells them apart
+				identified = nil
+			}
+			config.Shared = revocation.NewPostgres(life, identified)
 		}
 		list := revocation.Open(config)
 		opened = true
@@ -75,11 +81,9 @@ func (r *Resources) Revocations(options *revocation.Revocations, storage certmag
 		}
 	}
 	// Engines of the same users with different options share a list.
-	if store, ok := list.Shared().(*revocation.Postgres); ok {
-		if d, ok := users.Directory().(*postgres.Directory); ok {
-			r.Defer(store.Use(d, users.Watches()))
-			users.StartWatch()
-		}
+	if store, ok := list.Shared().(*revocation.Postgres); ok && isPostgres {
+		r.Defer(store.Use(database, users.Watches()))
+		users.StartWatch()
 	}
 	return list, nil
 }

@@ -287,7 +287,7 @@ func Describe(err error) string {
 var answers = map[string]string{
 	"NOAUTH":      "Redis needs a password: add the user and the password to the address",
 	"WRONGPASS":   "Redis does not accept the user or the password",
-	"NOPERM":      "the user of Redis lacks a right: `directory redis` needs its keys with +get +hgetall +info, `revocations` needs ~stale_session:revoked:* with +get +set +scan, both need +ping +hello +client",
+	"NOPERM":      "the user of Redis lacks a right: `directory redis` needs its keys with +get +hgetall +info, `revocations` needs ~stale_session:revoked:* with +get +set +pttl +scan, both need +ping +hello +client",
 	"LOADING":     "Redis is loading its data",
 	"MASTERDOWN":  "Redis is a replica that has lost its master",
 	"READONLY":    "Redis is a replica: use the address of the master, or of the Sentinels with master_set",

@@ -25,8 +25,8 @@ type Config struct {
 	Shared Store
 	// Local is used without Shared, and while Shared rejects writes.
 	Local Store
-	// Life is how long a revocation is kept, at least as long as the longest
-	// session lasts. Default: DefaultLife.
+	// Life is how long a revocation counts, at least as long as the longest session
+	// lasts. Default: DefaultLife.
 	Life time.Duration
 	// Logger returns the logger to use.
 	Logger func() *zap.Logger
@@ -81,12 +81,16 @@ func (l *List) Users() string { return l.config.Users }
 // Shared returns the store that the nodes share; nil for none.
 func (l *List) Shared() Store { return l.config.Shared }
 
-// merge adds what a store holds. Of each key, the latest state wins.
+// merge adds what a store holds, as far as it counts. Of each key, the latest state
+// wins.
 func (l *List) merge(all []Revocation) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	now := time.Now()
 	for _, r := range all {
-		l.set(r)
+		if r.counts(now, l.config.Life) {
+			l.set(r)
+		}
 	}
 }
 

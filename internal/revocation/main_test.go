@@ -102,7 +102,7 @@ func inPostgres(dsn string) func(t *testing.T) Store {
 		}
 		engine := accounts.Open(d, accounts.Config{Poll: 50 * time.Millisecond})
 		t.Cleanup(func() { _ = engine.Close() })
-		store := NewPostgres(0)
+		store := NewPostgres(0, nil)
 		store.Use(d, true)
 		engine.StartWatch()
 		return store

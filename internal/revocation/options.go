@@ -19,8 +19,8 @@ type Revocations struct {
 	// name, apps that share a Redis different ones. Default: the name of the users'
 	// database, as `caddy stale-session status` shows it.
 	Name string `json:"name,omitempty"`
-	// How long a revocation is kept. It must not be shorter than the longest
-	// session. Default: 400 days, the longest that browsers keep a cookie.
+	// How long a revocation counts. It must not be shorter than the longest session.
+	// Default: 400 days, for which browsers keep a cookie at most.
 	Life caddy.Duration `json:"life,omitempty"`
 }
 

@@ -84,7 +84,7 @@ func TestAWatchedDirectoryIsSelected(t *testing.T) {
 	}
 	defer unwatched.Close()
 	watched := open(t).(*Postgres).databases[0].Directory
-	store := NewPostgres(0)
+	store := NewPostgres(0, nil)
 	for _, step := range []struct {
 		what    string
 		do      func() func()

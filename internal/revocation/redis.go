@@ -22,13 +22,10 @@ const (
 	// scanCount is how many keys a SCAN examines. With more changed keys, all are
 	// read again.
 	scanCount = 1000
-	// maxAhead is how far in the future a revocation may be dated: with a wrong
-	// value, nobody could sign in any more.
-	maxAhead = 24 * time.Hour
 )
 
 // Redis is a Store in Redis or Valkey. Each revocation has a key, which expires
-// after its life. The value is its time in microseconds since 1970, negative if
+// after the longest life that a node gives it. The value is its time in microseconds since 1970, negative if
 // it was undone.
 type Redis struct {
 	client *redis.Client
@@ -103,15 +100,22 @@ func (r *Redis) Put(ctx context.Context, all []Revocation) error {
 	}
 	var commands rueidis.Commands
 	for _, revocation := range all {
-		remaining := time.Until(revocation.At.Add(r.life))
-		if remaining <= time.Second {
-			continue
+		commands = append(commands, client.B().Pttl().Key(r.prefix+revocation.key()).Build())
+	}
+	lives := client.DoMulti(ctx, commands...)
+	commands = nil
+	for i, revocation := range all {
+		// Another node may have given it a longer life.
+		life, err := lives[i].AsInt64()
+		if err != nil {
+			return describe(err)
 		}
 		value := revocation.At.UnixMicro()
 		if revocation.Restored {
 			value = -value
 		}
-		commands = append(commands, client.B().Set().Key(r.prefix+revocation.key()).Value(strconv.FormatInt(value, 10)).Ex(remaining).Build())
+		commands = append(commands, client.B().Set().Key(r.prefix+revocation.key()).Value(strconv.FormatInt(value, 10)).
+			Px(max(r.life, time.Duration(life)*time.Millisecond)).Build())
 	}
 	for _, result := range client.DoMulti(ctx, commands...) {
 		if err := result.Error(); err != nil {
@@ -132,6 +136,7 @@ func (r *Redis) Examine(ctx context.Context) error {
 	for _, result := range client.DoMulti(ctx,
 		client.B().Set().Key(key).Value("0").Xx().Build(),
 		client.B().Get().Key(key).Build(),
+		client.B().Pttl().Key(key).Build(),
 		client.B().Scan().Cursor(0).Match(r.prefix+"*").Count(1).Build()) {
 		if err := result.Error(); err != nil && !rueidis.IsRedisNil(err) {
 			return describe(err)
@@ -225,7 +230,7 @@ func (r *Redis) read(ctx context.Context, keys []string) ([]Revocation, error) {
 		key, ours := strings.CutPrefix(keys[i], r.prefix)
 		at := time.UnixMicro(max(value, -value))
 		revocation, ok := parse(key, state{at, value < 0})
-		if ours && ok && time.Until(at) < maxAhead {
+		if ours && ok {
 			found = append(found, revocation)
 		}
 	}

@@ -90,6 +90,16 @@ func (r Revocation) Validate() error {
 	return nil
 }
 
+// maxAhead is how far in the future a revocation may be dated: with a wrong clock,
+// nobody could sign in any more.
+const maxAhead = 24 * time.Hour
+
+// counts reports whether a revocation is neither older than life nor too far in the
+// future.
+func (r Revocation) counts(now time.Time, life time.Duration) bool {
+	return r.At.After(now.Add(-life)) && r.At.Before(now.Add(maxAhead))
+}
+
 // state is what is known of a key.
 type state struct {
 	at       time.Time

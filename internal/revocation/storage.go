@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/certmagic"
@@ -21,20 +22,49 @@ const (
 	maxStored = 100_000
 )
 
-// Storage is a Store in Caddy's storage, as one file.
+// Storage is a Store in Caddy's storage: a file for each name of the users. All files
+// hold the same, and each is enough, because a name may change.
 type Storage struct {
 	storage certmagic.Storage
-	file    string
 	life    time.Duration
+
+	mu    sync.Mutex
+	names []string
+	named chan struct{} // there is another name
 }
 
-// NewStorage returns the store of a users table in Caddy's storage. With a life
-// of 0, revocations are kept for DefaultLife.
+// NewStorage returns the store of a users table in Caddy's storage. If there are too
+// many revocations, those older than life are left out; 0 is DefaultLife.
 func NewStorage(storage certmagic.Storage, name string, life time.Duration) *Storage {
 	if life == 0 {
 		life = DefaultLife
 	}
-	return &Storage{storage: storage, file: "stale_session/revoked/" + certmagic.StorageKeys.Safe(name) + ".json", life: life}
+	return &Storage{storage: storage, life: life, names: []string{name}, named: make(chan struct{}, 1)}
+}
+
+// Name adds a name of the users.
+func (s *Storage) Name(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if name == "" || slices.Contains(s.names, name) {
+		return
+	}
+	s.names = append(s.names, name)
+	select {
+	case s.named <- struct{}{}:
+	default:
+	}
+}
+
+// files returns the paths of the files.
+func (s *Storage) files() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	files := make([]string, len(s.names))
+	for i, name := range s.names {
+		files[i] = "stale_session/revoked/" + certmagic.StorageKeys.Safe(name) + ".json"
+	}
+	return files
 }
 
 // String implements Store.
@@ -42,25 +72,32 @@ func (s *Storage) String() string { return "Caddy's storage" }
 
 // Put implements Store.
 func (s *Storage) Put(ctx context.Context, all []Revocation) error {
-	if err := s.storage.Lock(ctx, s.file); err != nil {
+	for _, file := range s.files() {
+		if err := s.put(ctx, file, all); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Storage) put(ctx context.Context, file string, all []Revocation) error {
+	if err := s.storage.Lock(ctx, file); err != nil {
 		return err
 	}
-	defer func() { _ = s.storage.Unlock(context.WithoutCancel(ctx), s.file) }() // a lock that stays expires
-	stored, err := s.load(ctx)
+	defer func() { _ = s.storage.Unlock(context.WithoutCancel(ctx), file) }() // a lock that stays expires
+	stored, err := s.loadFile(ctx, file)
 	if err != nil {
 		return err
 	}
-	since := time.Now().Add(-s.life)
+	now := time.Now()
 	merged := make(map[string]Revocation, len(stored)+len(all))
-	for _, r := range stored {
-		if r.At.After(since) {
+	for _, r := range slices.Concat(stored, all) {
+		if known, found := merged[r.key()]; r.counts(now, DefaultLife) && (!found || r.state().after(known.state())) {
 			merged[r.key()] = r
 		}
 	}
-	for _, r := range all {
-		if known, found := merged[r.key()]; !found || r.state().after(known.state()) {
-			merged[r.key()] = r
-		}
+	if len(merged) > maxStored {
+		maps.DeleteFunc(merged, func(_ string, r Revocation) bool { return !r.counts(now, s.life) })
 	}
 	if len(merged) > maxStored {
 		return fmt.Errorf("there are %d revocations, and Caddy's storage keeps no more: use `revocations` in Redis, or a column such as `valid_after`", maxStored)
@@ -69,7 +106,7 @@ func (s *Storage) Put(ctx context.Context, all []Revocation) error {
 	if err != nil {
 		return err
 	}
-	return s.storage.Store(ctx, s.file, text)
+	return s.storage.Store(ctx, file, text)
 }
 
 // Follow implements Store.
@@ -85,14 +122,46 @@ func (s *Storage) Follow(ctx context.Context, merge func([]Revocation, bool)) er
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-s.named:
 		case <-ticker.C:
 		}
 	}
 }
 
+// load reads all files. What one of them lacks is added to it.
 func (s *Storage) load(ctx context.Context) ([]Revocation, error) {
+	var contents [][]Revocation
+	latest := make(map[string]Revocation)
+	for _, file := range s.files() {
+		all, err := s.loadFile(ctx, file)
+		if err != nil {
+			return nil, err
+		}
+		contents = append(contents, all)
+		for _, r := range all {
+			if known, found := latest[r.key()]; !found || r.state().after(known.state()) {
+				latest[r.key()] = r
+			}
+		}
+	}
+	all := slices.Collect(maps.Values(latest))
+	for _, content := range contents {
+		current := 0
+		for _, r := range content {
+			if r.state() == latest[r.key()].state() {
+				current++
+			}
+		}
+		if current < len(latest) {
+			return all, s.Put(ctx, all)
+		}
+	}
+	return all, nil
+}
+
+func (s *Storage) loadFile(ctx context.Context, file string) ([]Revocation, error) {
 	var all []Revocation
-	text, err := s.storage.Load(ctx, s.file)
+	text, err := s.storage.Load(ctx, file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -44,6 +44,16 @@ func (t *Times) revokes(c *session.Claims, validAfter time.Time) bool {
 	return older > t.Clocks.Leeway(c.IssuedAt)
 }
 
+// Revoked reports whether a token was made by the time, of our clock, at which the
+// sessions of its user were revoked: it was seen before, or cannot be younger by the
+// app's clock. Whoever has signed in again since stays signed in.
+func Revoked(c *session.Claims, at time.Time, known *clocks.Known) bool {
+	if !c.SeenAt.IsZero() && !c.SeenAt.After(at) {
+		return true
+	}
+	return !c.IssuedAt.Add(precision(c.IssuedAt) + known.AppBehind()).After(at)
+}
+
 // older returns by how much a token is older than a time in the database; 0 if that
 // is not known.
 func (t *Times) older(c *session.Claims, mark time.Time) time.Duration {

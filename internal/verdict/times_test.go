@@ -80,3 +80,43 @@ func TestHowTimesCompare(t *testing.T) {
 		})
 	}
 }
+
+// TestRevoked has revocations at noon, by our clock.
+func TestRevoked(t *testing.T) {
+	t.Parallel()
+	noon := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	at := func(d time.Duration) time.Time { return noon.Add(d) }
+	app := func(ahead time.Duration) *clocks.Known {
+		var c clocks.Clocks
+		came := at(-time.Hour)
+		c.App(came.Add(ahead), came, came)
+		return c.Known()
+	}
+	const second = time.Second
+	for name, c := range map[string]struct {
+		issued, seen time.Time
+		known        *clocks.Known
+		want         bool
+	}{
+		"made before":                                  {at(-time.Minute), at(time.Hour), nil, true},
+		"made after":                                   {at(time.Minute), at(time.Hour), nil, false},
+		"no iat":                                       {time.Time{}, at(time.Hour), nil, true},
+		"made in the same second, seen after":          {at(0), at(400 * time.Millisecond), nil, false},
+		"made in the same second, seen before":         {at(0), at(0), nil, true},
+		"an app 20 s behind, signed in again":          {at(-15 * second), at(5 * second), app(-20 * second), false},
+		"an app 20 s behind, made before, not seen":    {at(-25 * second), at(5 * second), app(-20 * second), true},
+		"an app 20 s behind, made before and seen":     {at(-15 * second), at(-second), app(-20 * second), true},
+		"an app 20 s behind, whose clock is not known": {at(-15 * second), at(5 * second), nil, true},
+		"an app 20 s ahead, made before, not seen":     {at(15 * second), at(5 * second), app(20 * second), true},
+		"an app 20 s ahead, made before and seen":      {at(25 * second), at(-second), nil, true},
+		"an app 20 s ahead, signed in again":           {at(21 * second), at(second), app(20 * second), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			claims := session.Claims{IssuedAt: c.issued, MintedAt: c.issued, SeenAt: c.seen}
+			if got := Revoked(&claims, noon, c.known); got != c.want {
+				t.Errorf("revoked: %t, want %t", got, c.want)
+			}
+		})
+	}
+}
