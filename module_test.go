@@ -1281,10 +1281,11 @@ func (d *table) lookups() int {
 	return d.asked
 }
 
-// status returns how a handler answers an API client with a session of claims.
-func status(t *testing.T, h *Handler, secret string, claims map[string]any) int {
+// status returns how a handler whose secret is "a secret" answers an API client with a
+// session of claims.
+func status(t *testing.T, h *Handler, claims map[string]any) int {
 	t.Helper()
-	made, err := mint.V4(secret, claims)
+	made, err := mint.V4("a secret", claims)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -1353,7 +1354,7 @@ func TestAFloodOfOneStaleSessionCostsFewLookups(t *testing.T) {
 					t.Errorf("%d lookups for 100 more", n)
 				}
 				users.set("1", directories.Account{Exists: true}) // and nothing tells so
-				if got := status(t, h, secret, map[string]any{"sub": "1"}); got != http.StatusOK {
+				if got := status(t, h, map[string]any{"sub": "1"}); got != http.StatusOK {
 					t.Errorf("who signs in again: status %d", got)
 				}
 			})
@@ -1391,18 +1392,18 @@ func TestWhatAnotherServerThanTheWatchedOneSaidEndsNoSessionLater(t *testing.T) 
 				time.Sleep(time.Millisecond) // the time 0 of an engine stands for none
 				claims := map[string]any{"sub": "1", "email": "a@example.com", "iat": time.Now().Add(-time.Hour).Unix()}
 				for range 3 {
-					if got := status(t, h, secret, claims); got != http.StatusUnauthorized {
+					if got := status(t, h, claims); got != http.StatusUnauthorized {
 						t.Fatalf("status %d", got)
 					}
 					time.Sleep(time.Millisecond)
 				}
 				users.set("1", live)
-				if got := status(t, h, secret, claims); got != http.StatusOK {
+				if got := status(t, h, claims); got != http.StatusOK {
 					t.Errorf("once it is live again: status %d", got)
 				}
 				time.Sleep(time.Millisecond)
 				before := users.lookups()
-				if got := status(t, h, secret, claims); got != http.StatusOK || users.lookups() != before {
+				if got := status(t, h, claims); got != http.StatusOK || users.lookups() != before {
 					t.Errorf("a live session: status %d, %d lookups", got, users.lookups()-before)
 				}
 			})

@@ -25,26 +25,33 @@ type Subject struct {
 	Force bool `json:"force,omitempty"`
 }
 
-// exists returns an error if no handler's database has the user. One that cannot be
-// asked may have it.
+// exists returns an error if no handler's database has the user.
 func (s Subject) exists(ctx context.Context) error {
-	if s.Force || (revocation.Revocation{Subject: s.Subject}).Validate() != nil { // which says so itself
+	if s.Force || len(s.Subject) > revocation.MaxID { // which Revoke refuses
 		return nil
 	}
-	var asked []string
+	database := ""
 	for _, h := range handlers() {
 		if h.Accounts == nil || s.Database != "" && s.Database != h.Accounts.String() {
 			continue
 		}
-		var account accounts.Account
-		now := time.Now()
-		_, err := h.Accounts.Lookup(ctx, accounts.Query{Query: directories.Query{Subject: []byte(s.Subject), Since: now}, Now: now}, &account)
-		if err != nil || account.Exists {
+		if !s.isMissing(ctx, h.Accounts) {
 			return nil
 		}
-		asked = append(asked, h.Accounts.String())
+		database = h.Accounts.String()
 	}
-	return apiError(http.StatusUnprocessableEntity, fmt.Errorf("there is no user %q in the %s; to revoke all the same, such as before the user exists here, add --force", s.Subject, asked[0]))
+	if database == "" {
+		return nil
+	}
+	return apiError(http.StatusUnprocessableEntity, fmt.Errorf("there is no user %q in the %s; add --force to revoke all the same, such as an id that a provider gives", s.Subject, database))
+}
+
+// isMissing reports whether a directory surely has no such user.
+func (s Subject) isMissing(ctx context.Context, users *accounts.Engine) bool {
+	var account accounts.Account
+	now := time.Now()
+	_, err := users.Lookup(ctx, accounts.Query{Query: directories.Query{Subject: []byte(s.Subject), Since: now}, Now: now}, &account)
+	return err == nil && !account.Exists
 }
 
 // lists returns the revocation lists that the user can be in. Handlers with

@@ -104,7 +104,7 @@ func (s settings) set(name, value string) error {
 	if name == "dbname" {
 		name = "database"
 	}
-	if known, found := s[name]; found && known != "" && known != value && !(name == "host" && known == "localhost" && strings.HasPrefix(value, "/")) {
+	if known, found := s[name]; found && known != "" && known != value && (name != "host" || known != "localhost" || !strings.HasPrefix(value, "/")) {
 		return errTwice
 	}
 	s[name] = value

@@ -136,7 +136,7 @@ func TestAShorterLifeForgetsNothingOfOthers(t *testing.T) {
 			t.Cleanup(store.Close)
 			return Config{Shared: store, Local: NewStorage(&certmagic.FileStorage{Path: t.TempDir()}, "users", life)}
 		},
-		"Caddy's storage": func(t *testing.T, life time.Duration) Config {
+		"Caddy's storage": func(_ *testing.T, life time.Duration) Config {
 			return Config{Local: NewStorage(files, "users", life)}
 		},
 	} {

@@ -49,7 +49,7 @@ func (f *failures) put(key digest, generation uint64, now, expired time.Time) {
 		micros = expired.UnixMicro()
 	}
 	var value [8]byte
-	binary.LittleEndian.PutUint64(value[:], uint64(micros))
+	binary.LittleEndian.PutUint64(value[:], uint64(micros)) //nolint:gosec // read back as it is
 	of := failureKey(key, generation)
 	f.entries.Set(of[:], value[:], now, failureLife)
 }
