@@ -1,9 +1,11 @@
 package verdict
 
 import (
+	"fmt"
 	"net/http"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -101,6 +103,42 @@ func TestACookieInWhichSomeParserReadsALiveTokenIsNotCleared(t *testing.T) {
 		if len(s.Tokens) < 2 || len(check.Ended)+len(whole) > 0 {
 			t.Errorf("%s: of %d tokens, ended %q, at first %q", how, len(s.Tokens), check.Ended, whole)
 		}
+	}
+}
+
+// TestWhatIsLeftUnreadReachesNoApp has cookies that are joined to forged tokens once a
+// stale one is removed: to too many to be verified before the last cookies are read,
+// which hold another stale token.
+func TestWhatIsLeftUnreadReachesNoApp(t *testing.T) {
+	t.Parallel()
+	const secret = "a secret of 32 bytes, more or less"
+	stale, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"sub": "stale"}).SignedString([]byte(secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader, err := session.New(session.Config{Secrets: []string{secret}, CookieNames: []string{"a", "b", "c", "d", "e", "z"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { reader.Close() })
+	head := stale[:strings.LastIndexByte(stale, '.')+1]
+	var line string
+	for _, name := range []string{"a", "b", "c", "d", "e"} {
+		line += fmt.Sprintf("%[1]s=%[2]s; %[1]s.0=%[3]s; %[1]s.1=%[1]s111; %[1]s.1=%[1]s222; ", name, stale, head)
+	}
+	line += fmt.Sprintf("z=%s; z.0=%s; z.1=%s", stale, head, stale[len(head):])
+	judge := func(tokens []session.Token) []Judgement {
+		return slices.Repeat([]Judgement{{Verdict: Stale, Reason: UserNotFound}}, len(tokens))
+	}
+	header := http.Header{"Cookie": {line}}
+	var s session.Session
+	if reader.Read(header, &s); s.TooLarge || len(s.Tokens) == 0 {
+		t.Fatalf("%d tokens, too large %t", len(s.Tokens), s.TooLarge)
+	}
+	judgements := judge(s.Tokens)
+	check := Whole(&s, judgements)
+	if rest := Separate(reader, header, judgements, &check, reader.Read, judge); len(rest) > 0 || check.Verdict != Stale || !check.Strip {
+		t.Errorf("%s, strip %t, left %q", check.Verdict, check.Strip, rest)
 	}
 }
 

@@ -33,7 +33,9 @@ func Separate(reader *session.Reader, fields http.Header, judgements []Judgement
 			}
 		}
 		left := new(session.Session)
-		read(fields, left)
+		if read(fields, left); left.TooLarge {
+			break // nobody knows what is left
+		}
 		judgements = judge(left.Tokens)
 		if slices.ContainsFunc(judgements, isStale) {
 			current = left
