@@ -138,6 +138,10 @@ func (r *Routes) Learn(method, path string, header http.Header) {
 	if last < 1 || !slices.Contains(actions, segments[last]) {
 		return
 	}
+	isOdd := func(segment string) bool { return segment == "" || segment == "." || segment == ".." }
+	if slices.ContainsFunc(segments[1:last], isOdd) { // two slashes at its beginning name another host
+		return
+	}
 	found := strings.Join(segments[:last], "/")
 	if (&url.URL{Path: found}).EscapedPath() == found && found != "" && r.Base() != found {
 		r.learned.Store(&found)

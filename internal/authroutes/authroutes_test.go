@@ -91,6 +91,9 @@ func TestLearning(t *testing.T) {
 		"nor another app's cookie":          {"/shop/session", []string{"csrf-token=x"}, "/api/auth"},
 		"a path that cannot be in a header": {"/sh op\n/auth/session", []string{csrf}, "/api/auth"},
 		"the root":                          {"/session", []string{csrf}, "/api/auth"},
+		"a path that names another host":    {"//evil.example/auth/signin", []string{csrf}, "/api/auth"},
+		"a path with an empty segment":      {"/shop//auth/signin", []string{csrf}, "/api/auth"},
+		"a path with dots":                  {"/shop/../auth/signin", []string{csrf}, "/api/auth"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRoutes(t, "")
