@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
 )
@@ -309,6 +310,26 @@ func TestWhatIsNotAtThePlaceOfALiveCookie(t *testing.T) {
 	}
 }
 
+// TestANewSessionIsNotClearedWhereItsPlaceCannotBeWritten has hosts and paths that
+// net/http leaves out of a Set-Cookie field: without them it is that of the new one.
+func TestANewSessionIsNotClearedWhereItsPlaceCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	for _, target := range []string{
+		"http://app.feature_x.example.test/auth/callback/github", "http://app.test/;", "http://app.test/;/x", "http://app.-x.test/",
+	} {
+		a := newResponder(t, Answers{})
+		r := httptest.NewRequest(http.MethodGet, target, http.NoBody)
+		r.Header.Set("Sec-Fetch-Site", "same-origin")
+		h := http.Header{"Set-Cookie": {"s=new; Path=/"}}
+		a.Clear(h, r, Ended{Names: []string{"s"}}, func(string) bool { return true })
+		for _, line := range h["Set-Cookie"][1:] {
+			if cookie, err := http.ParseSetCookie(line); err != nil || cookie.Domain == "" && cookie.Path == "/" {
+				t.Errorf("%s: %s", target, line)
+			}
+		}
+	}
+}
+
 func TestWherePlacesAreRemembered(t *testing.T) {
 	a := newResponder(t, Answers{})
 	r := httptest.NewRequest(http.MethodGet, "http://app.test:8080/", http.NoBody)
@@ -353,6 +374,24 @@ func TestAllowedOriginsAreBounded(t *testing.T) {
 	}
 	if len(a.allowed.has) != maxAllowed || len(a.allowed.ring) != maxAllowed {
 		t.Errorf("%d are remembered", len(a.allowed.has))
+	}
+}
+
+// TestAnAllowedOriginHoldsNoRequest has a path that is a part of a long request line.
+func TestAnAllowedOriginHoldsNoRequest(t *testing.T) {
+	t.Parallel()
+	a := newResponder(t, Answers{})
+	const origin = "https://page.example"
+	r := httptest.NewRequest(http.MethodGet, "http://app.test/x?"+strings.Repeat("x", 1<<16), http.NoBody)
+	r.Header.Set("Origin", origin)
+	a.Allows(r, http.Header{"Access-Control-Allow-Origin": {origin}, "Access-Control-Allow-Credentials": {"true"}}, http.StatusOK)
+	if len(a.allowed.has) != 1 {
+		t.Fatalf("%d are remembered", len(a.allowed.has))
+	}
+	for of := range a.allowed.has {
+		if unsafe.StringData(of.path) == unsafe.StringData(r.URL.Path) || unsafe.StringData(of.host) == unsafe.StringData(r.Host) {
+			t.Error("the whole request line is kept in memory")
+		}
 	}
 }
 

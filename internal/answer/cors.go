@@ -2,6 +2,7 @@ package answer
 
 import (
 	"net/http"
+	"strings"
 	"sync"
 )
 
@@ -64,6 +65,8 @@ func (k *allowed) add(of allowance) {
 	case k.has == nil:
 		k.has = make(map[allowance]bool)
 	}
+	// They may be parts of a request line, which would stay in memory as a whole.
+	of = allowance{strings.Clone(of.host), strings.Clone(of.path), strings.Clone(of.origin)}
 	if len(k.ring) < maxAllowed {
 		k.ring = append(k.ring, of)
 	} else {

@@ -27,8 +27,8 @@ func (p place) clear(h http.Header, name string, https bool) {
 		Name: name, Domain: p.domain, Path: p.path, MaxAge: -1, Partitioned: p.partitioned,
 		Secure: https || p.partitioned || host || strings.HasPrefix(name, "__Secure-"),
 	}
-	if field := cookie.String(); field != "" {
-		h.Add("Set-Cookie", field)
+	if cookie.Valid() == nil { // String leaves out what is not, so it would be another place
+		h.Add("Set-Cookie", cookie.String())
 	}
 }
 
@@ -113,6 +113,7 @@ func (k *kept) add(key string, at place, unique bool) {
 		k.ring[k.next] = key
 		k.next = (k.next + 1) % maxKept
 	}
+	at.domain, at.path = strings.Clone(at.domain), strings.Clone(at.path) // without the field they are a part of
 	if k.at[key] = at; !unique {
 		k.at[key] = place{}
 	}
