@@ -21,20 +21,45 @@ func appendBase64(dst []byte, text string) (decoded []byte, ok bool) {
 		return dst[:start+n], true
 	}
 	text, _, _ = strings.Cut(text, "=")
-	text = strings.Map(func(c rune) rune {
-		switch {
-		case c == '+':
-			return '-'
-		case c == '/':
-			return '_'
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_':
-			return c
-		}
-		return -1
-	}, text)
+	text = strings.Map(digit64, text)
 	if len(text)%4 == 1 {
 		text = text[:len(text)-1]
 	}
 	n, err := base64.RawURLEncoding.Decode(dst[start:cap(dst)], []byte(text))
 	return dst[:start+n], err == nil
+}
+
+// digit64 returns the digit of base64url that a character stands for, -1 for none.
+func digit64(c rune) rune {
+	switch {
+	case c == '+':
+		return '-'
+	case c == '/':
+		return '_'
+	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_':
+		return c
+	}
+	return -1
+}
+
+// readSignature decodes a signature, of which decoders read different lengths: up to
+// the first "=" (Node), with the text behind it (PHP), or up to one that completes a
+// group (Python, Ruby). ends are all of those lengths, in bytes.
+func readSignature(text string) (signature []byte, ends []int, ok bool) {
+	signature, ok = appendBase64(nil, strings.ReplaceAll(text, "=", ""))
+	if !ok || !strings.Contains(text, "=") {
+		return signature, []int{len(signature)}, ok
+	}
+	digits := 0
+	for piece := range strings.SplitSeq(text, "=") {
+		for _, c := range piece {
+			if digit64(c) >= 0 {
+				digits++
+			}
+		}
+		if end := digits * 3 / 4; len(ends) == 0 || ends[len(ends)-1] != end {
+			ends = append(ends, end)
+		}
+	}
+	return signature, ends, true
 }

@@ -116,7 +116,7 @@ type Signed struct {
 	keys               []jwt.VerificationKey
 	text               string // header and payload, which are signed
 	payload, signature []byte
-	other              []byte // the signature as PHP and Python read it; nil for the same
+	ends               []int // where the signature may end: see readSignature
 }
 
 // Parse parses a token and finds the keys that may verify it, at least one, which
@@ -148,39 +148,64 @@ func (v *Verifier) Parse(token string) (*Signed, error) {
 		return nil, ErrInvalid
 	}
 	signed := &Signed{method: method, keys: keys, text: token[:end], payload: payload}
-	text, after, found := strings.Cut(token[end+1:], "=")
 	var ok bool
-	if signed.signature, ok = appendBase64(nil, token[end+1:]); !ok {
+	if signed.signature, signed.ends, ok = readSignature(token[end+1:]); !ok {
 		return nil, ErrInvalid
-	}
-	if found && strings.Trim(after, "=") != "" { // PHP and Python skip the sign
-		signed.other, _ = appendBase64(nil, text+strings.ReplaceAll(after, "=", ""))
 	}
 	return signed, nil
 }
 
 // Keys returns how many signatures Verify verifies at most: one by each key that may
 // be the token's.
-func (s *Signed) Keys() int {
-	if s.other != nil {
-		return 2 * len(s.keys)
+func (s *Signed) Keys() int { return len(s.keys) }
+
+// by returns the signature as one by a key, which has the size of such. It is not ok
+// if no decoder reads one of that size.
+func (s *Signed) by(key jwt.VerificationKey) (signature []byte, ok bool) {
+	size := 0
+	switch k := key.(type) {
+	case *rsa.PublicKey:
+		size = k.Size()
+	case *ecdsa.PublicKey:
+		size = 2 * ((k.Curve.Params().BitSize + 7) / 8)
+	case ed25519.PublicKey:
+		size = ed25519.SignatureSize
+	default:
+		if method, ok := s.method.(*jwt.SigningMethodHMAC); ok {
+			size = method.Hash.Size()
+		}
 	}
-	return len(s.keys)
+	if !slices.Contains(s.ends, size) {
+		return nil, false
+	}
+	return s.signature[:size], true
 }
 
 // Canonical returns the token as its issuer has written it: without what decoding
-// its signature ignores. One whose signature can be read in two ways has no such form.
+// its signature ignores. It is empty for one that no key can have signed, or keys
+// of several sizes.
 func (s *Signed) Canonical() string {
-	if s.other != nil {
+	var only []byte
+	for _, key := range s.keys {
+		signature, ok := s.by(key)
+		switch {
+		case !ok:
+		case only == nil:
+			only = signature
+		case len(signature) != len(only):
+			return ""
+		}
+	}
+	if only == nil {
 		return ""
 	}
-	return s.text + "." + base64.RawURLEncoding.EncodeToString(s.signature)
+	return s.text + "." + base64.RawURLEncoding.EncodeToString(only)
 }
 
 // Verify returns the claims of the token if its signature is valid, or ErrInvalid.
 func (s *Signed) Verify() (map[string]any, error) {
 	for _, key := range s.keys {
-		if s.method.Verify(s.text, s.signature, key) == nil || s.other != nil && s.method.Verify(s.text, s.other, key) == nil {
+		if signature, ok := s.by(key); ok && s.method.Verify(s.text, signature, key) == nil {
 			return parsePayload(s.payload)
 		}
 	}

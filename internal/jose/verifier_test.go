@@ -136,3 +136,45 @@ func TestSignedTokensAreVerifiedByTheirKeysAlone(t *testing.T) {
 		t.Error("none was verified")
 	}
 }
+
+// TestASignatureIsReadAsAnyDecoderDoes has equals signs in it, which end it for some
+// decoders and not for others.
+func TestASignatureIsReadAsAnyDecoderDoes(t *testing.T) {
+	t.Parallel()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := newVerifier(t, VerifierConfig{Secrets: []string{secret}, PublicKeys: []crypto.PublicKey{key.Public()}})
+	for _, token := range []string{sign(t, jwt.SigningMethodHS256, []byte(secret), ""), sign(t, jwt.SigningMethodES256, key, "")} {
+		start := strings.LastIndexByte(token, '.') + 1
+		text, s := token[:start], token[start:]
+		for name, c := range map[string]struct {
+			signature string
+			valid     bool
+		}{
+			"as it was written":                {s, true},
+			"padded":                           {s + "==", true},
+			"with text behind it, by Node":     {s + "=AAAA", true},
+			"with a sign in it, by PHP":        {s[:3] + "=" + s[3:], true},
+			"with both, by Python":             {s[:2] + "=" + s[2:] + "==AAAA", true},
+			"with both, by Ruby":               {s[:4] + "=" + s[4:] + "=AAAA", true},
+			"with text behind it, and no sign": {s + "AAAA", false},
+			"cut":                              {s[:len(s)-2], false},
+			"cut by a sign":                    {s[:len(s)-2] + "=", false},
+			"nothing":                          {"", false},
+			"signs":                            {"===", false},
+		} {
+			if _, err := v.Verify(text + c.signature); (err == nil) != c.valid {
+				t.Errorf("%s: %v", name, err)
+			}
+			signed, err := v.Parse(text + c.signature)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if canonical := signed.Canonical(); c.valid && canonical != token || !c.valid && canonical != "" {
+				t.Errorf("%s: the canonical form is %q", name, canonical)
+			}
+		}
+	}
+}

@@ -164,13 +164,15 @@ func TestAnExpiredSignedTokenIsVerifiedOnce(t *testing.T) {
 	t.Parallel()
 	key := ecKey(t, elliptic.P256())
 	rd := newReader(t, Config{PublicKeys: []crypto.PublicKey{key.Public()}})
-	token, err := jwt.NewWithClaims(jwt.SigningMethodES256, jwt.MapClaims{"sub": "ada", "exp": 1}).SignedString(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range 2 {
-		if s := read(rd, http.Header{"Cookie": {v4Name + "=" + token}}); s.Failure != Expired || s.signatures != 1-i {
-			t.Errorf("%s, %d signatures", s.Failure, s.signatures)
+	for _, claims := range []jwt.MapClaims{{"sub": "ada", "exp": 1}, {"sub": "ada", "exp": 1, "nbf": 0}} {
+		token, err := jwt.NewWithClaims(jwt.SigningMethodES256, claims).SignedString(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 2 {
+			if s := read(rd, http.Header{"Cookie": {v4Name + "=" + token}}); s.Failure != Expired || s.signatures != 1-i {
+				t.Errorf("%v: %s, %d signatures", claims, s.Failure, s.signatures)
+			}
 		}
 	}
 }
@@ -185,9 +187,13 @@ func TestATokenInDisguiseIsStillTheSame(t *testing.T) {
 		rd := newReader(t, Config{})
 		first := read(rd, http.Header{"Cookie": {v4Name + "=" + token}})
 		seen := first.Tokens[0].Claims.ReadAt
-		for i := range 4 {
-			end := len(token) - i
-			s := read(rd, http.Header{"Cookie": {v4Name + "=" + token[:end] + "~" + token[end:] + "=="}})
+		for i := range 8 {
+			end := len(token) - i%4
+			disguise := token[:end] + "~" + token[end:] + "=="
+			if i >= 4 {
+				disguise += fmt.Sprint(i) // ignored, too
+			}
+			s := read(rd, http.Header{"Cookie": {v4Name + "=" + disguise}})
 			if len(s.Tokens) != 1 || s.signatures != 0 {
 				t.Fatalf("%s: %d tokens, %d signatures", name, len(s.Tokens), s.signatures)
 			}

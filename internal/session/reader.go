@@ -294,7 +294,7 @@ func (rd *Reader) decodeSigned(key digest, text string, s *Session, c *Claims) F
 	}
 	claims, failure := rd.claims(payload)
 	if failure != "" {
-		if _, later := payload["nbf"]; !later { // then it stays so
+		if _, later := payload["nbf"]; failure == Expired || !later { // then it stays so
 			rd.failures.put(key, generation, s.At, claims.ExpiresAt)
 		}
 		return failure
