@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
@@ -14,9 +15,13 @@ import (
 // detected is the name of the event of a detection.
 const detected = "detected"
 
-// maxSubject is how many bytes of a subject are logged. It comes from a token,
-// so it can be long.
-const maxSubject = 128
+// How many bytes are logged of a subject, which comes from a token, or a method, and
+// of the host and path of a request: they can be long, and the feed keeps them in
+// memory.
+const (
+	maxSubject = 128
+	maxAddress = 2048
+)
 
 // Detections reports stale sessions to the log and as events.
 type Detections struct {
@@ -38,10 +43,10 @@ func (d Detections) report(r *http.Request, j verdict.Judgement, where string) {
 	ip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
 	fields := []zap.Field{
 		zap.String("reason", string(j.Reason)),
-		zap.String("subject", truncate(string(j.Subject))),
-		zap.String("method", r.Method),
-		zap.String("host", r.Host),
-		zap.String("uri", r.URL.EscapedPath()), // not the query, which can hold secrets
+		zap.String("subject", truncate(string(j.Subject), maxSubject)),
+		zap.String("method", truncate(r.Method, maxSubject)),
+		zap.String("host", truncate(r.Host, maxAddress)),
+		zap.String("uri", truncate(r.URL.EscapedPath(), maxAddress)), // not the query, which can hold secrets
 		zap.String("client_ip", ip),
 		zap.String("source", string(j.Source)),
 		zap.String("where", where),
@@ -54,10 +59,11 @@ func (d Detections) report(r *http.Request, j verdict.Judgement, where string) {
 	}
 }
 
-// truncate shortens a subject to maxSubject bytes.
-func truncate(subject string) string {
-	if len(subject) > maxSubject {
-		return subject[:maxSubject] + "…"
+// truncate shortens a text to a length in bytes. It copies it: a method or a
+// path is a part of a request line, which would stay in memory with it.
+func truncate(text string, length int) string {
+	if len(text) > length {
+		return text[:length] + "…"
 	}
-	return subject
+	return strings.Clone(text)
 }

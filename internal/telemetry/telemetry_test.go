@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/prometheus/client_golang/prometheus"
@@ -124,6 +125,22 @@ func TestADetectionIsOneStructuredLine(t *testing.T) {
 	}
 	if len(got) != len(want) {
 		t.Errorf("fields %v, want those of %v", got, want)
+	}
+}
+
+// TestADetectionKeepsLittleOfALongRequest has a path and a query that the feed would
+// keep in memory.
+func TestADetectionKeepsLittleOfALongRequest(t *testing.T) {
+	core, logs := observer.New(zapcore.InfoLevel)
+	d := Detections{Logger: zap.New(core)}
+	for _, target := range []string{"/" + strings.Repeat("x", 1<<16), "/x?" + strings.Repeat("x", 1<<16)} {
+		r := httptest.NewRequest("GET", "http://app.test"+target, nil)
+		d.report(r, verdict.Judgement{Verdict: verdict.Stale, Reason: verdict.UserDisabled}, "guarded")
+		line := logs.TakeAll()[0].ContextMap()
+		uri, method := line["uri"].(string), line["method"].(string)
+		if len(uri) > maxAddress+len("…") || unsafe.StringData(uri) == unsafe.StringData(r.URL.Path) || unsafe.StringData(method) == unsafe.StringData(r.Method) {
+			t.Errorf("%d bytes of a path of %d are kept", len(uri), len(r.URL.Path))
+		}
 	}
 }
 
