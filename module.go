@@ -498,7 +498,7 @@ func (x *request) Intercept(header http.Header, status int) bool {
 	}
 	var set session.Session
 	v.reader.ReadResponse(header, x.renewable(), &set)
-	v.measure(x.session.At, &set)
+	v.measure(&x.session, &set)
 	if len(set.Tokens) > 0 {
 		if names, dropped := x.guard(header, &set); dropped {
 			cleared = slices.Concat(names, cleared)

@@ -1521,6 +1521,56 @@ func TestASessionThatWasNeverSeenEndsAfterAReset(t *testing.T) {
 	}
 }
 
+// Whoever polls such an app would make its clock seem to be behind by up to a minute,
+// and revoked sessions that this node has not seen before seem to be new.
+func TestAnAppThatKeepsTheIatSaysNothingOfItsClock(t *testing.T) {
+	t.Parallel()
+	const secret = "a secret"
+	token := func(subject string, issued, expires time.Time) string {
+		made, err := mint.V4(secret, map[string]any{"sub": subject, "iat": issued.Unix(), "exp": expires.Unix()})
+		if err != nil {
+			t.Error(err)
+		}
+		return v4Name + "=" + made
+	}
+	synctest.Test(t, func(t *testing.T) {
+		users := &table{users: map[string]directories.Account{"1": {Exists: true}, "2": {Exists: true}}}
+		h := newHandler(t, accounts.Open(users, accounts.Config{}), new(blackHole), secret, time.Second)
+		get := func(cookies string, sets ...string) int {
+			w := httptest.NewRecorder()
+			r := httptest.NewRequest(http.MethodGet, "/admin", http.NoBody)
+			r.Header.Set("Cookie", cookies)
+			r.Header.Set("Accept", "application/json")
+			r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, new(caddyhttp.Server))
+			if err := h.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+				w.Header()["Set-Cookie"] = sets
+				w.WriteHeader(http.StatusOK)
+				return nil
+			})); err != nil {
+				t.Error(err)
+			}
+			return w.Code
+		}
+		time.Sleep(time.Millisecond) // the time 0 of an engine stands for none
+		began := time.Now()
+		session := func() string { return token("1", began, time.Now().Add(time.Hour)) }
+		tab := session()
+		for range 6 {
+			time.Sleep(9 * time.Second)
+			renewed := session()
+			if got := get(tab, renewed); got != http.StatusOK {
+				t.Fatalf("before: status %d", got)
+			}
+			tab = renewed
+		}
+		stolen := token("2", time.Now().Add(-30*time.Second), time.Now().Add(time.Hour))
+		_ = h.validator.revoked.Revoke(t.Context(), revocation.Revocation{Subject: "2", At: time.Now()}) // the store hangs
+		if got := get(stolen); got != http.StatusUnauthorized {
+			t.Errorf("a revoked session gets status %d", got)
+		}
+	})
+}
+
 // blackHole is a directory and a store of revocations that answer nothing once
 // they hang.
 type blackHole struct {

@@ -161,11 +161,13 @@ func (v *validator) judgeNow(ctx context.Context, tokens []session.Token, now ti
 }
 
 // measure measures the app's clock by the tokens in a response that were made since
-// its request came.
-func (v *validator) measure(came time.Time, set *session.Session) {
+// its request came. A token that keeps the iat of the one it renews says nothing.
+func (v *validator) measure(sent, set *session.Session) {
 	for i := range set.Tokens {
-		if c := &set.Tokens[i].Claims; c.First && !c.MintedAt.IsZero() {
-			v.accounts.Clocks().App(c.MintedAt, came, set.At)
+		c := &set.Tokens[i].Claims
+		kept := slices.ContainsFunc(sent.Tokens, func(t session.Token) bool { return t.Claims.MintedAt.Equal(c.MintedAt) })
+		if c.First && !c.MintedAt.IsZero() && !kept {
+			v.accounts.Clocks().App(c.MintedAt, sent.At, set.At)
 		}
 	}
 }

@@ -78,13 +78,16 @@ func (d *Directory) Subscribe(read func(ctx context.Context, conn *pgx.Conn, fre
 // watches for changes is there.
 func (d *Directory) Following() bool { return d.following.Load() }
 
-// Read calls read on a connection for lookups.
+// Read calls read on a connection for lookups, for as long as a query may take: a
+// server that hangs must not keep the connection, nor what waits for read to end.
 func (d *Directory) Read(ctx context.Context, read func(ctx context.Context, conn *pgx.Conn) error) error {
 	conn, err := d.lookups.acquire(ctx, d.pool)
 	if err != nil {
 		return err
 	}
 	defer conn.Release()
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
 	return read(ctx, conn.Conn())
 }
 

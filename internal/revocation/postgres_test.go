@@ -1,10 +1,12 @@
 package revocation
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	"github.com/caddyserver/certmagic"
+	"github.com/jackc/pgx/v5"
 	"go.uber.org/zap"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
@@ -125,4 +127,29 @@ func TestUninstallDropsTheTable(t *testing.T) {
 	if err := server.Exec(t.Context(), database, "create schema stale_session", "select 1 from stale_session.revocations"); err == nil {
 		t.Error("the table exists")
 	}
+}
+
+// A pooler refuses the timeouts of a session. Whatever follows the table must not
+// wait for a server that does not answer, nor keep a connection for lookups.
+func TestATableThatCannotBeReadIsReported(t *testing.T) {
+	database, _ := newUsers(t)
+	d, err := postgres.Open(at(server.DSN(database) + "&pgbouncer=true"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	store := NewPostgres(0, nil)
+	store.Use(d, true)
+	conn, err := pgx.Connect(t.Context(), server.DSN(database))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if _, err := conn.Exec(t.Context(), "begin; lock table stale_session.revocations"); err != nil {
+		t.Fatal(err)
+	}
+	l := Open(Config{Shared: store, Local: NewStorage(&certmagic.FileStorage{Path: t.TempDir()}, "users", 0), Logger: zap.NewNop})
+	defer l.Close()
+	l.Await(t.Context())
+	eventually.Holds(t, "the list is out of sync", l.OutOfSync)
 }

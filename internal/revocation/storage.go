@@ -115,10 +115,10 @@ func (s *Storage) Follow(ctx context.Context, merge func([]Revocation, bool)) er
 	defer ticker.Stop()
 	for {
 		all, err := s.load(ctx)
+		merge(all, err == nil)
 		if err != nil {
 			return err
 		}
-		merge(all, true)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -128,14 +128,17 @@ func (s *Storage) Follow(ctx context.Context, merge func([]Revocation, bool)) er
 	}
 }
 
-// load reads all files. What one of them lacks is added to it.
+// load reads all files. What one of them lacks is added to it. With an error, it
+// returns what the files hold that can be read.
 func (s *Storage) load(ctx context.Context) ([]Revocation, error) {
 	var contents [][]Revocation
+	var failures []error
 	latest := make(map[string]Revocation)
 	for _, file := range s.files() {
 		all, err := s.loadFile(ctx, file)
 		if err != nil {
-			return nil, err
+			failures = append(failures, err)
+			continue
 		}
 		contents = append(contents, all)
 		for _, r := range all {
@@ -148,15 +151,16 @@ func (s *Storage) load(ctx context.Context) ([]Revocation, error) {
 	for _, content := range contents {
 		current := 0
 		for _, r := range content {
-			if r.state() == latest[r.key()].state() {
+			if !latest[r.key()].state().after(r.state()) {
 				current++
 			}
 		}
 		if current < len(latest) {
-			return all, s.Put(ctx, all)
+			failures = append(failures, s.Put(ctx, all))
+			break
 		}
 	}
-	return all, nil
+	return all, errors.Join(failures...)
 }
 
 func (s *Storage) loadFile(ctx context.Context, file string) ([]Revocation, error) {
