@@ -5,8 +5,6 @@ package postgres
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"strings"
 	"sync"
@@ -155,8 +153,7 @@ func (d *Directory) String() string {
 		name += ", table " + d.config.Users.Table
 	}
 	if d.config.Query != "" {
-		digest := sha256.Sum256([]byte(d.config.Query))
-		name += ", query " + hex.EncodeToString(digest[:4])
+		name += ", " + d.queryName()
 	}
 	return name
 }

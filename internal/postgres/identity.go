@@ -3,6 +3,8 @@ package postgres
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 
@@ -15,8 +17,8 @@ type Identity struct {
 	// Database identifies the database: the server's data directory, and the id in
 	// it. The former is empty where the role may not know it.
 	Database string
-	// Table is the name of the users table, with its schema and quoted; "query" if
-	// Config.Query replaces it.
+	// Table is the name of the users table, with its schema and quoted; that of the
+	// query if Config.Query replaces it.
 	Table string
 }
 
@@ -48,9 +50,15 @@ func (d *Directory) Identify(ctx context.Context, conn *pgx.Conn) (Identity, err
 		}
 		database = &known
 	}
-	users := Identity{Database: *database, Table: cmp.Or(s.table, "query")}
+	users := Identity{Database: *database, Table: cmp.Or(s.table, d.queryName())}
 	d.identified.Store(&users)
 	return users, nil
+}
+
+// queryName names Config.Query: several of them are of different users.
+func (d *Directory) queryName() string {
+	digest := sha256.Sum256([]byte(d.config.Query))
+	return "query " + hex.EncodeToString(digest[:4])
 }
 
 // identityOf identifies a database, whatever its address.

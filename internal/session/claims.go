@@ -28,6 +28,10 @@ type Claims struct {
 	// ReadAt is when this token itself was read first, as far as that is remembered.
 	ReadAt time.Time
 
+	// Made reports whether the app was seen making the token: it was read first in a
+	// response.
+	Made bool
+
 	// First reports whether this is the first time that the token was read.
 	First bool
 

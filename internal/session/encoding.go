@@ -13,6 +13,7 @@ const (
 	flagIssuedAt // IssuedAt differs from MintedAt
 	flagPrecise  // times are microseconds in 64 bits, because they are not seconds in 32 bits
 	flagLasting
+	flagMade
 )
 
 // noTime encodes the zero time.
@@ -46,6 +47,9 @@ func (c *Claims) appendTo(b []byte) []byte {
 	}
 	if c.Lasting {
 		flags |= flagLasting
+	}
+	if c.Made {
+		flags |= flagMade
 	}
 	b = append(b, flags)
 	for _, t := range times[:n] {
@@ -81,7 +85,7 @@ func (c *Claims) decode() {
 	if flags&flagIssuedAt == 0 {
 		c.IssuedAt = c.MintedAt
 	}
-	c.Lasting = flags&flagLasting != 0
+	c.Lasting, c.Made = flags&flagLasting != 0, flags&flagMade != 0
 	c.Subject, b = cutText(b)
 	c.Match = c.match[:0]
 	for len(b) > 0 {

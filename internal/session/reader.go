@@ -102,7 +102,7 @@ func (rd *Reader) Read(header http.Header, s *Session) {
 // renews, and does not begin a session.
 func (rd *Reader) ReadResponse(header http.Header, renewed []Token, s *Session) {
 	if lines := header["Set-Cookie"]; len(lines) > 0 {
-		s.At, s.renewed = rd.config.Now(), renewed
+		s.At, s.renewed, s.made = rd.config.Now(), renewed, true
 		rd.read(rd.appendSetCookies(s.cookies[:0], lines, s), s)
 	}
 }
@@ -311,7 +311,7 @@ func (rd *Reader) known(key digest, s *Session, c *Claims) bool {
 
 // learn caches the claims of a token, and copies them to c.
 func (rd *Reader) learn(key digest, s *Session, claims, c *Claims) {
-	claims.ReadAt, claims.SeenAt = s.At, s.seen(claims.Subject)
+	claims.ReadAt, claims.SeenAt, claims.Made = s.At, s.seen(claims.Subject), s.made
 	rd.cache.put(key, s.At, claims)
 	*c = *claims
 	c.First = true

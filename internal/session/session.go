@@ -34,6 +34,7 @@ type Session struct {
 	tried      int     // how many texts with the form of a token were not known
 	signatures int     // how many were verified, at most
 	renewed    []Token // of the request, in a response
+	made       bool    // it is that of a response
 
 	// Room for the usual session, so that reading it allocates nothing.
 	cookies  [2]cookie

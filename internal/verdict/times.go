@@ -45,13 +45,18 @@ func (t *Times) revokes(c *session.Claims, validAfter time.Time) bool {
 }
 
 // Revoked reports whether a token was made by the time, of our clock, at which the
-// sessions of its user were revoked: it was seen before, or cannot be younger by the
-// app's clock. Whoever has signed in again since stays signed in.
+// sessions of its user were revoked: it was seen before, or is older by its iat. If the
+// app was seen making it since, it is as young as the app's clock allows: whoever has
+// signed in again stays signed in. Of any other, the clock can only make it older.
 func Revoked(c *session.Claims, at time.Time, known *clocks.Known) bool {
 	if !c.SeenAt.IsZero() && !c.SeenAt.After(at) {
 		return true
 	}
-	return !c.IssuedAt.Add(precision(c.IssuedAt) + known.AppBehind()).After(at)
+	younger := precision(c.IssuedAt) + known.AppBehind()
+	if !c.Made {
+		younger = min(younger, 0)
+	}
+	return !c.IssuedAt.Add(younger).After(at)
 }
 
 // older returns by how much a token is older than a time in the database; 0 if that

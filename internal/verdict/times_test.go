@@ -95,25 +95,28 @@ func TestRevoked(t *testing.T) {
 	const second = time.Second
 	for name, c := range map[string]struct {
 		issued, seen time.Time
+		made         bool // seen being made
 		known        *clocks.Known
 		want         bool
 	}{
-		"made before":                                  {at(-time.Minute), at(time.Hour), nil, true},
-		"made after":                                   {at(time.Minute), at(time.Hour), nil, false},
-		"no iat":                                       {time.Time{}, at(time.Hour), nil, true},
-		"made in the same second, seen after":          {at(0), at(400 * time.Millisecond), nil, false},
-		"made in the same second, seen before":         {at(0), at(0), nil, true},
-		"an app 20 s behind, signed in again":          {at(-15 * second), at(5 * second), app(-20 * second), false},
-		"an app 20 s behind, made before, not seen":    {at(-25 * second), at(5 * second), app(-20 * second), true},
-		"an app 20 s behind, made before and seen":     {at(-15 * second), at(-second), app(-20 * second), true},
-		"an app 20 s behind, whose clock is not known": {at(-15 * second), at(5 * second), nil, true},
-		"an app 20 s ahead, made before, not seen":     {at(15 * second), at(5 * second), app(20 * second), true},
-		"an app 20 s ahead, made before and seen":      {at(25 * second), at(-second), nil, true},
-		"an app 20 s ahead, signed in again":           {at(21 * second), at(second), app(20 * second), false},
+		"made before":                                  {at(-time.Minute), at(time.Hour), false, nil, true},
+		"made after":                                   {at(time.Minute), at(time.Hour), false, nil, false},
+		"no iat":                                       {time.Time{}, at(time.Hour), false, nil, true},
+		"signed in again in the same second":           {at(0), at(400 * time.Millisecond), true, nil, false},
+		"made in the same second, elsewhere":           {at(0), at(400 * time.Millisecond), false, nil, true},
+		"made in the same second, and seen":            {at(0), at(0), true, nil, true},
+		"an app 20 s behind, signed in again":          {at(-15 * second), at(5 * second), true, app(-20 * second), false},
+		"an app 20 s behind, made elsewhere":           {at(-15 * second), at(5 * second), false, app(-20 * second), true},
+		"an app 20 s behind, made before and seen":     {at(-15 * second), at(-second), true, app(-20 * second), true},
+		"an app 20 s behind, whose clock is not known": {at(-15 * second), at(5 * second), false, nil, true},
+		"an app 20 s ahead, made before, elsewhere":    {at(15 * second), at(5 * second), false, app(20 * second), true},
+		"an app 20 s ahead, made before and seen":      {at(25 * second), at(-second), true, nil, true},
+		"an app 20 s ahead, signed in again":           {at(21 * second), at(second), true, app(20 * second), false},
+		"an app 20 s ahead, made after, elsewhere":     {at(22 * second), at(2 * second), false, app(20 * second), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			claims := session.Claims{IssuedAt: c.issued, MintedAt: c.issued, SeenAt: c.seen}
+			claims := session.Claims{IssuedAt: c.issued, MintedAt: c.issued, SeenAt: c.seen, Made: c.made}
 			if got := Revoked(&claims, noon, c.known); got != c.want {
 				t.Errorf("revoked: %t, want %t", got, c.want)
 			}
