@@ -292,7 +292,7 @@ func TestEventsAreStreamed(t *testing.T) {
 	if _, data = next(stream, "database_reset"); !strings.Contains(data, database) {
 		t.Errorf("a reset: %s", data)
 	}
-	o.do("POST", "revoke", object{"subject": "live"}, nil)
+	o.do("POST", "revoke", object{"subject": "live", "force": true}, nil)
 	if _, data = next(stream, "revoked"); !strings.Contains(data, `"subject":"live"`) {
 		t.Errorf("a revocation: %s", data)
 	}

@@ -122,7 +122,7 @@ func TestWhatHappensGoesToCaddysEvents(t *testing.T) {
 		return len(named("stale_session.database_recovered")) > 0
 	})
 	comes("database_recovered")
-	o.do("POST", "revoke", object{"subject": "live"}, nil)
+	o.do("POST", "revoke", object{"subject": "live", "force": true}, nil)
 	if got := comes("revoked"); got["subject"] != "live" {
 		t.Errorf("a revocation: %v", got)
 	}
