@@ -88,11 +88,11 @@ func (e *Engine) fresh(a *Account, now instant, ending bool) bool {
 	case !ending && w.unchanged(a) && age < unwatchedTTL: // another server than the watched one has answered
 		return true
 	}
-	// Something has changed since. The accounts in use are about to be
-	// re-checked. Once that is done, an account that came into use too late to be
-	// listed is looked up by its request.
+	// Something has changed since, possibly what would end the session. The accounts
+	// in use are about to be re-checked. Once that is done, an account that came into
+	// use too late to be listed is looked up by its request.
 	behind := instant(w.behind.Load())
-	return a.Exists && a.window != 0 && a.window+1 >= windowOf(now) && behind != 0 && now-behind < maxBehind
+	return !ending && a.Exists && a.window != 0 && a.window+1 >= windowOf(now) && behind != 0 && now-behind < maxBehind
 }
 
 // ttl is how long an account, or an absence, is used without a lookup.

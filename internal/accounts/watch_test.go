@@ -173,6 +173,9 @@ func TestAnAccountThatCameIntoUseTooLateToBeListedIsLookedUp(t *testing.T) {
 		if !e.fresh(&known, now, false) {
 			t.Error("its request has to wait although it is about to be looked up")
 		}
+		if e.fresh(&known, now, true) {
+			t.Error("it would end a session although it may have changed")
+		}
 	})
 }
 

@@ -56,7 +56,7 @@ func TestTheCommandOperatesARunningCaddy(t *testing.T) {
 		{"revoke", "", []string{"revoke", "live"}, 0, `"subject": "live"`},
 		{"check of a revoked session", old, []string{"check", "--cookie", "-"}, 2, `"reason": "token_revoked"`},
 		{"check of two things", "", []string{"check", "live", "--token", "x"}, 1, "give a user id"},
-		{"revoke of nobody", "", []string{"revoke", "deleted"}, 1, "there is no user \\\"deleted\\\" in the database"},
+		{"revoke of nobody", "", []string{"revoke", "deleted"}, 1, "; add --force to revoke all the same"},
 		{"revoke of nobody, all the same", "", []string{"revoke", "deleted", "--force"}, 0, `"subject": "deleted"`},
 		{"revoke in another database", "", []string{"revoke", "live", "--database", "x"}, 1, "no stale_session handler"},
 		{"restore", "", []string{"restore", "live"}, 0, `"subject": "live"`},

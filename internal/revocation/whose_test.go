@@ -216,7 +216,7 @@ func TestRowsThatSomebodyElseWritesAreHeardOf(t *testing.T) {
 	execute(t, database, fmt.Sprintf(row, "ada"))
 	eventually.Holds(t, "a row with an old transaction is read", func() bool { return knows(node, "ada") })
 	execute(t, database, postgres.UninstallSQL)
-	execute(t, database, InstallSQL(), `alter table `+table+` disable trigger all`, fmt.Sprintf(row, "bob"))
+	execute(t, database, InstallSQL()+`alter table `+table+` disable trigger all; `+fmt.Sprintf(row, "bob")) // at once
 	eventually.Holds(t, "a table that was restored is read", func() bool { return knows(node, "bob") })
 }
 
