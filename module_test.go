@@ -1309,59 +1309,6 @@ func statusOf(t *testing.T, h *Handler, cookies string) int {
 	return w.Code
 }
 
-// TestAFloodOfOneStaleSessionCostsFewLookups sends a stale token again and again that
-// may have been issued just now. Whoever signs in meanwhile gets in.
-func TestAFloodOfOneStaleSessionCostsFewLookups(t *testing.T) {
-	t.Parallel()
-	const secret = "a secret"
-	for name, c := range map[string]struct {
-		account directories.Account
-		claims  map[string]any
-	}{
-		"gone, without iat":     {directories.Account{}, map[string]any{"sub": "1"}},
-		"gone, of this minute":  {directories.Account{}, map[string]any{"sub": "1", "iat": time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).Unix()}},
-		"disabled, without iat": {directories.Account{Exists: true, Disabled: true}, map[string]any{"sub": "1"}},
-		"signed out, with an old time of sign-in": {
-			directories.Account{Exists: true, ValidAfter: time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)},
-			map[string]any{"sub": "1", "iat": time.Date(1999, 12, 31, 23, 58, 0, 0, time.UTC).Unix()},
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				users := &table{users: map[string]directories.Account{"1": c.account}}
-				h := newHandler(t, accounts.Open(users, accounts.Config{}), new(blackHole), secret, time.Second)
-				time.Sleep(time.Millisecond) // the time 0 of an engine stands for none
-				made, err := mint.V4(secret, c.claims)
-				if err != nil {
-					t.Fatal(err)
-				}
-				stale := v4Name + "=" + made
-				if got := statusOf(t, h, stale); got != http.StatusUnauthorized {
-					t.Fatalf("status %d", got)
-				}
-				before := users.lookups()
-				if before > 4 {
-					t.Errorf("%d lookups for the first request", before)
-				}
-				for i := range 100 {
-					time.Sleep(10 * time.Millisecond)
-					if got := statusOf(t, h, stale+strings.Repeat("~", i%5)); got != http.StatusUnauthorized {
-						t.Fatalf("again: status %d", got)
-					}
-				}
-				if n := users.lookups() - before; n > 2 {
-					t.Errorf("%d lookups for 100 more", n)
-				}
-				users.set("1", directories.Account{Exists: true}) // and nothing tells so
-				if got := status(t, h, map[string]any{"sub": "1"}); got != http.StatusOK {
-					t.Errorf("who signs in again: status %d", got)
-				}
-			})
-		})
-	}
-}
-
 // TestWhatAnotherServerThanTheWatchedOneSaidEndsNoSessionLater has accounts that end a
 // session, until they change: the gate does not show that.
 func TestWhatAnotherServerThanTheWatchedOneSaidEndsNoSessionLater(t *testing.T) {

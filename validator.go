@@ -129,10 +129,9 @@ func (v *validator) judgeAccount(ctx context.Context, claims *session.Claims, no
 		minted = now
 	}
 	needed := minted.Add(verdict.Leeway)
-	if decided == verdict.Stale && account.AsOf.Before(needed) && !v.accounts.AskedAfter(account, claims.ReadAt) {
+	if decided == verdict.Stale && account.AsOf.Before(needed) {
 		// An account from before the token was issued must not end it: somebody may
-		// have signed in right after the account was created or changed. It was issued
-		// before it was read first, so one answer is enough for all of its requests.
+		// have signed in right after the account was created or changed.
 		query.Since = needed
 		if source, err = v.accounts.Lookup(ctx, query, account); err != nil {
 			return j
@@ -161,11 +160,14 @@ func (v *validator) judgeNow(ctx context.Context, tokens []session.Token, now ti
 }
 
 // measure measures the app's clock by the tokens in a response that were made since
-// its request came. A token that keeps the iat of the one it renews says nothing.
+// its request came. A token that keeps the iat of the one that it renews says nothing,
+// unless that was made within the same second.
 func (v *validator) measure(sent, set *session.Session) {
 	for i := range set.Tokens {
 		c := &set.Tokens[i].Claims
-		kept := slices.ContainsFunc(sent.Tokens, func(t session.Token) bool { return t.Claims.MintedAt.Equal(c.MintedAt) })
+		kept := slices.ContainsFunc(sent.Tokens, func(t session.Token) bool {
+			return t.Claims.MintedAt.Equal(c.MintedAt) && sent.At.Sub(t.Claims.ReadAt) > time.Second
+		})
 		if c.First && !c.MintedAt.IsZero() && !kept {
 			v.accounts.Clocks().App(c.MintedAt, sent.At, set.At)
 		}

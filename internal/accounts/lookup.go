@@ -66,12 +66,6 @@ func (e *Engine) Proves(a *Account, since time.Time) bool {
 // errReplica is the answer if a replica may not have heard of a change yet.
 var errReplica = &directories.Error{Class: directories.Standby, Text: "a standby server has no such user, or another state of it, and may not have heard of a change yet: give the address of the primary too, as in host=standby,primary, and keep that in reach"}
 
-// AskedAfter reports whether a primary was asked for an account after a time on our
-// clock. Then what it says is newer than a token that was read by that time.
-func (e *Engine) AskedAfter(a *Account, at time.Time) bool {
-	return !at.IsZero() && !a.Replica && a.asOfBegan(e.opened) && a.asked > e.instant(at)
-}
-
 // fresh reports whether an account can be used without a lookup: to end a session, or
 // to let one pass.
 func (e *Engine) fresh(a *Account, now instant, ending bool) bool {

@@ -388,9 +388,12 @@ func TestOtherSitesCannotUseTheAdminAPI(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, path := range []string{"flush", "revoke", "check", "status"} {
-				method, body := http.MethodPost, `{"subject":"live"}`
-				if path == "status" {
+				method, body := http.MethodPost, `{"subject":"nobody"}`
+				switch path {
+				case "status":
 					method = http.MethodGet
+				case "revoke":
+					body = `{"subject":"nobody","force":true}`
 				}
 				request, err := http.NewRequestWithContext(t.Context(), method, "http://127.0.0.1:"+port+"/stale_session/"+path, strings.NewReader(body))
 				if err != nil {

@@ -257,6 +257,7 @@ func randomHistory(t *testing.T, triggers, behind, reads bool) {
 	var stop atomic.Bool
 	var all sync.WaitGroup
 	var passed, ended atomic.Int64
+	var steps, endedIn atomic.Int64 // how many changes were made, and when it was ended first
 	for range 2 {
 		all.Go(func() {
 			for !stop.Load() {
@@ -266,6 +267,7 @@ func randomHistory(t *testing.T, triggers, behind, reads bool) {
 				case 0: // a connection that a reload has broken
 				default:
 					ended.Add(1)
+					endedIn.CompareAndSwap(0, steps.Load())
 				}
 			}
 		})
@@ -284,11 +286,13 @@ func randomHistory(t *testing.T, triggers, behind, reads bool) {
 		}
 		history = append(history, what)
 		m.settle(base, history)
+		steps.Store(int64(len(history)))
 	}
 	stop.Store(true)
 	all.Wait()
 	if ended.Load() > 0 || passed.Load() == 0 {
-		t.Errorf("of the steady session %d requests passed and %d did not", passed.Load(), ended.Load())
+		first := int(endedIn.Load())
+		t.Errorf("of the steady session %d requests passed and %d did not, first in the last change of %q", passed.Load(), ended.Load(), last(history[:min(first+1, len(history))]))
 	}
 	t.Logf("%d changes, %d reloads, %d sessions; %d requests of the steady one passed", len(history), reloads, len(m.sessions), passed.Load())
 }
