@@ -1292,8 +1292,14 @@ func status(t *testing.T, h *Handler, claims map[string]any) int {
 	return statusOf(t, h, v4Name+"="+made)
 }
 
-// statusOf is status for a Cookie field.
-func statusOf(t *testing.T, h *Handler, cookies string) int {
+// statusOf is status for a Cookie field, and an app that sets cookies.
+func statusOf(t *testing.T, h *Handler, cookies string, sets ...string) int {
+	t.Helper()
+	return statusAfter(t, h, 0, cookies, sets...)
+}
+
+// statusAfter is statusOf for an app that takes some time.
+func statusAfter(t *testing.T, h *Handler, take time.Duration, cookies string, sets ...string) int {
 	t.Helper()
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest(http.MethodGet, "/admin", http.NoBody)
@@ -1301,6 +1307,10 @@ func statusOf(t *testing.T, h *Handler, cookies string) int {
 	r.Header.Set("Accept", "application/json")
 	r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, new(caddyhttp.Server))
 	if err := h.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+		time.Sleep(take)
+		if len(sets) > 0 {
+			w.Header()["Set-Cookie"] = sets
+		}
 		w.WriteHeader(http.StatusOK)
 		return nil
 	})); err != nil {
@@ -1434,20 +1444,7 @@ func TestASessionThatWasNeverSeenEndsAfterAReset(t *testing.T) {
 				users := &table{users: map[string]directories.Account{"1": {Exists: true, CreatedAt: time.Now().Add(-time.Hour)}}, ahead: c.database}
 				h := newHandler(t, accounts.Open(users, accounts.Config{}), new(blackHole), secret, time.Second)
 				get := func(cookies string, sets ...string) int {
-					w := httptest.NewRecorder()
-					r := httptest.NewRequest(http.MethodGet, "/admin", http.NoBody)
-					r.Header.Set("Cookie", cookies)
-					r.Header.Set("Accept", "application/json")
-					r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, new(caddyhttp.Server))
-					if err := h.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
-						time.Sleep(50 * time.Millisecond)
-						w.Header()["Set-Cookie"] = sets
-						w.WriteHeader(http.StatusOK)
-						return nil
-					})); err != nil {
-						t.Error(err)
-					}
-					return w.Code
+					return statusAfter(t, h, 50*time.Millisecond, cookies, sets...)
 				}
 				time.Sleep(time.Millisecond) // the time 0 of an engine stands for none
 				tab := token("1", time.Now().Add(c.app))
@@ -1483,21 +1480,7 @@ func TestAnAppThatKeepsTheIatSaysNothingOfItsClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		users := &table{users: map[string]directories.Account{"1": {Exists: true}, "2": {Exists: true}}}
 		h := newHandler(t, accounts.Open(users, accounts.Config{}), new(blackHole), secret, time.Second)
-		get := func(cookies string, sets ...string) int {
-			w := httptest.NewRecorder()
-			r := httptest.NewRequest(http.MethodGet, "/admin", http.NoBody)
-			r.Header.Set("Cookie", cookies)
-			r.Header.Set("Accept", "application/json")
-			r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, new(caddyhttp.Server))
-			if err := h.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
-				w.Header()["Set-Cookie"] = sets
-				w.WriteHeader(http.StatusOK)
-				return nil
-			})); err != nil {
-				t.Error(err)
-			}
-			return w.Code
-		}
+		get := func(cookies string, sets ...string) int { return statusOf(t, h, cookies, sets...) }
 		time.Sleep(time.Millisecond) // the time 0 of an engine stands for none
 		began := time.Now()
 		session := func() string { return token("1", began, time.Now().Add(time.Hour)) }

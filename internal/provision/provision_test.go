@@ -285,6 +285,7 @@ func TestInvalidOptionsOfRevocations(t *testing.T) {
 	defer users.Close()
 	for says, options := range map[string]revocation.Revocations{
 		"must not be negative":                         {Life: -1},
+		"or longer than 400 days":                      {Life: caddy.Duration(401 * 24 * time.Hour)},
 		"revocations: the address of Redis must be":    {Redis: "http://:hunter2@127.0.0.1:1"},
 		"evaluated placeholder {env.NOT_SET} is empty": {Redis: "{env.NOT_SET}"},
 	} {

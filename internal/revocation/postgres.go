@@ -274,21 +274,22 @@ func (f *follower) read(ctx context.Context, conn *pgx.Conn, fresh bool) error {
 	if fresh {
 		f.since = ""
 	}
+	users, err := f.d.Identify(ctx, conn)
+	if err != nil {
+		f.since = ""
+		return err
+	}
 	if f.since == "" {
-		users, err := f.d.Identify(ctx, conn)
-		if err != nil {
-			return err
-		}
 		f.p.identified(users.String())
 		if err := exists(ctx, conn); err != nil {
 			return err
 		}
 	}
 	complete := f.since == ""
-	found, table, next, err := f.query(ctx, conn)
+	found, table, next, err := f.query(ctx, conn, users.Table)
 	if err == nil && !complete && table != f.table {
 		f.since, complete = "", true
-		found, table, next, err = f.query(ctx, conn)
+		found, table, next, err = f.query(ctx, conn, users.Table)
 	}
 	if err != nil {
 		f.since = ""
@@ -301,12 +302,10 @@ func (f *follower) read(ctx context.Context, conn *pgx.Conn, fresh bool) error {
 	return nil
 }
 
-func (f *follower) query(ctx context.Context, conn *pgx.Conn) (found []Revocation, table, next string, err error) {
-	users, err := f.d.Identify(ctx, conn)
-	if err != nil {
-		return nil, "", "", err
-	}
-	rows, err := conn.Query(ctx, followSQL, f.since, users.Table, f.p.life.Seconds())
+// query returns what of some users was written since f.since, and the new values of
+// f.table and f.since.
+func (f *follower) query(ctx context.Context, conn *pgx.Conn, users string) (found []Revocation, table, next string, err error) {
+	rows, err := conn.Query(ctx, followSQL, f.since, users, f.p.life.Seconds())
 	if err != nil {
 		return nil, "", "", err
 	}
@@ -325,7 +324,7 @@ func (f *follower) query(ctx context.Context, conn *pgx.Conn) (found []Revocatio
 			found = append(found, r)
 		}
 	}
-	return found, table + " " + users.Table, next, rows.Err()
+	return found, table + " " + users, next, rows.Err()
 }
 
 // exists returns errNoStore if the table does not exist: a query would fill the

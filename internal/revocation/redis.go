@@ -25,8 +25,8 @@ const (
 )
 
 // Redis is a Store in Redis or Valkey. Each revocation has a key, which expires
-// after the longest life that a node gives it. The value is its time in microseconds since 1970, negative if
-// it was undone.
+// after the longest life that a node gives it. The value is its time in microseconds
+// since 1970, negative if it was undone.
 type Redis struct {
 	client *redis.Client
 	prefix string

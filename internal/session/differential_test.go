@@ -33,9 +33,16 @@ func startJudge(t *testing.T) *judge {
 	if err := npm.Install(t.Context(), dir); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), "node", "judge.mjs")
+	in, out := StartProgram(t, dir, []string{"SECRET=" + secret, "NODE_ENV=production"}, "node", "judge.mjs")
+	return &judge{json.NewEncoder(in), out}
+}
+
+// StartProgram starts a program that answers lines of JSON, until the end of the test.
+func StartProgram(t *testing.T, dir string, environment []string, program, script string) (io.Writer, *json.Decoder) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), program, script)
 	cmd.Dir, cmd.Stderr = dir, os.Stderr
-	cmd.Env = append(os.Environ(), "SECRET="+secret, "NODE_ENV=production")
+	cmd.Env = append(os.Environ(), environment...)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -54,7 +61,7 @@ func startJudge(t *testing.T) *judge {
 			t.Error(err)
 		}
 	})
-	return &judge{json.NewEncoder(in), json.NewDecoder(bufio.NewReader(out))}
+	return in, json.NewDecoder(bufio.NewReader(out))
 }
 
 // ask sends a request to the process, as Node.js passes it to an app.

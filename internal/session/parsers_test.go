@@ -1,7 +1,6 @@
 package session_test
 
 import (
-	"bufio"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -12,7 +11,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
-	"os"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -45,28 +43,8 @@ func startParser(t *testing.T, dir, program, script string, subjects map[string]
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), program, script)
-	cmd.Dir, cmd.Stderr = dir, os.Stderr
-	cmd.Env = append(os.Environ(), "NAME="+appCookie, "SECRET="+appSecret, "TOKENS="+string(tokens))
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		in.Close()
-		_, _ = io.Copy(io.Discard, out)
-		if err := cmd.Wait(); err != nil && t.Context().Err() == nil {
-			t.Error(err)
-		}
-	})
-	return &parser{in, json.NewDecoder(bufio.NewReader(out))}
+	in, out := session.StartProgram(t, dir, []string{"NAME=" + appCookie, "SECRET=" + appSecret, "TOKENS=" + string(tokens)}, program, script)
+	return &parser{in, out}
 }
 
 // read returns the subjects that apps read from each header, by the way to read it.
