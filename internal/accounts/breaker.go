@@ -9,6 +9,7 @@ import (
 	"github.com/sony/gobreaker/v2"
 
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/deadline"
 )
 
 // After breakAfter failures in a row, the breaker opens: nobody waits for the
@@ -51,7 +52,7 @@ func classified(err error) *directories.Error {
 // away reports whether the circuit is open.
 func (e *Engine) away() bool { return e.breaker.State() != gobreaker.StateClosed }
 
-// guarded asks the directory, for at most lookupTimeout. While the circuit is
+// guarded asks the directory, for at most deadline.Query. While the circuit is
 // open it returns errAway at once.
 func (e *Engine) guarded(ask func(context.Context) error) error {
 	_, err := e.breaker.Execute(func() (struct{}, error) { return struct{}{}, e.bounded(ask) })
@@ -61,9 +62,9 @@ func (e *Engine) guarded(ask func(context.Context) error) error {
 	return err
 }
 
-// bounded asks the directory, for at most lookupTimeout.
+// bounded asks the directory, for at most deadline.Query.
 func (e *Engine) bounded(ask func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(e.running, lookupTimeout)
+	ctx, cancel := context.WithTimeout(e.running, deadline.Query)
 	defer cancel()
 	return ask(ctx)
 }

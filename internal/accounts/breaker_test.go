@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/deadline"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/pgtest"
 )
@@ -25,7 +26,7 @@ func TestConfirmationsThatHangDoNotStopLookups(t *testing.T) {
 			if got := inAWord(ask(e, "ada", time.Now())); got != "unknown" {
 				t.Errorf("%d: ada, as she is now, is %s", i, got)
 			}
-			time.Sleep(lookupTimeout) // so that the next one is a lookup of its own
+			time.Sleep(deadline.Query) // so that the next one is a lookup of its own
 		}
 		time.Sleep(2 * breakFor) // by then the directory is probed
 		synctest.Wait()

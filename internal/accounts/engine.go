@@ -19,8 +19,6 @@ const (
 	// that no replica may answer have a worker of their own: a primary that hangs
 	// must not delay the users that a replica knows.
 	lookupWorkers, confirmWorkers = 2, 1
-	// lookupTimeout bounds a lookup, which goes on when nobody waits any more.
-	lookupTimeout = 2 * time.Second
 	// lastKnown is how long an account is used while the directory is away.
 	lastKnown = instant(10 * time.Minute)
 	// closeTimeout is how long Close waits for what runs in the background.

@@ -81,7 +81,7 @@ func openWith(t testing.TB, dsn string, options postgres.Config, config Config) 
 	config.Logger = func() *zap.Logger { return logger }
 	options.Logger = config.Logger
 	if config.Timeout == 0 {
-		config.Timeout = 5 * time.Second // tests run on slow machines
+		config.Timeout = time.Minute // tests run on slow machines
 	}
 	e := Open(openPostgres(t, dsn, options), config)
 	t.Cleanup(func() { closed(t, e) })

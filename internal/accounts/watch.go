@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/deadline"
 )
 
 const (
@@ -19,9 +20,9 @@ const (
 	// How long the watch waits before it connects again.
 	minRetry = 100 * time.Millisecond
 	maxRetry = 5 * time.Second
-	// watchMargin is how much later than the poll interval the watch may be
+	// watchMargin is how much later than the poll interval and a query the watch may be
 	// before it counts as lost.
-	watchMargin = lookupTimeout + time.Second
+	watchMargin = time.Second
 )
 
 // watch notices changes, on a connection that the directory opens for it.
@@ -72,7 +73,7 @@ func (e *Engine) Watches() bool { return e.watch.watcher != nil }
 // connected reports whether changes are noticed.
 func (w *watch) connected(now instant) bool {
 	polled := instant(w.polled.Load())
-	return polled != 0 && now-polled < instant(w.e.config.Poll+watchMargin)
+	return polled != 0 && now-polled < instant(w.e.config.Poll+deadline.Query+watchMargin)
 }
 
 // holds reports whether an account is known to be unchanged.
@@ -161,7 +162,7 @@ func (w *watch) wait(opened directories.Watch, until time.Time) error {
 
 // bounded runs a query of the watch.
 func (w *watch) bounded(query func(ctx context.Context) error) error {
-	ctx, cancel := context.WithTimeout(w.e.running, lookupTimeout)
+	ctx, cancel := context.WithTimeout(w.e.running, deadline.Query)
 	defer cancel()
 	return query(ctx)
 }

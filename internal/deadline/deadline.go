@@ -7,6 +7,15 @@ import (
 	"time"
 )
 
+// How long a directory may take. Tests that share a slow machine with others set
+// more.
+var (
+	// Query bounds a lookup, which goes on when no request waits any more.
+	Query = 2 * time.Second
+	// Connect bounds an attempt to connect.
+	Connect = 3 * time.Second
+)
+
 // Context is a context with a deadline whose timer starts when somebody waits.
 // It is used by one goroutine, and must not be copied. Set it before use.
 type Context struct {

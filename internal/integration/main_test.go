@@ -10,6 +10,7 @@ import (
 
 	_ "github.com/seed-4adef13c/caddy-stale-session"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/deadline"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/mint"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/pgtest"
 )
@@ -28,7 +29,9 @@ func TestMain(m *testing.M) {
 		runNode(config)
 		return
 	}
+	query, connect := deadline.Query, deadline.Connect
 	code := pgtest.Main(func(s *pgtest.Server) int {
+		deadline.Query, deadline.Connect = query, connect // faults take as long as in production
 		server = s
 		return m.Run()
 	})

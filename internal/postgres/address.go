@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/seed-4adef13c/caddy-stale-session/internal/deadline"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/location"
 )
 
@@ -31,7 +32,7 @@ var known = []string{
 // Caddy's environment, with their defaults.
 var fromEnvironment = map[string]string{
 	"host": "", "port": "", "database": "", "user": "", "password": "", "passfile": "",
-	"application_name": applicationName, "connect_timeout": strconv.Itoa(int(connectTimeout.Seconds())),
+	"application_name": applicationName, "connect_timeout": "",
 	"sslmode": "", "sslkey": "", "sslcert": "", "sslcertmode": "allow", "sslsni": "", "sslrootcert": "",
 	"sslpassword": "", "sslnegotiation": "", "target_session_attrs": "any", "timezone": "", "options": "",
 	"min_protocol_version": "", "max_protocol_version": "", "channel_binding": "", "require_auth": "",
@@ -287,7 +288,7 @@ func setDefault(s settings, name, value string) {
 }
 
 // wholeSeconds parses a timeout such as 5 or 10s. Anything else stands for
-// connectTimeout, because an attempt has to end.
+// deadline.Connect, because an attempt has to end.
 func wholeSeconds(text string) int {
 	if seconds, err := strconv.Atoi(text); err == nil && seconds > 0 {
 		return seconds
@@ -295,7 +296,7 @@ func wholeSeconds(text string) int {
 	if d, err := time.ParseDuration(text); err == nil && d > 0 {
 		return max(1, int(d.Seconds()))
 	}
-	return int(connectTimeout.Seconds())
+	return int(deadline.Connect.Seconds())
 }
 
 // poolConfig returns the configuration of a pool for the address.
@@ -304,6 +305,7 @@ func (a address) poolConfig() (*pgxpool.Config, error) {
 	for name, value := range fromEnvironment {
 		settings[name] = value
 	}
+	settings["connect_timeout"] = strconv.Itoa(int(deadline.Connect.Seconds()))
 	for name, value := range a.settings {
 		settings[name] = value
 	}

@@ -2,24 +2,22 @@ package postgres
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/deadline"
 )
 
 const (
 	// applicationName is the name in pg_stat_activity.
 	applicationName = "caddy-stale-session"
-	// connectTimeout bounds a connection attempt. The address can set another.
-	connectTimeout = 3 * time.Second
-	// queryTimeout bounds a query.
-	queryTimeout = 2 * time.Second
 	// maxConns is the maximum number of connections for lookups. Two that batch
 	// serve more lookups than many with one query each.
 	maxConns = 2
@@ -37,10 +35,10 @@ const (
 	writing
 )
 
-// readingSettings are the settings of a read-only session.
+// readingSettings are the settings of a read-only session, beside its
+// statement_timeout.
 var readingSettings = map[string]string{
 	"default_transaction_read_only": "on",
-	"statement_timeout":             strconv.FormatInt(queryTimeout.Milliseconds(), 10),
 	"lock_timeout":                  "500",
 	"row_security":                  "on", // secured switches it off
 }
@@ -105,7 +103,9 @@ func (c *connector) prepare(config *pgx.ConnConfig, use purpose) {
 	if c.pooled.Load() {
 		return
 	}
-	for name, value := range readingSettings {
+	settings := maps.Clone(readingSettings)
+	settings["statement_timeout"] = strconv.FormatInt(deadline.Query.Milliseconds(), 10)
+	for name, value := range settings {
 		if _, set := config.RuntimeParams[name]; !set {
 			config.RuntimeParams[name] = value
 		}

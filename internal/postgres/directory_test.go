@@ -121,7 +121,7 @@ const quickly = 20 * time.Millisecond
 // hour, if the test does not say otherwise.
 func engine(t testing.TB, d *Directory, config accounts.Config) *accounts.Engine {
 	t.Helper()
-	config.Logger, config.Timeout = d.config.Logger, 5*time.Second // tests run on slow machines
+	config.Logger, config.Timeout = d.config.Logger, time.Minute
 	if config.TTL == 0 {
 		config.TTL, config.AbsentTTL = time.Hour, time.Hour
 	}

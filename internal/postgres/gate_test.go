@@ -32,7 +32,7 @@ func TestWithoutAChangeNothingIsAskedFor(t *testing.T) {
 	}
 	const poll = 20 * time.Millisecond
 	d.echoEvery = 25 * poll
-	e := accounts.Open(d, accounts.Config{Poll: poll, TTL: time.Hour, Timeout: 5 * time.Second})
+	e := accounts.Open(d, accounts.Config{Poll: poll, TTL: time.Hour, Timeout: time.Minute})
 	t.Cleanup(func() { _ = e.Close() })
 	live := func() accounts.Source {
 		t.Helper()

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/deadline"
 )
 
 const (
@@ -133,7 +135,7 @@ func (l *listener) test() {
 	l.heard = false
 	d, echo := l.w.d, l.echo
 	go func() {
-		ctx, cancel := context.WithTimeout(d.running, queryTimeout)
+		ctx, cancel := context.WithTimeout(d.running, deadline.Query)
 		defer cancel()
 		own <- d.sendEcho(ctx, echo)
 	}()

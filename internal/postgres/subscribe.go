@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/deadline"
 )
 
 // NotifySQL is an expression that notifies the subscribers on every node, once
@@ -86,7 +88,7 @@ func (d *Directory) Read(ctx context.Context, read func(ctx context.Context, con
 		return err
 	}
 	defer conn.Release()
-	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	ctx, cancel := context.WithTimeout(ctx, deadline.Query)
 	defer cancel()
 	return read(ctx, conn.Conn())
 }

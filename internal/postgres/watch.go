@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/deadline"
 )
 
 // watch is the connection that watches for changes. It is a directories.Gate, and
@@ -35,7 +36,7 @@ func (d *Directory) Watch(ctx context.Context, changed func(subjects ...string))
 	}
 	w := &watch{d: d, changed: changed}
 	w.listener = listener{w: w}
-	ctx, cancel := context.WithTimeout(ctx, 2*connectTimeout)
+	ctx, cancel := context.WithTimeout(ctx, 2*deadline.Connect)
 	defer cancel()
 	var err error
 	if w.conn, err = d.listen.connect(ctx, reading, w.listener.receive); err != nil {
@@ -76,7 +77,7 @@ func (w *watch) Wait(ctx context.Context) error {
 
 // bounded runs a query with a timeout.
 func (w *watch) bounded(query func(ctx context.Context) error) error {
-	ctx, cancel := context.WithTimeout(w.d.running, queryTimeout)
+	ctx, cancel := context.WithTimeout(w.d.running, deadline.Query)
 	defer cancel()
 	return query(ctx)
 }

@@ -50,7 +50,7 @@ func open(t *testing.T, url string, config Config) *accounts.Engine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := accounts.Open(directory, accounts.Config{Timeout: 5 * time.Second}) // for slow machines
+	e := accounts.Open(directory, accounts.Config{Timeout: time.Minute}) // for slow machines
 	t.Cleanup(func() {
 		if err := e.Close(); err != nil {
 			t.Error(err)
@@ -384,7 +384,7 @@ func TestDatabasesThatAreSwappedAreNoticed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := accounts.Open(directory, accounts.Config{Timeout: 5 * time.Second, TTL: time.Hour, AbsentTTL: time.Hour})
+	e := accounts.Open(directory, accounts.Config{Timeout: time.Minute, TTL: time.Hour, AbsentTTL: time.Hour})
 	t.Cleanup(func() { _ = e.Close() })
 	for _, want := range []string{"live", "gone", "live"} {
 		eventually.Holds(t, "the user is "+want, func() bool { return verdict(t, e, "1") == want })

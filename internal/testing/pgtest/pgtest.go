@@ -18,6 +18,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/seed-4adef13c/caddy-stale-session/internal/deadline"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/ports"
 )
 
@@ -267,8 +268,9 @@ func (s *Server) NewDatabase(ctx context.Context) (string, error) {
 }
 
 // Main runs the tests of a package with a server, and returns the exit code for
-// TestMain.
+// TestMain. On a slow machine, a query may take longer than in production.
 func Main(run func(*Server) int) int {
+	deadline.Query, deadline.Connect = time.Minute, time.Minute
 	server, err := Start(context.Background())
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
