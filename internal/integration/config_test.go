@@ -183,43 +183,28 @@ func TestTheExamplesAreRight(t *testing.T) {
 	t.Setenv("CLEANUP_DATABASE_URL", "postgres://c:hunter2@127.0.0.1:1/d")
 	t.Setenv("REDIS_URL", "redis://:hunter2@127.0.0.1:1")
 	examples := map[string]string{}
-	text, err := os.ReadFile("../../Caddyfile.example")
-	if err != nil {
-		t.Fatal(err)
+	for _, file := range globs(t, "../../Caddyfile.example", "../../examples/container/Caddyfile", "../../examples/nextjs/Caddyfile") {
+		examples[file] = read(t, file)
 	}
-	examples["Caddyfile.example"] = string(text)
-	pages, err := filepath.Glob("../../docs/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	frameworks, err := filepath.Glob("../../docs/fronting/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	pages = append(pages, frameworks...)
 	blocks := regexp.MustCompile("(?ms)^ *```caddyfile\n(.*?)^ *```")
-	for _, page := range append(pages, "../../README.md") {
-		text, err := os.ReadFile(page)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i, block := range blocks.FindAllStringSubmatch(string(text), -1) {
-			examples[filepath.Base(page)+string(rune('a'+i))] = block[1]
+	for _, page := range globs(t, "../../README.md", "../../docs/*.md", "../../docs/*/*.md") {
+		for i, block := range blocks.FindAllStringSubmatch(read(t, page), -1) {
+			examples[page+string(rune('a'+i))] = whole(block[1])
 		}
 	}
 	if len(examples) < 5 {
 		t.Fatalf("only %d examples were found", len(examples))
 	}
 	for name, example := range examples {
-		t.Run(name, func(t *testing.T) {
-			config, err := caddytest.Adapt(whole(example))
+		t.Run(strings.TrimPrefix(name, "../../"), func(t *testing.T) {
+			config, err := caddytest.Adapt(example)
 			if err != nil {
-				t.Fatalf("%v in\n%s", err, whole(example))
+				t.Fatalf("%v in\n%s", err, example)
 			}
 			if strings.Contains(string(config), "hunter2") || strings.Contains(string(config), secret) {
 				t.Errorf("a secret is in the configuration: %s", config)
 			}
-			if strings.HasPrefix(name, "Caddyfile") || strings.HasPrefix(name, "README") {
+			if !strings.Contains(name, "/docs/") {
 				if formatted := string(caddyfile.Format([]byte(example))); strings.TrimSpace(formatted) != strings.TrimSpace(example) {
 					t.Errorf("it is not formatted:\n%s", formatted)
 				}
@@ -233,6 +218,21 @@ func TestTheExamplesAreRight(t *testing.T) {
 			}
 		})
 	}
+}
+
+// globs returns the files that match any of some patterns, each of which has to
+// match.
+func globs(t *testing.T, patterns ...string) []string {
+	t.Helper()
+	var all []string
+	for _, pattern := range patterns {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %v, %v", pattern, files, err)
+		}
+		all = append(all, files...)
+	}
+	return all
 }
 
 // whole completes an example to a Caddyfile: one that begins with an address

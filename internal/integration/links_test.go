@@ -75,3 +75,17 @@ func anchorsOf(page string) []string {
 	}
 	return anchors
 }
+
+// TestTheIndexNamesEveryPage keeps docs/README.md complete.
+func TestTheIndexNamesEveryPage(t *testing.T) {
+	index := read(t, "../../docs/README.md")
+	for _, page := range globs(t, "../../docs/*.md", "../../docs/*/*.md") {
+		page, err := filepath.Rel("../../docs", page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if page != "README.md" && !strings.Contains(index, "]("+filepath.ToSlash(page)+")") {
+			t.Errorf("docs/README.md does not link %s", page)
+		}
+	}
+}
