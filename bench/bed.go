@@ -29,6 +29,7 @@ type bed struct {
 	v4         sessions
 	processes  []*process
 	perSession int // bytes of the heap, with very many sessions
+	ahead      string // a Caddy whose clock is ahead, for fleets
 	// far is the address of the remote database, once it is needed.
 	far    string
 	endFar func()

@@ -26,6 +26,7 @@ const (
 	fleetTrials = 1000
 	fleetLost   = time.Minute // what takes longer counts as lost
 	fleetFirst  = 300_000     // the person of the first trial
+	fleetAhead  = 30          // seconds that a node's clock is ahead
 )
 
 // fleet is several Caddys with one database.
@@ -52,6 +53,9 @@ func (b *bed) measureFleet(ctx context.Context) error {
 		return err
 	}
 	if _, err := runProgram(ctx, ".", b.options.caddy, "stale-session", "install", "--database", b.postgres.DSN("postgres")); err != nil {
+		return err
+	}
+	if b.ahead, err = b.buildAhead(ctx, fleetAhead); err != nil {
 		return err
 	}
 	fmt.Printf("%d users, %d sessions known to every node.\n\n", max(people, b.options.Sessions), fleetHot)
@@ -86,13 +90,23 @@ func (b *bed) measureFleet(ctx context.Context) error {
 	return errors.Join(err, redis.Close())
 }
 
-// withFleet runs a measurement with n nodes.
+// withFleet runs a measurement with n nodes, at most four. Each writes the address of
+// the database in another way, and the clock of the fourth is ahead.
 func (b *bed) withFleet(ctx context.Context, conn *pgx.Conn, n int, options string, measure func(*fleet, context.Context) error) error {
 	earlier := len(b.processes)
 	defer func() { b.stop(earlier) }()
 	f := &fleet{b: b, conn: conn}
-	for range n {
-		node, err := b.startNode(ctx, options)
+	addresses, pooler, err := b.postgres.Addresses(ctx, "postgres")
+	if err != nil {
+		return err
+	}
+	defer pooler.Close()
+	for i := range n {
+		caddy := b.options.caddy
+		if i == len(addresses)-1 {
+			caddy = b.ahead
+		}
+		node, err := b.startNode(ctx, caddy, options, addresses[i])
 		if err != nil {
 			return err
 		}
@@ -101,8 +115,8 @@ func (b *bed) withFleet(ctx context.Context, conn *pgx.Conn, n int, options stri
 	return measure(f, ctx)
 }
 
-// startNode starts a Caddy of a fleet.
-func (b *bed) startNode(ctx context.Context, options string) (fleetNode, error) {
+// startNode starts a Caddy of a fleet, with its own address of the database.
+func (b *bed) startNode(ctx context.Context, caddy, options, database string) (fleetNode, error) {
 	address, err := freeAddress(ctx)
 	if err != nil {
 		return fleetNode{}, err
@@ -114,7 +128,7 @@ func (b *bed) startNode(ctx context.Context, options string) (fleetNode, error) 
 	if err != nil {
 		return fleetNode{}, err
 	}
-	if _, err := b.startServer(ctx, address, nil, b.options.caddy, "run", "--config", file, "--adapter", "caddyfile"); err != nil {
+	if _, err := b.startServer(ctx, address, []string{"DATABASE_URL=" + database}, caddy, "run", "--config", file, "--adapter", "caddyfile"); err != nil {
 		return fleetNode{}, err
 	}
 	var dialer net.Dialer

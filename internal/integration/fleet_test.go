@@ -85,7 +85,7 @@ func TestWhatOneNodeRevokesEveryNodeRefuses(t *testing.T) {
 		variable func(address, database string) string
 		options  []string
 	}{
-		"through Postgres": {server.Address(), func(address, database string) string {
+		"through Postgres, whose address each writes in another way": {server.Address(), func(address, database string) string {
 			return "DATABASE_URL=postgres://postgres@" + address + "/" + database + "?sslmode=disable"
 		}, nil},
 		"through Redis": {
@@ -99,14 +99,20 @@ func TestWhatOneNodeRevokesEveryNodeRefuses(t *testing.T) {
 			run(t, program(t), "stale-session", "install")
 			app := caddytest.NewApp(t)
 			cut := newProxy(t, share.address)
+			addresses, pooler, err := server.Addresses(t.Context(), database)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = pooler.Close() })
 			fleet := make([]*node, nodes)
 			for i := range fleet {
-				address := share.address
+				variables := []string{"DATABASE_URL=" + addresses[(i+1)%nodes]} // the URL is the last one's, with another address
 				if i == nodes-1 {
-					address = cut.address
+					variables = append(variables, share.variable(cut.address, database))
+				} else if len(share.options) > 0 {
+					variables = append(variables, share.variable(share.address, database))
 				}
-				fleet[i] = startNode(t, app, []string{share.variable(address, database)},
-					append(append([]string{"stale_session {"}, share.options...), "}")...)
+				fleet[i] = startNode(t, app, variables, append(append([]string{"stale_session {"}, share.options...), "}")...)
 			}
 			for trial := range trials {
 				subject := fmt.Sprintf("p%d", trial)
