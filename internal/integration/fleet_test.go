@@ -90,7 +90,7 @@ func TestWhatOneNodeRevokesEveryNodeRefuses(t *testing.T) {
 		}, nil},
 		"through Redis": {
 			redis.Address(), func(address, _ string) string { return "REDIS_URL=redis://" + address },
-			[]string{"	revocations {", "		redis {env.REDIS_URL}", "		name app", "	}"},
+			[]string{"	revocations {", "		redis {env.REDIS_URL}", "	}"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,12 +1,14 @@
 package provision
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/certmagic"
+	"github.com/jackc/pgx/v5"
 	"go.uber.org/zap"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
@@ -81,11 +83,33 @@ func (r *Resources) Revocations(options *revocation.Revocations, storage certmag
 		}
 	}
 	// Engines of the same users with different options share a list.
-	if store, ok := list.Shared().(*revocation.Postgres); ok && isPostgres {
-		r.Defer(store.Use(database, users.Watches()))
-		users.StartWatch()
+	switch store := list.Shared().(type) {
+	case *revocation.Postgres:
+		if isPostgres {
+			r.Defer(store.Use(database, users.Watches()))
+			users.StartWatch()
+		}
+	case *revocation.Redis:
+		if isPostgres && options.Name == "" {
+			r.Defer(store.Use(func(ctx context.Context) string {
+				name := identify(ctx, database)
+				list.Name(name)
+				return name
+			}))
+		}
 	}
 	return list, nil
+}
+
+// identify returns what identifies the users of a database, whatever its address is;
+// empty if that is not known now.
+func identify(ctx context.Context, database *postgres.Directory) (name string) {
+	_ = database.Read(ctx, func(ctx context.Context, conn *pgx.Conn) error { // asked again
+		users, err := database.Identify(ctx, conn)
+		name = users.String()
+		return err
+	})
+	return name
 }
 
 // identity returns a text that differs between storages. One that does not name

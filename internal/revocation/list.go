@@ -78,6 +78,13 @@ func (l *List) Close() error {
 // Users returns the name of the users table.
 func (l *List) Users() string { return l.config.Users }
 
+// Name adds a name of the users, for the local store.
+func (l *List) Name(users string) {
+	if local, ok := l.config.Local.(*Storage); ok {
+		local.Name(users)
+	}
+}
+
 // Shared returns the store that the nodes share; nil for none.
 func (l *List) Shared() Store { return l.config.Shared }
 

@@ -17,7 +17,8 @@ type Revocations struct {
 	Redis string `json:"redis,omitempty"`
 	// The name under which nodes share revocations. Nodes of one app need the same
 	// name, apps that share a Redis different ones. Default: the name of the users'
-	// database, as `caddy stale-session status` shows it.
+	// database, as `caddy stale-session status` shows it, and, in Postgres, what
+	// identifies the users whatever the address is.
 	Name string `json:"name,omitempty"`
 	// How long a revocation counts. It must not be shorter than the longest session.
 	// Default: 400 days, for which browsers keep a cookie at most.

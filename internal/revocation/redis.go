@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,21 +23,30 @@ const (
 	// scanCount is how many keys a SCAN examines. With more changed keys, all are
 	// read again.
 	scanCount = 1000
+	// identifyPeriod is how often it is asked who the users are, once that is known:
+	// the database may be another one behind the same address.
+	identifyPeriod = 30 * time.Second
 )
 
-// Redis is a Store in Redis or Valkey. Each revocation has a key, which expires
-// after the longest life that a node gives it. The value is its time in microseconds
-// since 1970, negative if it was undone.
+// Redis is a Store in Redis or Valkey. Each revocation has a key for each name of the
+// users, which expires after the longest life that a node gives it. The value is its
+// time in microseconds since 1970, negative if it was undone. All names hold the same,
+// and each is enough, because a name may change.
 type Redis struct {
 	client *redis.Client
-	prefix string
 	life   time.Duration
 
-	mu      sync.Mutex
-	keys    map[string]struct{} // changed since they were last read
-	all     bool                // any key may have changed
-	changed chan struct{}
+	mu       sync.Mutex
+	prefixes []string            // of keys, by name
+	users    []*Identify         // in use
+	keys     map[string]struct{} // changed since they were last read
+	all      bool                // any key may have changed
+	changed  chan struct{}
 }
+
+// Identify returns what identifies the users, whatever the address of their database
+// is; empty if that is not known now.
+type Identify func(ctx context.Context) string
 
 // OpenRedis returns the store of a users table in a Redis, without connecting.
 // Nodes share revocations if they use the same name. With a life of 0,
@@ -45,14 +55,76 @@ func OpenRedis(url func() (string, error), name string, life time.Duration) (*Re
 	if life == 0 {
 		life = DefaultLife
 	}
-	digest := sha256.Sum256([]byte(name))
 	r := &Redis{
-		prefix: redisPrefix + hex.EncodeToString(digest[:8]) + ":", life: life,
+		prefixes: []string{prefixOf(name)}, life: life,
 		keys: make(map[string]struct{}), changed: make(chan struct{}, 1),
 	}
 	var err error
-	r.client, err = redis.Open(url, r.prefix, r.invalidate)
+	r.client, err = redis.Open(url, redisPrefix, r.invalidate)
 	return r, err
+}
+
+// prefixOf returns the prefix of the keys for a name of the users.
+func prefixOf(name string) string {
+	digest := sha256.Sum256([]byte(name))
+	return redisPrefix + hex.EncodeToString(digest[:8]) + ":"
+}
+
+// Use lets the store ask who the users are, until release is called.
+func (r *Redis) Use(identify Identify) (release func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.users = append(r.users, &identify)
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.users = slices.DeleteFunc(r.users, func(other *Identify) bool { return other == &identify })
+	}
+}
+
+// identify asks who the users are, and adds that to their names. It returns when to
+// ask again.
+func (r *Redis) identify(ctx context.Context) time.Duration {
+	ctx, cancel := context.WithTimeout(ctx, firstPoll) // revocations wait for it
+	defer cancel()
+	r.mu.Lock()
+	users := slices.Clone(r.users)
+	r.mu.Unlock()
+	for _, identify := range users {
+		name := (*identify)(ctx)
+		if name == "" {
+			continue
+		}
+		r.mu.Lock()
+		prefix := prefixOf(name)
+		added := !slices.Contains(r.prefixes, prefix)
+		if added {
+			r.prefixes = append(r.prefixes, prefix)
+		}
+		r.mu.Unlock()
+		if added {
+			r.invalidate(nil)
+		}
+		return identifyPeriod
+	}
+	return pollPeriod
+}
+
+// names returns the prefixes of the keys.
+func (r *Redis) names() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.prefixes)
+}
+
+// cut returns the prefix and the rest of a key; nothing if it is of other users.
+func cut(key string, prefixes []string) (prefix, rest string) {
+	for _, prefix := range prefixes {
+		if rest, ours := strings.CutPrefix(key, prefix); ours {
+			return prefix, rest
+		}
+	}
+	return "", ""
 }
 
 // Close closes the connections.
@@ -66,7 +138,9 @@ func (r *Redis) invalidate(keys []string) {
 	r.mu.Lock()
 	r.all = r.all || keys == nil || len(r.keys) > scanCount
 	for _, key := range keys {
-		r.keys[key] = struct{}{}
+		if prefix, _ := cut(key, r.prefixes); prefix != "" {
+			r.keys[key] = struct{}{}
+		}
 	}
 	if r.all {
 		clear(r.keys)
@@ -98,24 +172,31 @@ func (r *Redis) Put(ctx context.Context, all []Revocation) error {
 	if err != nil {
 		return describe(err)
 	}
+	prefixes := r.names()
 	var commands rueidis.Commands
 	for _, revocation := range all {
-		commands = append(commands, client.B().Pttl().Key(r.prefix+revocation.key()).Build())
+		for _, prefix := range prefixes {
+			commands = append(commands, client.B().Pttl().Key(prefix+revocation.key()).Build())
+		}
 	}
 	lives := client.DoMulti(ctx, commands...)
 	commands = nil
 	for i, revocation := range all {
-		// Another node may have given it a longer life.
-		life, err := lives[i].AsInt64()
-		if err != nil {
-			return describe(err)
+		life := r.life // unless another node has given it a longer one
+		for _, result := range lives[i*len(prefixes) : (i+1)*len(prefixes)] {
+			left, err := result.AsInt64()
+			if err != nil {
+				return describe(err)
+			}
+			life = max(life, time.Duration(left)*time.Millisecond)
 		}
 		value := revocation.At.UnixMicro()
 		if revocation.Restored {
 			value = -value
 		}
-		commands = append(commands, client.B().Set().Key(r.prefix+revocation.key()).Value(strconv.FormatInt(value, 10)).
-			Px(max(r.life, time.Duration(life)*time.Millisecond)).Build())
+		for _, prefix := range prefixes {
+			commands = append(commands, client.B().Set().Key(prefix+revocation.key()).Value(strconv.FormatInt(value, 10)).Px(life).Build())
+		}
 	}
 	for _, result := range client.DoMulti(ctx, commands...) {
 		if err := result.Error(); err != nil {
@@ -132,12 +213,13 @@ func (r *Redis) Examine(ctx context.Context) error {
 	if err != nil {
 		return describe(err)
 	}
-	key := r.prefix + "doctor"
+	prefix := r.names()[0]
+	key := prefix + "doctor"
 	for _, result := range client.DoMulti(ctx,
 		client.B().Set().Key(key).Value("0").Xx().Build(),
 		client.B().Get().Key(key).Build(),
 		client.B().Pttl().Key(key).Build(),
-		client.B().Scan().Cursor(0).Match(r.prefix+"*").Count(1).Build()) {
+		client.B().Scan().Cursor(0).Match(prefix+"*").Count(1).Build()) {
 		if err := result.Error(); err != nil && !rueidis.IsRedisNil(err) {
 			return describe(err)
 		}
@@ -149,6 +231,8 @@ func (r *Redis) Examine(ctx context.Context) error {
 func (r *Redis) Follow(ctx context.Context, merge func([]Revocation, bool)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	next := time.NewTimer(r.identify(ctx))
+	defer next.Stop()
 	lost := make(chan error, 1)
 	var watching sync.WaitGroup
 	watching.Go(func() { lost <- r.client.Watch(ctx, func() { r.invalidate(nil) }) })
@@ -158,25 +242,58 @@ func (r *Redis) Follow(ctx context.Context, merge func([]Revocation, bool)) erro
 		select {
 		case err := <-lost:
 			return describe(err)
+		case <-next.C:
+			next.Reset(r.identify(ctx))
+			continue
 		case <-r.changed:
 		}
+		prefixes := r.names()
 		keys, all := r.takeChanged()
 		var found []Revocation
 		var err error
 		if all {
-			found, err = r.scan(ctx)
+			found, err = r.scan(ctx, prefixes)
 		} else {
-			found, err = r.read(ctx, keys)
+			found, err = r.read(ctx, keys, prefixes)
 		}
 		if err != nil {
 			return describe(err)
 		}
-		merge(found, all)
+		latest, uneven := latestOf(found, len(prefixes))
+		merge(latest, all)
+		if all && len(uneven) > 0 {
+			if err := r.Put(ctx, uneven); err != nil {
+				return err
+			}
+		}
 	}
 }
 
+// latestOf returns the latest state of each revocation, and those of which not all
+// names hold that.
+func latestOf(found []Revocation, names int) (latest, uneven []Revocation) {
+	holders := make(map[string]int, len(found))
+	states := make(map[string]Revocation, len(found))
+	for _, r := range found {
+		key := r.key()
+		switch known, seen := states[key]; {
+		case !seen || r.state().after(known.state()):
+			states[key], holders[key] = r, 1
+		case !known.state().after(r.state()):
+			holders[key]++
+		}
+	}
+	for key, r := range states {
+		latest = append(latest, r)
+		if holders[key] < names {
+			uneven = append(uneven, r)
+		}
+	}
+	return latest, uneven
+}
+
 // scan reads all revocations from each server.
-func (r *Redis) scan(ctx context.Context) ([]Revocation, error) {
+func (r *Redis) scan(ctx context.Context, prefixes []string) ([]Revocation, error) {
 	client, err := r.client.Get()
 	if err != nil {
 		return nil, err
@@ -184,11 +301,11 @@ func (r *Redis) scan(ctx context.Context) ([]Revocation, error) {
 	var found []Revocation
 	for _, node := range client.Nodes() {
 		for cursor := uint64(0); ; {
-			entry, err := node.Do(ctx, node.B().Scan().Cursor(cursor).Match(r.prefix+"*").Count(scanCount).Build()).AsScanEntry()
+			entry, err := node.Do(ctx, node.B().Scan().Cursor(cursor).Match(redisPrefix+"*").Count(scanCount).Build()).AsScanEntry()
 			if err != nil {
 				return nil, err
 			}
-			page, err := r.read(ctx, entry.Elements)
+			page, err := r.read(ctx, entry.Elements, prefixes)
 			if err != nil {
 				return nil, err
 			}
@@ -196,8 +313,8 @@ func (r *Redis) scan(ctx context.Context) ([]Revocation, error) {
 			if cursor = entry.Cursor; cursor == 0 {
 				break
 			}
-			if len(found) > 2*maxEntries {
-				return nil, fmt.Errorf("there are more than %d revocations", 2*maxEntries)
+			if most := 2 * maxEntries; len(found) > most*len(prefixes) {
+				return nil, fmt.Errorf("there are more than %d revocations", most)
 			}
 		}
 	}
@@ -205,15 +322,20 @@ func (r *Redis) scan(ctx context.Context) ([]Revocation, error) {
 }
 
 // read reads the revocations with the given keys. A missing key has expired or
-// was lost, which does not undo the revocation. Invalid values are ignored.
-func (r *Redis) read(ctx context.Context, keys []string) ([]Revocation, error) {
+// was lost, which does not undo the revocation. Invalid values are ignored, and the
+// keys of other users.
+func (r *Redis) read(ctx context.Context, keys, prefixes []string) ([]Revocation, error) {
 	client, err := r.client.Get()
 	if err != nil {
 		return nil, err
 	}
 	var commands rueidis.Commands
+	var names []string
 	for _, key := range keys {
-		commands = append(commands, client.B().Get().Key(key).Build())
+		if prefix, name := cut(key, prefixes); prefix != "" {
+			commands = append(commands, client.B().Get().Key(key).Build())
+			names = append(names, name)
+		}
 	}
 	if len(commands) == 0 {
 		return nil, nil
@@ -227,10 +349,7 @@ func (r *Redis) read(ctx context.Context, keys []string) ([]Revocation, error) {
 		case err != nil:
 			return nil, err
 		}
-		key, ours := strings.CutPrefix(keys[i], r.prefix)
-		at := time.UnixMicro(max(value, -value))
-		revocation, ok := parse(key, state{at, value < 0})
-		if ours && ok {
+		if revocation, ok := parse(names[i], state{time.UnixMicro(max(value, -value)), value < 0}); ok {
 			found = append(found, revocation)
 		}
 	}

@@ -103,7 +103,7 @@ func TestPendingRevocationsAreReplayedWhenRedisAcceptsWritesAgain(t *testing.T) 
 func TestAnOlderStateInRedisIsOverwritten(t *testing.T) {
 	redis := startRedis(t)
 	open := inRedis(redis.URL())
-	key := open(t).(*Redis).prefix + "sada"
+	key := open(t).(*Redis).names()[0] + "sada"
 	f := fleet{t, open}
 	a := f.node()
 	for name, write := range map[string]func(older string){
@@ -161,7 +161,7 @@ func TestARevocationIsWrittenOnce(t *testing.T) {
 func TestInvalidValuesInRedisAreIgnored(t *testing.T) {
 	redis := startRedis(t)
 	open := inRedis(redis.URL())
-	prefix := open(t).(*Redis).prefix
+	prefix := open(t).(*Redis).names()[0]
 	year := strconv.FormatInt(time.Now().Add(365*24*time.Hour).UnixMicro(), 10)
 	write := func() {
 		do(t, redis, "RPUSH", prefix+"slist", "x")

@@ -2,6 +2,7 @@ package revocation
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"net"
 	"strings"
@@ -101,6 +102,47 @@ func TestCaddysStorageKnowsTheUsersByEveryAddress(t *testing.T) {
 	eventually.Holds(t, "the revocation is known", func() bool { return knows(restarted, "ada") })
 }
 
+func TestRedisKnowsTheUsersByEveryAddress(t *testing.T) {
+	redis := startRedis(t)
+	known := make(chan struct{})
+	node := func(address, users string) *List {
+		return fleet{t, func(t *testing.T) Store {
+			store, err := OpenRedis(func() (string, error) { return redis.URL(), nil }, address, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(store.Close)
+			store.Use(func(context.Context) string {
+				select {
+				case <-known:
+					return users
+				default: // the database is away
+					return ""
+				}
+			})
+			return store
+		}}.node()
+	}
+	one, other, stranger := node("one", "users"), node("other", "users"), node("stranger", "other users")
+	revoke(t, one, "ada", time.Now())
+	close(known)
+	eventually.Holds(t, "what was revoked before is known", func() bool { return knows(other, "ada") })
+	revoke(t, other, "bob", time.Now())
+	eventually.Holds(t, "what is revoked now is known", func() bool { return knows(one, "bob") })
+	if err := one.Restore(t.Context(), "ada", time.Now().Add(time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	eventually.Holds(t, "what is restored is known", func() bool { return !knows(other, "ada") })
+	for _, address := range []string{"one", "another"} {
+		if late := node(address, "users"); !knows(late, "bob") || knows(late, "ada") {
+			t.Errorf("%s: a node that starts knows bob %t, ada %t", address, knows(late, "bob"), knows(late, "ada"))
+		}
+	}
+	if knows(stranger, "bob") {
+		t.Error("other users share the list")
+	}
+}
+
 // Before the database was reached once, only the name by the address is known.
 func TestAFileThatLacksARevocationGetsIt(t *testing.T) {
 	storage := &certmagic.FileStorage{Path: t.TempDir()}
@@ -164,7 +206,7 @@ func TestAShorterLifeForgetsNothingOfOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer store.Close()
-		answer, err := redis.Do(t.Context(), "TTL", store.prefix+key)
+		answer, err := redis.Do(t.Context(), "TTL", store.names()[0]+key)
 		if want := map[string]string{"sada": ":345", "sbob": ":3"}[key]; err != nil || !strings.HasPrefix(answer, want) {
 			t.Errorf("%s lives for %q, %v", key, answer, err)
 		}
