@@ -71,7 +71,7 @@ func (d *Directory) rivalDoubts(ctx context.Context, conn *pgx.Conn, s *statemen
 	doubts := make([]*doubt, len(queries))
 	for _, r := range s.relation.rivals {
 		numbers := r.id.kind == kindInteger || r.id.kind == kindNumeric
-		if d.found.has(s.table) && !numbers && !r.namesake {
+		if d.found.has(s.table) && !numbers && !r.namesake && !d.config.AllRivals {
 			continue
 		}
 		ids, possible, _ := r.id.prepare(queries)
