@@ -48,8 +48,8 @@ func start(t *testing.T, dsn string, config Config) (*Job, *observer.ObservedLog
 	t.Helper()
 	core, logs := observer.New(zapcore.InfoLevel)
 	logger := zap.New(core)
-	config.Users = postgres.Config{DSN: func() (string, error) { return dsn, nil }, Query: config.Users.Query, Logger: func() *zap.Logger { return logger }, AllRivals: true}
-	config.Every, config.Logger = 1000*time.Hour, config.Users.Logger
+	config.Every, config.Logger = 1000*time.Hour, func() *zap.Logger { return logger }
+	config.Users.DSN, config.Users.Logger, config.Users.AllRivals = func() (string, error) { return dsn, nil }, config.Logger, true
 	if config.Storage == nil {
 		config.Storage = &certmagic.FileStorage{Path: t.TempDir()}
 	}

@@ -51,7 +51,6 @@ func TestALiveSessionIsNeverDeleted(t *testing.T) {
 		commands []string
 		role     []string // commands for a role of its own
 		config   Config
-		query    string
 		late     time.Duration // our clock is behind
 		warns    string
 	}{
@@ -74,10 +73,14 @@ func TestALiveSessionIsNeverDeleted(t *testing.T) {
 			commands: []string{tables, sessions, most, `create table admin_user (id text primary key)`, fmt.Sprintf(rest, "admin_user")},
 			warns:    "admin_user",
 		},
+		"others are in another table of users than the one that is named": {
+			commands: []string{tables, sessions, most, `create table admin_user (id text primary key)`, fmt.Sprintf(rest, "admin_user")},
+			config:   Config{Users: postgres.Config{Users: postgres.Users{Table: "User"}}}, warns: "admin_user",
+		},
 		"the users table is empty":      {commands: []string{tables, sessions}, warns: "most sessions have no user"},
 		"the users table is another's":  {commands: []string{tables, sessions, some}, warns: "most sessions have no user"},
 		"one session, of another's":     {commands: []string{tables, `insert into "Session" values ('1', 'u1', now() + interval '1 day')`, some}, warns: "most sessions have no user"},
-		"a query may omit users":        {commands: []string{tables, sessions}, query: `select 'u1'::text as id where 'u1' = any($1::text[])`},
+		"a query may omit users":        {commands: []string{tables, sessions}, config: Config{Users: postgres.Config{Query: `select 'u1'::text as id where 'u1' = any($1::text[])`}}},
 		"ids in another letter case":    {commands: []string{tables, sessions, `insert into "User" select 'U' || g from generate_series(1, 40) g`}},
 		"UUIDs in two spellings":        {commands: []string{tables, `alter table "User" alter id type uuid using id::uuid; insert into "User" select md5(g::text)::uuid from generate_series(1, 40) g; insert into "Session" select g::text, case when g % 2 = 0 then '{' || upper(md5(g::text)) || '}' else upper(md5(g::text)::uuid::text) end, now() + interval '1 day' from generate_series(1, 40) g`}},
 		"a blank after an id":           {commands: []string{tables, `alter table "Session" alter "userId" type char(9)`, sessions, users}},
@@ -98,7 +101,6 @@ func TestALiveSessionIsNeverDeleted(t *testing.T) {
 			if len(c.role) > 0 {
 				dsn = asRole(t, owner, c.role...)
 			}
-			c.config.Users.Query = c.query
 			j, logs := start(t, dsn, c.config)
 			j.now = func() time.Time { return time.Now().Add(-c.late) }
 			for range 3 {
