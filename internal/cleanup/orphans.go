@@ -43,6 +43,14 @@ func (s sessions) presentSQL() string {
 		s.user, s.table, s.expired(), s.userExists(), together)
 }
 
+// goneSQL returns the condition that a row s is that of one of the users $3, and has
+// not expired, and that none of them is back. They are counted, because for the first
+// of them the planner would read all users again for each row.
+func (s sessions) goneSQL() string {
+	return fmt.Sprintf("(%[1]s) is not true and s.%[2]s::text = any($3::text[]) and (select count(*) from %[3]s u join unnest($3::text[]) k(id) on lower(u.%[4]s::text) = lower(k.id)) = 0",
+		s.expired(), s.user, s.users, pgx.Identifier{s.id}.Sanitize())
+}
+
 // orphaned deletes the rows whose user is proven to be gone, or counts them, and
 // returns their number.
 func (r *removal) orphaned(ctx context.Context) (n int64, err error) {
@@ -129,5 +137,5 @@ func (r *removal) removeOrphans(ctx context.Context, gone []person) (int64, erro
 	if r.counts {
 		return int64(len(rows)), nil
 	}
-	return r.remove(ctx, rows, fmt.Sprintf("s.%s::text = any($3::text[]) and %s", r.user, r.sessions.orphaned()), ids)
+	return r.remove(ctx, rows, r.goneSQL(), ids)
 }
