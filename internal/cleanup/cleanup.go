@@ -124,6 +124,7 @@ func (j *Job) run(ctx context.Context) error {
 		return err
 	}
 	defer worker.Close(context.WithoutCancel(ctx))
+	defer j.users.Disconnect() // the next run is on another node, perhaps, and the role may open few
 	if err := j.clean(ctx, worker, s); err != nil {
 		return err
 	}
@@ -143,16 +144,19 @@ func unlock(ctx context.Context, tx pgx.Tx) {
 }
 
 // clean deletes what is proven to be expired or orphaned, or only counts it.
-func (j *Job) clean(ctx context.Context, conn *pgx.Conn, s sessions) error {
+func (j *Job) clean(ctx context.Context, conn *pgx.Conn, s sessions) (err error) {
+	if s.users, s.id, err = j.users.Table(ctx); err != nil {
+		return err
+	}
 	first, err := j.firstFor(ctx, conn, s)
 	if err != nil {
 		return err
 	}
 	r := &removal{job: j, conn: conn, sessions: s, counts: first || j.config.DryRun}
-	expired, err := r.expired(ctx)
+	expired, err := r.cleanExpired(ctx)
 	var orphaned int64
 	if err == nil {
-		orphaned, err = r.orphaned(ctx)
+		orphaned, err = r.cleanOrphaned(ctx)
 	}
 	fields := []zap.Field{zap.String("table", s.table), zap.Int64("expired", expired), zap.Int64("orphaned", orphaned)}
 	switch {

@@ -248,6 +248,13 @@ func TestOneNodeCleansUp(t *testing.T) {
 	if err := <-done; err != nil && ctx.Err() == nil {
 		t.Error(err)
 	}
+	eventually.Holds(t, "neither is connected between its runs", func() bool {
+		var connected bool
+		if err := conn.QueryRow(t.Context(), "select exists (select from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend')").Scan(&connected); err != nil {
+			t.Fatal(err)
+		}
+		return !connected
+	})
 }
 
 // TestTwoTablesOfADatabaseAreBothCleanedUp runs two jobs at the same time, as two

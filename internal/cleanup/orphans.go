@@ -51,18 +51,19 @@ func (s sessions) goneSQL() string {
 		s.expired(), s.user, s.users, pgx.Identifier{s.id}.Sanitize())
 }
 
-// orphaned deletes the rows whose user is proven to be gone, or counts them, and
+// cleanOrphaned deletes the rows whose user is proven to be gone, or counts them, and
 // returns their number.
-func (r *removal) orphaned(ctx context.Context) (n int64, err error) {
+func (r *removal) cleanOrphaned(ctx context.Context) (n int64, err error) {
 	if r.referenced || r.users == "" {
 		return 0, nil
 	}
 	absent, present, err := r.people(ctx)
-	if err != nil || absent.all == 0 {
-		return 0, err
-	}
 	warn := func(text string, fields ...zap.Field) {
 		r.job.config.Logger().Warn(text, append(fields, zap.String("table", r.table), zap.Int("users_not_found", absent.all), zap.Int("users_found", present.all))...)
+	}
+	if err != nil {
+		warn("sessions without a user are kept, because reading them failed", zap.Error(err))
+		return 0, ctx.Err()
 	}
 	if absent.all > present.all {
 		warn("most sessions have no user, so these are kept: check that the users table is the right one, and that the role can read all of its rows")

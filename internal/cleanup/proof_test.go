@@ -61,6 +61,10 @@ func TestALiveSessionIsNeverDeleted(t *testing.T) {
 		"row-level security, and the database itself keeps the users": {
 			commands: []string{tables, sessions, users, policy, `alter table "Session" add foreign key ("userId") references "User"`}, role: []string{grants},
 		},
+		"row-level security that is an error for the role": {
+			commands: []string{tables, sessions, users, policy}, role: []string{grants, `alter role %s set row_security = off`},
+			warns: "because reading them failed",
+		},
 		"others are in a table of the same name": {
 			commands: []string{tables, sessions, most, `create schema app; create table app."User" (id text primary key)`, fmt.Sprintf(rest, `app."User"`)},
 			warns:    `the user is, or was, in "app"."User"`,

@@ -21,8 +21,9 @@ const (
 	maxWait = 100 * time.Millisecond
 	// maxLocked is how many statements of a run may meet a lock.
 	maxLocked = 50
-	// maxStatement is how long a statement runs at most.
-	maxStatement = time.Minute
+	// maxStatement is how long a statement runs at most: a migration waits for it,
+	// and the app for the migration.
+	maxStatement = 20 * time.Second
 )
 
 // removal is what a run deletes, or counts.
@@ -48,9 +49,9 @@ func (r *removal) within(ctx context.Context, do func(tx pgx.Tx) error) error {
 	})
 }
 
-// expired deletes the expired rows, or counts them, and returns their number.
-func (r *removal) expired(ctx context.Context) (n int64, err error) {
-	condition := r.sessions.expired()
+// cleanExpired deletes the expired rows, or counts them, and returns their number.
+func (r *removal) cleanExpired(ctx context.Context) (n int64, err error) {
+	condition := r.expired()
 	if r.counts {
 		err = r.within(ctx, func(tx pgx.Tx) error {
 			return tx.QueryRow(ctx, fmt.Sprintf("select count(*) from %s s where %s", r.table, condition), r.job.now()).Scan(&n)
@@ -121,9 +122,17 @@ func (r *removal) removeBatch(ctx context.Context, rows []string, condition stri
 // lockNotAvailable is the SQLSTATE after lock_timeout.
 const lockNotAvailable = "55P03"
 
+// reading says what failed, and what to do if it took too long.
 func reading(err error) error {
-	if err != nil {
-		return fmt.Errorf("reading the sessions table: %w", err)
+	var pg *pgconn.PgError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &pg) && pg.Code == queryCanceled:
+		return fmt.Errorf("reading the sessions table takes more than %s: create an index on the time when they expire: %w", maxStatement, err)
 	}
-	return nil
+	return fmt.Errorf("reading the sessions table: %w", err)
 }
+
+// queryCanceled is the SQLSTATE after statement_timeout.
+const queryCanceled = "57014"

@@ -39,30 +39,24 @@ where c.relkind = 'r'
   and case when $1 <> '' then c.oid = to_regclass($1)
       else c.relname in ('Session', 'sessions', 'session', 'auth_session') and n.nspname = any(current_schemas(false)) end`
 
-// find finds the sessions table.
+// find finds the sessions table, but not yet that of the users.
 func (j *Job) find(ctx context.Context, conn *pgx.Conn) (sessions, error) {
-	var s sessions
-	var err error
-	if s.users, s.id, err = j.users.Table(ctx); err != nil {
-		return s, err
-	}
 	rows, err := conn.Query(ctx, findSQL, quoted(j.config.Sessions))
 	if err != nil {
-		return s, err
+		return sessions{}, err
 	}
-	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (sessions, error) {
-		one := sessions{users: s.users, id: s.id}
-		return one, row.Scan(&one.table, &one.user, &one.expires, &one.zoned, &one.referenced)
+	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (s sessions, err error) {
+		return s, row.Scan(&s.table, &s.user, &s.expires, &s.zoned, &s.referenced)
 	})
 	switch {
 	case err != nil:
-		return s, err
+		return sessions{}, err
 	case len(found) == 0 && j.config.Sessions != "":
-		return s, fmt.Errorf("%s is not a sessions table: it needs a column userId or user_id, and a timestamp expires, expiresAt or expires_at", j.config.Sessions)
+		return sessions{}, fmt.Errorf("%s is not a sessions table: it needs a column userId or user_id, and a timestamp expires, expiresAt or expires_at", j.config.Sessions)
 	case len(found) == 0:
-		return s, errors.New("no sessions table found: name it with `sessions`")
+		return sessions{}, errors.New("no sessions table found: name it with `sessions`")
 	case len(found) > 1:
-		return s, fmt.Errorf("both %s and %s could be the sessions table: name one with `sessions`", found[0].table, found[1].table)
+		return sessions{}, fmt.Errorf("both %s and %s could be the sessions table: name one with `sessions`", found[0].table, found[1].table)
 	}
 	return found[0], nil
 }
