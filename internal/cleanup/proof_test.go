@@ -213,3 +213,37 @@ func TestALockedTableIsLeftToTheApp(t *testing.T) {
 		t.Errorf("left: %q", got)
 	}
 }
+
+// A user is back, or another has the id, after the proof and before the deletion.
+func TestASessionWhoseUserIsBackIsKept(t *testing.T) {
+	t.Parallel()
+	s := schemas["the pg adapter"]
+	dsn := database(t, s.users, s.sessions, fmt.Sprintf(s.person, "1"), fmt.Sprintf(s.row, "1", "1", "1 day"), fmt.Sprintf(s.row, "2", "2", "1 day"))
+	j, _ := start(t, dsn, Config{})
+	conn := connect(t, dsn)
+	found, err := j.find(t.Context(), conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found.users, found.id, err = j.users.Table(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r := &removal{job: j, conn: conn, sessions: found}
+	absent, present, err := r.people(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone, _, err := r.prove(t.Context(), absent.some, present.some)
+	if err != nil || len(gone) != 1 {
+		t.Fatalf("gone are %v, error %v", gone, err)
+	}
+	if _, err := connect(t, dsn).Exec(t.Context(), fmt.Sprintf(s.person, "2")); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := r.removeOrphans(t.Context(), gone); n != 0 || err != nil {
+		t.Errorf("%d rows are deleted, error %v", n, err)
+	}
+	if got := left(t, dsn, s.table); got != "1 2" {
+		t.Errorf("left: %s", got)
+	}
+}
