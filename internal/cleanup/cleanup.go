@@ -158,7 +158,7 @@ func (j *Job) clean(ctx context.Context, conn *pgx.Conn, s sessions) (err error)
 	if err == nil {
 		orphaned, err = r.cleanOrphaned(ctx)
 	}
-	fields := []zap.Field{zap.String("table", s.table), zap.Int64("expired", expired), zap.Int64("orphaned", orphaned)}
+	fields := []zap.Field{zap.String("table", s.table), zap.Int64("expired", expired), zap.Int64("orphaned", orphaned), zap.Strings("some_users_gone", r.gone)}
 	switch {
 	case err != nil && r.counts:
 		return err

@@ -146,6 +146,9 @@ func TestExpiredAndOrphanedSessionsAreRemoved(t *testing.T) {
 				if len(entry) != 1 || entry[0].ContextMap()["expired"] != int64(2) || entry[0].ContextMap()["orphaned"] != int64(1) {
 					t.Errorf("it counts %v", entry)
 				}
+				if users := fmt.Sprint(entry[0].ContextMap()["some_users_gone"]); !strings.HasSuffix(users, "2]") {
+					t.Errorf("it names the users %s", users)
+				}
 				if err := clean(t, j); err != nil {
 					t.Fatal(err)
 				}

@@ -13,6 +13,8 @@ const (
 	// maxMissing is how many users whose sessions are orphaned a run looks at, and
 	// maxEach how many rows of each it deletes.
 	maxMissing, maxEach = 1000, 100
+	// maxNamed is how many of them the log names.
+	maxNamed = 5
 	// together is how many missing users are looked up at once, with as many others.
 	together = 250
 )
@@ -135,6 +137,7 @@ func (r *removal) removeOrphans(ctx context.Context, gone []person) (int64, erro
 	for _, p := range gone {
 		ids, rows = append(ids, p.id), append(rows, p.rows...)
 	}
+	r.gone = append(r.gone, ids[:min(len(ids), maxNamed-len(r.gone))]...)
 	if r.counts {
 		return int64(len(rows)), nil
 	}

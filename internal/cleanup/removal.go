@@ -31,8 +31,9 @@ type removal struct {
 	job  *Job
 	conn *pgx.Conn
 	sessions
-	counts bool // only
-	locked int  // how many statements met a lock
+	counts bool     // only
+	locked int      // how many statements met a lock
+	gone   []string // some users whose sessions are orphaned, for the log
 }
 
 // interrupted reports whether locks have ended the run before its time.
