@@ -59,6 +59,7 @@ xcaddy: bin/xcaddy ## builds Caddy with the module as users do, as bin/caddy-xca
 		--output bin/caddy-xcaddy --with $(MODULE_PATH)@v0.0.0=.
 	bin/caddy-xcaddy list-modules | grep -x http.handlers.stale_session
 	bin/caddy-xcaddy list-modules | grep -x http.handlers.stale_session_dashboard
+	bin/caddy-xcaddy list-modules | grep -x http.handlers.stale_session_health
 
 # uPlot draws the dashboard's charts. A test compares the copy with the package.
 .PHONY: uplot

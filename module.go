@@ -182,7 +182,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.validator, err = h.newValidator(env, &h.lease.Resources); err != nil {
 		return err
 	}
-	if err := h.resources.Cleanup(h.SessionCleanup, h.directory); err != nil {
+	if err := h.resources.Cleanup(h.SessionCleanup, h.directory, h.storage); err != nil {
 		return err
 	}
 	if err := h.resources.Record(); err != nil {

@@ -74,9 +74,11 @@ func (e *Engine) note(subject string, err error) {
 	switch {
 	case err == nil:
 		e.journal.succeeded()
+		e.answers.Store(true) // last: if another lookup fails just now, the probe corrects it
 	case err == error(e.errAway): //nolint:errorlint // it is never wrapped
 	case e.running.Err() != nil: // closed: that says nothing about the directory
 	default:
+		e.answers.Store(false)
 		e.failed(subject, err)
 	}
 }
@@ -92,6 +94,21 @@ func (e *Engine) failed(subject string, err error) {
 
 // failing reports whether the circuit is open or the last lookup has failed.
 func (e *Engine) failing() bool { return e.away() || e.journal.lasts.Load() }
+
+// Answers reports whether lookups succeed, without waiting for one. If there was none
+// yet, one begins, and is repeated until the directory answers.
+func (e *Engine) Answers() bool {
+	if e.answers.Load() {
+		return true
+	}
+	e.starting.Do(func() {
+		e.background(func() {
+			const nobody = "0" // can be an id of any type
+			e.note(nobody, e.guarded(func(ctx context.Context) error { return e.try(ctx, nobody) }))
+		})
+	})
+	return false
+}
 
 // probe looks the subject up whose lookup failed until that is answered, so that
 // no request has to, and so that recovery is noticed without requests. One runs

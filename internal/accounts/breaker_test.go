@@ -186,3 +186,38 @@ func TestAfterOneFailureTheDatabaseIsKnownToBeBackWithoutARequest(t *testing.T) 
 		t.Errorf("that was logged %d times, and the state is %+v", recovered(), stats)
 	}
 }
+
+// Anybody may ask, and as often as they like.
+func TestWhoAsksWhetherLookupsSucceedCausesOne(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &shelf{users: map[string]directories.Account{"ada": {Exists: true}}, failure: &directories.Error{Class: directories.Down}}
+		e := openShelf(t, s, Config{})
+		for range 1000 {
+			if e.Answers() {
+				t.Fatal("it is said to succeed")
+			}
+		}
+		synctest.Wait()
+		if n := s.lookups(); n != 1 {
+			t.Errorf("%d lookups", n)
+		}
+		s.set(func() { s.failure = nil })
+		time.Sleep(2 * breakFor) // by then the directory is probed
+		synctest.Wait()
+		known := s.lookups()
+		for range 1000 {
+			if !e.Answers() {
+				t.Fatal("it is said to fail")
+			}
+		}
+		if n := s.lookups() - known; n != 0 {
+			t.Errorf("%d more lookups", n)
+		}
+		s.set(func() { s.failure = &directories.Error{Class: directories.Schema} })
+		said(e, "bob")
+		if e.Answers() {
+			t.Error("it is said to succeed when it fails again")
+		}
+	})
+}

@@ -38,6 +38,8 @@ type Engine struct {
 	confirms  *batch
 	breaker   *gobreaker.CircuitBreaker[struct{}]
 	probing   atomic.Bool
+	answers   atomic.Bool // the last lookup has succeeded
+	starting  sync.Once
 	failedOn  atomic.Pointer[string] // what to probe with
 	errAway   *directories.Error     // the answer while the circuit is open
 	found     atomic.Bool            // some subject was found

@@ -4,31 +4,18 @@ package cleanup
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
 
+	"github.com/caddyserver/certmagic"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"go.uber.org/zap"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
 )
 
 const (
-	// grace is how long an expired row is kept, because clocks differ.
-	grace = time.Hour
-	// batch is how many rows a statement deletes at most, so that it does not
-	// hold many locks for long.
-	batch = 500
-	// maxShare is the share of rows that may be orphans. With more, the users
-	// table is probably the wrong one.
-	maxShare = 0.5
-	// minRows is the number of rows from which maxShare applies.
-	minRows = 20
-	// maxWait is how long a statement waits for locked rows.
-	maxWait = 2 * time.Second
 	// hold is how long a run holds its lock at least, so that nodes whose clocks
 	// differ by less do not run one after the other.
 	hold = 5 * time.Second
@@ -48,8 +35,10 @@ type Config struct {
 	// Sessions is the sessions table, with its schema if that is not in the
 	// search path. Default: found in the database.
 	Sessions string
-	// DryRun only counts, at every run. The first run always does.
+	// DryRun only counts, at every run. The first run for a table always does.
 	DryRun bool
+	// Storage is where it is kept for which tables there was a run.
+	Storage certmagic.Storage `json:"-"`
 	// Logger returns the logger to use.
 	Logger func() *zap.Logger `json:"-"`
 	// Removed is called with the number of rows that a run deleted, unless nil.
@@ -62,8 +51,8 @@ type Job struct {
 	users  *postgres.Directory
 	stop   context.CancelFunc
 	ended  sync.WaitGroup
-	counts bool // the next run only counts
-	wait   time.Duration
+	wait   time.Duration    // how long a statement waits for a lock
+	now    func() time.Time // the clock of this computer
 }
 
 // Start starts a job. It does not connect.
@@ -73,7 +62,7 @@ func Start(config Config) (*Job, error) {
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	j := &Job{config: config, users: users, stop: stop, counts: true, wait: maxWait}
+	j := &Job{config: config, users: users, stop: stop, wait: maxWait, now: time.Now}
 	j.ended.Go(func() { j.work(ctx) })
 	return j, nil
 }
@@ -87,7 +76,7 @@ func (j *Job) Close() error {
 
 func (j *Job) work(ctx context.Context) {
 	for {
-		timer := time.NewTimer(time.Until(time.Now().Truncate(j.config.Every).Add(j.config.Every)))
+		timer := time.NewTimer(time.Until(j.next()))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
@@ -99,6 +88,9 @@ func (j *Job) work(ctx context.Context) {
 		}
 	}
 }
+
+// next returns when the next run begins.
+func (j *Job) next() time.Time { return time.Now().Truncate(j.config.Every).Add(j.config.Every) }
 
 // lockName is the name of the advisory lock, before that of the table.
 const lockName = "caddy-stale-session cleanup of "
@@ -132,6 +124,7 @@ func (j *Job) run(ctx context.Context) error {
 		return err
 	}
 	defer worker.Close(context.WithoutCancel(ctx))
+	defer j.users.Disconnect() // the next run is on another node, perhaps, and the role may open few
 	if err := j.clean(ctx, worker, s); err != nil {
 		return err
 	}
@@ -150,64 +143,48 @@ func unlock(ctx context.Context, tx pgx.Tx) {
 	_ = tx.Rollback(ctx) // if it fails, closing the connection unlocks
 }
 
-// clean counts the rows to delete, and deletes them.
-func (j *Job) clean(ctx context.Context, conn *pgx.Conn, s sessions) error {
-	var all, expired, orphaned int64
-	var people bool
-	if err := conn.QueryRow(ctx, s.countSQL()).Scan(&all, &expired, &orphaned, &people); err != nil {
-		return fmt.Errorf("counting the rows of %s: %w", s.table, err)
+// clean deletes what is proven to be expired or orphaned, or only counts it.
+func (j *Job) clean(ctx context.Context, conn *pgx.Conn, s sessions) (err error) {
+	if s.users, s.id, err = j.users.Table(ctx); err != nil {
+		return err
 	}
-	fields := []zap.Field{zap.String("table", s.table), zap.Int64("rows", all), zap.Int64("expired", expired), zap.Int64("orphaned", orphaned)}
-	if orphaned > 0 && (!people || all >= minRows && float64(orphaned) > maxShare*float64(all)) {
-		j.config.Logger().Warn("most sessions have no user, so these are kept: check that the users table is the right one, and that the role can read all of its rows", fields...)
-		orphaned = 0
+	first, err := j.firstFor(ctx, conn, s)
+	if err != nil {
+		return err
 	}
-	if j.counts || j.config.DryRun {
-		j.counts = false
-		j.config.Logger().Info("session cleanup would delete", fields...)
+	r := &removal{job: j, conn: conn, sessions: s, counts: first || j.config.DryRun}
+	expired, err := r.cleanExpired(ctx)
+	var orphaned int64
+	if err == nil {
+		orphaned, err = r.cleanOrphaned(ctx)
+	}
+	fields := []zap.Field{zap.String("table", s.table), zap.Int64("expired", expired), zap.Int64("orphaned", orphaned), zap.Strings("some_users_gone", r.gone)}
+	switch {
+	case err != nil && r.counts:
+		return err
+	case r.counts:
+		j.tell(first, expired+orphaned, fields)
+		if first {
+			return j.remember(ctx, conn, s)
+		}
 		return nil
 	}
-	removed, err := j.remove(ctx, conn, s.removeSQL(s.expired()), expired)
-	if err == nil && orphaned > 0 {
-		orphaned, err = j.remove(ctx, conn, s.removeSQL(s.orphaned()), orphaned)
-	}
 	if j.config.Removed != nil {
-		j.config.Removed(removed, orphaned)
+		j.config.Removed(expired, orphaned)
 	}
-	j.config.Logger().Info("session cleanup deleted", zap.String("table", s.table), zap.Int64("expired", removed), zap.Int64("orphaned", orphaned))
+	j.config.Logger().Info("session cleanup deleted", append(fields, zap.Bool("interrupted", r.interrupted()))...)
 	return err
 }
 
-// remove runs a statement until it deletes less than a batch, or has deleted twice
-// what was counted: then other writers keep adding rows.
-func (j *Job) remove(ctx context.Context, conn *pgx.Conn, sql string, counted int64) (int64, error) {
-	var removed int64
-	for removed <= 2*counted+batch {
-		var some int64
-		err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-			if _, err := tx.Exec(ctx, fmt.Sprintf("set local lock_timeout to %d", j.wait.Milliseconds())); err != nil {
-				return err
-			}
-			tag, err := tx.Exec(ctx, sql)
-			some = tag.RowsAffected()
-			return err
-		})
-		var pg *pgconn.PgError
-		switch {
-		case errors.As(err, &pg) && pg.Code == lockNotAvailable: // left for the next run
-			return removed, nil
-		case err != nil:
-			return removed, fmt.Errorf("deleting rows: %w", err)
-		}
-		if removed += some; some < batch {
-			break
-		}
+// tell says what would have been deleted, and what deletes it.
+func (j *Job) tell(first bool, rows int64, fields []zap.Field) {
+	how := "remove `dry_run` from the block of `cleanup`"
+	if first && !j.config.DryRun {
+		how = fmt.Sprintf("wait for the next run, at %s: the first one for a table only counts; to keep them, add `dry_run` to the block of `cleanup`", j.next().UTC().Format(time.RFC3339))
 	}
-	return removed, nil
+	log := j.config.Logger().Info
+	if rows > 0 {
+		log, fields = j.config.Logger().Warn, append(fields, zap.String("to_delete_them", how))
+	}
+	log("session cleanup would delete", fields...)
 }
-
-// lockNotAvailable is the SQLSTATE after lock_timeout.
-const lockNotAvailable = "55P03"
-
-// errQuery is the error without a users table to join.
-var errQuery = errors.New("cleanup needs a users table, and `query` names none: use `users` instead")

@@ -15,10 +15,10 @@ import (
 )
 
 // Cleanup deletes rows from the sessions table of an app with
-// `strategy: "database"`: those that expired more than an hour ago, and those
-// whose user no longer exists. One node of a fleet does so at a time, 500 rows
-// per statement. The first run after a start only counts and logs. Rows whose
-// user does not exist are kept if they are more than half of the table.
+// `strategy: "database"`: those that have expired in every time zone for an hour,
+// and those whose user is proven to be gone, as for the end of a session. One node
+// of a fleet does so at a time, 500 rows per statement. The first run for a table
+// only counts and logs.
 type Cleanup struct {
 	// How often to run, at least 1m. Runs begin at multiples of it since 1970, in
 	// UTC. Default: 1h.
@@ -34,7 +34,8 @@ type Cleanup struct {
 	// adapters and Better Auth.
 	Sessions string `json:"sessions,omitempty"`
 
-	// Only count and log, at every run. Default: false.
+	// Only count and log, at every run. Default: false; the first run for a table
+	// does so in any case.
 	DryRun bool `json:"dry_run,omitempty"`
 }
 
@@ -63,6 +64,9 @@ func (c *Cleanup) Config(users postgres.Config) (Config, error) {
 	if c.Database != "" {
 		users.DSN = environment.Later("database", c.Database)
 	}
+	// The sessions have nothing to do with the other columns, which the role may not read.
+	users.Users = postgres.Users{Table: users.Users.Table, ID: users.Users.ID}
+	users.AllRivals = true
 	return Config{
 		Users: users, Every: every, Sessions: c.Sessions, DryRun: c.DryRun,
 		Logger: func() *zap.Logger { return caddy.Log().Named("http.handlers.stale_session.cleanup") },

@@ -1,6 +1,7 @@
 package cleanup
 
 import (
+	"reflect"
 	"testing"
 	"time"
 
@@ -11,7 +12,10 @@ import (
 
 func TestConfig(t *testing.T) {
 	t.Setenv("CLEANUP_TEST_URL", "postgres://c@127.0.0.1:1/cleanup")
-	users := postgres.Config{DSN: func() (string, error) { return "postgres://u@127.0.0.1:1/users", nil }}
+	users := postgres.Config{
+		DSN:   func() (string, error) { return "postgres://u@127.0.0.1:1/users", nil },
+		Users: postgres.Users{Table: "people", ID: "key", CreatedAt: "born", Disabled: []string{"banned"}, Match: map[string]string{"email": "email"}},
+	}
 	for name, c := range map[string]struct {
 		options Cleanup
 		every   time.Duration
@@ -37,6 +41,12 @@ func TestConfig(t *testing.T) {
 			dsn, err := config.Users.DSN()
 			if err != nil || dsn != c.dsn || config.Every != c.every || config.Sessions != c.options.Sessions || config.DryRun != c.options.DryRun {
 				t.Errorf("%+v, address %s, error %v", config, dsn, err)
+			}
+			if key := (postgres.Users{Table: "people", ID: "key"}); !reflect.DeepEqual(config.Users.Users, key) {
+				t.Errorf("the role has to read %+v", config.Users.Users)
+			}
+			if !config.Users.AllRivals {
+				t.Error("users of other tables are taken for orphans")
 			}
 		})
 	}

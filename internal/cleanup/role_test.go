@@ -21,7 +21,7 @@ func TestTheRoleOfTheDocumentationIsEnough(t *testing.T) {
 	}
 	s := schemas["Prisma"]
 	dsn := database(t, s.users, s.sessions, `revoke all on schema public from public`, fmt.Sprintf(s.person, "1"),
-		fmt.Sprintf(s.row, "1", "1", "1 day"), fmt.Sprintf(s.row, "2", "1", "-2 hours"), fmt.Sprintf(s.row, "3", "2", "1 day"), string(sql[1]))
+		fmt.Sprintf(s.row, "1", "1", "1 day"), fmt.Sprintf(s.row, "2", "1", s.old), fmt.Sprintf(s.row, "3", "2", "1 day"), string(sql[1]))
 	t.Cleanup(func() {
 		if err := server.Exec(context.Background(), strings.TrimPrefix(dsn[strings.LastIndex(dsn, "/"):strings.Index(dsn, "?")], "/"), `drop owned by caddy_session_cleanup`, `drop role caddy_session_cleanup`); err != nil {
 			t.Error(err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -12,16 +13,24 @@ import (
 // sessions is a sessions table, with its names quoted for SQL.
 type sessions struct {
 	table, user, expires string
-	utc                  bool // expires has no time zone: it is UTC, as Prisma writes it
-	users, id            string
-	alike                bool // user and id have the same type
+	zoned                bool   // expires has a time zone
+	users, id            string // users is empty if a query replaces the table
+	referenced           bool   // a foreign key refers to the user: none is missing
 }
+
+const (
+	// grace is how long an expired row is kept, because clocks differ.
+	grace = time.Hour
+	// westernmost is how far the last time zone is behind UTC. A time without a zone
+	// may be of any: node-postgres writes the zone of the app, Prisma writes UTC.
+	westernmost = 12 * time.Hour
+)
 
 // findSQL finds the sessions tables of Prisma, the Auth.js adapters and Better Auth
 // by their name and their columns for the user and the expiry, or only by the
-// columns if $1 names the table. $2 is the users table, $3 its id.
-const findSQL = `select format('%I.%I', n.nspname, c.relname), quote_ident(u.attname), quote_ident(e.attname), format_type(e.atttypid, -1),
-  exists (select from pg_attribute a where a.attrelid = to_regclass($2) and a.attname = $3 and a.atttypid = u.atttypid)
+// columns if $1 names the table.
+const findSQL = `select format('%I.%I', n.nspname, c.relname), quote_ident(u.attname), quote_ident(e.attname), e.atttypid = 'timestamptz'::regtype,
+  exists (select from pg_constraint f where f.conrelid = c.oid and f.contype = 'f' and u.attnum = any(f.conkey))
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
   join pg_attribute u on u.attrelid = c.oid and u.attname in ('userId', 'user_id', 'userid') and not u.attisdropped
   join pg_attribute e on e.attrelid = c.oid and e.attname in ('expires', 'expiresAt', 'expires_at') and not e.attisdropped
@@ -30,39 +39,24 @@ where c.relkind = 'r'
   and case when $1 <> '' then c.oid = to_regclass($1)
       else c.relname in ('Session', 'sessions', 'session', 'auth_session') and n.nspname = any(current_schemas(false)) end`
 
-// find finds the sessions table.
+// find finds the sessions table, but not yet that of the users.
 func (j *Job) find(ctx context.Context, conn *pgx.Conn) (sessions, error) {
-	var s sessions
-	var err error
-	if s.users, s.id, err = j.users.Table(ctx); err != nil {
-		return s, err
-	}
-	if s.users == "" {
-		return s, errQuery
-	}
-	rows, err := conn.Query(ctx, findSQL, quoted(j.config.Sessions), s.users, s.id)
+	rows, err := conn.Query(ctx, findSQL, quoted(j.config.Sessions))
 	if err != nil {
-		return s, err
+		return sessions{}, err
 	}
-	var found []sessions
-	for rows.Next() {
-		one := sessions{users: s.users, id: s.id}
-		var typeName string
-		if err := rows.Scan(&one.table, &one.user, &one.expires, &typeName, &one.alike); err != nil {
-			return s, err
-		}
-		one.utc = typeName == "timestamp without time zone"
-		found = append(found, one)
-	}
+	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (s sessions, err error) {
+		return s, row.Scan(&s.table, &s.user, &s.expires, &s.zoned, &s.referenced)
+	})
 	switch {
-	case rows.Err() != nil:
-		return s, rows.Err()
+	case err != nil:
+		return sessions{}, err
 	case len(found) == 0 && j.config.Sessions != "":
-		return s, fmt.Errorf("%s is not a sessions table: it needs a column userId or user_id, and a timestamp expires, expiresAt or expires_at", j.config.Sessions)
+		return sessions{}, fmt.Errorf("%s is not a sessions table: it needs a column userId or user_id, and a timestamp expires, expiresAt or expires_at", j.config.Sessions)
 	case len(found) == 0:
-		return s, errors.New("no sessions table found: name it with `sessions`")
+		return sessions{}, errors.New("no sessions table found: name it with `sessions`")
 	case len(found) > 1:
-		return s, fmt.Errorf("both %s and %s could be the sessions table: name one with `sessions`", found[0].table, found[1].table)
+		return sessions{}, fmt.Errorf("both %s and %s could be the sessions table: name one with `sessions`", found[0].table, found[1].table)
 	}
 	return found[0], nil
 }
@@ -76,35 +70,35 @@ func quoted(name string) string {
 	return `"` + strings.ReplaceAll(name, ".", `"."`) + `"`
 }
 
-// expired returns the condition that a row s has expired.
+// expired returns the condition that a row s has expired, by the clock of the
+// database and by our time $1, whatever the time zone of its time is.
 func (s sessions) expired() string {
-	now := "now()"
-	if s.utc {
-		now = "(now() at time zone 'utc')"
+	now, kept := "least(now(), $1::timestamptz)", grace
+	if !s.zoned {
+		now, kept = "("+now+" at time zone 'utc')", grace+westernmost
 	}
-	return fmt.Sprintf("s.%s < %s - interval '%d seconds'", s.expires, now, int(grace.Seconds()))
+	return fmt.Sprintf("s.%s < %s - interval '%d seconds'", s.expires, now, int(kept.Seconds()))
 }
 
-// orphaned returns the condition that the user of a row s does not exist.
+// orphaned returns the condition that a row s has not expired, and that there seems to
+// be no user of it, whatever the letter case of the id is: databases differ in how
+// they spell a UUID.
 func (s sessions) orphaned() string {
-	cast := "::text"
-	if s.alike { // so that an index is used
-		cast = ""
-	}
-	return fmt.Sprintf("s.%[1]s is not null and not exists (select from %[2]s u where u.%[3]s%[4]s = s.%[1]s%[4]s)", s.user, s.users, pgx.Identifier{s.id}.Sanitize(), cast)
+	return fmt.Sprintf("(%s) is not true and s.%s is not null and not %s", s.expired(), s.user, s.userExists())
 }
 
-// countSQL counts all rows, the expired ones, and the others that are orphaned, and
-// selects whether there are users.
-func (s sessions) countSQL() string {
-	return fmt.Sprintf(`select count(*), count(*) filter (where %[1]s), count(*) filter (where not (%[1]s) and %[2]s), exists (select from %[3]s) from %[4]s s`,
-		s.expired(), s.orphaned(), s.users, s.table)
+// userExists returns the condition that there seems to be a user of a row s.
+func (s sessions) userExists() string {
+	return fmt.Sprintf("exists (select from %s u where lower(u.%s::text) = lower(s.%s::text))", s.users, pgx.Identifier{s.id}.Sanitize(), s.user)
 }
 
-// removeSQL deletes a batch of the rows that meet a condition. The condition is
-// there twice, so that a row which is renewed meanwhile is checked again. Locking
-// the rows first would need the UPDATE privilege.
+// rowsSQL returns a query for the identities of rows that meet a condition.
+func (s sessions) rowsSQL(condition string) string {
+	return fmt.Sprintf("select s.ctid::text from %s s where %s limit %d", s.table, condition, maxRows)
+}
+
+// removeSQL deletes those of the rows $2 that still meet a condition: they may have
+// been renewed meanwhile.
 func (s sessions) removeSQL(condition string) string {
-	return fmt.Sprintf(`delete from %[1]s s where ctid = any (array(select s.ctid from %[1]s s where %[2]s limit %[3]d)) and %[2]s`,
-		s.table, condition, batch)
+	return fmt.Sprintf("delete from %s s where s.ctid = any($2::text[]::tid[]) and %s", s.table, condition)
 }

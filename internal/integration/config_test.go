@@ -239,7 +239,7 @@ func globs(t *testing.T, patterns ...string) []string {
 // is whole, one that begins with a directive or an option belongs into a site.
 func whole(example string) string {
 	switch first := strings.Fields(example)[0]; first {
-	case "localhost", "example.com", "http://localhost:8080", "http://localhost:2020", "#", "(guarded)", "{":
+	case "localhost", "example.com", "http://localhost:8080", "http://localhost:2020", "http://:8081", "#", "(guarded)", "{":
 		return example
 	case "handle", "handle_errors", "reverse_proxy":
 		return "example.com {\n" + example + "\n}"
@@ -279,6 +279,7 @@ func TestEveryOptionIsShown(t *testing.T) {
 	var options [][]string
 	for file, begins := range map[string]string{
 		"caddyfile.go": `stale_session \[<matcher>\]`, "internal/redis/module.go": "directory redis", "internal/admin/module.go": `stale_session_dashboard \[<matcher>\]`,
+		"internal/admin/health.go": `stale_session_health \[<matcher>\]`,
 	} {
 		syntax := regexp.MustCompile(`(?s)//\t` + begins + ` \{\n(.*?)//\t\}\n`).FindStringSubmatch(read(file))
 		if syntax == nil {

@@ -192,6 +192,15 @@ func (d *Directory) Connect(ctx context.Context) (*pgx.Conn, error) {
 	return conn, nil
 }
 
+// Disconnect closes the connections for lookups. The next lookup opens another.
+func (d *Directory) Disconnect() {
+	for _, pool := range []*pgxpool.Pool{d.pool, d.primary} {
+		if pool != nil {
+			pool.Reset()
+		}
+	}
+}
+
 // With calls do with a connection of Connect, and closes it.
 func (d *Directory) With(ctx context.Context, do func(ctx context.Context, conn *pgx.Conn) error) error {
 	conn, err := d.Connect(ctx)

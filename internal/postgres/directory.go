@@ -62,6 +62,10 @@ type Config struct {
 	Users Users
 	// Query replaces the users table: see DatabaseOptions.Query.
 	Query string
+	// AllRivals makes tables with a similar name count even if the operator has named
+	// the table without its schema, or a user was found in it: sessions may be of users
+	// of several tables. Default: false.
+	AllRivals bool
 	// Logger returns the logger; it is called for each line, because a directory
 	// outlives the configuration that opened it. Default: no log.
 	Logger func() *zap.Logger `json:"-"`

@@ -25,8 +25,7 @@ type rival struct {
 func (r rival) String() string { return quote(r.schema, r.name) }
 
 // rivalsSQL returns the relations that may be the app's users table instead of
-// one: of the same name in any schema, or with a similar name if that was not
-// named. A view of the one is none, nor is a table that the one reads from.
+// one: of the same name in any schema, or with a similar name if $3 is set. A view of the one is none, nor is a table that the one reads from.
 const rivalsSQL = sourcesSQL + `, dependents(oid) as (
   select $1::bigint::oid
   union select r.ev_class from dependents d
@@ -44,9 +43,10 @@ where c.relkind in ('r', 'p', 'v', 'm', 'f') and not c.relispartition
   and (c.relname = $2 or $3::bool and c.relname ~* '(^|_)users?$')
 order by 1, 2 limit 20`
 
-// findRivals returns the rivals of a relation.
-func findRivals(ctx context.Context, conn *pgx.Conn, r relation, id string) ([]rival, error) {
-	rows, err := conn.Query(ctx, rivalsSQL, int64(r.oid), r.name, !r.named, id)
+// findRivals returns the rivals of a relation, those with a similar name too if alike
+// is set.
+func findRivals(ctx context.Context, conn *pgx.Conn, r relation, id string, alike bool) ([]rival, error) {
+	rows, err := conn.Query(ctx, rivalsSQL, int64(r.oid), r.name, alike, id)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +71,7 @@ func (d *Directory) rivalDoubts(ctx context.Context, conn *pgx.Conn, s *statemen
 	doubts := make([]*doubt, len(queries))
 	for _, r := range s.relation.rivals {
 		numbers := r.id.kind == kindInteger || r.id.kind == kindNumeric
-		if d.found.has(s.table) && !numbers && !r.namesake {
+		if d.found.has(s.table) && !numbers && !r.namesake && !d.config.AllRivals {
 			continue
 		}
 		ids, possible, _ := r.id.prepare(queries)

@@ -53,7 +53,7 @@ func (d *Directory) discover(ctx context.Context, conn *pgx.Conn, c *connector) 
 		return nil, err
 	}
 	if !r.placed {
-		if r.rivals, err = findRivals(ctx, conn, r, users.ID); err != nil {
+		if r.rivals, err = findRivals(ctx, conn, r, users.ID, !r.named || d.config.AllRivals); err != nil {
 			return nil, err
 		}
 	}

@@ -47,6 +47,9 @@ func TestAStandbyProvesNoAbsence(t *testing.T) {
 		account, _, err := ask(e, "live", time.Time{})
 		return err == nil && account.Exists
 	})
+	if gone, found, err := d.Gone(t.Context(), []string{"gone", "live"}); len(gone) > 0 || found != 1 || err == nil || !strings.Contains(err.Error(), "primary") {
+		t.Errorf("of the users of a sessions table, %v are gone, and %d found: %v", gone, found, err)
+	}
 	signedIn := time.Now()
 	if known("gone", signedIn, false) {
 		t.Error("a user who signed in just now may be unknown to the standby yet")
@@ -70,6 +73,9 @@ func TestAStandbyProvesNoAbsence(t *testing.T) {
 	})
 	if !known("gone", time.Now(), false) {
 		t.Error("a primary proves no absence")
+	}
+	if gone, found, err := d.Gone(t.Context(), []string{"gone", "live"}); !slices.Equal(gone, []string{"gone"}) || found != 1 || err != nil {
+		t.Errorf("of the users of a sessions table, %v are gone, and %d found: %v", gone, found, err)
 	}
 }
 
