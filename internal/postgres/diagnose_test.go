@@ -128,6 +128,9 @@ func TestTheDoctorTriesThePrimaryOfAStandby(t *testing.T) {
 	both, _ := open(t, "postgres://postgres@"+standby.Address()+","+primary.Address()+"/postgres?sslmode=disable", Config{})
 	finds(t, alone.Diagnose(t.Context()), directories.Note, "it is a standby", "host=standby,primary")
 	finds(t, both.Diagnose(t.Context()), directories.Good, "the primary answers")
+	if _, err := alone.InstallSQL(t.Context()); err == nil || !strings.Contains(err.Error(), "give the address of the primary") {
+		t.Errorf("installing on a standby: %v", err)
+	}
 	if err := primary.Stop(); err != nil {
 		t.Fatal(err)
 	}
