@@ -333,7 +333,7 @@ func describe(text []byte) (site command.Site, err error) {
 		signIn = strings.TrimRight(h.AuthPaths[0], "/") + "/signin"
 	}
 	return command.Site{
-		Directory: h.directory, Unwatched: h.Poll == off, Revocations: h.Revocations, SignIn: signIn,
+		Directory: h.directory, Unwatched: h.Poll == off, Timeout: time.Duration(h.Timeout), Revocations: h.Revocations, SignIn: signIn,
 		Reader: func() (*session.Reader, error) { return h.reader(environment.New(), new(provision.Resources)) },
 	}, nil
 }
