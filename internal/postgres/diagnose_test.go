@@ -68,7 +68,7 @@ func TestTheDoctorNamesTheMissingProof(t *testing.T) {
 		},
 		"a time without a zone": {
 			schema: `create table users (id int primary key, created_at timestamp)`, level: note,
-			says: []string{`"created_at" has no time zone`, "no session is compared with it", "TYPE timestamptz", "`users { created_at created_at }`"},
+			says: []string{`"created_at" has no time zone`, "no session is compared with it", "TYPE timestamptz", "add `created_at created_at` to the block of `users`"},
 		},
 		"a time without a zone that is named": {
 			schema: `create table users (id text primary key, signed_out timestamp)`, users: Users{ValidAfter: "signed_out"}, level: note,

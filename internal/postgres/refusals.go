@@ -15,7 +15,7 @@ const (
 	adviseSettings = "a pooler refuses a setting of the address, such as search_path, options or timezone: remove it from the address, or use the direct address of the database"
 	adviseTLS      = "the database accepts only encrypted connections: add sslmode=require to the address"
 	adviseHosts    = "the database lets this role in from other hosts only: add a rule for it to pg_hba.conf, or this host to the allowed addresses (firewall, security group, authorized networks) of the provider"
-	adviseRole     = "the database refuses the user: there is no such role"
+	adviseRole     = "the database refuses the user: there is no such user; correct it in the address"
 	adviseLogin    = "the database refuses the user: run ALTER ROLE … LOGIN for the role"
 	advisePassword = "the database refuses the user or the password: check `database` and `listen_database`; in a URL, special characters of the password must be percent-encoded" //nolint:gosec // no password
 	adviseDatabase = "there is no database of this name: correct the name at the end of the address (or dbname=); a reset may be recreating it"
