@@ -156,7 +156,8 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 // database is down.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	env := environment.New()
-	h.mode = cmp.Or(env.Optional(cmp.Or(h.Mode, "{env.STALE_SESSION_MODE}")), modeEnforce)
+	h.mode = cmp.Or(env.Optional(cmp.Or(h.Mode, "{env."+modeVariable+"}")), modeEnforce)
+	h.announceMode(ctx.Logger())
 	if h.mode == modeOff {
 		h.resources.Defer(admin.AddHandler(admin.Handler{Mode: h.mode}))
 		return nil

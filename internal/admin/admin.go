@@ -68,6 +68,16 @@ func Register(recorded func() *telemetry.History) {
 	caddy.RegisterModule(new(API))
 }
 
+// Modes returns the modes of the handlers in use.
+func Modes() []string {
+	var modes []string
+	for _, h := range handlers() {
+		modes = append(modes, h.Mode)
+	}
+	slices.Sort(modes)
+	return slices.Compact(modes)
+}
+
 // AddHandler adds a handler to those that the API shows, until remove is called.
 func AddHandler(h Handler) (remove func()) {
 	inUse.Lock()
