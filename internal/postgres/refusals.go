@@ -12,7 +12,7 @@ import (
 
 // What to do about a connection that is refused.
 const (
-	adviseSettings = "a pooler refuses a setting of the address, such as search_path, options or timezone: remove it from the address, or use the direct address of the database"
+	adviseSettings = "a pooler refuses a setting of the address, such as search_path, options or statement_timeout: remove it from the address, or use the direct address of the database"
 	adviseTLS      = "the database accepts only encrypted connections: add sslmode=require to the address"
 	adviseHosts    = "the database lets this role in from other hosts only: add a rule for it to pg_hba.conf, or this host to the allowed addresses (firewall, security group, authorized networks) of the provider"
 	adviseRole     = "the database refuses the user: there is no such user; correct it in the address"
