@@ -204,7 +204,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.resources.Defer(h.reporter.Close)
 	h.resources.Defer(admin.AddHandler(admin.Handler{
-		Mode: h.mode, Accounts: h.validator.accounts, Reader: h.validator.reader, Revoked: h.validator.revoked, Judge: h.validator.judgeNow,
+		Mode: h.mode, SignIn: h.responder.Page, Accounts: h.validator.accounts, Reader: h.validator.reader, Revoked: h.validator.revoked, Judge: h.validator.judgeNow,
 	}))
 	return telemetry.Register(ctx.GetMetricsRegistry())
 }

@@ -41,7 +41,9 @@ const maxBody = 128 << 10
 type Handler struct {
 	// Mode is enforce, observe or off.
 	Mode string
-	// Accounts looks its users up; nil with mode off, as are the others.
+	// SignIn returns the address of its sign-in page, a path on the site or a URL.
+	SignIn func() string
+	// Accounts looks its users up; nil with mode off, as are SignIn and the others.
 	Accounts *accounts.Engine
 	// Reader reads its session cookies.
 	Reader *session.Reader
