@@ -30,22 +30,24 @@ func (h *Handler) announceMode(log *zap.Logger) {
 	}
 }
 
-// adviseMode warns whoever runs a command with the variable, once.
-var adviseMode sync.Once
+// advised is done once a command has warned of the variable.
+var advised sync.Once
 
-// adviseOfVariable logs what the variable in the environment of the command that reads
-// a Caddyfile does: that of `caddy reload` is not Caddy's own.
+// adviseOfVariable warns whoever runs `caddy reload` with the variable of what it does:
+// their environment is not Caddy's own.
 func (h *Handler) adviseOfVariable() {
 	value := os.Getenv(modeVariable)
-	advice := ""
+	if value == "" || value == modeEnforce || len(os.Args) < 2 || os.Args[1] != "reload" {
+		return
+	}
+	var advice string
 	switch {
-	case value == "" || value == modeEnforce:
 	case h.Mode == value:
-		advice = "the mode is from " + modeVariable + " of this command: the next reload without it undoes this; to keep it, write `mode " + value + "` into the Caddyfile"
+		advice = "the mode is from " + modeVariable + " of this reload: the next reload without it undoes this; to keep it, write `mode " + value + "` into the Caddyfile"
 	case h.Mode == "" || strings.Contains(h.Mode, "{env."+modeVariable):
-		advice = modeVariable + " counts only where Caddy is started, not where it is reloaded: for that, write `mode {$" + modeVariable + ":" + modeEnforce + "}` into the Caddyfile"
+		advice = modeVariable + " of a reload has no effect, only that of the process: write `mode {$" + modeVariable + ":" + modeEnforce + "}` into the Caddyfile"
+	default:
+		return
 	}
-	if advice != "" {
-		adviseMode.Do(func() { caddy.Log().Named("http.handlers.stale_session").Warn(advice) })
-	}
+	advised.Do(func() { caddy.Log().Named("http.handlers.stale_session").Warn(advice) })
 }

@@ -104,7 +104,7 @@ func TestTheDoctorTellsWhatToChange(t *testing.T) {
 		{name: "no index", commands: []string{`alter table "User" drop constraint "User_pkey"`}, code: 2, says: []string{"CREATE UNIQUE INDEX ON"}},
 		{name: "no rights", commands: []string{`create role reader login`}, config: []string{"database {env.READER_URL}"}, code: 2, says: []string{"GRANT"}},
 		{name: "another users table", config: []string{"users people"}, code: 2, says: []string{"there is no table people"}},
-		{name: "no poll", config: []string{"poll off"}, says: []string{"`poll off`"}},
+		{name: "no poll", config: []string{"poll off"}, says: []string{"`poll off`", "`timeout 5s`"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			database := newDatabase(t)

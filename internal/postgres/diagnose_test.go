@@ -121,6 +121,32 @@ func TestTheDoctorComparesTheTwoAddresses(t *testing.T) {
 	}
 }
 
+func TestTheDoctorTriesListenDatabaseWhileDatabaseFails(t *testing.T) {
+	t.Parallel()
+	const nobody = "postgres://postgres@127.0.0.1:1/postgres?sslmode=disable"
+	direct, empty := server.DSN(database(t, oneUser)), server.DSN(database(t))
+	for name, c := range map[string]struct {
+		database, listen string
+		level            directories.Level
+		says             string
+	}{
+		"it answers":                        {nobody, direct, directories.Good, "`listen_database` answers"},
+		"neither answers":                   {nobody, strings.Replace(nobody, ":1/", ":2/", 1), directories.Bad, "no connection to `listen_database`"},
+		"the database has no users table":   {empty, strings.Replace(nobody, ":1/", ":2/", 1), directories.Bad, "no connection to `listen_database`"},
+		"the database fails, with no other": {nobody, "", directories.Bad, "no connection to the database"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var config Config
+			if c.listen != "" {
+				config.ListenDSN = func() (string, error) { return c.listen, nil }
+			}
+			d, _ := open(t, c.database, config)
+			finds(t, d.Diagnose(t.Context()), c.level, c.says)
+		})
+	}
+}
+
 func TestTheDoctorTriesThePrimaryOfAStandby(t *testing.T) {
 	t.Parallel()
 	primary, standby := replicated(t)

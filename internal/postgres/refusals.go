@@ -25,6 +25,8 @@ const (
 	adviseEndpoint = "the proxy of Neon does not know which database is meant: use the host name of its console as it is, not an IP address or an alias; or add options=endpoint%3DENDPOINT_ID to the address"
 	adviseNeon     = "Neon has no such endpoint, or it is disabled: copy the address from the console again"
 	adviseToken    = "the database refuses the token: IAM tokens expire after 15 minutes, so put a fresh one into the file that `database` names" //nolint:gosec // no password
+	adviseBouncer  = "the pooler has no such database or user: correct the address, or add them to its configuration (pgbouncer.ini)"
+	adviseMode     = "the pooler takes no transactions: set pool_mode to transaction (or session), or use the direct address of the database"
 	adviseUpstream = "the pooler cannot sign in to the database behind it: its log says why"
 	adviseBinding  = "the address requires channel binding, which the server does not offer, or a pooler or proxy before it: remove channel_binding=require from the address"
 	adviseNoTLS    = "the database server does not support TLS: add sslmode=disable to the address"
@@ -53,7 +55,10 @@ var refusals = []refusal{
 	{"unsupported startup parameter", directories.Refused, adviseSettings},
 	{"no such database", directories.Refused, adviseDatabase},
 	{"no such user", directories.Refused, advisePassword},
+	{"bouncer config error", directories.Refused, adviseBouncer},
+	{"not allowed in statement pooling mode", directories.Refused, adviseMode},
 	{"ssl required", directories.Refused, adviseTLS},
+	{"tls connection required", directories.Refused, adviseTLS},
 	{"server login", directories.Refused, adviseUpstream},
 	{"no more connections allowed", directories.Down, adviseFull},
 	{"query_wait_timeout", directories.Down, adviseFull},

@@ -127,6 +127,8 @@ func TestRefusalsNameTheRemedy(t *testing.T) {
 		"pg_hba, TLS required":                {"28000", `no pg_hba.conf entry for host "10.0.0.1", user "app", database "shop", no encryption`, "sslmode=require", directories.Refused},
 		"pg_hba, TLS required, old":           {"28000", `no pg_hba.conf entry for host "10.0.0.1", user "app", database "shop", SSL off`, "sslmode=require", directories.Refused},
 		"pg_hba in another language":          {"28000", "kein pg_hba.conf-Eintrag für Host »10.0.0.1«", "pg_hba.conf", directories.Refused},
+		"no such database or user, PgBouncer": {"08P01", "bouncer config error", "pgbouncer.ini", directories.Refused},
+		"PgBouncer in statement mode":         {"08P01", "transaction blocks not allowed in statement pooling mode", "pool_mode", directories.Refused},
 		"TLS required, PgBouncer":             {"08P01", "SSL required", "sslmode=require", directories.Refused},
 		"TLS required, RDS Proxy":             {"28000", "This RDS Proxy requires TLS connections", "sslmode=require", directories.Refused},
 		"TLS required, Neon":                  {"XX000", "connection is insecure (try using `sslmode=require`)", "sslmode=require", directories.Refused},
