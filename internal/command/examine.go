@@ -105,7 +105,7 @@ func (x *examination) examine(site Site) {
 func unwatched(timeout time.Duration) directories.Finding {
 	remedy := "remove `poll off`, unless polling would keep a database awake that should sleep"
 	if timeout < wakes {
-		remedy += fmt.Sprintf("; then add `timeout %s`: the request that wakes it waits for the answer that long, and else passes unchecked", wakes)
+		remedy += fmt.Sprintf("; then add `timeout %s`, and connect_timeout=5 to the address: the request that wakes it waits for the answer that long, and else passes unchecked", wakes)
 	}
 	return directories.Finding{Level: directories.Note, Text: "with `poll off`, changes are noticed only when cached accounts expire", Remedy: remedy}
 }

@@ -126,7 +126,7 @@ func TestTheScriptsOfAnApp(t *testing.T) {
 					t.Error(err)
 				}
 			})
-			client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // it is signed by an authority of the test
+			client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 			t.Cleanup(client.CloseIdleConnections)
 			judged := func(cookie string) int {
 				t.Helper()
@@ -148,7 +148,7 @@ func TestTheScriptsOfAnApp(t *testing.T) {
 			}
 			script := func(line string) string {
 				t.Helper()
-				cmd := exec.Command("sh", "-c", line) //nolint:gosec // a line of package.json
+				cmd := exec.Command("sh", "-c", line)
 				cmd.Dir, cmd.Env = dir, without([]string{"AUTH_URL", "NEXTAUTH_URL", "APP_URL", "CADDY_ADMIN"})
 				out, err := cmd.CombinedOutput()
 				if err != nil {
@@ -157,7 +157,7 @@ func TestTheScriptsOfAnApp(t *testing.T) {
 				return string(out)
 			}
 			eventually.Holds(t, "the site has a certificate", func() bool {
-				response, err := client.Get(site + "/") //nolint:noctx // eventually ends it
+				response, err := client.Get(site + "/")
 				if err == nil {
 					response.Body.Close()
 				}

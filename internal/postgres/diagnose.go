@@ -143,7 +143,7 @@ func (d *Directory) diagnoseListen(ctx context.Context) []directories.Finding {
 	if err != nil {
 		return []directories.Finding{bad("no connection to `listen_database`", classify(err).Error())}
 	}
-	conn.Close(context.WithoutCancel(ctx))
+	defer conn.Close(context.WithoutCancel(ctx))
 	return []directories.Finding{good("`listen_database` answers")}
 }
 

@@ -17,14 +17,14 @@ const (
 	adviseHosts    = "the database lets this role in from other hosts only: add a rule for it to pg_hba.conf, or this host to the allowed addresses (firewall, security group, authorized networks) of the provider"
 	adviseRole     = "the database refuses the user: there is no such user; correct it in the address"
 	adviseLogin    = "the database refuses the user: run ALTER ROLE … LOGIN for the role"
-	advisePassword = "the database refuses the user or the password: check `database` and `listen_database`; in a URL, special characters of the password must be percent-encoded" //nolint:gosec // no password
+	advisePassword = "the database refuses the user or the password: check `database` and `listen_database`; in a URL, special characters of the password must be percent-encoded"
 	adviseDatabase = "there is no database of this name: correct the name at the end of the address (or dbname=); a reset may be recreating it"
 	adviseFull     = "the database accepts no more connections: raise max_connections, or the connection limit of the role or the pooler; each Caddy needs three"
 	adviseTenant   = "the pooler of Supabase does not know this user: copy its address from the Connect dialog, where the user is postgres.PROJECT (or ROLE.PROJECT) and the host that of the project's region; or the project is paused"
 	adviseQuota    = "the quota of the database's plan is used up: raise it in the provider's console, or wait for the next billing period"
 	adviseEndpoint = "the proxy of Neon does not know which database is meant: use the host name of its console as it is, not an IP address or an alias; or add options=endpoint%3DENDPOINT_ID to the address"
 	adviseNeon     = "Neon has no such endpoint, or it is disabled: copy the address from the console again"
-	adviseToken    = "the database refuses the token: IAM tokens expire after 15 minutes, so put a fresh one into the file that `database` names" //nolint:gosec // no password
+	adviseToken    = "the database refuses the token: IAM tokens expire after 15 minutes, so put a fresh one into the file that `database` names"
 	adviseBouncer  = "the pooler has no such database or user: correct the address, or add them to its configuration (pgbouncer.ini)"
 	adviseMode     = "the pooler takes no transactions: set pool_mode to transaction (or session), or use the direct address of the database"
 	adviseUpstream = "the pooler cannot sign in to the database behind it: its log says why"

@@ -136,11 +136,15 @@ func TestConfigurationsThatTheDatabaseContradicts(t *testing.T) {
 			`create schema app; create table app."User" (id text primary key)`, Config{}, directories.Schema, []string{`there is "app"."User": add ` + "`users app.User`"},
 		},
 		"no users table with an id": {
-			`create table users (user_id text primary key); create table "User" (a int, b int)`, Config{}, directories.Schema,
+			`create table users (user_id text primary key); create table "User" (a int, b int)`,
+			Config{},
+			directories.Schema,
 			[]string{`"public"."users", whose key is "user_id": add ` + "`users public.users`, with `id user_id` in its block", `"public"."User", which has no column "id"`},
 		},
 		"a users table with an odd name": {
-			`create schema "my app"; create table "my app"."user s" (id int); create table "my app"."Users" ("the id" int primary key)`, Config{}, directories.Schema,
+			`create schema "my app"; create table "my app"."user s" (id int); create table "my app"."Users" ("the id" int primary key)`,
+			Config{},
+			directories.Schema,
 			[]string{"`users \"my app.Users\"`, with `id \"the id\"` in its block"},
 		},
 		"two tables": {
