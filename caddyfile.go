@@ -115,7 +115,9 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"rescue":             directive.Text(&h.Rescue),
 		"cleanup":            directive.Nested(&h.SessionCleanup),
 	})
-	return directive.Block(d, "stale_session", options)
+	err := directive.Block(d, "stale_session", options)
+	h.adviseOfVariable()
+	return err
 }
 
 // unmarshalDirectory parses the module that looks users up.

@@ -156,7 +156,8 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 // database is down.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	env := environment.New()
-	h.mode = cmp.Or(env.Optional(cmp.Or(h.Mode, "{env.STALE_SESSION_MODE}")), modeEnforce)
+	h.mode = cmp.Or(env.Optional(cmp.Or(h.Mode, "{env."+modeVariable+"}")), modeEnforce)
+	h.announceMode(ctx.Logger())
 	if h.mode == modeOff {
 		h.resources.Defer(admin.AddHandler(admin.Handler{Mode: h.mode}))
 		return nil
@@ -203,7 +204,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.resources.Defer(h.reporter.Close)
 	h.resources.Defer(admin.AddHandler(admin.Handler{
-		Mode: h.mode, Accounts: h.validator.accounts, Reader: h.validator.reader, Revoked: h.validator.revoked, Judge: h.validator.judgeNow,
+		Mode: h.mode, SignIn: h.responder.Page, Accounts: h.validator.accounts, Reader: h.validator.reader, Revoked: h.validator.revoked, Judge: h.validator.judgeNow,
 	}))
 	return telemetry.Register(ctx.GetMetricsRegistry())
 }
@@ -333,7 +334,7 @@ func describe(text []byte) (site command.Site, err error) {
 		signIn = strings.TrimRight(h.AuthPaths[0], "/") + "/signin"
 	}
 	return command.Site{
-		Directory: h.directory, Unwatched: h.Poll == off, Revocations: h.Revocations, SignIn: signIn,
+		Directory: h.directory, Unwatched: h.Poll == off, Timeout: time.Duration(h.Timeout), Revocations: h.Revocations, SignIn: signIn,
 		Reader: func() (*session.Reader, error) { return h.reader(environment.New(), new(provision.Resources)) },
 	}, nil
 }

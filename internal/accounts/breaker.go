@@ -52,8 +52,8 @@ func classified(err error) *directories.Error {
 // away reports whether the circuit is open.
 func (e *Engine) away() bool { return e.breaker.State() != gobreaker.StateClosed }
 
-// guarded asks the directory, for at most deadline.Query. While the circuit is
-// open it returns errAway at once.
+// guarded asks the directory as bounded does. While the circuit is open it returns
+// errAway at once.
 func (e *Engine) guarded(ask func(context.Context) error) error {
 	_, err := e.breaker.Execute(func() (struct{}, error) { return struct{}{}, e.bounded(ask) })
 	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
@@ -62,9 +62,10 @@ func (e *Engine) guarded(ask func(context.Context) error) error {
 	return err
 }
 
-// bounded asks the directory, for at most deadline.Query.
+// bounded asks the directory, for at most deadline.Query, or for as long as a request
+// waits: the operator may have raised that for a database that sleeps.
 func (e *Engine) bounded(ask func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(e.running, deadline.Query)
+	ctx, cancel := context.WithTimeout(e.running, max(deadline.Query, e.config.Timeout))
 	defer cancel()
 	return ask(ctx)
 }

@@ -45,6 +45,30 @@ func TestADirectoryOfAThirdParty(t *testing.T) {
 	})
 }
 
+// A database that sleeps takes some seconds to answer, which `timeout` allows for.
+func TestALookupMayTakeAsLongAsARequestWaits(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		timeout time.Duration
+		want    string
+	}{{5 * time.Second, "there"}, {time.Second, "unknown"}} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &shelf{users: map[string]directories.Account{"ada": {Exists: true}}}
+			e := openShelf(t, s, Config{Timeout: c.timeout})
+			hold := make(chan struct{})
+			s.set(func() { s.hold = hold })
+			go func() {
+				time.Sleep(4 * time.Second) // of the bubble
+				close(hold)
+			}()
+			if got := said(e, "ada"); got != c.want {
+				t.Errorf("with timeout %s it is %s, want %s", c.timeout, got, c.want)
+			}
+			time.Sleep(5 * time.Second)
+		})
+	}
+}
+
 // One lookup may have seen the middle of a change, or a replica that lags.
 func TestAnAbsenceCountsOnceItIsConfirmed(t *testing.T) {
 	t.Parallel()

@@ -41,7 +41,9 @@ const maxBody = 128 << 10
 type Handler struct {
 	// Mode is enforce, observe or off.
 	Mode string
-	// Accounts looks its users up; nil with mode off, as are the others.
+	// SignIn returns the address of its sign-in page, a path on the site or a URL.
+	SignIn func() string
+	// Accounts looks its users up; nil with mode off, as are SignIn and the others.
 	Accounts *accounts.Engine
 	// Reader reads its session cookies.
 	Reader *session.Reader
@@ -66,6 +68,16 @@ var (
 func Register(recorded func() *telemetry.History) {
 	history = recorded
 	caddy.RegisterModule(new(API))
+}
+
+// Modes returns the modes of the handlers in use.
+func Modes() []string {
+	var modes []string
+	for _, h := range handlers() {
+		modes = append(modes, h.Mode)
+	}
+	slices.Sort(modes)
+	return slices.Compact(modes)
 }
 
 // AddHandler adds a handler to those that the API shows, until remove is called.

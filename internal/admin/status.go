@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 	"time"
@@ -21,7 +22,7 @@ type Status struct {
 	Started time.Time `json:"started"`
 	// Handlers are the stale_session handlers of the configuration.
 	Handlers []HandlerStatus `json:"handlers"`
-	// Databases are the databases that users are looked up in.
+	// Databases are the databases that users are looked up in, each once.
 	Databases []DatabaseStatus `json:"databases"`
 	// Counters are what the metrics counted since Started.
 	Counters telemetry.Totals `json:"counters"`
@@ -126,30 +127,56 @@ func (p *Panel) currentStatus() Status {
 			revoked[h.Accounts] = append(revoked[h.Accounts], h.Revoked)
 		}
 	}
+	engines := make(map[string][]*accounts.Engine)
 	for _, d := range openDirectories() {
-		s.Databases = append(s.Databases, databaseStatus(d, revoked[d]))
+		if name := d.String(); len(engines[name]) == 0 {
+			s.Databases = append(s.Databases, DatabaseStatus{Name: name})
+		}
+		engines[d.String()] = append(engines[d.String()], d)
+	}
+	for i := range s.Databases {
+		all := engines[s.Databases[i].Name]
+		var lists []*revocation.List
+		for _, d := range all {
+			lists = append(lists, revoked[d]...)
+		}
+		s.Databases[i] = databaseStatus(all, lists)
 	}
 	return s
 }
 
-func databaseStatus(d *accounts.Engine, lists []*revocation.List) DatabaseStatus {
-	stats := d.Stats()
+// databaseStatus returns the state of the engines of one database, of which handlers
+// with different options have one each: the worst, and the sums.
+func databaseStatus(engines []*accounts.Engine, lists []*revocation.List) DatabaseStatus {
 	all := revocation.AllOf(lists)
 	s := DatabaseStatus{
-		Name: d.String(), Health: "ok", Error: stats.Failure, Users: stats.Users,
-		Watched: stats.Watching, Notified: stats.Notified, Braking: stats.Braking, Broken: stats.Broken,
-		Resets: stats.Epochs, Rechecked: stats.Rechecked, Notifications: stats.Notifications,
-		Clocks: clocksStatus(d.Clocks().Known()), Connections: stats.Connections, Busy: stats.Busy, Accounts: stats.Accounts,
+		Name: engines[0].String(), Health: "ok", Clocks: clocksStatus(engines[0].Clocks().Known()), Watched: true, Notified: true,
 		Revoked: all[:min(len(all), maxRevoked)], Unshared: slices.ContainsFunc(lists, (*revocation.List).OutOfSync),
 	}
-	if !stats.ResetAt.IsZero() {
-		s.ResetAt = &stats.ResetAt
-	}
-	switch {
-	case stats.Failure != "":
-		s.Health = "failing"
-	case stats.Blind:
-		s.Health = "unwatched"
+	for _, engine := range engines {
+		s.add(engine.Stats())
 	}
 	return s
+}
+
+// add adds the state of an engine.
+func (s *DatabaseStatus) add(stats accounts.Stats) {
+	switch {
+	case stats.Failure != "":
+		s.Health, s.Error = "failing", stats.Failure
+	case stats.Blind && s.Health == "ok":
+		s.Health = "unwatched"
+	}
+	s.Users = cmp.Or(s.Users, stats.Users)
+	s.Watched, s.Notified = s.Watched && stats.Watching, s.Notified && stats.Notified
+	s.Braking, s.Broken = s.Braking || stats.Braking, s.Broken || stats.Broken
+	s.Resets = max(s.Resets, stats.Epochs)
+	s.Rechecked += stats.Rechecked
+	s.Notifications += stats.Notifications
+	s.Connections += stats.Connections
+	s.Busy += stats.Busy
+	s.Accounts = s.Accounts.Plus(stats.Accounts)
+	if at := stats.ResetAt; !at.IsZero() && (s.ResetAt == nil || at.After(*s.ResetAt)) {
+		s.ResetAt = &at
+	}
 }

@@ -183,13 +183,25 @@ func (a *Responder) Kind(r *http.Request) string {
 	return JSON
 }
 
-// location returns the address of the sign-in page, with the parameters
-// callbackUrl and error unless it has them already.
-func (a *Responder) location(callback string) string {
+// page returns the address of the sign-in page.
+func (a *Responder) page() url.URL {
 	u := a.signIn
 	if u == (url.URL{}) {
 		u.Path = a.auth.Base() + "/signin"
 	}
+	return u
+}
+
+// Page returns the address of the sign-in page: a path on the site, or a URL.
+func (a *Responder) Page() string {
+	u := a.page()
+	return u.String()
+}
+
+// location returns the address of the sign-in page, with the parameters
+// callbackUrl and error unless it has them already.
+func (a *Responder) location(callback string) string {
+	u := a.page()
 	var has url.Values
 	if u.RawQuery != "" {
 		has = u.Query()

@@ -87,6 +87,11 @@ type Stats struct {
 	Evictions int64 `json:"evictions"`
 }
 
+// Plus returns the sums of the statistics of two caches.
+func (s Stats) Plus(other Stats) Stats {
+	return Stats{s.Entries + other.Entries, s.Bytes + other.Bytes, s.Hits + other.Hits, s.Misses + other.Misses, s.Evictions + other.Evictions}
+}
+
 // Stats returns the statistics of the cache since it was created.
 func (c *Cache) Stats() Stats {
 	return Stats{

@@ -4,10 +4,16 @@ package command
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
+	"time"
 
-	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
 
@@ -22,6 +28,8 @@ type Site struct {
 	Directory directories.Module
 	// Unwatched reports whether the option poll is off.
 	Unwatched bool
+	// Timeout is how long a request waits for a lookup.
+	Timeout time.Duration
 	// Revocations is the option revocations; nil for the default.
 	Revocations *revocation.Revocations
 	// SignIn is the option sign_in; empty for the default.
@@ -60,7 +68,7 @@ type commands struct {
 
 // load returns the handlers of a configuration file.
 func (c commands) load(file, adapter string) ([]Site, error) {
-	config, _, _, err := caddycmd.LoadConfig(file, adapter)
+	config, err := adapt(file, adapter)
 	if err != nil {
 		return nil, err
 	}
@@ -71,11 +79,42 @@ func (c commands) load(file, adapter string) ([]Site, error) {
 	return sites, err
 }
 
+// adapt returns a configuration file as JSON. It does what caddycmd.LoadConfig does,
+// but logs nothing.
+func adapt(file, adapter string) ([]byte, error) {
+	var config []byte
+	var err error
+	if file == "-" {
+		config, err = io.ReadAll(os.Stdin)
+	} else {
+		config, err = os.ReadFile(file)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the configuration: %w", err)
+	}
+	name := strings.ToLower(filepath.Base(file))
+	if adapter == "" && !strings.HasSuffix(name, ".json") && (strings.HasPrefix(name, "caddyfile") || strings.HasSuffix(name, ".caddyfile")) {
+		adapter = "caddyfile"
+	}
+	if adapter == "" {
+		return config, nil
+	}
+	adapted := caddyconfig.GetAdapter(adapter)
+	if adapted == nil {
+		return nil, fmt.Errorf("there is no config adapter %q: see `caddy list-modules`", adapter)
+	}
+	config, _, err = adapted.Adapt(config, map[string]any{"filename": file})
+	if err != nil {
+		return nil, fmt.Errorf("adapting the configuration: %w", err)
+	}
+	return config, nil
+}
+
 // configured returns all handlers of a configuration in JSON.
 func (c commands) configured(config []byte) ([]Site, error) {
 	var tree any
 	if err := json.Unmarshal(config, &tree); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the configuration is not JSON (--adapter names the adapter of another format): %w", err)
 	}
 	var found []Site
 	var walk func(node any) error
@@ -110,17 +149,15 @@ func (c commands) configured(config []byte) ([]Site, error) {
 	return found, err
 }
 
-// withExitCode runs a subcommand that returns its exit code.
+// withExitCode runs a subcommand that returns its exit code; it is 1 for an error.
 func withExitCode(run func(cmd *cobra.Command, args []string) (int, error)) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		cmd.SilenceUsage = true
-		return caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) {
-			code, err := run(cmd, args)
-			if err != nil {
-				return caddy.ExitCodeFailedStartup, err
-			}
-			cmd.SilenceErrors = true // Caddy returns an error for a code other than 0
-			return code, nil
-		})(cmd, args)
+		code, err := run(cmd, args)
+		if err != nil {
+			return err // Caddy would log it, too
+		}
+		cmd.SilenceErrors = true // Caddy returns an error for a code other than 0
+		return caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return code, nil })(cmd, args)
 	}
 }

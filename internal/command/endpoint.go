@@ -20,9 +20,21 @@ func (e *endpoint) add(cmd *cobra.Command) {
 	cmd.Flags().StringVarP(&e.adapter, "adapter", "a", "", "The adapter of the configuration")
 }
 
+// find returns the address of the endpoint.
+func (e *endpoint) find() (string, error) {
+	var config []byte
+	if e.address == "" && e.config != "" {
+		var err error
+		if config, err = adapt(e.config, e.adapter); err != nil {
+			return "", err
+		}
+	}
+	return caddycmd.DetermineAdminAPIAddress(e.address, config, e.config, e.adapter)
+}
+
 // do sends a request with a JSON body, unless it is nil, and decodes the response.
 func (e *endpoint) do(method, path string, body, into any) error {
-	address, err := caddycmd.DetermineAdminAPIAddress(e.address, nil, e.config, e.adapter)
+	address, err := e.find()
 	if err != nil {
 		return err
 	}

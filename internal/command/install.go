@@ -22,6 +22,7 @@ type flags struct {
 	grant                            []string
 	surviveReset                     bool
 	print                            bool
+	env                              envfiles
 }
 
 func (f *flags) add(cmd *cobra.Command) {
@@ -30,13 +31,14 @@ func (f *flags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVarP(&f.config, "config", "c", "", "The Caddy configuration with the databases and users tables")
 	cmd.Flags().StringVarP(&f.adapter, "adapter", "a", "", "The adapter of the configuration")
 	cmd.Flags().BoolVar(&f.print, "print", false, "Print the SQL for your own migration, and change nothing")
+	f.env.add(cmd)
 	cmd.MarkFlagsMutuallyExclusive("config", "database")
 }
 
 func (c commands) install() *cobra.Command {
 	var f flags
 	cmd := &cobra.Command{
-		Use:   "install [--database <dsn> [--users <table>] | --config <path> [--adapter <name>]] [--grant <role> [--survive-reset]] [--print]",
+		Use:   "install [--database <dsn> [--users <table>] | --config <path> [--adapter <name>]] [--envfile <path>] [--grant <role> [--survive-reset]] [--print]",
 		Short: "Installs triggers that notify Caddy of changed users, a table of revocations, and rights",
 		Long: `
 Creates the schema "stale_session" with a function, and three triggers on the
@@ -98,7 +100,7 @@ Notifications do not arrive through a transaction pooler: see listen_database.`,
 func (c commands) uninstall() *cobra.Command {
 	var f flags
 	cmd := &cobra.Command{
-		Use:   "uninstall [--database <dsn> | --config <path> [--adapter <name>]] [--print]",
+		Use:   "uninstall [--database <dsn> | --config <path> [--adapter <name>]] [--envfile <path>] [--print]",
 		Short: "Removes everything that install created",
 		Long: `
 Drops the schema "stale_session", and with it the triggers on all users tables
@@ -145,6 +147,9 @@ func (c commands) each(cmd *cobra.Command, f flags, do func(context.Context, io.
 	cmd.SilenceUsage = true
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	if err := f.env.load(); err != nil {
+		return err
+	}
 	configs, err := c.configs(f)
 	if err != nil {
 		return err

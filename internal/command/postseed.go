@@ -2,6 +2,7 @@ package command
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -42,7 +43,7 @@ change is noticed within the poll interval.`,
 			}
 			_, err := fmt.Fprintf(out, "%s, and looks every user up again.\n\n"+
 				"Browsers with the session of a user who no longer exists are redirected to the\n"+
-				"sign-in page at their next request. Sign in with a user of the new seed.\n", dropped)
+				"sign-in page at their next request. Sign in with a user of the new seed:\n%s\n", dropped, strings.Join(flushed.SignIn, "\n"))
 			return err
 		},
 	}

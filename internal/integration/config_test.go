@@ -181,6 +181,7 @@ func TestTheExamplesAreRight(t *testing.T) {
 	t.Setenv("SHOP_DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/shop")
 	t.Setenv("SHOP_AUTH_SECRET", secret)
 	t.Setenv("CLEANUP_DATABASE_URL", "postgres://c:hunter2@127.0.0.1:1/d")
+	t.Setenv("DIRECT_URL", "postgres://o:hunter2@127.0.0.1:1/d")
 	t.Setenv("REDIS_URL", "redis://:hunter2@127.0.0.1:1")
 	examples := map[string]string{}
 	for _, file := range globs(t, "../../Caddyfile.example", "../../examples/container/Caddyfile", "../../examples/nextjs/Caddyfile") {

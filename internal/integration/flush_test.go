@@ -1,16 +1,23 @@
 package integration
 
 import (
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/ports"
 )
 
 // TestASeedTellsCaddyToForget has no poll, so that nothing else can tell.
@@ -32,6 +39,7 @@ func TestASeedTellsCaddyToForget(t *testing.T) {
 		name, says string
 		after      int
 	}{
+		{"with the page to sign in at", "new seed:\n/api/auth/signin\n", http.StatusUnauthorized},
 		{"after a seed", "Caddy dropped 1 cached account", http.StatusUnauthorized},
 		{"and again, with the absence of the user", "Caddy dropped 1 cached account", http.StatusUnauthorized},
 	} {
@@ -56,6 +64,125 @@ func TestASeedDoesNotFailWithoutCaddy(t *testing.T) {
 	said := run(t, program(t), "stale-session", "post-seed", "--address", "unix/"+filepath.Join(t.TempDir(), "nobody"))
 	if !strings.Contains(said, "Cannot reach Caddy") || !strings.Contains(said, "start Caddy") {
 		t.Error(said)
+	}
+}
+
+// TestTheScriptsOfAnApp runs the two files that the README has people copy, as its two
+// lines do, with nothing but the app's .env to tell them where Caddy is.
+func TestTheScriptsOfAnApp(t *testing.T) {
+	var lines struct{ Scripts map[string]string }
+	if err := json.Unmarshal([]byte(read(t, "../../examples/nextjs/package.json")), &lines); err != nil {
+		t.Fatal(err)
+	}
+	readme := read(t, "../../README.md")
+	_, seed, _ := strings.Cut(lines.Scripts["db:seed"], " && ")
+	clearing := lines.Scripts["session:clear"]
+	for _, line := range []string{`"db:seed": "prisma db seed && ` + seed + `"`, `"session:clear": "` + clearing + `"`} {
+		if !strings.Contains(readme, line) {
+			t.Errorf("the README has another line than %s", line)
+		}
+	}
+	scripts, err := filepath.Abs("../../examples/nextjs/scripts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		scheme string
+		path   string // of AUTH_URL
+		option string
+		signIn string
+	}{
+		"on another port":       {"http", "", "	mode enforce", "/api/auth/signin"},
+		"behind HTTPS":          {"https", "", "	mode enforce", "/api/auth/signin"},
+		"below a base path":     {"http", "/shop/api/auth", "	mode enforce", "/shop/api/auth/signin"},
+		"with a page of my own": {"https", "", "	sign_in /login", "/login"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			database := newDatabase(t)
+			dir := t.TempDir()
+			if err := os.Symlink(scripts, filepath.Join(dir, "scripts")); err != nil {
+				t.Fatal(err)
+			}
+			port, err := ports.Free(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			admin, err := ports.Free(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			site := fmt.Sprintf("%s://localhost:%d", c.scheme, port)
+			t.Setenv("AUTH_URL", site+c.path)
+			config := fmt.Sprintf("{\n\tadmin 127.0.0.1:%d\n\tpersist_config off\n\tskip_install_trust\n\tstorage file_system %s\n\tauto_https disable_redirects\n}\n%s {\n\t%s\n}\n",
+				admin, filepath.Join(dir, "storage"), site, strings.Join([]string{"stale_session {", c.option, "	poll off", "	cache {", "		ttl 1h", "	}", "}", "respond ok"}, "\n\t"))
+			if c.scheme == "https" {
+				config = strings.Replace(config, "\tstale_session {", "\ttls internal\n\tstale_session {", 1)
+			}
+			if err := caddytest.Load(config); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := caddy.Stop(); err != nil {
+					t.Error(err)
+				}
+			})
+			client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+			t.Cleanup(client.CloseIdleConnections)
+			judged := func(cookie string) int {
+				t.Helper()
+				request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, site+"/", http.NoBody)
+				if err != nil {
+					t.Fatal(err)
+				}
+				request.Header.Set("Cookie", cookie)
+				response, err := client.Do(request)
+				if err != nil {
+					t.Fatal(err)
+				}
+				response.Body.Close()
+				return response.StatusCode
+			}
+			env := fmt.Sprintf("AUTH_URL=%s\nCADDY_ADMIN=localhost:%d\n", site+c.path, admin)
+			if err := os.WriteFile(filepath.Join(dir, ".env"), []byte(env), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			script := func(line string) string {
+				t.Helper()
+				cmd := exec.Command("sh", "-c", line)
+				cmd.Dir, cmd.Env = dir, without([]string{"AUTH_URL", "NEXTAUTH_URL", "APP_URL", "CADDY_ADMIN"})
+				out, err := cmd.CombinedOutput()
+				if err != nil {
+					t.Errorf("%s: %v: %s", line, err, out)
+				}
+				return string(out)
+			}
+			eventually.Holds(t, "the site has a certificate", func() bool {
+				response, err := client.Get(site + "/")
+				if err == nil {
+					response.Body.Close()
+				}
+				return err == nil
+			})
+			live := session(t, "live")
+			if status := judged(live); status != http.StatusOK {
+				t.Fatalf("status %d", status)
+			}
+			// As `prisma migrate reset` does, as the owner.
+			execute(t, database, `drop schema public cascade`, `create schema public`, `create table "User" (id text primary key)`, `insert into "User" values ('other')`)
+			said := script(seed)
+			if !strings.Contains(said, "Caddy dropped") || !strings.Contains(said, "Sign in again: "+site+c.signIn+"\n") {
+				t.Errorf("post-seed says %s", said)
+			}
+			if status := judged(live); status != http.StatusUnauthorized {
+				t.Errorf("after the reset: status %d", status)
+			}
+			if status := judged(session(t, "other")); status != http.StatusOK {
+				t.Errorf("a user of the seed: status %d", status)
+			}
+			if said := script(clearing); said != `{"success":true,"message":"Session cleared successfully"}` {
+				t.Errorf("session:clear says %s", said)
+			}
+		})
 	}
 }
 

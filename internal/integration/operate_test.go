@@ -104,7 +104,7 @@ func TestTheDoctorTellsWhatToChange(t *testing.T) {
 		{name: "no index", commands: []string{`alter table "User" drop constraint "User_pkey"`}, code: 2, says: []string{"CREATE UNIQUE INDEX ON"}},
 		{name: "no rights", commands: []string{`create role reader login`}, config: []string{"database {env.READER_URL}"}, code: 2, says: []string{"GRANT"}},
 		{name: "another users table", config: []string{"users people"}, code: 2, says: []string{"there is no table people"}},
-		{name: "no poll", config: []string{"poll off"}, says: []string{"`poll off`"}},
+		{name: "no poll", config: []string{"poll off"}, says: []string{"`poll off`", "`timeout 5s`"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			database := newDatabase(t)
@@ -206,6 +206,7 @@ func TestTheDoctorNoticesAnAppThatDoesNotKnowItsAddress(t *testing.T) {
 		`redir /back /page?callbackUrl=http%3A%2F%2Flocalhost%3A3999%2Fadmin`,
 		`redir /cookie /page`, `header /cookie Set-Cookie "__Secure-authjs.callback-url=http%3A%2F%2F10.1.2.3%3A3000; Path=/"`,
 		`redir /another /provider?callbackUrl=https%3A%2F%2Fid.example.com%2F`, `redir /own /page?callbackUrl={scheme}://{hostport}/admin`,
+		`redir /away /farther`, `redir /farther https://id.example.invalid/login`,
 		`respond /page ok`, `respond /provider ok`,
 	))
 	for path, c := range map[string]struct {
@@ -217,6 +218,7 @@ func TestTheDoctorNoticesAnAppThatDoesNotKnowItsAddress(t *testing.T) {
 		"/back":      {2, "sends people to http://localhost:3999"},
 		"/cookie":    {2, "sends people to http://10.1.2.3:3000"},
 		"/another":   {0, "sends people to another site, https://id.example.com"},
+		"/away":      {0, "sends people to another site, https://id.example.invalid"},
 		"/own":       {0, "the sign-in page opens"},
 	} {
 		out, code := command(t, caddy, "", "doctor", "--sign-in", base+path)

@@ -23,7 +23,8 @@ func TestRollingBackTakesAReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := newOperator(t)
-	config := o.config("stale_session {", option, "}", caddytest.NewApp(t).Proxy())
+	log, options := caddytest.NewLog(t)
+	config := strings.Replace(o.config("stale_session {", option, "}", caddytest.NewApp(t).Proxy()), "{\n", strings.TrimSuffix(options[:strings.Index(options, "admin off")], "\t"), 1)
 	file := filepath.Join(t.TempDir(), "Caddyfile")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
@@ -33,18 +34,27 @@ func TestRollingBackTakesAReload(t *testing.T) {
 	for _, c := range []struct {
 		env, mode string
 		status    int
+		prints    string // by the command
+		logs      string // in Caddy's log
 	}{
-		{"", "enforce", 401},
-		{"STALE_SESSION_MODE=observe", "observe", 200},
-		{"STALE_SESSION_MODE=off", "off", 200},
-		{"", "enforce", 401},
+		{"", "enforce", 401, "", ""},
+		{"STALE_SESSION_MODE=observe", "observe", 200, "the next reload without it undoes this", "mode observe: stale sessions are logged"},
+		{"STALE_SESSION_MODE=off", "off", 200, "write `mode off` into the Caddyfile", "mode off: sessions are not checked"},
+		{"", "enforce", 401, "", "mode enforce: stale sessions are answered again"},
 	} {
 		cmd := exec.Command(caddy, "reload", "--config", file, "--adapter", "caddyfile", "--address", o.address)
 		if cmd.Env = os.Environ(); c.env != "" {
 			cmd.Env = append(cmd.Env, c.env)
 		}
-		if out, err := cmd.CombinedOutput(); err != nil {
+		out, err := cmd.CombinedOutput()
+		if err != nil {
 			t.Fatalf("%v: %s", err, out)
+		}
+		if !strings.Contains(string(out), c.prints) || strings.Contains(string(out), "STALE_SESSION_MODE") != (c.prints != "") {
+			t.Errorf("%s: the command prints %s", c.mode, out)
+		}
+		if text := log.Text(t); !strings.Contains(text, c.logs) {
+			t.Errorf("%s: %q is not logged", c.mode, c.logs)
 		}
 		if status := ask(t, caddytest.Address(t), stale); status != c.status {
 			t.Errorf("%s: status %d, want %d", c.mode, status, c.status)
@@ -52,5 +62,22 @@ func TestRollingBackTakesAReload(t *testing.T) {
 		if text := o.do("GET", "status", nil, nil); !strings.Contains(text, `"mode":"`+c.mode+`"`) {
 			t.Errorf("the status lacks %s: %s", c.mode, text)
 		}
+	}
+}
+
+// TestAVariableWithoutEffectIsPointedOut reloads without the option of
+// docs/operations.md: the variable is that of the process.
+func TestAVariableWithoutEffectIsPointedOut(t *testing.T) {
+	caddy := program(t)
+	newDatabase(t)
+	o := newOperator(t)
+	config := o.config("stale_session", caddytest.NewApp(t).Proxy())
+	caddytest.Start(t, config)
+	_, errs, code := in(t, without(nil, "STALE_SESSION_MODE=off"), caddy, "reload", "--config", write(t, "Caddyfile", config), "--address", o.address)
+	if code != 0 || !strings.Contains(errs, "write `mode {$STALE_SESSION_MODE:enforce}` into the Caddyfile") {
+		t.Errorf("exit code %d: %s", code, errs)
+	}
+	if status := ask(t, caddytest.Address(t), session(t, "deleted")); status != 401 {
+		t.Errorf("status %d", status)
 	}
 }

@@ -189,14 +189,21 @@ func parseKeySet(text []byte) ([]gojose.JSONWebKey, error) {
 		return nil, errors.New(`not a JSON Web Key Set, which is {"keys":[…]}`)
 	}
 	var keys []gojose.JSONWebKey
+	secrets := false
 	for _, raw := range set.Keys {
 		var key gojose.JSONWebKey
 		if err := json.Unmarshal(raw, &key); err != nil || key.Use == "enc" {
 			continue
 		}
+		if _, ok := key.Key.([]byte); ok {
+			secrets = true
+		}
 		if public := key.Public(); public.Valid() && len(algorithmsOf(public.Key)) > 0 && len(keys) < maxKeys {
 			keys = append(keys, public)
 		}
+	}
+	if len(keys) == 0 && secrets {
+		return nil, errors.New("the key set has keys of the kind \"oct\" only, which are secrets and not used: write the decoded bytes of `k` into a file, and set `secret {file.PATH}`")
 	}
 	if len(keys) == 0 {
 		return nil, errors.New("the key set has no public key that can verify tokens: one of RSA, EC P-256, P-384 or P-521, or Ed25519 is needed")

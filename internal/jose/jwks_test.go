@@ -140,3 +140,11 @@ func TestAKeySetAtAURL(t *testing.T) {
 		}
 	}
 }
+
+func TestAKeySetOfSecretsSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	_, err := parseKeySet([]byte(`{"keys":[{"kty":"oct","k":"aHVudGVyMg","alg":"HS256"}]}`))
+	if err == nil || !strings.Contains(err.Error(), "`secret {file.PATH}`") || strings.Contains(err.Error(), "aHVudGVyMg") {
+		t.Errorf("%v", err)
+	}
+}

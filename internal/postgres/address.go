@@ -17,27 +17,6 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/location"
 )
 
-// known lists the parameters of a connection URL that pgx or the server accepts.
-// All others, those of Prisma, node-postgres and poolers, are dropped: the
-// server would refuse the connection.
-var known = []string{
-	"host", "port", "dbname", "database", "user", "password",
-	"sslmode", "sslcert", "sslkey", "sslrootcert", "sslpassword", "sslsni", "sslnegotiation", "sslcertmode",
-	"target_session_attrs", "application_name", "connect_timeout", "channel_binding", "require_auth",
-	"options", "timezone", "search_path", "statement_timeout", "lock_timeout", "client_encoding",
-	"krbsrvname", "krbspn", "min_protocol_version", "max_protocol_version", "passfile",
-}
-
-// fromEnvironment holds the settings that pgx would take from PG* variables in
-// Caddy's environment, with their defaults.
-var fromEnvironment = map[string]string{
-	"host": "", "port": "", "database": "", "user": "", "password": "", "passfile": "",
-	"application_name": applicationName, "connect_timeout": "",
-	"sslmode": "", "sslkey": "", "sslcert": "", "sslcertmode": "allow", "sslsni": "", "sslrootcert": "",
-	"sslpassword": "", "sslnegotiation": "", "target_session_attrs": "any", "timezone": "", "options": "",
-	"min_protocol_version": "", "max_protocol_version": "", "channel_binding": "", "require_auth": "",
-}
-
 // Errors of an address. They quote nothing of it, because any part may be a
 // password.
 var (
@@ -48,6 +27,7 @@ var (
 	errHost      = errors.New("the database address has an invalid host: write postgres://user:password@host:5432/database, with the characters ?, #, /, @ and : of the password percent-encoded")
 	errDatabase  = errors.New("the database address has no plain name of a database: write postgres://user:password@host:5432/database, with special characters percent-encoded, or host=… user=… password=… dbname=…")
 	errKeyword   = errors.New("the database address has a setting that is not one of Postgres: write postgres://user:password@host:5432/database, or host=… user=… password='…' dbname=… with quotes around a password that contains spaces; addresses of ADO.NET are not understood")
+	errService   = errors.New("the database address names a service of pg_service.conf, which is not read: write its host, user, password and database into the address")
 	errTwice     = errors.New("the database address has a setting twice: if that is part of the password, percent-encode the & and = of it in a URL, or put quotes around it (password='…')")
 )
 
@@ -76,7 +56,7 @@ func parseAddress(dsn string) (address, error) {
 		if err != nil {
 			return address{}, err
 		}
-		return address{settings: settings}, settings.check()
+		return translate(settings)
 	}
 	switch base, _, _ := strings.Cut(scheme, "+"); {
 	case base == "prisma":
@@ -90,10 +70,7 @@ func parseAddress(dsn string) (address, error) {
 	if err != nil {
 		return address{}, err
 	}
-	if err := settings.check(); err != nil {
-		return address{}, err
-	}
-	return translate(settings), nil
+	return translate(settings)
 }
 
 // settings are the parts and parameters of an address, under libpq's names.
@@ -196,7 +173,7 @@ func parseKeywords(dsn string) (settings, error) {
 		if !found || name == "" {
 			return nil, errAddress
 		}
-		if !slices.Contains(known, name) {
+		if !slices.Contains(known, name) && !slices.Contains(understood, name) {
 			return nil, errKeyword
 		}
 		rest = strings.TrimLeft(rest, " \t\r\n")
@@ -242,61 +219,9 @@ func keywordValue(text string) (value, rest string, ok bool) {
 	return b.String(), "", !quoted
 }
 
-// translate turns the parameters of Prisma and node-postgres into libpq's.
-func translate(s settings) address {
-	a := address{settings: s, schema: s["schema"], pooled: s["pgbouncer"] == "true"}
-	if limit, err := strconv.Atoi(s["connection_limit"]); err == nil && limit > 0 {
-		a.limit = limit
-	}
-	switch s["ssl"] { // node-postgres
-	case "true", "1":
-		setDefault(s, "sslmode", "require")
-	case "false", "0":
-		setDefault(s, "sslmode", "disable")
-	}
-	switch {
-	case s["sslmode"] == "no-verify": // node-postgres
-		s["sslmode"] = "require"
-	case s["sslaccept"] == "strict" && (s["sslmode"] == "" || s["sslmode"] == "require"): // Prisma
-		s["sslmode"] = "verify-full"
-	}
-	if s["sslcert"] != "" && s["sslkey"] == "" { // Prisma means the certificate authority of the server
-		setDefault(s, "sslrootcert", s["sslcert"])
-		delete(s, "sslcert")
-	}
-	setDefault(s, "search_path", s["currentSchema"]) // JDBC
-	if timeout, present := s["connect_timeout"]; present {
-		s["connect_timeout"] = strconv.Itoa(wholeSeconds(timeout))
-	}
-	for name := range s {
-		if !slices.Contains(known, name) {
-			delete(s, name)
-		}
-	}
-	return a
-}
-
 // setsPath reports whether the address sets the search path, for the app too.
 func (a address) setsPath() bool {
 	return a.settings["search_path"] != "" || strings.Contains(a.settings["options"], "search_path")
-}
-
-func setDefault(s settings, name, value string) {
-	if s[name] == "" {
-		s[name] = value
-	}
-}
-
-// wholeSeconds parses a timeout such as 5 or 10s. Anything else stands for
-// deadline.Connect, because an attempt has to end.
-func wholeSeconds(text string) int {
-	if seconds, err := strconv.Atoi(text); err == nil && seconds > 0 {
-		return seconds
-	}
-	if d, err := time.ParseDuration(text); err == nil && d > 0 {
-		return max(1, int(d.Seconds()))
-	}
-	return int(deadline.Connect.Seconds())
 }
 
 // poolConfig returns the configuration of a pool for the address.

@@ -24,6 +24,7 @@ func TestAddressesInEveryDialect(t *testing.T) {
 		change(&w)
 		return w
 	}
+	const keywords = "host=db.example user=app password=hunter2 dbname=shop "
 	for dsn, w := range map[string]want{
 		"postgres://app:hunter2@db.example/shop":                                                                            plain,
 		"postgresql://app:hunter2@db.example:5432/shop":                                                                     plain,
@@ -51,6 +52,15 @@ func TestAddressesInEveryDialect(t *testing.T) {
 		"postgres://app:hunter2@[::1]:5433/shop":                                                                            with(func(w *want) { w.host, w.port = "::1", 5433 }),
 		"postgres://app:hunter2@%2Fvar%2Frun%2Fpostgresql/shop":                                                             with(func(w *want) { w.host = "/var/run/postgresql" }),
 		"postgres://app:hunter2@db.example:5432,other:5433/shop?target_session_attrs=read-write":                            plain,
+		"postgres://app:hunter2@/shop?hostaddr=10.0.0.1":                                                                    with(func(w *want) { w.host = "10.0.0.1" }),
+		keywords + "keepalives=1 keepalives_idle=30 keepalives_interval=10 keepalives_count=3 tcp_user_timeout=5000 gssencmode=disable load_balance_hosts=random": plain,
+		keywords + "target_session_attrs=read-write sslnegotiation=postgres channel_binding=prefer require_auth=scram-sha-256 connect_timeout=0":                  plain,
+		keywords + "requirepeer=postgres replication=database fallback_application_name=x sslcompression=0 ssl_min_protocol_version=TLSv1.2":                      plain,
+		keywords + "schema=app connection_limit=1 pgbouncer=true pool_timeout=0 socket_timeout=3 statement_cache_size=0":                                          with(func(w *want) { w.schema, w.conns = "app", 1 }),
+		keywords + "sslmode=require sslaccept=strict":             with(func(w *want) { w.mode = "verified" }),
+		keywords + "sslmode=no-verify":                            with(func(w *want) { w.mode = "tls" }),
+		keywords + "ssl=true uselibpqcompat=true":                 with(func(w *want) { w.mode = "tls" }),
+		"hostaddr=10.0.0.1 user=app password=hunter2 dbname=shop": with(func(w *want) { w.host = "10.0.0.1" }),
 	} {
 		t.Run(dsn, func(t *testing.T) {
 			a, err := parseAddress(dsn)
@@ -119,6 +129,10 @@ func TestAddressesThatCannotBeRight(t *testing.T) {
 		"host=db user=u password=hun host=ter2":              "twice",
 		"host=db dbname='host=x password=hunter2'":           "plain name",
 		"host=db dbname=postgres://u:hunter2@x/y":            "plain name",
+		"service=shop password=hunter2":                      "pg_service.conf",
+		"postgres://app:hunter2@/shop?service=shop":          "pg_service.conf",
+		"hostaddr=hunter;2 dbname=shop":                      "ADO.NET",
+		"hostaddr='hunter;2' dbname=shop":                    "host",
 	} {
 		t.Run(dsn, func(t *testing.T) {
 			a, err := parseAddress(dsn)
@@ -160,7 +174,7 @@ func FuzzPassword(f *testing.F) {
 		f.Add(password)
 	}
 	var plain strings.Builder
-	for _, err := range []error{errAddress, errParameter, errPrisma, errEscape, errHost, errDatabase, errKeyword, errTwice} {
+	for _, err := range []error{errAddress, errParameter, errPrisma, errEscape, errHost, errDatabase, errKeyword, errTwice, errService} {
 		plain.WriteString(err.Error())
 	}
 	forms := []string{

@@ -166,7 +166,10 @@ func (c *connector) retry(connect func() error) error {
 		return err
 	}
 	c.pooled.Store(true)
-	return connect()
+	if err = connect(); refusesSettings(err) { // those of the address
+		c.pooled.Store(c.address.pooled)
+	}
+	return err
 }
 
 // severalHosts reports whether the address names several servers: one may be the

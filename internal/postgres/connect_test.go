@@ -163,6 +163,12 @@ func TestThroughATransactionPooler(t *testing.T) {
 			lookup(t, d, "live")
 		})
 	}
+	t.Run("of another database", func(t *testing.T) {
+		d, _ := open(t, strings.Replace(dsn, "/"+name, "/nowhere", 1), Config{})
+		if e := failure(t, d, "live"); e.Class != directories.Refused || !strings.Contains(e.Text, "the pooler has no such database") {
+			t.Errorf("%s: %v", e.Class, e)
+		}
+	})
 }
 
 func TestAPoolerThatRefusesSettingsIsConnectedToWithoutThem(t *testing.T) {

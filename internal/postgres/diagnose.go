@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -18,39 +17,16 @@ import (
 func (d *Directory) Diagnose(ctx context.Context) []directories.Finding {
 	conn, err := d.lookups.acquire(ctx, d.pool)
 	if err != nil {
-		return []directories.Finding{bad("no connection to the "+d.String(), classify(err).Error())}
+		return append([]directories.Finding{bad("no connection to the "+d.String(), classify(err).Error())}, d.diagnoseListen(ctx)...)
 	}
 	defer conn.Release()
 	found, s := d.diagnoseTable(ctx, conn.Conn())
 	if s == nil {
-		return found
+		return append(found, d.diagnoseListen(ctx)...)
 	}
 	found = append(found, diagnoseIDs(s)...)
-	found = append(append(found, diagnoseRole(ctx, conn.Conn(), s)...), diagnoseRevocations(ctx, conn.Conn())...)
+	found = append(found, diagnoseRole(ctx, conn.Conn(), s)...)
 	return append(found, d.diagnoseWatch(ctx, conn.Conn(), s)...)
-}
-
-// revocationsSQL returns whether the role may use the table of revocations; no
-// row if there is none. It looks the table up by its name, because to refer to
-// it needs a right to its schema.
-const revocationsSQL = `select has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select') and has_table_privilege(c.oid, 'insert')
-  and has_table_privilege(c.oid, 'update') and has_table_privilege(c.oid, 'delete'), current_user
-from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = 'stale_session' and c.relname = 'revocations'`
-
-// diagnoseRevocations checks the rights to the revocations that nodes share.
-func diagnoseRevocations(ctx context.Context, conn *pgx.Conn) []directories.Finding {
-	var may bool
-	var role string
-	err := conn.QueryRow(ctx, revocationsSQL).Scan(&may, &role)
-	switch {
-	case errors.Is(err, pgx.ErrNoRows):
-		return nil
-	case err != nil:
-		return []directories.Finding{bad("cannot examine the table of revocations", classify(err).Error())}
-	case !may: // not needed with `revocations` in Redis
-		return []directories.Finding{note("the role may not use the table stale_session.revocations: unless `revocations` is in Redis, nodes do not share revocations", "run `caddy stale-session install --grant "+role+"` with the address of the owner")}
-	}
-	return []directories.Finding{good("nodes share revocations through the table stale_session.revocations")}
 }
 
 // diagnoseTable checks the server and the users table.
@@ -156,6 +132,19 @@ func (d *Directory) diagnoseWatch(ctx context.Context, conn *pgx.Conn, s *statem
 		return []directories.Finding{note("the users table has no triggers: changes are noticed within the poll interval", "run `caddy stale-session install` to notice them within milliseconds")}
 	}
 	return []directories.Finding{good("change notifications work")}
+}
+
+// diagnoseListen checks the other address while it cannot be compared with the first.
+func (d *Directory) diagnoseListen(ctx context.Context) []directories.Finding {
+	if d.listen == d.lookups {
+		return nil
+	}
+	conn, err := d.listen.connect(ctx, reading, nil)
+	if err != nil {
+		return []directories.Finding{bad("no connection to `listen_database`", classify(err).Error())}
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	return []directories.Finding{good("`listen_database` answers")}
 }
 
 // compareWatch returns an error if the connection that watches cannot be opened,

@@ -11,5 +11,5 @@ func diagnoseIDs(s *statement) []directories.Finding {
 	if s.users.CreatedAt == "" {
 		text = "ids are integers, which a reset gives to other users: nothing tells whose a session is"
 	}
-	return []directories.Finding{note(text, "if the session has an e-mail address, add `match email email` to `users`")}
+	return []directories.Finding{note(text, "if the session has an e-mail address, add `match email email` to the block of `users`")}
 }

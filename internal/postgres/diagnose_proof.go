@@ -72,10 +72,10 @@ func diagnoseRivals(ctx context.Context, conn *pgx.Conn, s *statement) ([]direct
 	if err != nil {
 		return nil, err
 	}
-	names := []string{s.relation.schema + "." + s.relation.name}
+	tables := []relation{s.relation}
 	var others []string
 	for _, r := range s.relation.rivals {
-		names = append(names, r.schema+"."+r.name)
+		tables = append(tables, relation{schema: r.schema, name: r.name})
 		other := r.String()
 		if r.readable { // to_regclass fails without a right to the schema
 			if other, err = references(other); err != nil {
@@ -86,7 +86,7 @@ func diagnoseRivals(ctx context.Context, conn *pgx.Conn, s *statement) ([]direct
 	}
 	return []directories.Finding{note(
 		fmt.Sprintf("%s may not be the app's users table: there is also %s. A user who is, or may be, there keeps the session", this, strings.Join(others, ", ")),
-		"add one of these lines: "+lines(names...))}, nil
+		"add one of these lines: "+lines(tables...))}, nil
 }
 
 // diagnoseIndexes checks that ids are unique, and that email addresses are found in
@@ -99,7 +99,7 @@ func diagnoseIndexes(ctx context.Context, conn *pgx.Conn, s *statement) ([]direc
 	id := quote(s.users.ID)
 	if !s.index.unique && s.relation.isTable() {
 		found = append(found, note(fmt.Sprintf("nothing keeps two rows of %s from having the same %s: a session is live if it is by any of them", s.table, id),
-			fmt.Sprintf("CREATE UNIQUE INDEX CONCURRENTLY ON %s (%s), or name the column that is unique: `users { id COLUMN }`", s.table, id)))
+			fmt.Sprintf("CREATE UNIQUE INDEX CONCURRENTLY ON %s (%s), or name the column that is unique, with `id COLUMN` in the block of `users`", s.table, id)))
 	}
 	if s.anyCaseSQL == "" || s.index.lowered || !s.relation.isTable() {
 		return found, nil
@@ -136,7 +136,7 @@ func diagnoseZones(ctx context.Context, conn *pgx.Conn, s *statement) ([]directo
 				found = append(found, note(fmt.Sprintf("%s has no time zone: it is read as UTC, as `%s` says", quote(name), option), "if the app writes local time: "+zoned(name)))
 			} else if used == "" {
 				found = append(found, note(fmt.Sprintf("%s has no time zone, and nothing proves that it is UTC: no session is compared with it", quote(name)),
-					fmt.Sprintf("%s; or, if the app writes UTC, `users { %s %s }`", zoned(name), option, name)))
+					fmt.Sprintf("%s; or, if the app writes UTC, add %s to the block of `users`", zoned(name), line(option, name))))
 			}
 		}
 	}

@@ -68,7 +68,7 @@ func TestTheDoctorNamesTheMissingProof(t *testing.T) {
 		},
 		"a time without a zone": {
 			schema: `create table users (id int primary key, created_at timestamp)`, level: note,
-			says: []string{`"created_at" has no time zone`, "no session is compared with it", "TYPE timestamptz", "`users { created_at created_at }`"},
+			says: []string{`"created_at" has no time zone`, "no session is compared with it", "TYPE timestamptz", "add `created_at created_at` to the block of `users`"},
 		},
 		"a time without a zone that is named": {
 			schema: `create table users (id text primary key, signed_out timestamp)`, users: Users{ValidAfter: "signed_out"}, level: note,
@@ -121,6 +121,32 @@ func TestTheDoctorComparesTheTwoAddresses(t *testing.T) {
 	}
 }
 
+func TestTheDoctorTriesListenDatabaseWhileDatabaseFails(t *testing.T) {
+	t.Parallel()
+	const nobody = "postgres://postgres@127.0.0.1:1/postgres?sslmode=disable"
+	direct, empty := server.DSN(database(t, oneUser)), server.DSN(database(t))
+	for name, c := range map[string]struct {
+		database, listen string
+		level            directories.Level
+		says             string
+	}{
+		"it answers":                        {nobody, direct, directories.Good, "`listen_database` answers"},
+		"neither answers":                   {nobody, strings.Replace(nobody, ":1/", ":2/", 1), directories.Bad, "no connection to `listen_database`"},
+		"the database has no users table":   {empty, strings.Replace(nobody, ":1/", ":2/", 1), directories.Bad, "no connection to `listen_database`"},
+		"the database fails, with no other": {nobody, "", directories.Bad, "no connection to the database"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var config Config
+			if c.listen != "" {
+				config.ListenDSN = func() (string, error) { return c.listen, nil }
+			}
+			d, _ := open(t, c.database, config)
+			finds(t, d.Diagnose(t.Context()), c.level, c.says)
+		})
+	}
+}
+
 func TestTheDoctorTriesThePrimaryOfAStandby(t *testing.T) {
 	t.Parallel()
 	primary, standby := replicated(t)
@@ -128,6 +154,9 @@ func TestTheDoctorTriesThePrimaryOfAStandby(t *testing.T) {
 	both, _ := open(t, "postgres://postgres@"+standby.Address()+","+primary.Address()+"/postgres?sslmode=disable", Config{})
 	finds(t, alone.Diagnose(t.Context()), directories.Note, "it is a standby", "host=standby,primary")
 	finds(t, both.Diagnose(t.Context()), directories.Good, "the primary answers")
+	if _, err := alone.InstallSQL(t.Context()); err == nil || !strings.Contains(err.Error(), "give the address of the primary") {
+		t.Errorf("installing on a standby: %v", err)
+	}
 	if err := primary.Stop(); err != nil {
 		t.Fatal(err)
 	}

@@ -48,7 +48,7 @@ func (d *Directory) alarm(ctx context.Context, conn *pgx.Conn, s *statement) {
 	if err := conn.QueryRow(ctx, "select exists (select from "+s.table+")").Scan(&rows); err != nil || !rows {
 		return
 	}
-	d.log().Error("no session so far names a user of the users table, which has rows: all of them are stale, or `subject` or `database` is wrong; set `mode observe` while you investigate; `subject email` with `users { id email }` looks users up by email",
+	d.log().Error("no session so far names a user of the users table, which has rows: all of them are stale, or `subject` or `database` is wrong; set `mode observe` while you investigate; `subject email`, with `id email` in the block of `users`, looks users up by email",
 		zap.String("table", s.table), zap.Int64("subjects", d.doubts.absent.Load()))
 }
 

@@ -25,13 +25,14 @@ var states = map[string]struct {
 	"57P03": {directories.Down, "the database server is starting up or shutting down"},
 	"57P05": {directories.Down, "the database server ended an idle connection"},
 	"53":    {directories.Down, "the database server is out of resources"},
-	"53300": {directories.Down, "the database accepts no more connections: raise max_connections, or the connection limit of the role; lookups need two"},
+	"53300": {directories.Down, adviseFull},
 	"57014": {directories.Slow, "the database did not answer in time"},
 	"55P03": {directories.Slow, "the users table is locked: a migration is running, perhaps"},
 	"40":    {directories.Slow, "the database canceled the query: a replica had to catch up, perhaps"},
 	"28000": {directories.Refused, "the database refuses the user: there is no such user, or pg_hba.conf has no rule for it from this host; some rules need TLS: add sslmode=require to the address"},
-	"28":    {directories.Refused, "the database refuses the user or the password: check `database` and `listen_database`"},
-	"3D000": {directories.Refused, "the database does not exist, or is being recreated"},
+	"28":    {directories.Refused, advisePassword},
+	"3D000": {directories.Refused, adviseDatabase},
+	"55000": {directories.Refused, "the database accepts no connections: run ALTER DATABASE … ALLOW_CONNECTIONS true"},
 	"42501": {directories.Rights, "the role may not read the users table: GRANT USAGE ON its schema, and SELECT ON the table or its columns"},
 	"42P01": {directories.Schema, "the users table does not exist: a migration is running, or `users` or `query` is wrong"},
 	"3F000": {directories.Schema, "the schema of the users table does not exist: a migration is running, or `users` or `query` is wrong"},
@@ -46,8 +47,26 @@ func classify(err error) error {
 	if err == nil || errors.As(err, &known) {
 		return err
 	}
-	var pg *pgconn.PgError
+	var (
+		pg          *pgconn.PgError
+		network     net.Error
+		connect     *pgconn.ConnectError
+		unknown     *net.DNSError
+		certificate *tls.CertificateVerificationError
+	)
+	connecting := errors.As(err, &connect)
+	if connecting {
+		if r := find(failures, err.Error()); r != nil {
+			return &directories.Error{Class: r.class, Text: r.text}
+		}
+	}
 	if errors.As(err, &pg) {
+		if r := refusalOf(pg); r != nil {
+			return &directories.Error{Class: r.class, Code: pg.Code, Text: r.text}
+		}
+		if connecting && pg.Code == "42501" {
+			return &directories.Error{Class: directories.Refused, Code: pg.Code, Text: adviseConnect}
+		}
 		for _, code := range []string{pg.Code, pg.Code[:min(2, len(pg.Code))]} {
 			if state, ok := states[code]; ok {
 				return &directories.Error{Class: state.class, Code: pg.Code, Text: state.text}
@@ -55,12 +74,6 @@ func classify(err error) error {
 		}
 		return &directories.Error{Class: directories.Other, Code: pg.Code, Text: "the database returned an error"}
 	}
-	var (
-		network     net.Error
-		connect     *pgconn.ConnectError
-		unknown     *net.DNSError
-		certificate *tls.CertificateVerificationError
-	)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return &directories.Error{Class: directories.Slow, Text: "the database did not answer in time"}
@@ -68,9 +81,7 @@ func classify(err error) error {
 		return &directories.Error{Class: directories.Slow, Text: "the database did not answer in time"}
 	case errors.As(err, &certificate):
 		return &directories.Error{Class: directories.Down, Text: "the certificate of the database server is not trusted: add sslrootcert=FILE with its authority to the address, and use the host that the certificate is for"}
-	case strings.Contains(err.Error(), "server refused TLS connection"): // pgconn exports no error for it
-		return &directories.Error{Class: directories.Down, Text: "the database server does not support TLS: add sslmode=disable to the address"}
-	case errors.As(err, &connect):
+	case connecting:
 		why := "is the server running, and can it be reached from here?"
 		if errors.As(err, &unknown) {
 			why = "there is no such host"
@@ -98,13 +109,6 @@ func broken(err error) bool {
 		return strings.HasPrefix(pg.Code, "08") || strings.HasPrefix(pg.Code, "57P0")
 	}
 	return !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled)
-}
-
-// refusesSettings reports whether a pooler refused a connection for the settings
-// of its session.
-func refusesSettings(err error) bool {
-	var pg *pgconn.PgError
-	return errors.As(err, &pg) && pg.Code == "08P01" && strings.Contains(pg.Message, "unsupported startup parameter")
 }
 
 // classOf returns the class of an error.

@@ -40,7 +40,7 @@ func (s *statement) doubt() *doubt {
 	case r.lags != "":
 		return &doubt{s.table + " may be behind what the app sees: " + r.lags, "set `database` to the address of the app's own database, and name its users table"}
 	case s.table != "" && !r.named && !r.isTable():
-		return &doubt{s.table + " is not a table, and may omit users", "name the app's table, or this if it has all users: " + lines(r.schema+"."+r.name)}
+		return &doubt{s.table + " is not a table, and may omit users", "name the app's table, or this if it has all users: " + lines(r)}
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -79,12 +78,4 @@ func describeRelation(ctx context.Context, conn *pgx.Conn, r *relation) error {
 		r.lags = "it is, or reads, a materialized view"
 	}
 	return err
-}
-
-// lines returns the Caddyfile lines that name relations.
-func lines(names ...string) string {
-	for i, name := range names {
-		names[i] = "`users " + name + "`"
-	}
-	return strings.Join(names, ", ")
 }

@@ -109,7 +109,7 @@ func (d *Directory) rivalDoubts(ctx context.Context, conn *pgx.Conn, s *statemen
 func (s *statement) rivalDoubt(text string, r rival) *doubt {
 	return &doubt{
 		fmt.Sprintf("%s may not be the app's users table: %s", s.table, text),
-		"name the app's with its schema: " + lines(s.relation.schema+"."+s.relation.name, r.schema+"."+r.name),
+		"name the app's with its schema: " + lines(s.relation, relation{schema: r.schema, name: r.name}),
 	}
 }
 

@@ -131,7 +131,22 @@ func TestConfigurationsThatTheDatabaseContradicts(t *testing.T) {
 		class  directories.Class
 		says   []string
 	}{
-		"no users table": {`select 1`, Config{}, directories.Schema, []string{"no users table", "users TABLE"}},
+		"no users table": {`select 1`, Config{}, directories.Schema, []string{"no users table", `"User" "users" "user" "auth_user"`, `with a column "id" in the search path, which is "public"`, "users TABLE"}},
+		"no users table in the search path": {
+			`create schema app; create table app."User" (id text primary key)`, Config{}, directories.Schema, []string{`there is "app"."User": add ` + "`users app.User`"},
+		},
+		"no users table with an id": {
+			`create table users (user_id text primary key); create table "User" (a int, b int)`,
+			Config{},
+			directories.Schema,
+			[]string{`"public"."users", whose key is "user_id": add ` + "`users public.users`, with `id user_id` in its block", `"public"."User", which has no column "id"`},
+		},
+		"a users table with an odd name": {
+			`create schema "my app"; create table "my app"."user s" (id int); create table "my app"."Users" ("the id" int primary key)`,
+			Config{},
+			directories.Schema,
+			[]string{"`users \"my app.Users\"`, with `id \"the id\"` in its block"},
+		},
 		"two tables": {
 			`create table users (id int); create table "User" (id int)`, Config{}, directories.Schema, []string{"`users public.User`", "`users public.users`"},
 		},
@@ -271,15 +286,4 @@ func TestTableNames(t *testing.T) {
 			t.Errorf("%s is %s (%v), want %s", name, got, err, want)
 		}
 	}
-}
-
-func FuzzTableName(f *testing.F) {
-	for _, name := range []string{"users", `"a"."b"`, `"`, "a..b"} {
-		f.Add(name)
-	}
-	f.Fuzz(func(t *testing.T, name string) {
-		if parts, err := splitName(name); err == nil && (len(parts) < 1 || len(parts) > 2 || parts[0] == "") {
-			t.Errorf("%q is %q", name, parts)
-		}
-	})
 }

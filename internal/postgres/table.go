@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -56,15 +55,11 @@ func (d *Directory) findTable(ctx context.Context, conn *pgx.Conn, c *connector)
 		r.named, r.placed = named, schema != "" || c.address.setsPath()
 		return r, c.pin(r, newest)
 	case len(tables) == 0 && named:
-		return relation{}, noTable(ctx, conn, d.config.Users.Table)
+		return relation{}, noTable(ctx, conn, names[0], d.config.Users.Table)
 	case len(tables) == 0:
-		return relation{}, schemaError("no users table was found (looked for %q): a migration is running, or add a line `users TABLE`", names)
+		return relation{}, noUsersTable(ctx, conn, schema, d.users().ID)
 	}
-	var candidates []string
-	for _, t := range tables {
-		candidates = append(candidates, t.schema+"."+t.name)
-	}
-	return relation{}, schemaError("several tables could be the users table: add one of these lines: %s", lines(candidates...))
+	return relation{}, schemaError("several tables could be the users table: add one of these lines: %s", lines(tables...))
 }
 
 // passedOver returns an error if the app's table may be one that was not found,
@@ -101,7 +96,7 @@ func (c *connector) pin(r relation, newest uint32) error {
 	case r.oid > before.newest: // it was created since, by a reset
 	default:
 		return schemaError("the users table was %s, which is missing: a migration is running; or it was moved: then name it with its schema, %s, or restart Caddy",
-			before, lines(r.schema+"."+r.name))
+			before, lines(r))
 	}
 	c.pinned = pinned{r, newest}
 	return nil
@@ -126,61 +121,4 @@ order by c.relname, n.nspname = $4, array_position(current_schemas(false), n.nsp
 		return r, row.Scan(&r.schema, &r.name, &r.oid, &r.position, &newest)
 	})
 	return tables, newest, err
-}
-
-// noTable returns the error that the table of the configuration does not exist,
-// with similar names.
-func noTable(ctx context.Context, conn *pgx.Conn, name string) error {
-	rows, err := conn.Query(ctx, `select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
-where c.relkind in ('r', 'p', 'v', 'm', 'f') and n.nspname not in ('pg_catalog', 'information_schema') order by 1, 2 limit 10000`)
-	if err != nil {
-		return err
-	}
-	tables, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t relation, err error) {
-		return t, row.Scan(&t.schema, &t.name)
-	})
-	if err != nil {
-		return err
-	}
-	parts, _ := splitName(name)
-	var near []string
-	for _, t := range tables {
-		if alike(t.name, parts[len(parts)-1]) {
-			near = append(near, t.schema+"."+t.name)
-		}
-	}
-	if len(near) > 0 {
-		return schemaError("there is no table %s, but %q: names are case-sensitive", name, near)
-	}
-	return schemaError("there is no table %s: a migration is running, or `users` is wrong", name)
-}
-
-// splitName splits the name of a table into its schema, if there is one, and its
-// own name. Dots in double quotes are part of a name.
-func splitName(name string) ([]string, error) {
-	var parts []string
-	for rest := name; ; {
-		var part string
-		if strings.HasPrefix(rest, `"`) {
-			end := strings.Index(rest[1:], `"`)
-			if end < 0 {
-				return nil, schemaError("the table name %s has an unterminated quote", name)
-			}
-			part, rest = rest[1:end+1], rest[end+2:]
-		} else {
-			end := strings.IndexAny(rest, `."`)
-			if end < 0 {
-				end = len(rest)
-			}
-			part, rest = rest[:end], rest[end:]
-		}
-		parts = append(parts, part)
-		if part == "" || len(parts) > 2 || rest != "" && rest[0] != '.' {
-			return nil, schemaError("%s is not a table name: write users, auth.users or \"my.schema\".\"User\"", name)
-		}
-		if rest == "" {
-			return parts, nil
-		}
-		rest = rest[1:]
-	}
 }

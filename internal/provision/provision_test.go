@@ -199,6 +199,9 @@ func TestReadersWithDifferentKeysOrClaimsAreNotShared(t *testing.T) {
 	if len(seen) != 3*len(files) {
 		t.Errorf("%d readers, want %d: one for each key, claims and secret", len(seen), 3*len(files))
 	}
+	if read(session.TokenOptions{Secrets: []string{"\xfe"}}) == read(session.TokenOptions{Secrets: []string{"\xff"}}) {
+		t.Error("two secrets that are not text share a reader")
+	}
 	if err := resources.Release(); err != nil {
 		t.Error(err)
 	}

@@ -31,8 +31,8 @@ func (r *Resources) Reader(env environment.Environment, options session.TokenOpt
 	config.Match, config.CacheBytes = match, tokens*session.TokenBytes
 	distinct := struct {
 		session.Config
-		JWKS string
-	}{config, fmt.Sprintf("%p", config.JWKS)} // not the location: the file may have changed
+		JWKS, Secrets string
+	}{config, fmt.Sprintf("%p", config.JWKS), fmt.Sprintf("%q", config.Secrets)} // not the location: the file may have changed; secrets may be no text
 	return acquire(r, readers, distinct, func() (*session.Reader, func() error, error) {
 		reader, err := session.New(config)
 		return reader, func() error { reader.Close(); return nil }, err

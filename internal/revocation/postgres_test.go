@@ -2,6 +2,7 @@ package revocation
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -126,6 +127,43 @@ func TestUninstallDropsTheTable(t *testing.T) {
 	execute(t, database, InstallSQL("postgres"), postgres.UninstallSQL)
 	if err := server.Exec(t.Context(), database, "create schema stale_session", "select 1 from stale_session.revocations"); err == nil {
 		t.Error("the table exists")
+	}
+}
+
+func TestTheTableIsExamined(t *testing.T) {
+	database, _ := newUsers(t)
+	execute(t, database, `create role stranger_to_revocations login`)
+	t.Cleanup(func() {
+		execute(t, database, `drop owned by stranger_to_revocations`, `drop role stranger_to_revocations`)
+	})
+	stranger := strings.Replace(server.DSN(database), "postgres@", "stranger_to_revocations@", 1)
+	empty, err := server.NewDatabase(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		what, dsn string
+		do        []string
+		found     bool
+		says      string
+	}{
+		{"no table", server.DSN(empty), nil, false, ""},
+		{"the owner", server.DSN(database), nil, true, ""},
+		{"a role without rights", stranger, nil, true, "install --grant ROLE"},
+		{"a role that may only read", stranger, []string{`grant usage on schema stale_session to stranger_to_revocations`, `grant select on stale_session.revocations to stranger_to_revocations`}, true, "install --grant ROLE"},
+		{"a role with all rights", stranger, []string{InstallSQL("stranger_to_revocations")}, true, ""},
+		{"a table of an earlier version", server.DSN(database), []string{`alter table stale_session.revocations drop column users cascade`}, true, "`caddy stale-session install` again"},
+	} {
+		execute(t, database, step.do...)
+		d, err := postgres.Open(at(step.dsn))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		found, err := ExaminePostgres(t.Context(), d)
+		if found != step.found || (err == nil) != (step.says == "") || err != nil && !strings.Contains(err.Error(), step.says) {
+			t.Errorf("%s: found %t, %v", step.what, found, err)
+		}
 	}
 }
 

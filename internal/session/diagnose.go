@@ -1,6 +1,8 @@
 package session
 
 import (
+	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
@@ -60,6 +62,38 @@ func (rd *Reader) diagnoseEncrypted(token string) string {
 	return "it is from Auth.js v5, encrypted with another secret or for a cookie with another name, which its key depends on: use the app's own AUTH_SECRET, and set `cookie` to the exact name"
 }
 
+// encodings are how secrets are written that apps decode.
+var encodings = []struct {
+	name   string
+	decode func(string) ([]byte, error)
+}{
+	{"base64", base64.StdEncoding.DecodeString},
+	{"base64", base64.RawStdEncoding.DecodeString},
+	{"base64url", base64.RawURLEncoding.DecodeString}, // also the `k` of a JSON Web Key
+	{"hexadecimal", hex.DecodeString},
+}
+
+// encodedSecret returns the name of the encoding in which a secret has the key of a
+// signature; empty if none has it.
+func (rd *Reader) encodedSecret(token string) string {
+	for _, secret := range rd.config.Secrets {
+		for _, encoding := range encodings {
+			key, err := encoding.decode(secret)
+			if err != nil {
+				continue
+			}
+			verifier, err := jose.NewVerifier(jose.VerifierConfig{Secrets: []string{string(key)}})
+			if err != nil {
+				continue
+			}
+			if _, err := verifier.Verify(token); err == nil {
+				return encoding.name
+			}
+		}
+	}
+	return ""
+}
+
 // diagnoseSigned returns why a signed token cannot be verified.
 func (rd *Reader) diagnoseSigned(token string) string {
 	header, err := rd.verifier.Header(token)
@@ -69,7 +103,12 @@ func (rd *Reader) diagnoseSigned(token string) string {
 		return "its header has fields that are not accepted (crit, embedded keys or key URLs)"
 	case algorithm == "none":
 		return "it is not signed"
+	case slices.Contains([]string{"HS256", "HS384", "HS512"}, algorithm) && len(rd.config.Secrets) == 0:
+		return fmt.Sprintf("it is signed with %s and a secret: set `secret` to the app's own; keys of the kind \"oct\" in `jwks` are not used", algorithm)
 	case slices.Contains([]string{"HS256", "HS384", "HS512"}, algorithm):
+		if encoding := rd.encodedSecret(token); encoding != "" {
+			return fmt.Sprintf("the secret is right, but the app decodes it (%s) before it signs, and `secret` is used as it is: write the decoded bytes into a file, and set `secret {file.PATH}`", encoding)
+		}
 		return fmt.Sprintf("it is signed with %s and another secret, or its `iss` or `aud` differ from the configuration: use the app's own secret", algorithm)
 	case !rd.verifier.HasKey(algorithm):
 		return fmt.Sprintf("it is signed with %s and a private key: set `key_file` or `jwks` to the public key", algorithm)

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -48,6 +49,12 @@ func TestADiagnosisTellsWhatToChange(t *testing.T) {
 		"of Auth.js v5, another secret":     {own, must(mint.V5("wrong", "authjs.session-token", claims())), "the app's own AUTH_SECRET"},
 		"of a cookie that is not named":     {Config{Secrets: []string{"right"}, CookieNames: []string{"app.session"}}, must(mint.V5("right", "__Secure-authjs.session-token", claims())), "belongs to the cookie __Secure-authjs.session-token"},
 		"signed with another secret":        {own, signed(jwt.SigningMethodHS512, []byte("wrong")), "HS512"},
+		"signed with a decoded secret":      {Config{Secrets: []string{"other", "AP8BAgMEBQYHCA=="}}, signed(jwt.SigningMethodHS256, []byte("\x00\xff\x01\x02\x03\x04\x05\x06\x07\x08")), "(base64)"},
+		"signed with the key of a JWK":      {Config{Secrets: []string{"_v8BAgMEBQYHCA"}}, signed(jwt.SigningMethodHS384, []byte("\xfe\xff\x01\x02\x03\x04\x05\x06\x07\x08")), "(base64url)"},
+		"signed with hexadecimal digits":    {Config{Secrets: []string{"00ff01"}}, signed(jwt.SigningMethodHS512, []byte("\x00\xff\x01")), "(hexadecimal)"},
+		"signed with bytes that are given":  {Config{Secrets: []string{"\x00\xff\x01"}}, signed(jwt.SigningMethodHS512, []byte("\x00\xff\x01")), ""},
+		"signed with an encoded secret":     {Config{Secrets: []string{"AP8BAgMEBQYHCA=="}}, signed(jwt.SigningMethodHS256, []byte("AP8BAgMEBQYHCA==")), ""},
+		"signed, but no secret is given":    {Config{PublicKeys: []crypto.PublicKey{private.Public()}}, signed(jwt.SigningMethodHS256, []byte("right")), `"oct" in ` + "`jwks` are not used"},
 		"signed with a private key":         {own, signed(jwt.SigningMethodES256, private), "`key_file` or `jwks`"},
 		"not signed":                        {own, signed(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType), "not signed"},
 		"expired":                           {own, must(mint.V4("right", claims("exp", time.Now().Add(-time.Hour).Unix()))), "it has expired"},

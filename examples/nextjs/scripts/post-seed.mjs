@@ -3,7 +3,10 @@
 // makes the seed fail.
 //
 //	CADDY_ADMIN   the address of Caddy's admin endpoint, localhost:2019
-//	APP_URL       the address that browsers use, http://localhost:8080
+//	APP_URL       the address that browsers use; by default that of AUTH_URL or
+//	              NEXTAUTH_URL, else http://localhost:8080
+//
+// Node 20.12 and newer read them from .env.local and .env, too.
 
 import { setDefaultResultOrder } from "node:dns";
 import { once } from "node:events";
@@ -14,9 +17,27 @@ import { json } from "node:stream/consumers";
 // localhost is also ::1.
 setDefaultResultOrder("ipv4first");
 
+for (const file of [".env.local", ".env"]) {
+	try {
+		process.loadEnvFile?.(file);
+	} catch {} // there is no such file
+}
 const address = process.env.CADDY_ADMIN || "localhost:2019";
 const admin = address.includes("://") ? address : `http://${address}`;
-const app = process.env.APP_URL || "http://localhost:8080";
+const auth = parse(process.env.AUTH_URL) ?? parse(process.env.NEXTAUTH_URL) ?? new URL("http://localhost:8080");
+const app = parse(process.env.APP_URL) ?? auth;
+
+function parse(address) {
+	try {
+		return new URL(address.includes("://") ? address : `https://${address}`);
+	} catch {} // it is not set, or no address
+}
+
+// signIn returns the addresses of the sign-in pages: Caddy's, else the one of Auth.js.
+function signIn(pages = []) {
+	const base = auth.pathname === "/" ? "/api/auth" : auth.pathname.replace(/\/+$/, "");
+	return (pages.length ? pages : [`${base}/signin`]).map((page) => new URL(page, app).href).join(" or ");
+}
 
 // Not fetch, which sends Sec-Fetch-Mode, for which Caddy requires an Origin.
 async function flush() {
@@ -27,7 +48,7 @@ async function flush() {
 	try {
 		const [response] = await once(call.end(), "response");
 		if (response.statusCode !== 200) throw new Error(`it answered ${response.statusCode}`);
-		return (await json(response)).accounts;
+		return await json(response);
 	} finally {
 		call.destroy();
 	}
@@ -39,14 +60,14 @@ function dropped(accounts) {
 }
 
 try {
-	const accounts = await flush();
+	const { accounts, sign_in: pages } = await flush();
 	console.log(`
 ${dropped(accounts)}, and looks every user up again.
 
 Next steps:
   - Use the app. A browser whose user no longer exists is sent to sign in on its
     next request.
-  - Sign in again: ${app}/auth/signin
+  - Sign in again: ${signIn(pages)}
 `);
 } catch (error) {
 	console.log(`
@@ -56,8 +77,8 @@ Next steps:
   - If Caddy runs in front of the app, do nothing: it notices the seed by
     itself within a second or so. To notify it, set CADDY_ADMIN to the address
     of its admin endpoint.
-  - If Caddy does not run, start it: caddy run --envfile .env.local
+  - If Caddy does not run, start it, as with caddy run --envfile .env.local
   - Without Caddy, browsers keep the sessions of deleted users: sign out, or
-    delete the site's cookies, and sign in again: ${app}/auth/signin
+    delete the site's cookies, and sign in again: ${signIn()}
 `);
 }
