@@ -127,7 +127,7 @@ func (d *Decrypter) Decrypt(salt, token string) (map[string]any, error) {
 	if !ok {
 		return nil, ErrInvalid
 	}
-	return parsePayload(payload)
+	return ParsePayload(payload)
 }
 
 func (d *Decrypter) decrypt(salt, token string) ([]byte, bool) {

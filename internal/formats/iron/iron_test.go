@@ -1,0 +1,157 @@
+package iron
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/mint"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/vectors"
+)
+
+const password = "a password of seals, which has at least 32 characters"
+
+// onPurpose are the vectors that are read in another way than by the library, and why.
+var onPurpose = map[string]string{
+	"iron8-no-version": "opened: iron-session 9 reads the same seal, and nobody can tell which of the two the app has; version 8 reads nobody from it",
+	"iron8-split":      "not opened: no library but iron-webcrypto itself has a password for each of the two keys",
+}
+
+func open(t *testing.T, passwords []string, text string) (map[string]any, time.Time, error) {
+	t.Helper()
+	o, err := New(passwords, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o.Open(text)
+}
+
+func TestSealsOfTheRealLibraries(t *testing.T) {
+	t.Parallel()
+	for _, v := range vectors.Read(t, "testdata/vectors.json") {
+		t.Run(v.ID, func(t *testing.T) {
+			t.Parallel()
+			want := v.Expect == "claims"
+			if _, deviates := onPurpose[v.ID]; deviates {
+				want = !want
+			}
+			keys := v.Keys()
+			if len(keys) == 0 { // iron8-split
+				keys = []string{password}
+			}
+			payload, expires, err := open(t, keys, v.Text())
+			subject := ""
+			if err == nil && v.Path != "" && (expires.IsZero() || expires.After(time.Now())) {
+				subject = vectors.Find(payload, v.Path)
+			}
+			if got := subject != ""; got != want {
+				t.Fatalf("read: %t (%v), expires %v", got, err, expires)
+			}
+			if v.Subject != "" && want && subject != v.Subject {
+				t.Errorf("subject %q, want %q", subject, v.Subject)
+			}
+		})
+	}
+}
+
+func TestWhatIsOpened(t *testing.T) {
+	t.Parallel()
+	seal := func(s mint.Seal) string {
+		text, err := s.Of(map[string]any{"userId": "ada"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	at := time.Now().Add(time.Hour).Truncate(time.Millisecond)
+	for name, c := range map[string]struct {
+		seal    mint.Seal
+		change  func(string) string
+		opened  bool
+		expires time.Time
+	}{
+		"with the password":                    {seal: mint.Seal{Password: password, ID: "1"}, opened: true},
+		"that ends, and the minute after that": {seal: mint.Seal{Password: password, Expires: at}, opened: true, expires: at.Add(time.Minute)},
+		"of h3 2":                              {seal: mint.Seal{Password: password, Iterations: Slow}, opened: true},
+		"with a version behind it":             {seal: mint.Seal{Password: password, ID: "1"}, change: func(s string) string { return s + "~2" }, opened: true},
+		"with another password":                {seal: mint.Seal{Password: strings.ToUpper(password)}},
+		"with keys that are hashed otherwise":  {seal: mint.Seal{Password: password, Iterations: 2}},
+		"without its last character":           {seal: mint.Seal{Password: password}, change: func(s string) string { return s[:len(s)-1] }},
+		"with another prefix":                  {seal: mint.Seal{Password: password}, change: func(s string) string { return "Fe26.1" + s[6:] }},
+		"with a field more":                    {seal: mint.Seal{Password: password}, change: func(s string) string { return s + "*" }},
+		"that is to end later":                 {seal: mint.Seal{Password: password, Expires: time.UnixMilli(1e12)}, change: func(s string) string { return strings.Replace(s, "*1000000000000*", "*9000000000000*", 1) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			text := seal(c.seal)
+			if c.change != nil {
+				text = c.change(text)
+			}
+			payload, expires, err := open(t, []string{"another password, of more than 32 characters", password}, text)
+			if (err == nil) != c.opened || c.opened && payload["userId"] != "ada" {
+				t.Fatalf("opened %v: %v", payload, err)
+			}
+			if !expires.Equal(c.expires) {
+				t.Errorf("expires %v, want %v", expires, c.expires)
+			}
+		})
+	}
+}
+
+// TestASlowSealIsOpenedOnlyIfItIsAskedFor shows that other apps have no forged seal
+// hashed thousands of times.
+func TestASlowSealIsOpenedOnlyIfItIsAskedFor(t *testing.T) {
+	t.Parallel()
+	text, err := mint.Seal{Password: password, Iterations: Slow}.Of(map[string]any{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := New([]string{password}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := o.Open(text); err == nil {
+		t.Error("opened")
+	}
+}
+
+func TestAPasswordThatTheLibrariesRefuse(t *testing.T) {
+	t.Parallel()
+	const short = "thirty-one characters are short"
+	_, err := New([]string{password, short}, false)
+	if err == nil || strings.Contains(err.Error(), short) {
+		t.Errorf("error %v", err)
+	}
+	if _, err := New([]string{"a password of sixteen 雪雪雪雪雪雪雪雪雪雪"}, false); err != nil {
+		t.Error(err)
+	}
+}
+
+// FuzzOpen opens mutations of seals. None may be opened without the password, and what
+// is opened was sealed.
+func FuzzOpen(f *testing.F) {
+	for _, v := range vectors.Read(f, "testdata/vectors.json") {
+		if text := v.Text(); len(text) < 2000 {
+			f.Add(text)
+		}
+	}
+	const vector = "vector password of iron seals, at least 32 characters"
+	o, err := New([]string{vector}, false)
+	if err != nil {
+		f.Fatal(err)
+	}
+	without, err := New([]string{password}, false)
+	if err != nil {
+		f.Fatal(err)
+	}
+	subjects := map[string]bool{"": true, "7f9d1a52-2a8e-4b9e-9c34-5d1b6f0c8e11": true}
+	f.Fuzz(func(t *testing.T, text string) {
+		payload, _, err := o.Open(text)
+		if err == nil && !subjects[vectors.Find(payload, "userId")] {
+			t.Errorf("%q names %v, whom no seal names", text, payload)
+		}
+		if _, _, err := without.Open(text); err == nil {
+			t.Errorf("%q was opened without its password", text)
+		}
+	})
+}
