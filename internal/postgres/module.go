@@ -88,7 +88,8 @@ type Users struct {
 
 	// The columns that disable the user: a boolean that is true, a time that has
 	// passed, or an integer other than 0. Of columns that are found, such as
-	// deletedAt, any time counts, also one to come.
+	// deletedAt, any time counts, also one to come; `banned_until` and `bannedUntil`
+	// disable up to their time.
 	Disabled []string `json:"disabled,omitempty"`
 
 	// Claims that must equal columns: claim path to column name.

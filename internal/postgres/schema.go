@@ -25,6 +25,8 @@ var (
 	wellKnownDisabled = []string{
 		"disabled", "banned", "deletedAt", "deleted_at", "disabledAt", "disabled_at", "bannedAt", "banned_at",
 	}
+	// disablesUntil are columns that disable up to a time, as that of Supabase does.
+	disablesUntil = []string{"banned_until", "bannedUntil"}
 )
 
 // discover finds the users table, or checks Config.Query, and returns the
@@ -149,6 +151,9 @@ func (l layout) complete(users Users) Users {
 			if found := l.first([]string{name}, func(t string) bool { return t == "boolean" || isTime(t) }); found != "" {
 				users.Disabled = append(users.Disabled, found)
 			}
+		}
+		if until := l.firstTime(disablesUntil); until != "" {
+			users.Disabled = append(users.Disabled, until)
 		}
 	}
 	return users

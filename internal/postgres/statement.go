@@ -193,6 +193,8 @@ func (s source) disabled(users Users) (string, error) {
 			return "", s.missing("disabled", name)
 		case t == "boolean":
 			terms = append(terms, "coalesce("+c+", false)")
+		case isTime(t) && slices.Contains(disablesUntil, name):
+			terms = append(terms, "coalesce(extract(epoch from "+c+") > extract(epoch from now()), false)")
 		case isTime(t) && users.softDeletes:
 			terms = append(terms, c+" is not null")
 		case isTime(t):
