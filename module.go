@@ -80,6 +80,11 @@ type Handler struct {
 	// options of that module.
 	DirectoryRaw json.RawMessage `json:"directory,omitempty" caddy:"namespace=http.handlers.stale_session.directories inline_key=module"`
 
+	// The formats in which sessions are read: `authjs` (NextAuth, Auth.js and any
+	// JWT, by the options of this handler), `better_auth`, and those of other modules.
+	// Default: all that there are keys for, in the options or in the environment.
+	FormatsRaw []json.RawMessage `json:"formats,omitempty" caddy:"namespace=http.handlers.stale_session.formats inline_key=format"`
+
 	postgres.DatabaseOptions
 	accounts.LookupOptions
 	session.TokenOptions
@@ -117,6 +122,7 @@ type Handler struct {
 
 	mode      string
 	directory directories.Module
+	formats   []caddy.Module
 	logout    *logout.Endpoint // nil without BackchannelLogout
 	auth      *authroutes.Routes
 	rules     scope.Rules
@@ -174,7 +180,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.provisionAnswers(env, guarded); err != nil {
 		return err
 	}
-	if err := h.loadDirectory(ctx); err != nil {
+	if err := errors.Join(h.loadDirectory(ctx), h.loadFormats(ctx)); err != nil {
 		return err
 	}
 	h.storage = ctx.Storage()
@@ -290,11 +296,26 @@ func (h *Handler) reader(env environment.Environment, resources *provision.Resou
 	if h.matchesSessionID() {
 		match = slices.Concat(match, sessionIDs)
 	}
-	tokens := 0
+	of := provision.Sessions{Tokens: h.TokenOptions, Formats: h.formats, Match: match}
 	if h.Cache != nil {
-		tokens = h.Cache.Size // one per account
+		of.Cached = h.Cache.Size // one per account
 	}
-	return resources.Reader(env, h.TokenOptions, match, tokens)
+	return resources.Reader(env, of)
+}
+
+// loadFormats sets h.formats.
+func (h *Handler) loadFormats(ctx caddy.Context) error {
+	if h.FormatsRaw == nil {
+		return nil
+	}
+	modules, err := ctx.LoadModule(h, "FormatsRaw")
+	if err != nil {
+		return fmt.Errorf("loading the formats of sessions: %w", err)
+	}
+	for _, module := range modules.([]any) {
+		h.formats = append(h.formats, module.(caddy.Module))
+	}
+	return nil
 }
 
 // loadDirectory sets h.directory.
@@ -325,7 +346,7 @@ func describe(text []byte) (site command.Site, err error) {
 	}
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	defer cancel()
-	if err := h.loadDirectory(ctx); err != nil {
+	if err := errors.Join(h.loadDirectory(ctx), h.loadFormats(ctx)); err != nil {
 		return site, err
 	}
 	signIn := h.SignIn
@@ -406,7 +427,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return caddyhttp.Error(http.StatusServiceUnavailable, errors.New("the session could not be checked"))
 	case check.Strip:
 		telemetry.Responded(telemetry.Scrub)
-		for _, field := range []string{"Cookie", "Authorization"} {
+		for _, field := range x.validator.reader.RequestFields() {
 			delete(r.Header, field)
 			if lines := x.rest[field]; lines != nil {
 				r.Header[field] = lines
@@ -546,7 +567,7 @@ func (x *request) guard(header http.Header, set *session.Session) (cleared []str
 	}
 	read := func(header http.Header, s *session.Session) { v.reader.ReadResponse(header, x.renewable(), s) }
 	stale := judgements[slices.IndexFunc(judgements, func(j verdict.Judgement) bool { return j.Verdict == verdict.Stale })]
-	rest := verdict.Separate(v.reader, session.Fields(header), judgements, &check, read, judge)
+	rest := verdict.Separate(v.reader, v.reader.Fields(header), judgements, &check, read, judge)
 	delete(header, "Set-Cookie")
 	if lines := rest["Set-Cookie"]; lines != nil {
 		header["Set-Cookie"] = lines

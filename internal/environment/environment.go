@@ -75,8 +75,11 @@ func (e Environment) Optional(text string) string {
 	return strings.TrimSpace(e.replacer.ReplaceAll(text, ""))
 }
 
+// ErrNoSecret is the error of Secrets.
+var ErrNoSecret = errors.New("no secret to read session cookies with: set AUTH_SECRET or NEXTAUTH_SECRET in Caddy's environment to the app's secret, or add `secret`, `key_file` or `jwks`; for another library than NextAuth and Auth.js, see docs/formats.md")
+
 // Secrets returns the app's secrets: of AUTH_SECRET (Auth.js v5) and
-// NEXTAUTH_SECRET (NextAuth v4) those that are set. It is an error if none is.
+// NEXTAUTH_SECRET (NextAuth v4) those that are set. It is ErrNoSecret if none is.
 func (e Environment) Secrets() ([]string, error) {
 	var secrets []string
 	for _, name := range []string{"{env.AUTH_SECRET}", "{env.NEXTAUTH_SECRET}"} {
@@ -85,7 +88,7 @@ func (e Environment) Secrets() ([]string, error) {
 		}
 	}
 	if len(secrets) == 0 {
-		return nil, errors.New("no secret to read session cookies with: set AUTH_SECRET or NEXTAUTH_SECRET in Caddy's environment to the app's secret, or add `secret`, `key_file` or `jwks`")
+		return nil, ErrNoSecret
 	}
 	return secrets, nil
 }

@@ -35,6 +35,8 @@ func (f *failures) get(key digest, generation uint64, now time.Time) Failure {
 	switch {
 	case micros == noTime:
 		return Undecodable
+	case micros == askingTime:
+		return appAsks
 	case time.UnixMicro(micros).After(now.Add(-clockTolerance)): // the clock was set back
 		return ""
 	}
@@ -48,6 +50,23 @@ func (f *failures) put(key digest, generation uint64, now, expired time.Time) {
 	if !expired.IsZero() {
 		micros = expired.UnixMicro()
 	}
+	f.set(key, generation, now, micros)
+}
+
+// appAsks stands for a text that is no failure, but has nothing to judge either: see
+// Claims.AppAsks. askingTime encodes it.
+const (
+	appAsks    Failure = "app_asks"
+	askingTime         = noTime + 1
+)
+
+// putAppAsks remembers a text that the app itself looks up. There can be as many as
+// somebody likes, of one session, so they are not in the cache of tokens.
+func (f *failures) putAppAsks(key digest, generation uint64, now time.Time) {
+	f.set(key, generation, now, askingTime)
+}
+
+func (f *failures) set(key digest, generation uint64, now time.Time, micros int64) {
 	var value [8]byte
 	binary.LittleEndian.PutUint64(value[:], uint64(micros)) //nolint:gosec // read back as it is
 	of := failureKey(key, generation)

@@ -43,10 +43,12 @@ type Reader struct {
 	verifier  *jose.Verifier
 	cache     *tokenCache
 	failures  *failures
+	formats   []format
+	fields    []string // of requests, in which sessions are looked for
 }
 
 // New returns a reader. It is an error if a cookie name is invalid, a secret is
-// empty, or there is no key.
+// empty, or there is neither a key nor a format.
 func New(config Config) (*Reader, error) {
 	config, err := config.withDefaults()
 	if err != nil {
@@ -60,7 +62,9 @@ func New(config Config) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{config, decrypter, verifier, newTokenCache(config.CacheBytes), newFailures()}, nil
+	rd := &Reader{config: config, decrypter: decrypter, verifier: verifier, cache: newTokenCache(config.CacheBytes), failures: newFailures()}
+	rd.formats, rd.fields = newFormats(config.Formats)
+	return rd, nil
 }
 
 // CookieNames returns the base names of the session cookies.
@@ -85,16 +89,17 @@ func (rd *Reader) Read(header http.Header, s *Session) {
 		s.setTooLarge()
 	}
 	rd.read(rd.appendCookies(s.cookies[:0], header["Cookie"], s), s)
-	for _, field := range header["Authorization"] {
+	for _, line := range header["Authorization"] {
 		if s.TooLarge {
 			return
 		}
 		var claims Claims
-		if rd.readBearer(field, s, &claims) {
-			s.Tokens = append(s.Tokens, Token{Claims: claims, field: field})
+		if rd.readBearer(line, s, &claims) {
+			s.Tokens = append(s.Tokens, Token{Claims: claims, fields: []field{{"Authorization", line}}})
 			s.Failure = ""
 		}
 	}
+	rd.readFormats(header, s)
 }
 
 // ReadResponse reads the sessions that a response sets into s, which must be
@@ -104,6 +109,7 @@ func (rd *Reader) ReadResponse(header http.Header, renewed []Token, s *Session) 
 	if lines := header["Set-Cookie"]; len(lines) > 0 {
 		s.At, s.renewed, s.made = rd.config.Now(), renewed, true
 		rd.read(rd.appendSetCookies(s.cookies[:0], lines, s), s)
+		rd.readFormats(nil, s)
 	}
 }
 
@@ -118,7 +124,7 @@ func (rd *Reader) read(cookies []cookie, s *Session) {
 		size += len(c.value)
 	}
 	for _, pair := range s.foreign {
-		if name, _ := rd.cut(pair); name == "" {
+		if _, _, readers := rd.cut(pair); readers == 0 {
 			size += len(pair)
 		}
 	}

@@ -51,11 +51,15 @@ type Token struct {
 	// it is from an Authorization header.
 	Names []string
 
-	from  []cookie // the cookies that hold it
-	also  []cookie // others that it can be read from
-	text  string
-	field string // the Authorization field, if it is from one
+	from   []cookie // the cookies that hold it
+	also   []cookie // others that it can be read from
+	text   string
+	fields []field // those that hold it
+	format int     // of Config.Formats, plus one; 0 for NextAuth, Auth.js and JWTs
 }
+
+// field is a field of a header.
+type field struct{ name, value string }
 
 // Mark returns a short hash of the cookies that hold the token, which tells nothing
 // of it; empty if it is from an Authorization header.
