@@ -65,9 +65,22 @@ func (v *validator) judge(ctx context.Context, tokens []session.Token, now, sinc
 	account := scratch.Get().(*accounts.Account)
 	defer scratch.Put(account)
 	for i := range tokens {
-		judgements = append(judgements, v.judgeOne(ctx, &tokens[i].Claims, now, since, account))
+		j := v.judgeOne(ctx, &tokens[i].Claims, now, since, account)
+		if tokens[i].Claims.Guessed {
+			v.doubt(&tokens[i], &j)
+		}
+		judgements = append(judgements, j)
 	}
 	return judgements
+}
+
+// doubt makes a judgement unknown if it finds nobody by a subject that is a guess, and
+// nobody was found so far: then the guess may be wrong.
+func (v *validator) doubt(token *session.Token, j *verdict.Judgement) {
+	exists := j.Verdict == verdict.Live || j.Verdict == verdict.Stale && j.Source != accounts.FromRevocation && j.Reason != verdict.UserNotFound
+	if !v.reader.Found(token, exists) && j.Reason == verdict.UserNotFound {
+		j.Verdict, j.Reason, j.Guessed = verdict.Unknown, "", true
+	}
 }
 
 func (v *validator) judgeOne(ctx context.Context, claims *session.Claims, now, since time.Time, account *accounts.Account) verdict.Judgement {

@@ -67,8 +67,8 @@ type Format interface {
 	// verifies nothing. A session that cannot be told from others, such as the first
 	// and the last of two cookies with one name, has a reading each.
 	Readings(parts []Part) []Reading
-	// Decode verifies the text of a reading. The error is ErrInvalid, ErrExpired or
-	// ErrKeysUnavailable.
+	// Decode verifies the text of a reading. The error is ErrInvalid, ErrExpired,
+	// ErrNobody or ErrKeysUnavailable.
 	Decode(text string, now time.Time) (Session, error)
 }
 
@@ -77,6 +77,13 @@ type Keyed interface {
 	// Generation changes whenever other keys may verify a text than before: a text
 	// that was invalid is then decoded again.
 	Generation() uint64
+}
+
+// Home is a Format of a library that keeps its users in a table of its own.
+type Home interface {
+	// UsersTable is the name of that table, with its schema. It is where users are
+	// looked up if no table is configured, and no other format is on.
+	UsersTable() string
 }
 
 // Part is a cookie or a header field in which a session may stand, or a chunk of
@@ -108,6 +115,10 @@ type Session struct {
 	// Subject is the user id: see Subject. If it is empty, the session is not
 	// judged, because nobody knows whose it is.
 	Subject string
+	// Guessed reports whether nobody has said that users are known by Subject. Such a
+	// session does not end because its user is not found, as long as nobody was found
+	// by a session of this format.
+	Guessed bool
 	// SignedInAt is when the user signed in, if a renewed session keeps that; zero
 	// if it does not.
 	SignedInAt time.Time
@@ -133,6 +144,8 @@ var (
 	ErrInvalid = errors.New("the session is malformed, or made with another key")
 	// ErrExpired means that it was one.
 	ErrExpired = errors.New("the session has expired")
+	// ErrNobody means that it is a session of the app, in which nobody is signed in.
+	ErrNobody = errors.New("nobody is signed in")
 	// ErrKeysUnavailable means that the key set has not been fetched yet.
 	ErrKeysUnavailable = errors.New("the key set has not been fetched yet")
 )

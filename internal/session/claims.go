@@ -51,6 +51,9 @@ type Claims struct {
 	// another part of the request.
 	Doubtful bool
 
+	// Guessed reports whether nobody has said that users are known by Subject.
+	Guessed bool
+
 	encoded []byte // which Subject and Match are slices of, if it is from the cache
 	scratch [80]byte
 	match   [2][]byte

@@ -37,6 +37,8 @@ func (f *failures) get(key digest, generation uint64, now time.Time) Failure {
 		return Undecodable
 	case micros == askingTime:
 		return appAsks
+	case micros == nobodyTime:
+		return nobody
 	case time.UnixMicro(micros).After(now.Add(-clockTolerance)): // the clock was set back
 		return ""
 	}
@@ -53,11 +55,14 @@ func (f *failures) put(key digest, generation uint64, now, expired time.Time) {
 	f.set(key, generation, now, micros)
 }
 
-// appAsks stands for a text that is no failure, but has nothing to judge either: see
-// Claims.AppAsks. askingTime encodes it.
+// appAsks and nobody stand for texts that are no failures, but have nothing to judge
+// either: see Claims.AppAsks and formats.ErrNobody. askingTime and nobodyTime encode
+// them.
 const (
 	appAsks    Failure = "app_asks"
+	nobody     Failure = "nobody"
 	askingTime         = noTime + 1
+	nobodyTime         = noTime + 2
 )
 
 // putAppAsks remembers a text that the app itself looks up. There can be as many as

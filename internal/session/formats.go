@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed-4adef13c/caddy-stale-session/formats"
@@ -16,6 +17,7 @@ type format struct {
 	keyed   formats.Keyed // nil if its keys never change
 	domain  string        // in the cache
 	headers []string      // in canonical form
+	found   *atomic.Bool  // somebody was, by one of its sessions
 }
 
 // newFormats returns the formats, and the names of the fields of requests in which
@@ -24,7 +26,7 @@ func newFormats(all []formats.Format) (opened []format, fields []string) {
 	fields = []string{"Cookie", "Authorization"}
 	for i, f := range all {
 		keyed, _ := f.(formats.Keyed)
-		of := format{f, keyed, "=" + strconv.Itoa(i), nil} // no cookie has such a name
+		of := format{f, keyed, "=" + strconv.Itoa(i), nil, new(atomic.Bool)} // no cookie has such a name
 		for _, name := range f.Headers() {
 			name = http.CanonicalHeaderKey(name)
 			if of.headers = append(of.headers, name); !slices.Contains(fields, name) {
@@ -128,7 +130,7 @@ func (rd *Reader) readFormat(format int, p *sources, s *Session) (failure Failur
 		}
 		token.from, token.fields = p.at(r.Parts)
 		if failed != "" {
-			if len(token.from) > 0 {
+			if len(token.from) > 0 && failed != nobody {
 				failure = moreImportant(failure, failed)
 			}
 			continue
@@ -176,6 +178,9 @@ func (rd *Reader) decodeFormat(format int, text string, s *Session, c *Claims) F
 	case errors.Is(err, formats.ErrExpired):
 		rd.failures.put(key, generation, s.At, s.At.Add(-time.Minute))
 		return Expired
+	case errors.Is(err, formats.ErrNobody):
+		rd.failures.set(key, generation, s.At, nobodyTime)
+		return nobody
 	case err != nil:
 		rd.failures.put(key, generation, s.At, time.Time{})
 		return Undecodable
@@ -199,13 +204,40 @@ func (rd *Reader) decodeFormat(format int, text string, s *Session, c *Claims) F
 func (rd *Reader) claimsOf(decoded *formats.Session) Claims {
 	c := Claims{
 		Subject: []byte(decoded.Subject), MintedAt: decoded.MadeAt, IssuedAt: decoded.MadeAt,
-		ExpiresAt: decoded.ExpiresAt, Doubtful: decoded.Doubtful,
+		ExpiresAt: decoded.ExpiresAt, Doubtful: decoded.Doubtful, Guessed: decoded.Guessed,
 	}
 	if !decoded.SignedInAt.IsZero() {
 		c.IssuedAt, c.Lasting = decoded.SignedInAt, true
 	}
 	c.Match = rd.matched(decoded.Claims)
 	return c
+}
+
+// Found notes whether the user of a token was found, and reports whether one was by any
+// token of the same format. Before that, the absence of a user proves nothing if the
+// subject is a guess.
+func (rd *Reader) Found(t *Token, found bool) bool {
+	if t.format == 0 {
+		return true
+	}
+	any := rd.formats[t.format-1].found
+	if found && !any.Load() { // no write that other processors wait for
+		any.Store(true)
+	}
+	return any.Load()
+}
+
+// UsersTable returns the table in which the only format that is read keeps its users;
+// empty if there are others, or it keeps them in none of its own.
+func (rd *Reader) UsersTable() string {
+	if len(rd.formats) != 1 || len(rd.config.CookieNames) > 0 {
+		return ""
+	}
+	home, ok := rd.formats[0].Format.(formats.Home)
+	if !ok {
+		return ""
+	}
+	return home.UsersTable()
 }
 
 // isReadFrom reports whether a format may read a session from a field of a header.

@@ -58,6 +58,11 @@ func (p *plain) Decode(text string, now time.Time) (formats.Session, error) {
 		return s, nil
 	case "asked":
 		return formats.Session{AppAsks: true}, nil
+	case "guessed":
+		s.Guessed = true
+		return s, nil
+	case "nobody":
+		return formats.Session{}, formats.ErrNobody
 	case "expired":
 		return formats.Session{}, formats.ErrExpired
 	case "later":
@@ -90,20 +95,22 @@ func TestASessionOfAnotherFormatIsRead(t *testing.T) {
 		names           string // of the cookies that hold the first
 		failure         Failure
 	}{
-		"no cookie of its own":        {"theme=dark; ids=valid:ada", "", "", "", ""},
-		"one":                         {"theme=dark; id=valid:ada", "", "ada", "id", ""},
-		"one in chunks":               {"cached.1=:ada; cached.0=valid; cached.x=1", "", "ada", "cached.0 cached.1", ""},
-		"one in two cookies":          {"id=asked:; cached=valid:ada", "", "ada", "cached id", ""},
-		"doubtful in two cookies":     {"id=asked:; cached=doubtful:ada", "", "ada", "cached", ""},
-		"the first and the last":      {"id=valid:ada; id=valid:bob", "", "ada bob", "id", ""},
-		"one that the app asks for":   {"id=asked:", "", "-", "id", ""},
-		"in a field":                  {"", "valid:ada", "ada", "", ""},
-		"in a field and a cookie":     {"cached=valid:bob", "valid:ada", "ada bob", "", ""},
-		"expired":                     {"id=expired:ada", "", "", "", Expired},
-		"forged":                      {"id=ada", "", "", "", Undecodable},
-		"forged, in a field":          {"", "ada", "", "", ""},
-		"before the keys are there":   {"id=later:", "", "", "", KeysUnavailable},
-		"percent-encoded, and quoted": {`id="valid%3Aada"`, "", "ada", "id", ""},
+		"no cookie of its own":         {"theme=dark; ids=valid:ada", "", "", "", ""},
+		"one":                          {"theme=dark; id=valid:ada", "", "ada", "id", ""},
+		"one in chunks":                {"cached.1=:ada; cached.0=valid; cached.x=1", "", "ada", "cached.0 cached.1", ""},
+		"one in two cookies":           {"id=asked:; cached=valid:ada", "", "ada", "cached id", ""},
+		"doubtful in two cookies":      {"id=asked:; cached=doubtful:ada", "", "ada", "cached", ""},
+		"the first and the last":       {"id=valid:ada; id=valid:bob", "", "ada bob", "id", ""},
+		"one that the app asks for":    {"id=asked:", "", "-", "id", ""},
+		"in a field":                   {"", "valid:ada", "ada", "", ""},
+		"in a field and a cookie":      {"cached=valid:bob", "valid:ada", "ada bob", "", ""},
+		"in which nobody is signed in": {"id=nobody:", "", "", "", ""},
+		"a forged one beside that":     {"id=nobody:; id=forged", "", "", "", Undecodable},
+		"expired":                      {"id=expired:ada", "", "", "", Expired},
+		"forged":                       {"id=ada", "", "", "", Undecodable},
+		"forged, in a field":           {"", "ada", "", "", ""},
+		"before the keys are there":    {"id=later:", "", "", "", KeysUnavailable},
+		"percent-encoded, and quoted":  {`id="valid%3Aada"`, "", "ada", "id", ""},
 	} {
 		for range 2 { // from the caches, too
 			s := readPlain(rd, c.cookies, c.header)
@@ -181,7 +188,7 @@ func TestASessionThatAResponseSetsInAnotherFormatIsRead(t *testing.T) {
 
 func TestATextOfAnotherFormatIsDecodedOnce(t *testing.T) {
 	t.Parallel()
-	for text, again := range map[string]int64{"valid:ada": 0, "asked:": 0, "expired:ada": 0, "forged": 0, "later:": 1, "doubtful:ada": 1} {
+	for text, again := range map[string]int64{"valid:ada": 0, "asked:": 0, "guessed:ada": 0, "nobody:": 0, "expired:ada": 0, "forged": 0, "later:": 1, "doubtful:ada": 1} {
 		f := new(plain)
 		rd, err := New(Config{Formats: []formats.Format{f}})
 		if err != nil {
@@ -197,6 +204,60 @@ func TestATextOfAnotherFormatIsDecodedOnce(t *testing.T) {
 		readPlain(rd, "id="+text, "")
 		if decoded := f.decoded.Load(); text == "forged" && decoded != 2 {
 			t.Errorf("%s: decoded %d times by other keys", text, decoded)
+		}
+		rd.Close()
+	}
+}
+
+// TestASubjectThatIsAGuess shows that it is one each time that it is read, until somebody
+// is found by a session of its format.
+func TestASubjectThatIsAGuess(t *testing.T) {
+	t.Parallel()
+	rd, err := New(Config{Formats: []formats.Format{new(plain), new(plain)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(rd.Close)
+	var tokens []Token
+	for range 2 { // from the cache, too
+		if tokens = readPlain(rd, "id=guessed:ada", "").Tokens; len(tokens) != 2 || !tokens[0].Claims.Guessed || readPlain(rd, "id=valid:ada", "").Tokens[0].Claims.Guessed {
+			t.Fatalf("%+v", tokens)
+		}
+	}
+	for _, step := range []struct{ of, found, want bool }{{false, false, false}, {false, true, true}, {false, false, true}, {true, false, false}} {
+		token := &tokens[0]
+		if step.of {
+			token = &tokens[1]
+		}
+		if got := rd.Found(token, step.found); got != step.want {
+			t.Errorf("%+v: found %t", step, got)
+		}
+	}
+}
+
+// home is a format whose library has a users table.
+type home struct{ plain }
+
+func (*home) UsersTable() string { return "auth.users" }
+
+func TestTheUsersTableIsThatOfTheOnlyFormat(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		config Config
+		want   string
+	}{
+		"alone":                {Config{Formats: []formats.Format{new(home)}}, "auth.users"},
+		"with another":         {Config{Formats: []formats.Format{new(home), new(plain)}}, ""},
+		"with Auth.js":         {Config{Formats: []formats.Format{new(home)}, Secrets: []string{"x"}}, ""},
+		"one that has no home": {Config{Formats: []formats.Format{new(plain)}}, ""},
+		"Auth.js":              {Config{Secrets: []string{"x"}}, ""},
+	} {
+		rd, err := New(c.config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := rd.UsersTable(); got != c.want {
+			t.Errorf("%s: %q", name, got)
 		}
 		rd.Close()
 	}

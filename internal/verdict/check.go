@@ -17,6 +17,9 @@ type Judgement struct {
 	Subject []byte
 	// Source tells where the account came from; empty when none was found.
 	Source accounts.Source
+	// Guessed reports whether the verdict is Unknown because the subject is a guess, by
+	// which nobody was found so far.
+	Guessed bool
 }
 
 // Check is what was found out about the session of a request.
