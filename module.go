@@ -30,6 +30,10 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/command"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/directive"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
+	_ "github.com/seed-4adef13c/caddy-stale-session/internal/formats/auth0" // registers its module
+	_ "github.com/seed-4adef13c/caddy-stale-session/internal/formats/iron" // registers its module
+	_ "github.com/seed-4adef13c/caddy-stale-session/internal/formats/remix" // registers its module
+	_ "github.com/seed-4adef13c/caddy-stale-session/internal/formats/supabase" // registers its module
 	"github.com/seed-4adef13c/caddy-stale-session/internal/logout"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/provision"
@@ -188,6 +192,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.validator, err = h.newValidator(env, &h.lease.Resources); err != nil {
 		return err
 	}
+	h.directory = h.directoryOf(h.validator.reader)
 	if err := h.resources.Cleanup(h.SessionCleanup, h.directory); err != nil {
 		return err
 	}
@@ -266,7 +271,7 @@ func (h *Handler) newValidator(env environment.Environment, resources *provision
 	if v.reader, err = h.reader(env, resources); err != nil {
 		return nil, err
 	}
-	if v.accounts, err = resources.Accounts(h.directory, config); err != nil {
+	if v.accounts, err = resources.Accounts(h.directoryOf(v.reader), config); err != nil {
 		return nil, err
 	}
 	v.revoked, err = resources.Revocations(h.Revocations, h.storage, v.accounts)
@@ -301,6 +306,18 @@ func (h *Handler) reader(env environment.Environment, resources *provision.Resou
 		of.Cached = h.Cache.Size // one per account
 	}
 	return resources.Reader(env, of)
+}
+
+// directoryOf returns the directory, which looks the users of the reader's sessions up
+// in the table of their library, unless another is configured.
+func (h *Handler) directoryOf(reader *session.Reader) directories.Module {
+	table := reader.UsersTable()
+	if m, ok := h.directory.(interface {
+		WithTable(table string) directories.Module
+	}); ok && table != "" {
+		return m.WithTable(table)
+	}
+	return h.directory
 }
 
 // loadFormats sets h.formats.
@@ -347,6 +364,13 @@ func describe(text []byte) (site command.Site, err error) {
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	defer cancel()
 	if err := errors.Join(h.loadDirectory(ctx), h.loadFormats(ctx)); err != nil {
+		return site, err
+	}
+	resources := new(provision.Resources)
+	if reader, err := h.reader(environment.New(), resources); err == nil { // else the command says so, if it needs one
+		h.directory = h.directoryOf(reader)
+	}
+	if err := resources.Release(); err != nil {
 		return site, err
 	}
 	signIn := h.SignIn

@@ -163,6 +163,21 @@ func ConfigOf(module directories.Module) (Config, bool) {
 // OpenDirectory implements directories.Module.
 func (o DatabaseOptions) OpenDirectory() (directories.Directory, error) { return Open(o.Config()) }
 
+// WithTable returns the same module, which looks users up in a table, unless its options
+// name another.
+func (m *Module) WithTable(table string) directories.Module {
+	other := *m
+	if m.Query != "" || m.Users != nil && m.Users.Table != "" {
+		return &other
+	}
+	other.Users = new(Users)
+	if m.Users != nil {
+		*other.Users = *m.Users
+	}
+	other.Users.Table = table
+	return &other
+}
+
 // MatchedClaims implements directories.Module.
 func (o DatabaseOptions) MatchedClaims() []string {
 	if o.Users == nil {

@@ -1,11 +1,19 @@
 package auth0
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/seed-4adef13c/caddy-stale-session/formats"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/formats/cookie"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/provision"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/mint"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/reads"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/vectors"
 )
 
@@ -16,18 +24,11 @@ func TestSessionsOfTheRealLibrary(t *testing.T) {
 	for _, v := range vectors.Read(t, "testdata/vectors.json") {
 		t.Run(v.ID, func(t *testing.T) {
 			t.Parallel()
-			d, err := New(v.Keys())
-			if err != nil {
-				t.Fatal(err)
+			module := &Auth0{cookie.Options{Secrets: v.Keys(), Subject: v.Path}}
+			if v.ID == "auth0-custom-name" {
+				module.Cookies = []string{v.Cookies[0][0]}
 			}
-			payload, expires, err := d.Decrypt(v.Text())
-			subject := ""
-			if err == nil && (expires.IsZero() || expires.After(time.Now())) {
-				subject = vectors.Find(payload, v.Path)
-			}
-			if (subject != "") != (v.Expect == "claims") || subject != v.Subject {
-				t.Errorf("read %q (%v), want %q", subject, err, v.Subject)
-			}
+			reads.Check(t, reads.Reader(t, module), &v, "")
 		})
 	}
 }
@@ -78,6 +79,22 @@ func TestWhatIsDecrypted(t *testing.T) {
 				t.Errorf("expires %v, want %v", expires, c.expires)
 			}
 		})
+	}
+}
+
+// TestTheUsersColumnIsNotGuessed shows that the format is off until somebody says where
+// its users are, although there is a secret.
+func TestTheUsersColumnIsNotGuessed(t *testing.T) {
+	t.Setenv("AUTH0_SECRET", secret)
+	open := func(options cookie.Options) error {
+		_, err := new(provision.Resources).Reader(environment.New(), provision.Sessions{Formats: []caddy.Module{&Auth0{options}}})
+		return err
+	}
+	if err := open(cookie.Options{}); !errors.Is(err, formats.ErrNoKey) || !strings.Contains(err.Error(), "subject user.sub") || strings.Contains(err.Error(), secret) {
+		t.Errorf("error %v", err)
+	}
+	if err := open(cookie.Options{Subject: "user.sub"}); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -21,9 +21,13 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/jose"
 )
 
-// MinPasswordLength is how many UTF-16 units a password has at least. With a shorter
-// one the libraries seal nothing.
-const MinPasswordLength = 32
+// minPassword is how many UTF-16 units a password has at least.
+const minPassword = 32
+
+// IsLongEnough reports whether the libraries seal anything with a password.
+func IsLongEnough(password string) bool {
+	return len(utf16.Encode([]rune(password))) >= minPassword
+}
 
 // Slow is how often the keys of h3 v2 are hashed. The others hash them once.
 const Slow = 8192
@@ -51,8 +55,8 @@ type Opener struct {
 // milliseconds a password. It is an error if a password is too short.
 func New(passwords []string, slow bool) (*Opener, error) {
 	for _, password := range passwords {
-		if len(utf16.Encode([]rune(password))) < MinPasswordLength {
-			return nil, fmt.Errorf("a password of Fe26.2 seals is too short: the libraries take only those of %d characters or more", MinPasswordLength)
+		if !IsLongEnough(password) {
+			return nil, fmt.Errorf("a secret is too short: the library takes only those of %d characters or more", minPassword)
 		}
 	}
 	o := &Opener{passwords: passwords, iterations: []int{1}}

@@ -3,6 +3,7 @@ package vectors
 
 import (
 	"encoding/json"
+	"net/http"
 	"net/url"
 	"os"
 	"regexp"
@@ -66,6 +67,15 @@ func (v *Vector) Keys() []string {
 	}
 	slices.Sort(keys)
 	return keys
+}
+
+// Header returns the header of a request with the cookies.
+func (v *Vector) Header() http.Header {
+	var pairs []string
+	for _, cookie := range v.Cookies {
+		pairs = append(pairs, cookie[0]+"="+cookie[1])
+	}
+	return http.Header{"Cookie": {strings.Join(pairs, "; ")}}
 }
 
 // Text returns the values of the cookies, decoded and joined in their order.
