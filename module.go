@@ -30,9 +30,9 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/command"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/directive"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
-	_ "github.com/seed-4adef13c/caddy-stale-session/internal/formats/auth0" // registers its module
-	_ "github.com/seed-4adef13c/caddy-stale-session/internal/formats/iron" // registers its module
-	_ "github.com/seed-4adef13c/caddy-stale-session/internal/formats/remix" // registers its module
+	_ "github.com/seed-4adef13c/caddy-stale-session/internal/formats/auth0"    // registers its module
+	_ "github.com/seed-4adef13c/caddy-stale-session/internal/formats/iron"     // registers its module
+	_ "github.com/seed-4adef13c/caddy-stale-session/internal/formats/remix"    // registers its module
 	_ "github.com/seed-4adef13c/caddy-stale-session/internal/formats/supabase" // registers its module
 	"github.com/seed-4adef13c/caddy-stale-session/internal/logout"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"

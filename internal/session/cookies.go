@@ -79,6 +79,8 @@ func (rd *Reader) appendCookies(cookies []cookie, lines []string, s *Session) []
 			name, value, readers := rd.cut(pair)
 			if readers != 0 {
 				cookies = append(cookies, cookie{name, decodeValue(value), pair, readers})
+			} else {
+				rd.notice(name, value, s)
 			}
 			if rd.isForeign(pair, readers&authJS != 0) {
 				s.foreign = append(s.foreign, pair)

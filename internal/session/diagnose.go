@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/jose"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/unread"
 )
 
 // Diagnose returns why the value of a session cookie cannot be read, and what to
@@ -25,6 +26,13 @@ func (rd *Reader) Diagnose(token string) string {
 		return "the key set of `jwks` has not been fetched"
 	case s.TooLarge:
 		return "it is larger than a session can be"
+	case s.Failure == nobody:
+		return "nobody is signed in, or the user id is not where it is looked for: set `subject` to its place"
+	}
+	switch kind := unread.KindOf(token); kind {
+	case unread.None, unread.JWT, unread.JWE:
+	default:
+		return unread.Advice("NAME", kind)
 	}
 	switch strings.Count(token, ".") {
 	case 4:

@@ -113,6 +113,7 @@ func (rd *Reader) readFormat(format int, p *sources, s *Session) (failure Failur
 		s.setTooLarge()
 		return TooLarge
 	}
+	rd.noticeParts(format, p, all, s)
 	if s.Tokens == nil {
 		s.Tokens = s.tokens[:0]
 	}

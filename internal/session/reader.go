@@ -15,6 +15,7 @@ import (
 	"unicode"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/jose"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/unread"
 )
 
 // Limits on the work that a request can cause.
@@ -45,6 +46,7 @@ type Reader struct {
 	failures  *failures
 	formats   []format
 	fields    []string // of requests, in which sessions are looked for
+	unread    unread.Names
 }
 
 // New returns a reader. It is an error if a cookie name is invalid, a secret is
@@ -71,11 +73,21 @@ func New(config Config) (*Reader, error) {
 func (rd *Reader) CookieNames() []string { return rd.config.CookieNames }
 
 // ReadToken reads the value of a session cookie into s. It tries each base
-// name, because the key of Auth.js depends on the name.
+// name, because the key of Auth.js depends on the name, and each format.
 func (rd *Reader) ReadToken(value string, s *Session) {
 	for _, name := range rd.config.CookieNames {
 		*s = Session{}
 		if rd.Read(http.Header{"Cookie": {name + "=" + value}}, s); len(s.Tokens) > 0 || s.Failure == Expired {
+			return
+		}
+	}
+	for i := range rd.formats {
+		*s = Session{At: rd.config.Now()}
+		token := Token{text: decodeValue(value), format: i + 1}
+		if s.Failure = rd.decodeFormat(i, token.text, s, &token.Claims); s.Failure == "" {
+			s.Tokens = []Token{token}
+		}
+		if len(s.Tokens) > 0 || s.Failure == Expired {
 			return
 		}
 	}
@@ -100,6 +112,7 @@ func (rd *Reader) Read(header http.Header, s *Session) {
 		}
 	}
 	rd.readFormats(header, s)
+	rd.noticeBearers(header["Authorization"], s)
 }
 
 // ReadResponse reads the sessions that a response sets into s, which must be

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/unread"
 )
 
 // Session holds the session tokens of a request or a response. It must not be
@@ -27,6 +29,9 @@ type Session struct {
 	// TooLarge reports whether the session cookies exceed the limits. They were
 	// not read then, so they must not reach the app.
 	TooLarge bool
+	// Unread is what looks like a session and is read by nothing, if that is noticed
+	// for the first time.
+	Unread []unread.Found
 
 	jar     []cookie // the session cookies
 	foreign []string // pairs that other frameworks may read differently

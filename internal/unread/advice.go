@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// advice returns what to configure, so that a session is read.
-func advice(name string, kind Kind) string {
+// Advice returns what to configure, so that the session in a cookie is read.
+func Advice(name string, kind Kind) string {
 	switch {
 	case name == Bearer:
 		return "if it is your app's, set `secret`, `key_file` or `jwks` to the key that it is signed with"
@@ -34,7 +34,7 @@ func advice(name string, kind Kind) string {
 	case SignedJSON:
 		return fmt.Sprintf("if it is the session of Remix or React Router, set SESSION_SECRET in Caddy's environment, or add `format remix` with `cookie %s` and `secret`", name)
 	case SignedID:
-		return "it holds the id of a session that the app keeps itself, as express-session does: that cannot be read; does the app look the user up on each request?"
+		return "it holds the id of a session that the app keeps itself, as express-session does, which cannot be read; have the app look the user up on each request"
 	}
 	return ""
 }

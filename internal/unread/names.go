@@ -44,7 +44,7 @@ func (n *Names) Notice(name, value string) (Found, bool) {
 	if kind = confirm(value, kind); kind == None {
 		return Found{}, false
 	}
-	found := Found{Name: name, Kind: kind, Advice: advice(name, kind)}
+	found := Found{Name: name, Kind: kind, Advice: Advice(name, kind)}
 	return found, n.add(found)
 }
 

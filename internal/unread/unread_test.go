@@ -128,7 +128,7 @@ func TestAdvice(t *testing.T) {
 		{"sb-x-auth-token.0", Supabase, "SUPABASE_JWT_SECRET"},
 		{Bearer, JWT, "`jwks`"},
 	} {
-		if got := advice(c.name, c.kind); !strings.Contains(got, c.want) {
+		if got := Advice(c.name, c.kind); !strings.Contains(got, c.want) {
 			t.Errorf("%s, %s: %s", c.name, c.kind, got)
 		}
 	}
