@@ -30,6 +30,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/command"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/directive"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
+	_ "github.com/seed-4adef13c/caddy-stale-session/internal/formats/betterauth" // registers its module
 	"github.com/seed-4adef13c/caddy-stale-session/internal/logout"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/provision"

@@ -63,7 +63,7 @@ type environment map[string]string
 
 func (e environment) Fill(_, text string) (string, error)                       { return text, nil }
 func (e environment) Variable(name string) string                               { return e[name] }
-func (e environment) Verifier([]string, string) (v formats.Verifier, err error) { return v, err }
+func (e environment) Verifier(formats.Keys) (v formats.Verifier, err error) { return v, err }
 
 func Example() {
 	format, err := new(Signed).OpenFormat(environment{"SID_SECRET": "a secret"})
