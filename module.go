@@ -30,10 +30,11 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/command"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/directive"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
-	_ "github.com/seed-4adef13c/caddy-stale-session/internal/formats/auth0"    // registers its module
-	_ "github.com/seed-4adef13c/caddy-stale-session/internal/formats/iron"     // registers its module
-	_ "github.com/seed-4adef13c/caddy-stale-session/internal/formats/remix"    // registers its module
-	_ "github.com/seed-4adef13c/caddy-stale-session/internal/formats/supabase" // registers its module
+	_ "github.com/seed-4adef13c/caddy-stale-session/internal/formats/auth0"      // registers its module
+	_ "github.com/seed-4adef13c/caddy-stale-session/internal/formats/betterauth" // registers its module
+	_ "github.com/seed-4adef13c/caddy-stale-session/internal/formats/iron"       // registers its module
+	_ "github.com/seed-4adef13c/caddy-stale-session/internal/formats/remix"      // registers its module
+	_ "github.com/seed-4adef13c/caddy-stale-session/internal/formats/supabase"   // registers its module
 	"github.com/seed-4adef13c/caddy-stale-session/internal/logout"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/provision"
@@ -442,7 +443,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	case h.mode == modeObserve || check.Braked:
 		x.release()
 		return next.ServeHTTP(w, r)
-	case h.ends(route, check.Verdict) && (h.RequireSession || !loops):
+	case h.ends(route, check) && (h.RequireSession || !loops):
 		telemetry.Responded(telemetry.Response(h.responder.Kind(r)))
 		return h.responder.Stale(w, r, answer.Ended{Names: check.Ended, Marks: x.marks, Marker: x.marker})
 	case h.OnError == onErrorDeny && check.Verdict == verdict.Unknown && route.Answers():
@@ -465,11 +466,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 }
 
 // ends reports whether a request is answered because of its session, or because it
-// has none.
-func (h *Handler) ends(route scope.Scope, v verdict.Verdict) bool {
-	switch v {
+// has none. A library without a sign-in page of its own leaves it to the app where
+// people go, unless that is configured: the app gets the request without the session.
+func (h *Handler) ends(route scope.Scope, check *verdict.Check) bool {
+	switch check.Verdict {
 	case verdict.Stale:
-		return route.Answers()
+		return route.Answers() && (check.Session.SignInPage() || h.SignIn != "" || h.Respond == answer.JSON || h.Respond == answer.ErrorRoute)
 	case verdict.Anonymous, verdict.Invalid:
 		return route == scope.Guarded && h.RequireSession
 	}

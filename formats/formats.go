@@ -35,10 +35,19 @@ type Environment interface {
 	// Variable returns an environment variable of Caddy, without spaces around it;
 	// empty if it is not set.
 	Variable(name string) string
-	// Verifier returns what verifies JSON Web Tokens: those signed with one of the
-	// secrets (HS256, HS384, HS512), and those signed with a key of the JSON Web Key
-	// Set at a URL or in a file, unless that is empty. Placeholders must be filled.
-	Verifier(secrets []string, keySet string) (Verifier, error)
+	// Verifier returns what verifies JSON Web Tokens by some keys.
+	Verifier(keys Keys) (Verifier, error)
+}
+
+// Keys verify signed JSON Web Tokens. Their placeholders must be filled.
+type Keys struct {
+	// Secrets verify HS256, HS384 and HS512. Default: none.
+	Secrets []string
+	// JWKS is the URL or the file of a JSON Web Key Set, which verifies the RS, PS and
+	// ES algorithms and EdDSA. A URL is fetched in the background. Default: none.
+	JWKS string
+	// Type is the typ that tokens may have besides JWT. Default: at+jwt.
+	Type string
 }
 
 // Verifier verifies signed JSON Web Tokens.

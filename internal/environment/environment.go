@@ -94,8 +94,8 @@ func (e Environment) Secrets() ([]string, error) {
 }
 
 // AuthPath returns the base path of the app's auth routes: the path of AUTH_URL
-// (Auth.js v5), else of NEXTAUTH_URL (NextAuth v4). If that has none, it is
-// /api/auth, as in next-auth 4.24 and 5.0.
+// (Auth.js v5), else of NEXTAUTH_URL (NextAuth v4) or BETTER_AUTH_URL. If that has
+// none, it is /api/auth, as in next-auth 4.24 and 5.0, and Better Auth.
 func (e Environment) AuthPath() string {
 	if u := e.authURL(); u != nil {
 		if path := strings.TrimRight(u.Path, "/"); path != "" {
@@ -105,8 +105,8 @@ func (e Environment) AuthPath() string {
 	return defaultAuthPath
 }
 
-// Origin returns the scheme and host of AUTH_URL, else of NEXTAUTH_URL, such as
-// https://app.example; empty if neither is set.
+// Origin returns the scheme and host of AUTH_URL, else of NEXTAUTH_URL or
+// BETTER_AUTH_URL, such as https://app.example; empty if none is set.
 func (e Environment) Origin() string {
 	if u := e.authURL(); u != nil && u.Host != "" {
 		return u.Scheme + "://" + u.Host
@@ -114,9 +114,10 @@ func (e Environment) Origin() string {
 	return ""
 }
 
-// authURL returns AUTH_URL, else NEXTAUTH_URL; nil if neither is a URL.
+// authURL returns AUTH_URL, else NEXTAUTH_URL, else BETTER_AUTH_URL; nil if it is no
+// URL.
 func (e Environment) authURL() *url.URL {
-	text := cmp.Or(e.Optional("{env.AUTH_URL}"), e.Optional("{env.NEXTAUTH_URL}"))
+	text := cmp.Or(e.Optional("{env.AUTH_URL}"), e.Optional("{env.NEXTAUTH_URL}"), e.Optional("{env.BETTER_AUTH_URL}"))
 	if text == "" {
 		return nil
 	}

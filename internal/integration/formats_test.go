@@ -99,7 +99,7 @@ func TestSessionsOfOtherLibrariesEnd(t *testing.T) {
 			execute(t, name, append([]string{`insert into "User" values ('gone')`}, l.schema...)...)
 			otherEnvironment(t, server.DSN(name), l.variables)
 			app := caddytest.NewApp(t)
-			base := caddytest.Start(t, caddytest.Site(append(append([]string{"stale_session {", "poll 50ms"}, l.directives...), "}", app.Proxy())...))
+			base := caddytest.Start(t, caddytest.Site(append(append([]string{"stale_session {", "poll 50ms", "sign_in /login"}, l.directives...), "}", app.Proxy())...))
 			cookie := func(user string) string {
 				value, err := l.seal(user)
 				if err != nil {
@@ -135,7 +135,7 @@ func TestAGuessEndsNobodyBeforeSomebodyWasFound(t *testing.T) {
 	name := newDatabase(t)
 	otherEnvironment(t, server.DSN(name), map[string]string{"SESSION_SECRET": secret})
 	app := caddytest.NewApp(t)
-	base := caddytest.Start(t, caddytest.Site("stale_session {", "poll 50ms", "}", app.Proxy()))
+	base := caddytest.Start(t, caddytest.Site("stale_session {", "poll 50ms", "sign_in /login", "}", app.Proxy()))
 	cookie := func(user string) string {
 		value, err := mint.Remix(secret, map[string]any{"userId": user})
 		if err != nil {
@@ -191,7 +191,7 @@ func TestASessionInAHeaderEnds(t *testing.T) {
 	name := newDatabase(t)
 	otherEnvironment(t, server.DSN(name), map[string]string{"NUXT_SESSION_PASSWORD": password})
 	app := caddytest.NewApp(t)
-	base := caddytest.Start(t, caddytest.Site("stale_session {", "poll 50ms", "}", app.Proxy()))
+	base := caddytest.Start(t, caddytest.Site("stale_session {", "poll 50ms", "sign_in /login", "}", app.Proxy()))
 	seal := func(user string) string {
 		text, err := mint.Seal{Password: password}.Of(map[string]any{"id": "x", "createdAt": 1, "data": map[string]any{"user": map[string]any{"id": user}}})
 		if err != nil {

@@ -156,7 +156,36 @@ func (l layout) complete(users Users) Users {
 			users.Disabled = append(users.Disabled, until)
 		}
 	}
+	l.limitBan(&users)
 	return users
+}
+
+// ban is the column with the time at which a ban ends; the zero value is none.
+type ban struct {
+	column string
+	local  bool // the time may be of any time zone
+}
+
+// banned is the column that bans a user in Better Auth.
+const banned = "banned"
+
+// limitBan finds the column that ends a ban. If the role may not read it, nobody knows
+// whether a ban still holds.
+func (l layout) limitBan(users *Users) {
+	if !slices.Contains(users.Disabled, banned) || l.columns[banned] != "boolean" {
+		return
+	}
+	for _, name := range []string{"banExpires", "ban_expires"} {
+		if !strings.HasPrefix(l.columns[name], "timestamp") {
+			continue
+		}
+		if !slices.Contains(l.readable, name) {
+			users.Disabled = slices.DeleteFunc(slices.Clone(users.Disabled), func(name string) bool { return name == banned })
+			return
+		}
+		users.bannedUntil = ban{name, l.firstTime([]string{name}) == ""}
+		return
+	}
 }
 
 // first returns the first column that the role may read and whose type is right.

@@ -104,11 +104,11 @@ func (r *recorder) Variable(name string) string {
 }
 
 // Verifier implements formats.Environment.
-func (r *recorder) Verifier(secrets []string, keySet string) (formats.Verifier, error) {
-	config := jose.VerifierConfig{Secrets: secrets}
-	if keySet != "" {
+func (r *recorder) Verifier(keys formats.Keys) (formats.Verifier, error) {
+	config := jose.VerifierConfig{Secrets: keys.Secrets, Type: keys.Type}
+	if keys.JWKS != "" {
 		var err error
-		if config.JWKS, err = r.resources.KeySet(keySet); err != nil {
+		if config.JWKS, err = r.resources.KeySet(keys.JWKS); err != nil {
 			return nil, err
 		}
 	}

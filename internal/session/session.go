@@ -127,6 +127,12 @@ func (s *Session) Count(name string) int {
 	return n
 }
 
+// SignInPage reports whether the library of one of the tokens has a sign-in page of
+// its own.
+func (s *Session) SignInPage() bool {
+	return slices.ContainsFunc(s.Tokens, func(t Token) bool { return t.format == 0 })
+}
+
 // Has reports whether a browser sends a cookie with the given name in which some app
 // may look for a session.
 func (s *Session) Has(name string) bool {

@@ -53,8 +53,8 @@ func (environment) Fill(_, text string) (string, error) {
 	}
 	return text, nil
 }
-func (e environment) Variable(name string) string                       { return e[name] }
-func (environment) Verifier([]string, string) (formats.Verifier, error) { return nil, nil }
+func (e environment) Variable(name string) string                   { return e[name] }
+func (environment) Verifier(formats.Keys) (formats.Verifier, error) { return nil, nil }
 
 func TestKeys(t *testing.T) {
 	t.Parallel()

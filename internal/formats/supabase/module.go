@@ -78,7 +78,7 @@ func (m *Supabase) OpenFormat(env formats.Environment) (formats.Format, error) {
 	if len(secrets) == 0 && keySet == "" {
 		return nil, cookie.NoKey("SUPABASE_JWT_SECRET", "SUPABASE_URL")
 	}
-	verifier, err := env.Verifier(secrets, keySet)
+	verifier, err := env.Verifier(formats.Keys{Secrets: secrets, JWKS: keySet})
 	if err != nil {
 		return nil, err
 	}
