@@ -61,8 +61,8 @@ func (s signed) Decode(text string, _ time.Time) (formats.Session, error) {
 
 type environment map[string]string
 
-func (e environment) Fill(_, text string) (string, error)                       { return text, nil }
-func (e environment) Variable(name string) string                               { return e[name] }
+func (e environment) Fill(_, text string) (string, error)                   { return text, nil }
+func (e environment) Variable(name string) string                           { return e[name] }
 func (e environment) Verifier(formats.Keys) (v formats.Verifier, err error) { return v, err }
 
 func Example() {
