@@ -194,6 +194,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.directory = h.directoryOf(h.validator.reader)
+	if h.RequireSession && !h.answers(h.validator.reader.SignInPage()) {
+		return errors.New("`require_session` needs `sign_in`, or `respond json`: the library whose sessions are read has no sign-in page of its own")
+	}
 	if err := h.resources.Cleanup(h.SessionCleanup, h.directory); err != nil {
 		return err
 	}
@@ -471,11 +474,17 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 func (h *Handler) ends(route scope.Scope, check *verdict.Check) bool {
 	switch check.Verdict {
 	case verdict.Stale:
-		return route.Answers() && (check.Session.SignInPage() || h.SignIn != "" || h.Respond == answer.JSON || h.Respond == answer.ErrorRoute)
+		return route.Answers() && h.answers(check.Session.SignInPage())
 	case verdict.Anonymous, verdict.Invalid:
 		return route == scope.Guarded && h.RequireSession
 	}
 	return false
+}
+
+// answers reports whether stale sessions are answered on guarded routes, given
+// whether their library has a sign-in page of its own.
+func (h *Handler) answers(signInPage bool) bool {
+	return signInPage || h.SignIn != "" || h.Respond == answer.JSON || h.Respond == answer.ErrorRoute
 }
 
 // request is a request that was checked, and its response.

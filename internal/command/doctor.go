@@ -87,7 +87,7 @@ The exit code is 2 if a problem keeps the module from working.`,
 	}
 	cmd.Flags().StringVarP(&config, "config", "c", "", "The Caddy configuration to test")
 	cmd.Flags().StringVarP(&adapter, "adapter", "a", "", "The adapter of the configuration")
-	cmd.Flags().StringVar(&token, "token", "", "The value of a valid session cookie; - reads it from standard input")
+	cmd.Flags().StringVar(&token, "token", "", "The value of a valid session cookie, or cookies as name=value; …; - reads it from standard input")
 	cmd.Flags().StringVar(&signIn, "sign-in", "", "The URL of the sign-in page (default: the path sign_in of AUTH_URL or NEXTAUTH_URL)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "Print JSON even on a terminal")
 	return cmd
@@ -221,6 +221,9 @@ func examineReader(site Site, token string) (found []directories.Finding, subjec
 
 // examineSignIn opens the sign-in page of a handler.
 func examineSignIn(ctx context.Context, site Site) directories.Finding {
+	if reader, err := site.Reader(); err == nil && site.SignIn == "" && !reader.SignInPage() {
+		return directories.Finding{Level: directories.Note, Text: "the sign-in page was not opened: the app's library has none of its own", Remedy: "pass its URL with --sign-in"}
+	}
 	page, err := answer.SignInURL(answer.Answers{SignIn: site.SignIn}, environment.New())
 	switch {
 	case err != nil:

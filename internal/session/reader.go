@@ -69,12 +69,21 @@ func New(config Config) (*Reader, error) {
 	return rd, nil
 }
 
-// CookieNames returns the base names of the session cookies.
+// CookieNames returns the base names of the session cookies, but for those of
+// Config.Formats.
 func (rd *Reader) CookieNames() []string { return rd.config.CookieNames }
 
-// ReadToken reads the value of a session cookie into s. It tries each base
-// name, because the key of Auth.js depends on the name, and each format.
+// SignInPage reports whether a library whose sessions are read has a sign-in page of
+// its own, as NextAuth and Auth.js have.
+func (rd *Reader) SignInPage() bool { return len(rd.config.CookieNames) > 0 }
+
+// ReadToken reads the value of a session cookie into s, or whole cookies with their
+// names. Of a value it tries each base name, because the key of Auth.js depends on
+// the name, and each format.
 func (rd *Reader) ReadToken(value string, s *Session) {
+	if rd.Read(http.Header{"Cookie": {value}}, s); len(s.Names) > 0 {
+		return
+	}
 	for _, name := range rd.config.CookieNames {
 		*s = Session{}
 		if rd.Read(http.Header{"Cookie": {name + "=" + value}}, s); len(s.Tokens) > 0 || s.Failure == Expired {
