@@ -135,6 +135,10 @@ type Session struct {
 	MadeAt time.Time
 	// ExpiresAt is when it ends; zero if it never does.
 	ExpiresAt time.Time
+	// Canonical is the text without what Decode ignores, as the library has written it:
+	// what is remembered then. Anybody can change the rest in many ways. Default: the
+	// text itself.
+	Canonical string
 	// AppAsks reports whether the app itself looks this session up before it counts:
 	// it passes without a judgement, and needs no subject.
 	AppAsks bool

@@ -197,6 +197,11 @@ func (rd *Reader) decodeFormat(format int, text string, s *Session, c *Claims) F
 		*c = claims
 		return ""
 	}
+	if decoded.Canonical != "" && decoded.Canonical != text {
+		if key = rd.cache.digest(f.domain, decoded.Canonical); rd.known(key, s, c) {
+			return ""
+		}
+	}
 	rd.learn(key, s, &claims, c)
 	return ""
 }

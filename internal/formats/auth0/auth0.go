@@ -122,6 +122,9 @@ func (d *Decrypter) Decrypt(text string) (payload map[string]any, expires time.T
 	return nil, time.Time{}, jose.ErrInvalid
 }
 
+// canonical returns a session as it is written, without what is ignored.
+func canonical(text string) string { return new(jose.Decrypter).Canonical(text) }
+
 // end returns when version 4 no longer reads a session: never, if it is one of version
 // 3, whose times are in the header, at which version 4 does not look.
 func end(payload map[string]any) (time.Time, error) {

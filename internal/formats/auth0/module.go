@@ -130,5 +130,5 @@ func (f *format) Decode(text string, now time.Time) (formats.Session, error) {
 	if err != nil {
 		return formats.Session{}, formats.ErrInvalid
 	}
-	return f.Session(claims, expires, now)
+	return f.Session(claims, canonical(text), expires, now)
 }

@@ -97,7 +97,7 @@ func TestWhoIsSignedIn(t *testing.T) {
 		"expired":                    {"", now, "", false, formats.ErrExpired},
 		"expired, and nobody":        {"userId", now, "", false, formats.ErrExpired},
 	} {
-		s, err := (&Options{Subject: c.subject}).Session(claims, c.expires, now, "userId", "user.id")
+		s, err := (&Options{Subject: c.subject}).Session(claims, "", c.expires, now, "userId", "user.id")
 		if s.Subject != c.want || s.Guessed != c.guessed || !errors.Is(err, c.err) {
 			t.Errorf("%s: %+v, error %v", name, s, err)
 		}

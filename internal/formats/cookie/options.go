@@ -85,14 +85,15 @@ func fill(env formats.Environment, option string, texts []string) ([]string, err
 	return filled, nil
 }
 
-// Session returns the session of claims that end at a time, unless that is zero. The
+// Session returns the session of claims that end at a time, unless that is zero, and
+// that are from a text, which is given as formats.Session.Canonical. The
 // user id is at the configured path, or else at one of some others: a guess. The error
 // is formats.ErrExpired or formats.ErrNobody.
-func (o *Options) Session(claims map[string]any, expires, now time.Time, guesses ...string) (formats.Session, error) {
+func (o *Options) Session(claims map[string]any, canonical string, expires, now time.Time, guesses ...string) (formats.Session, error) {
 	if !expires.IsZero() && !now.Before(expires) {
 		return formats.Session{}, formats.ErrExpired
 	}
-	s := formats.Session{Claims: claims, ExpiresAt: expires, Guessed: o.Subject == ""}
+	s := formats.Session{Claims: claims, ExpiresAt: expires, Canonical: canonical, Guessed: o.Subject == ""}
 	if !s.Guessed {
 		guesses = []string{o.Subject}
 	}

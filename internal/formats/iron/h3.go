@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -111,12 +112,8 @@ func (f *h3) Readings(parts []formats.Part) (all []formats.Reading) {
 
 // chunked returns what as many chunks say together as a cookie announces.
 func chunked(parts []formats.Part, name, announcement string, announcing formats.Reading) []formats.Reading {
-	end := strings.IndexFunc(announcement, func(c rune) bool { return c < '0' || c > '9' })
-	if end < 0 {
-		end = len(announcement)
-	}
-	count, err := strconv.Atoi(announcement[:end]) // as parseInt does
-	if err != nil || count < 1 || count > maxChunksH3 {
+	count := parseInt(announcement)
+	if count < 1 || count > maxChunksH3 {
 		return nil
 	}
 	all := cookie.Chunks{Separator: ".", First: 1, Count: count}.Joined(parts, name)
@@ -126,11 +123,29 @@ func chunked(parts []formats.Part, name, announcement string, announcing formats
 	return all
 }
 
+// parseInt parses a number as the function of that name in ECMAScript does: behind
+// blanks and a sign, and before anything else. It is 0 if there is none.
+func parseInt(text string) int {
+	text = strings.TrimPrefix(strings.TrimLeftFunc(text, func(c rune) bool { return unicode.IsSpace(c) || c == '\ufeff' }), "+")
+	base, digits := 10, "0123456789"
+	if hex, ok := strings.CutPrefix(strings.ToLower(text), "0x"); ok {
+		base, digits, text = 16, "0123456789abcdef", hex
+	}
+	if end := strings.IndexFunc(text, func(c rune) bool { return !strings.ContainsRune(digits, c) }); end >= 0 {
+		text = text[:end]
+	}
+	number, err := strconv.ParseUint(text, base, 16)
+	if err != nil {
+		return 0
+	}
+	return int(number) //nolint:gosec // 16 bits
+}
+
 // Decode implements formats.Format.
 func (f *h3) Decode(text string, now time.Time) (formats.Session, error) {
 	claims, expires, err := f.opener.Open(text)
 	if err != nil {
 		return formats.Session{}, formats.ErrInvalid
 	}
-	return f.Session(claims, expires, now, "data.user.id", "data.userId")
+	return f.Session(claims, Canonical(text), expires, now, "data.user.id", "data.userId")
 }

@@ -36,12 +36,13 @@ const Slow = 8192
 const skew = time.Minute
 
 const (
-	prefix   = "Fe26.2"
-	fields   = 8
-	keyBytes = 32
-	salt     = 64 // hex digits
-	macText  = 43 // base64url of a SHA-256
-	ivText   = 22 // base64url of an AES block
+	prefix = "Fe26.2"
+	// usualVersion is what iron-session 8 and 9 put behind a seal.
+	usualVersion = "~2"
+	fields       = 8
+	keyBytes     = 32
+	salt         = 64 // hex digits
+	ivText       = 22 // base64url of an AES block
 )
 
 // Opener opens seals. It is safe for concurrent use.
@@ -75,10 +76,11 @@ func IsSeal(text string) bool {
 
 // seal holds the fields of a seal.
 type seal struct {
-	signed                  string // the first six fields, which the MAC protects
-	salt, iv, content       string
-	expires                 string // milliseconds since 1970; empty for never
-	macSalt, authentication string
+	signed            string // the first six fields, which the MAC protects
+	salt, iv, content string
+	expires           string // milliseconds since 1970; empty for never
+	macSalt           string
+	mac               []byte
 }
 
 // parse splits a seal. What stands behind a tilde, as in those of iron-session, is not
@@ -94,9 +96,13 @@ func parse(text string) (seal, bool) {
 	f := strings.Split(text, "*")
 	s := seal{
 		signed: text[:len(text)-len(f[6])-len(f[7])-2],
-		salt:   f[2], iv: f[3], content: f[4], expires: f[5], macSalt: f[6], authentication: f[7],
+		salt:   f[2], iv: f[3], content: f[4], expires: f[5], macSalt: f[6],
 	}
-	return s, isSalt(s.salt) && len(s.iv) == ivText && len(s.content) >= ivText && isNumber(s.expires) && isSalt(s.macSalt) && len(s.authentication) == macText
+	if !isSalt(s.salt) || len(s.iv) != ivText || len(s.content) < ivText || !isNumber(s.expires) || !isSalt(s.macSalt) {
+		return seal{}, false
+	}
+	s.mac, _ = jose.DecodeBase64(f[7]) // iron-session 9 ignores blanks in it
+	return s, len(s.mac) == sha256.Size
 }
 
 func isSalt(text string) bool {
@@ -106,6 +112,18 @@ func isSalt(text string) bool {
 // isNumber reports whether a text is a number of at most 16 digits, or empty.
 func isNumber(text string) bool {
 	return len(text) <= 16 && strings.IndexFunc(text, func(c rune) bool { return c < '0' || c > '9' }) < 0
+}
+
+// Canonical returns a seal as iron-session or h3 makes it, without what is ignored.
+func Canonical(text string) string {
+	if s, ok := parse(text); ok {
+		version := ""
+		if strings.HasSuffix(text, usualVersion) {
+			version = usualVersion
+		}
+		return s.signed + "*" + s.macSalt + "*" + base64.RawURLEncoding.EncodeToString(s.mac) + version
+	}
+	return text
 }
 
 // Open returns what is in a seal, and when the libraries no longer open it: the zero
@@ -139,7 +157,7 @@ func (s *seal) isBy(password string, iterations int) bool {
 	}
 	mac := hmac.New(sha256.New, key)
 	mac.Write([]byte(s.signed))
-	return hmac.Equal([]byte(base64.RawURLEncoding.EncodeToString(mac.Sum(nil))), []byte(s.authentication))
+	return hmac.Equal(mac.Sum(nil), s.mac)
 }
 
 // decrypt returns the content of a seal that was made with a password.

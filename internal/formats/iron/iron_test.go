@@ -76,6 +76,7 @@ func TestWhatIsOpened(t *testing.T) {
 		"that ends, and the minute after that": {seal: mint.Seal{Password: password, Expires: at}, opened: true, expires: at.Add(time.Minute)},
 		"of h3 2":                              {seal: mint.Seal{Password: password, Iterations: Slow}, opened: true},
 		"with a version behind it":             {seal: mint.Seal{Password: password, ID: "1"}, change: func(s string) string { return s + "~2" }, opened: true},
+		"with a blank in its MAC":              {seal: mint.Seal{Password: password}, change: func(s string) string { return s[:len(s)-9] + " " + s[len(s)-9:] }, opened: true},
 		"with another password":                {seal: mint.Seal{Password: strings.ToUpper(password)}},
 		"with keys that are hashed otherwise":  {seal: mint.Seal{Password: password, Iterations: 2}},
 		"without its last character":           {seal: mint.Seal{Password: password}, change: func(s string) string { return s[:len(s)-1] }},
@@ -100,6 +101,27 @@ func TestWhatIsOpened(t *testing.T) {
 	}
 }
 
+func TestASealHasOneSpelling(t *testing.T) {
+	t.Parallel()
+	text, err := mint.Seal{Password: password}.Of(map[string]any{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := len(text) - 9
+	for _, spelling := range []string{text, text + "~", text + "~3", text + "~2~2x", text + "=", text[:at] + " " + text[at:], text[:at] + "\n~" + text[at:]} {
+		want := text
+		if strings.Contains(spelling, "\n~") { // half a MAC
+			want = spelling
+		}
+		if got := strings.TrimSuffix(Canonical(spelling), "~2"); got != want {
+			t.Errorf("%q is %q", spelling, got)
+		}
+	}
+	if got := Canonical(text + "~2"); got != text+"~2" {
+		t.Errorf("that of iron-session is %q", got)
+	}
+}
+
 // TestASlowSealIsOpenedOnlyIfItIsAskedFor shows that other apps have no forged seal
 // hashed thousands of times.
 func TestASlowSealIsOpenedOnlyIfItIsAskedFor(t *testing.T) {
@@ -114,6 +136,17 @@ func TestASlowSealIsOpenedOnlyIfItIsAskedFor(t *testing.T) {
 	}
 	if _, _, err := o.Open(text); err == nil {
 		t.Error("opened")
+	}
+}
+
+func TestHowManyChunksACookieAnnounces(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]int{
+		"3": 3, "03": 3, " 3": 3, "\t\ufeff+3": 3, "3x": 3, "3.9": 3, "1e1": 1, "0x3": 3, "0Xag": 10, "": 0, "-3": 0, "x": 0, "+": 0, "0x": 0, "99999999999": 0, " + 3": 0,
+	} {
+		if got := parseInt(text); got != want {
+			t.Errorf("%q: %d, want %d", text, got, want)
+		}
 	}
 }
 

@@ -116,7 +116,7 @@ func (f *ironSession) Decode(text string, now time.Time) (formats.Session, error
 	if err != nil || isH3(claims) {
 		return formats.Session{}, formats.ErrInvalid
 	}
-	return f.Session(claims, expires, now, "userId", "user.id", "user.userId")
+	return f.Session(claims, Canonical(text), expires, now, "userId", "user.id", "user.userId")
 }
 
 // isH3 reports whether a seal is one of h3, in which the user is elsewhere.

@@ -87,5 +87,5 @@ func (f *format) Decode(text string, now time.Time) (formats.Session, error) {
 	if err != nil {
 		return formats.Session{}, formats.ErrInvalid
 	}
-	return f.Session(claims, time.Time{}, now, "userId", "user.id", "user")
+	return f.Session(claims, canonical(text), time.Time{}, now, "userId", "user.id", "user")
 }

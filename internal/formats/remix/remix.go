@@ -47,6 +47,12 @@ func parse(text string) (payload, signature string, ok bool) {
 // ignored removes what the libraries ignore in a signature, as atob does.
 var ignored = strings.NewReplacer(" ", "", "\t", "", "\r", "", "\n", "", "\f", "", "=", "")
 
+// canonical returns a session as it is written, without what is ignored.
+func canonical(text string) string {
+	payload, signature, _ := parse(text)
+	return payload + "." + signature
+}
+
 // isBase64 reports whether a text has only the digits of base64.
 func isBase64(text string) bool {
 	return strings.IndexFunc(text, func(c rune) bool {

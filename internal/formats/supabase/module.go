@@ -159,7 +159,7 @@ func (f *format) Decode(text string, now time.Time) (formats.Session, error) {
 	if !ok {
 		return formats.Session{}, formats.ErrInvalid
 	}
-	session, err := f.Session(claims, expires, now, "sub")
+	session, err := f.Session(claims, "", expires, now, "sub")
 	switch {
 	case errors.Is(err, formats.ErrExpired) && s.CanRefresh:
 		return formats.Session{AppAsks: true}, nil

@@ -36,7 +36,11 @@ func Parse(value string) (s Session, ok bool) {
 	text := []byte(value)
 	if encoded, ok := strings.CutPrefix(value, prefix); ok {
 		var err error
-		if text, err = base64.RawURLEncoding.DecodeString(ignored.Replace(encoded)); err != nil {
+		encoded = ignored.Replace(encoded)
+		if len(encoded)%4 == 1 { // the last character is no byte, which is ignored too
+			encoded = encoded[:len(encoded)-1]
+		}
+		if text, err = base64.RawURLEncoding.DecodeString(encoded); err != nil {
 			return Session{}, false
 		}
 	} else if !strings.HasPrefix(value, "{") {

@@ -50,6 +50,7 @@ func TestWhatIsParsed(t *testing.T) {
 	}{
 		"as it is written":               {usual, Session{"a.b.c", true}},
 		"with what the library ignores":  {usual + "=\n", Session{"a.b.c", true}},
+		"with a character more":          {encoded(`{"access_token":"a.b.c"}`) + "A", Session{"a.b.c", false}},
 		"as JSON":                        {`{"access_token":"a.b.c","refresh_token":"r"}`, Session{"a.b.c", true}},
 		"without a refresh token":        {encoded(`{"access_token":"a.b.c"}`), Session{"a.b.c", false}},
 		"with an empty one":              {encoded(`{"access_token":"a.b.c","refresh_token":""}`), Session{"a.b.c", false}},
