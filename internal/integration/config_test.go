@@ -185,6 +185,10 @@ func TestTheExamplesAreRight(t *testing.T) {
 	t.Setenv("SHOP_DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/shop")
 	t.Setenv("SHOP_AUTH_SECRET", secret)
 	t.Setenv("BETTER_AUTH_SECRET", secret)
+	t.Setenv("AUTH0_SECRET", secret)
+	for _, name := range []string{"SESSION_SECRET", "SESSION_PASSWORD", "WORKOS_COOKIE_PASSWORD"} {
+		t.Setenv(name, password)
+	}
 	t.Setenv("MY_SECRET", secret)
 	t.Setenv("CLEANUP_DATABASE_URL", "postgres://c:hunter2@127.0.0.1:1/d")
 	t.Setenv("REDIS_URL", "redis://:hunter2@127.0.0.1:1")

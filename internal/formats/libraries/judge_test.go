@@ -68,7 +68,7 @@ func node(t *testing.T, script string) (io.Writer, io.Reader) {
 }
 
 // reader reads the sessions of all libraries.
-func reader(t *testing.T) *session.Reader {
+func reader(t testing.TB) *session.Reader {
 	t.Helper()
 	of := func(subject string, names ...string) cookie.Options {
 		return cookie.Options{Secrets: []string{password}, Cookies: names, Subject: subject}
