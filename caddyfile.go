@@ -9,6 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
+	"github.com/seed-4adef13c/caddy-stale-session/formats"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/directive"
 )
 
@@ -50,6 +51,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //			match       <claim> <column>
 //		}
 //		query           <sql>
+//		format          <module> [{ … }]     # again for each
 //		secret          <secret...>
 //		key_file        <path>
 //		jwks            <path or URL>
@@ -97,7 +99,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //		timeout         <duration>
 //	}
 //
-// The matcher selects the guarded routes: where people are sent to sign in. Each option can be set once.
+// The matcher selects the guarded routes: where people are sent to sign in. Each option but format can be set once.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
 	options := h.DatabaseOptions.Options()
@@ -107,6 +109,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	maps.Copy(options, h.Answers.Options())
 	maps.Copy(options, directive.Options{
 		"directory":          h.unmarshalDirectory,
+		"format":             h.unmarshalFormat,
 		"mode":               directive.Text(&h.Mode),
 		"on_error":           directive.Text(&h.OnError),
 		"require_session":    directive.Flag(&h.RequireSession),
@@ -115,9 +118,23 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"rescue":             directive.Text(&h.Rescue),
 		"cleanup":            directive.Nested(&h.SessionCleanup),
 	})
-	err := directive.Block(d, "stale_session", options)
+	err := directive.Block(d, "stale_session", options, "format")
 	h.adviseOfVariable()
 	return err
+}
+
+// unmarshalFormat parses a module that reads sessions.
+func (h *Handler) unmarshalFormat(d *caddyfile.Dispenser) error {
+	if !d.NextArg() {
+		return d.ArgErr()
+	}
+	name := d.Val()
+	module, err := caddyfile.UnmarshalModule(d, formats.Namespace+"."+name)
+	if err != nil {
+		return err
+	}
+	h.FormatsRaw = append(h.FormatsRaw, caddyconfig.JSONModuleObject(module, "format", name, nil))
+	return nil
 }
 
 // unmarshalDirectory parses the module that looks users up.

@@ -30,6 +30,11 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/command"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/directive"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
+	_ "github.com/seed-4adef13c/caddy-stale-session/internal/formats/auth0"      // registers its module
+	_ "github.com/seed-4adef13c/caddy-stale-session/internal/formats/betterauth" // registers its module
+	_ "github.com/seed-4adef13c/caddy-stale-session/internal/formats/iron"       // registers its module
+	_ "github.com/seed-4adef13c/caddy-stale-session/internal/formats/remix"      // registers its module
+	_ "github.com/seed-4adef13c/caddy-stale-session/internal/formats/supabase"   // registers its module
 	"github.com/seed-4adef13c/caddy-stale-session/internal/logout"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/provision"
@@ -80,6 +85,11 @@ type Handler struct {
 	// options of that module.
 	DirectoryRaw json.RawMessage `json:"directory,omitempty" caddy:"namespace=http.handlers.stale_session.directories inline_key=module"`
 
+	// The formats in which sessions are read: `authjs` (NextAuth, Auth.js and any
+	// JWT, by the options of this handler), `better_auth`, and those of other modules.
+	// Default: all that there are keys for, in the options or in the environment.
+	FormatsRaw []json.RawMessage `json:"formats,omitempty" caddy:"namespace=http.handlers.stale_session.formats inline_key=format"`
+
 	postgres.DatabaseOptions
 	accounts.LookupOptions
 	session.TokenOptions
@@ -117,6 +127,7 @@ type Handler struct {
 
 	mode      string
 	directory directories.Module
+	formats   []caddy.Module
 	logout    *logout.Endpoint // nil without BackchannelLogout
 	auth      *authroutes.Routes
 	rules     scope.Rules
@@ -175,13 +186,17 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.provisionAnswers(env, guarded); err != nil {
 		return err
 	}
-	if err := h.loadDirectory(ctx); err != nil {
+	if err := errors.Join(h.loadDirectory(ctx), h.loadFormats(ctx)); err != nil {
 		return err
 	}
 	h.storage = ctx.Storage()
 	var err error
 	if h.validator, err = h.newValidator(env, &h.lease.Resources); err != nil {
 		return err
+	}
+	h.directory = h.directoryOf(h.validator.reader)
+	if h.RequireSession && !h.answers(h.validator.reader.SignInPage()) {
+		return errors.New("`require_session` needs `sign_in`, or `respond json`: the library whose sessions are read has no sign-in page of its own")
 	}
 	if err := h.resources.Cleanup(h.SessionCleanup, h.directory, h.storage); err != nil {
 		return err
@@ -261,7 +276,7 @@ func (h *Handler) newValidator(env environment.Environment, resources *provision
 	if v.reader, err = h.reader(env, resources); err != nil {
 		return nil, err
 	}
-	if v.accounts, err = resources.Accounts(h.directory, config); err != nil {
+	if v.accounts, err = resources.Accounts(h.directoryOf(v.reader), config); err != nil {
 		return nil, err
 	}
 	v.revoked, err = resources.Revocations(h.Revocations, h.storage, v.accounts)
@@ -291,11 +306,38 @@ func (h *Handler) reader(env environment.Environment, resources *provision.Resou
 	if h.matchesSessionID() {
 		match = slices.Concat(match, sessionIDs)
 	}
-	tokens := 0
+	of := provision.Sessions{Tokens: h.TokenOptions, Formats: h.formats, Match: match}
 	if h.Cache != nil {
-		tokens = h.Cache.Size // one per account
+		of.Cached = h.Cache.Size // one per account
 	}
-	return resources.Reader(env, h.TokenOptions, match, tokens)
+	return resources.Reader(env, of)
+}
+
+// directoryOf returns the directory, which looks the users of the reader's sessions up
+// in the table of their library, unless another is configured.
+func (h *Handler) directoryOf(reader *session.Reader) directories.Module {
+	table := reader.UsersTable()
+	if m, ok := h.directory.(interface {
+		WithTable(table string) directories.Module
+	}); ok && table != "" {
+		return m.WithTable(table)
+	}
+	return h.directory
+}
+
+// loadFormats sets h.formats.
+func (h *Handler) loadFormats(ctx caddy.Context) error {
+	if h.FormatsRaw == nil {
+		return nil
+	}
+	modules, err := ctx.LoadModule(h, "FormatsRaw")
+	if err != nil {
+		return fmt.Errorf("loading the formats of sessions: %w", err)
+	}
+	for _, module := range modules.([]any) {
+		h.formats = append(h.formats, module.(caddy.Module))
+	}
+	return nil
 }
 
 // loadDirectory sets h.directory.
@@ -326,7 +368,14 @@ func describe(text []byte) (site command.Site, err error) {
 	}
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	defer cancel()
-	if err := h.loadDirectory(ctx); err != nil {
+	if err := errors.Join(h.loadDirectory(ctx), h.loadFormats(ctx)); err != nil {
+		return site, err
+	}
+	resources := new(provision.Resources)
+	if reader, err := h.reader(environment.New(), resources); err == nil { // else the command says so, if it needs one
+		h.directory = h.directoryOf(reader)
+	}
+	if err := resources.Release(); err != nil {
 		return site, err
 	}
 	signIn := h.SignIn
@@ -398,7 +447,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	case h.mode == modeObserve || check.Braked:
 		x.release()
 		return next.ServeHTTP(w, r)
-	case h.ends(route, check.Verdict) && (h.RequireSession || !loops):
+	case h.ends(route, check) && (h.RequireSession || !loops):
 		telemetry.Responded(telemetry.Response(h.responder.Kind(r)))
 		return h.responder.Stale(w, r, answer.Ended{Names: check.Ended, Marks: x.marks, Marker: x.marker})
 	case h.OnError == onErrorDeny && check.Verdict == verdict.Unknown && route.Answers():
@@ -407,7 +456,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return caddyhttp.Error(http.StatusServiceUnavailable, errors.New("the session could not be checked"))
 	case check.Strip:
 		telemetry.Responded(telemetry.Scrub)
-		for _, field := range []string{"Cookie", "Authorization"} {
+		for _, field := range x.validator.reader.RequestFields() {
 			delete(r.Header, field)
 			if lines := x.rest[field]; lines != nil {
 				r.Header[field] = lines
@@ -421,15 +470,22 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 }
 
 // ends reports whether a request is answered because of its session, or because it
-// has none.
-func (h *Handler) ends(route scope.Scope, v verdict.Verdict) bool {
-	switch v {
+// has none. A library without a sign-in page of its own leaves it to the app where
+// people go, unless that is configured: the app gets the request without the session.
+func (h *Handler) ends(route scope.Scope, check *verdict.Check) bool {
+	switch check.Verdict {
 	case verdict.Stale:
-		return route.Answers()
+		return route.Answers() && h.answers(check.Session.SignInPage())
 	case verdict.Anonymous, verdict.Invalid:
 		return route == scope.Guarded && h.RequireSession
 	}
 	return false
+}
+
+// answers reports whether stale sessions are answered on guarded routes, given
+// whether their library has a sign-in page of its own.
+func (h *Handler) answers(signInPage bool) bool {
+	return signInPage || h.SignIn != "" || h.Respond == answer.JSON || h.Respond == answer.ErrorRoute
 }
 
 // request is a request that was checked, and its response.
@@ -547,7 +603,7 @@ func (x *request) guard(header http.Header, set *session.Session) (cleared []str
 	}
 	read := func(header http.Header, s *session.Session) { v.reader.ReadResponse(header, x.renewable(), s) }
 	stale := judgements[slices.IndexFunc(judgements, func(j verdict.Judgement) bool { return j.Verdict == verdict.Stale })]
-	rest := verdict.Separate(v.reader, session.Fields(header), judgements, &check, read, judge)
+	rest := verdict.Separate(v.reader, v.reader.Fields(header), judgements, &check, read, judge)
 	delete(header, "Set-Cookie")
 	if lines := rest["Set-Cookie"]; lines != nil {
 		header["Set-Cookie"] = lines

@@ -52,7 +52,7 @@ func (v *validator) validate(r *http.Request, res *result) {
 	}
 	if res.check = verdict.Whole(&res.session, judgements); res.check.Strip {
 		res.marks = marks(res.session.Tokens, judgements)
-		res.rest = verdict.Separate(v.reader, session.Fields(r.Header), judgements, &res.check, v.reader.Read, func(tokens []session.Token) []verdict.Judgement {
+		res.rest = verdict.Separate(v.reader, v.reader.Fields(r.Header), judgements, &res.check, v.reader.Read, func(tokens []session.Token) []verdict.Judgement {
 			return v.judge(&res.wait, tokens, res.session.At, time.Time{}, nil)
 		})
 	}
@@ -65,13 +65,30 @@ func (v *validator) judge(ctx context.Context, tokens []session.Token, now, sinc
 	account := scratch.Get().(*accounts.Account)
 	defer scratch.Put(account)
 	for i := range tokens {
-		judgements = append(judgements, v.judgeOne(ctx, &tokens[i].Claims, now, since, account))
+		j := v.judgeOne(ctx, &tokens[i].Claims, now, since, account)
+		if tokens[i].Claims.Guessed {
+			v.doubt(&tokens[i], &j)
+		}
+		judgements = append(judgements, j)
 	}
 	return judgements
 }
 
+// doubt makes a judgement unknown if it finds nobody by a subject that is a guess, and
+// nobody was found so far: then the guess may be wrong.
+func (v *validator) doubt(token *session.Token, j *verdict.Judgement) {
+	exists := j.Verdict == verdict.Live || j.Verdict == verdict.Stale && j.Source != accounts.FromRevocation && j.Reason != verdict.UserNotFound
+	if !v.reader.Found(token, exists) && j.Reason == verdict.UserNotFound {
+		j.Verdict, j.Reason, j.Guessed = verdict.Unknown, "", true
+	}
+}
+
 func (v *validator) judgeOne(ctx context.Context, claims *session.Claims, now, since time.Time, account *accounts.Account) verdict.Judgement {
 	j := verdict.Judgement{Verdict: verdict.Unknown, Subject: claims.Subject}
+	if claims.AppAsks {
+		j.Verdict = verdict.Live
+		return j
+	}
 	if len(claims.Subject) == 0 {
 		return j
 	}

@@ -4,12 +4,14 @@ import (
 	"cmp"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/cache"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/telemetry"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/unread"
 )
 
 // Status is the state of the module.
@@ -24,6 +26,8 @@ type Status struct {
 	Handlers []HandlerStatus `json:"handlers"`
 	// Databases are the databases that users are looked up in, each once.
 	Databases []DatabaseStatus `json:"databases"`
+	// Unread is what looks like a session and is read by nothing, by name.
+	Unread []unread.Found `json:"unread"`
 	// Counters are what the metrics counted since Started.
 	Counters telemetry.Totals `json:"counters"`
 	// Latest is the latest sample of the history; nil if there is none yet.
@@ -111,7 +115,7 @@ func (p *Panel) status(w http.ResponseWriter, _ *http.Request) error {
 func (p *Panel) currentStatus() Status {
 	s := Status{
 		Version: telemetry.Version(), Time: time.Now().UTC(), Started: started, Counters: telemetry.Count(),
-		Handlers: []HandlerStatus{}, Databases: []DatabaseStatus{}, Actions: p.Actions,
+		Handlers: []HandlerStatus{}, Databases: []DatabaseStatus{}, Unread: unreadSessions(), Actions: p.Actions,
 	}
 	if h := history(); h != nil {
 		s.Latest = h.Last()
@@ -143,6 +147,23 @@ func (p *Panel) currentStatus() Status {
 		s.Databases[i] = databaseStatus(all, lists)
 	}
 	return s
+}
+
+// unreadSessions returns what is read by nothing, of all handlers.
+func unreadSessions() []unread.Found {
+	all := []unread.Found{}
+	for _, h := range handlers() {
+		if h.Reader == nil {
+			continue
+		}
+		for _, found := range h.Reader.Unread() {
+			if !slices.Contains(all, found) {
+				all = append(all, found)
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b unread.Found) int { return strings.Compare(a.Name, b.Name) })
+	return all
 }
 
 // databaseStatus returns the state of the engines of one database, of which handlers

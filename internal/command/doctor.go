@@ -78,7 +78,7 @@ The exit code is 2 if a problem keeps the module from working.`,
 	cmd.Flags().StringVarP(&config, "config", "c", "", "The Caddy configuration to test")
 	cmd.Flags().StringVarP(&adapter, "adapter", "a", "", "The adapter of the configuration")
 	env.add(cmd)
-	cmd.Flags().StringVar(&token, "token", "", "The value of a valid session cookie; - reads it from standard input")
+	cmd.Flags().StringVar(&token, "token", "", "The value of a valid session cookie, or cookies as name=value; …; - reads it from standard input")
 	cmd.Flags().StringVar(&signIn, "sign-in", "", "The URL of the sign-in page (default: the path sign_in of AUTH_URL or NEXTAUTH_URL)")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "Print JSON even on a terminal")
 	return cmd

@@ -25,16 +25,8 @@ func (c commands) sites(file, adapter string) ([]Site, error) {
 	if file != "" {
 		return c.load(file, adapter)
 	}
-	return []Site{{
-		Directory: new(postgres.Module),
-		Reader: func() (*session.Reader, error) {
-			secrets, err := environment.New().Secrets()
-			if err != nil {
-				return nil, err
-			}
-			return session.New(session.Config{Secrets: secrets})
-		},
-	}}, nil
+	site, err := c.describe([]byte("{}"))
+	return []Site{site}, err
 }
 
 // examination finds problems. What sites share is examined once.

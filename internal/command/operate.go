@@ -101,6 +101,13 @@ func writeStatus(p *printer, s admin.Status) {
 			p.row("", p.bad("out of sync with the other nodes: the shared store cannot be read or written; the log says why"))
 		}
 	}
+	if len(s.Unread) > 0 {
+		p.line("")
+		p.line("read by nothing, although it looks like a session")
+	}
+	for _, u := range s.Unread {
+		p.row(u.Name, u.Advice)
+	}
 	c := s.Counters
 	p.line("")
 	p.line("since Caddy started")

@@ -20,6 +20,10 @@ const maxRedirects = 10
 
 // signIn opens the sign-in page of a handler.
 func (x *examination) signIn(site Site) {
+	if reader, err := site.Reader(); err == nil && site.SignIn == "" && !reader.SignInPage() {
+		x.add(directories.Finding{Level: directories.Note, Text: "the sign-in page was not opened: the app's library has none of its own", Remedy: "pass its URL with --sign-in"})
+		return
+	}
 	page, err := answer.SignInURL(answer.Answers{SignIn: site.SignIn}, environment.New())
 	switch {
 	case err != nil:

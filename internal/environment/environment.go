@@ -75,8 +75,11 @@ func (e Environment) Optional(text string) string {
 	return strings.TrimSpace(e.replacer.ReplaceAll(text, ""))
 }
 
+// ErrNoSecret is the error of Secrets.
+var ErrNoSecret = errors.New("no secret to read session cookies with: set AUTH_SECRET or NEXTAUTH_SECRET in Caddy's environment to the app's secret, or add `secret`, `key_file` or `jwks`; for another library than NextAuth and Auth.js, see docs/formats.md")
+
 // Secrets returns the app's secrets: of AUTH_SECRET (Auth.js v5) and
-// NEXTAUTH_SECRET (NextAuth v4) those that are set. It is an error if none is.
+// NEXTAUTH_SECRET (NextAuth v4) those that are set. It is ErrNoSecret if none is.
 func (e Environment) Secrets() ([]string, error) {
 	var secrets []string
 	for _, name := range []string{"{env.AUTH_SECRET}", "{env.NEXTAUTH_SECRET}"} {
@@ -85,14 +88,14 @@ func (e Environment) Secrets() ([]string, error) {
 		}
 	}
 	if len(secrets) == 0 {
-		return nil, errors.New("no secret to read session cookies with: set AUTH_SECRET or NEXTAUTH_SECRET in Caddy's environment to the app's secret, or add `secret`, `key_file` or `jwks`")
+		return nil, ErrNoSecret
 	}
 	return secrets, nil
 }
 
 // AuthPath returns the base path of the app's auth routes: the path of AUTH_URL
-// (Auth.js v5), else of NEXTAUTH_URL (NextAuth v4). If that has none, it is
-// /api/auth, as in next-auth 4.24 and 5.0.
+// (Auth.js v5), else of NEXTAUTH_URL (NextAuth v4) or BETTER_AUTH_URL. If that has
+// none, it is /api/auth, as in next-auth 4.24 and 5.0, and Better Auth.
 func (e Environment) AuthPath() string {
 	if u := e.authURL(); u != nil {
 		if path := strings.TrimRight(u.Path, "/"); path != "" {
@@ -102,8 +105,8 @@ func (e Environment) AuthPath() string {
 	return defaultAuthPath
 }
 
-// Origin returns the scheme and host of AUTH_URL, else of NEXTAUTH_URL, such as
-// https://app.example; empty if neither is set.
+// Origin returns the scheme and host of AUTH_URL, else of NEXTAUTH_URL or
+// BETTER_AUTH_URL, such as https://app.example; empty if none is set.
 func (e Environment) Origin() string {
 	if u := e.authURL(); u != nil && u.Host != "" {
 		return u.Scheme + "://" + u.Host
@@ -111,9 +114,10 @@ func (e Environment) Origin() string {
 	return ""
 }
 
-// authURL returns AUTH_URL, else NEXTAUTH_URL; nil if neither is a URL.
+// authURL returns AUTH_URL, else NEXTAUTH_URL, else BETTER_AUTH_URL; nil if it is no
+// URL.
 func (e Environment) authURL() *url.URL {
-	text := cmp.Or(e.Optional("{env.AUTH_URL}"), e.Optional("{env.NEXTAUTH_URL}"))
+	text := cmp.Or(e.Optional("{env.AUTH_URL}"), e.Optional("{env.NEXTAUTH_URL}"), e.Optional("{env.BETTER_AUTH_URL}"))
 	if text == "" {
 		return nil
 	}

@@ -118,6 +118,10 @@ func TestConfigurationsThatDoNotLoad(t *testing.T) {
 		"directory redis, bad match":   {"directory redis {\n\t\t\tmatch email\n\t\t}", "", "wrong argument count"},
 		"directory redis, bad flag":    {"directory redis {\n\t\t\tno_eviction yes\n\t\t}", "", "wrong argument count"},
 		"directory that is not":        {"directory ldap", "", "ldap"},
+		"format without a key":         {"format better_auth", "", "format better_auth: no key to read its sessions with: set BETTER_AUTH_SECRET"},
+		"format beside options":        {"format better_auth {\n\t\t\tsecret hunter2\n\t\t}\n\t\tcookie sid", "", "add `format authjs`"},
+		"format with a wrong key set":  {"format better_auth {\n\t\t\tsecret hunter2\n\t\t\tjwks ftp://id.example/jwks.json\n\t\t}", "", "format better_auth: jwks: "},
+		"require_session of a format":  {"format better_auth {\n\t\t\tsecret hunter2\n\t\t}\n\t\trequire_session", "", "`require_session` needs `sign_in`"},
 		"jwks of another scheme":       {"jwks ftp://id.example/jwks.json", "", "https://"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -180,6 +184,12 @@ func TestTheExamplesAreRight(t *testing.T) {
 	}
 	t.Setenv("SHOP_DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/shop")
 	t.Setenv("SHOP_AUTH_SECRET", secret)
+	t.Setenv("BETTER_AUTH_SECRET", secret)
+	t.Setenv("AUTH0_SECRET", secret)
+	for _, name := range []string{"SESSION_SECRET", "SESSION_PASSWORD", "WORKOS_COOKIE_PASSWORD"} {
+		t.Setenv(name, password)
+	}
+	t.Setenv("MY_SECRET", secret)
 	t.Setenv("CLEANUP_DATABASE_URL", "postgres://c:hunter2@127.0.0.1:1/d")
 	t.Setenv("DIRECT_URL", "postgres://o:hunter2@127.0.0.1:1/d")
 	t.Setenv("REDIS_URL", "redis://:hunter2@127.0.0.1:1")

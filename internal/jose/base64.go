@@ -9,6 +9,10 @@ import (
 // strictBase64 refuses all but the canonical encoding.
 var strictBase64 = base64.RawURLEncoding.Strict()
 
+// DecodeBase64 decodes base64url as leniently as the libraries that read tokens do. It
+// is not ok if nothing of it can be decoded.
+func DecodeBase64(text string) (decoded []byte, ok bool) { return appendBase64(nil, text) }
+
 // appendBase64 decodes base64url as leniently as Buffer.from of Node, which
 // jose 4 uses, and appends the result to dst: characters outside the alphabet
 // are skipped, + and / stand for - and _, and whatever follows a "=" or an

@@ -23,7 +23,7 @@ const AnySalt = ""
 // Decrypter decrypts the session tokens of next-auth 4.24 (jwt/index.ts) and
 // @auth/core 0.18 to 0.41 (jwt.ts). It is safe for concurrent use.
 type Decrypter struct {
-	v4 []contentKey            // one per secret
+	v4 []contentKey            // those that depend on no salt
 	v5 map[string][]contentKey // by salt; two per secret
 
 	// usual are the keys for the headers that the libraries write, so that
@@ -77,6 +77,31 @@ func NewDecrypter(secrets, salts []string) (*Decrypter, error) {
 	return d, nil
 }
 
+// NewKeyDecrypter returns a decrypter of tokens that are encrypted with one of the
+// keys, by AnySalt: of 32 bytes for A256GCM, or 64 for A256CBC-HS512. A token with a
+// kid names its key by the SHA-256 thumbprint (RFC 7638).
+func NewKeyDecrypter(keys ...[]byte) (*Decrypter, error) {
+	d := &Decrypter{usual: make(map[usualHeader][]aead)}
+	for _, key := range keys {
+		enc := a256GCM
+		if len(key) == cbcKeyBytes {
+			enc = a256CBCHS512
+		}
+		opener, err := newAEAD(enc, key)
+		if err != nil {
+			return nil, err
+		}
+		sum := sha256.Sum256(thumbprinted(key))
+		d.v4 = append(d.v4, contentKey{aead: opener, bytes: key, enc: enc, id: base64.RawURLEncoding.EncodeToString(sum[:])})
+	}
+	return d, d.addUsual(AnySalt)
+}
+
+// thumbprinted returns what the thumbprint of a key is a hash of.
+func thumbprinted(key []byte) []byte {
+	return []byte(`{"k":"` + base64.RawURLEncoding.EncodeToString(key) + `","kty":"oct"}`)
+}
+
 // deriveKey derives a key by HKDF-SHA256 (RFC 5869). The libraries compute its
 // thumbprint with the hash of the key's size.
 func deriveKey(secret, salt, info, enc string, size int) (contentKey, error) {
@@ -84,7 +109,7 @@ func deriveKey(secret, salt, info, enc string, size int) (contentKey, error) {
 	if err != nil {
 		return contentKey{}, fmt.Errorf("deriving a key from the secret: %w", err)
 	}
-	jwk := []byte(`{"k":"` + base64.RawURLEncoding.EncodeToString(key) + `","kty":"oct"}`)
+	jwk := thumbprinted(key)
 	var thumbprint []byte
 	if size == cbcKeyBytes {
 		sum := sha512.Sum512(jwk)
@@ -127,7 +152,7 @@ func (d *Decrypter) Decrypt(salt, token string) (map[string]any, error) {
 	if !ok {
 		return nil, ErrInvalid
 	}
-	return parsePayload(payload)
+	return ParsePayload(payload)
 }
 
 func (d *Decrypter) decrypt(salt, token string) ([]byte, bool) {

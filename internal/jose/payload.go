@@ -10,9 +10,9 @@ import (
 // maxDepth bounds the nesting of JSON.
 const maxDepth = 16
 
-// parsePayload parses a payload, which must be a single JSON object. Numbers
-// become json.Number.
-func parsePayload(payload []byte) (map[string]any, error) {
+// ParsePayload parses a payload, which must be a single JSON object, nested 16 deep
+// at most. Numbers become json.Number. The error is ErrInvalid.
+func ParsePayload(payload []byte) (map[string]any, error) {
 	if tooDeep(payload) {
 		return nil, ErrInvalid
 	}

@@ -36,7 +36,7 @@ func FuzzPayload(f *testing.F) {
 		f.Add([]byte(payload))
 	}
 	f.Fuzz(func(t *testing.T, payload []byte) {
-		claims, err := parsePayload(payload)
+		claims, err := ParsePayload(payload)
 		object := json.Valid(payload) && bytes.HasPrefix(bytes.TrimLeft(payload, " \t\r\n"), []byte("{")) && !tooDeep(payload)
 		if (err == nil) != object || (claims != nil) != object {
 			t.Errorf("%q: %v, %v", payload, claims, err)

@@ -206,7 +206,7 @@ func (s *Signed) Canonical() string {
 func (s *Signed) Verify() (map[string]any, error) {
 	for _, key := range s.keys {
 		if signature, ok := s.by(key); ok && s.method.Verify(s.text, signature, key) == nil {
-			return parsePayload(s.payload)
+			return ParsePayload(s.payload)
 		}
 	}
 	return nil, ErrInvalid

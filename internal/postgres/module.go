@@ -88,12 +88,15 @@ type Users struct {
 
 	// The columns that disable the user: a boolean that is true, a time that has
 	// passed, or an integer other than 0. Of columns that are found, such as
-	// deletedAt, any time counts, also one to come.
+	// deletedAt, any time counts, also one to come. A time in banned_until or
+	// bannedUntil disables up to it. `banned` counts only until the time in
+	// banExpires or ban_expires, if there is such a column.
 	Disabled []string `json:"disabled,omitempty"`
 
 	// Claims that must equal columns: claim path to column name.
 	Match map[string]string `json:"match,omitempty"`
 
+	bannedUntil ban  // ends what the column banned says
 	softDeletes bool // Disabled was found: a time in it counts whatever it is, as apps filter it
 }
 
@@ -161,6 +164,21 @@ func ConfigOf(module directories.Module) (Config, bool) {
 
 // OpenDirectory implements directories.Module.
 func (o DatabaseOptions) OpenDirectory() (directories.Directory, error) { return Open(o.Config()) }
+
+// WithTable returns the same module, which looks users up in a table, unless its options
+// name another.
+func (m *Module) WithTable(table string) directories.Module {
+	other := *m
+	if m.Query != "" || m.Users != nil && m.Users.Table != "" {
+		return &other
+	}
+	other.Users = new(Users)
+	if m.Users != nil {
+		*other.Users = *m.Users
+	}
+	other.Users.Table = table
+	return &other
+}
 
 // MatchedClaims implements directories.Module.
 func (o DatabaseOptions) MatchedClaims() []string {

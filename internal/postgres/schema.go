@@ -25,6 +25,8 @@ var (
 	wellKnownDisabled = []string{
 		"disabled", "banned", "deletedAt", "deleted_at", "disabledAt", "disabled_at", "bannedAt", "banned_at",
 	}
+	// disablesUntil are columns that disable up to a time, as that of Supabase does.
+	disablesUntil = []string{"banned_until", "bannedUntil"}
 )
 
 // discover finds the users table, or checks Config.Query, and returns the
@@ -150,8 +152,40 @@ func (l layout) complete(users Users) Users {
 				users.Disabled = append(users.Disabled, found)
 			}
 		}
+		if until := l.firstTime(disablesUntil); until != "" {
+			users.Disabled = append(users.Disabled, until)
+		}
 	}
+	l.limitBan(&users)
 	return users
+}
+
+// ban is the column with the time at which a ban ends; the zero value is none.
+type ban struct {
+	column string
+	local  bool // the time may be of any time zone
+}
+
+// banned is the column that bans a user in Better Auth.
+const banned = "banned"
+
+// limitBan finds the column that ends a ban. If the role may not read it, nobody knows
+// whether a ban still holds.
+func (l layout) limitBan(users *Users) {
+	if !slices.Contains(users.Disabled, banned) || l.columns[banned] != "boolean" {
+		return
+	}
+	for _, name := range []string{"banExpires", "ban_expires"} {
+		if !strings.HasPrefix(l.columns[name], "timestamp") {
+			continue
+		}
+		if !slices.Contains(l.readable, name) {
+			users.Disabled = slices.DeleteFunc(slices.Clone(users.Disabled), func(name string) bool { return name == banned })
+			return
+		}
+		users.bannedUntil = ban{name, l.firstTime([]string{name}) == ""}
+		return
+	}
 }
 
 // first returns the first column that the role may read and whose type is right.

@@ -137,7 +137,7 @@ func (s *statement) uncertain(ids []string) bool {
 // allowed to read others.
 func (u Users) names() []string {
 	var all []string
-	for _, name := range slices.Concat([]string{u.ID, u.CreatedAt, u.ValidAfter}, u.Disabled, u.matched()) {
+	for _, name := range slices.Concat([]string{u.ID, u.CreatedAt, u.ValidAfter, u.bannedUntil.column}, u.Disabled, u.matched()) {
 		if name != "" && !slices.Contains(all, name) {
 			all = append(all, name)
 		}
@@ -191,8 +191,12 @@ func (s source) disabled(users Users) (string, error) {
 		switch c := column(name); {
 		case !ok:
 			return "", s.missing("disabled", name)
+		case t == "boolean" && name == banned && users.bannedUntil.column != "":
+			terms = append(terms, "coalesce("+c+", false) and "+users.bannedUntil.holds())
 		case t == "boolean":
 			terms = append(terms, "coalesce("+c+", false)")
+		case isTime(t) && slices.Contains(disablesUntil, name):
+			terms = append(terms, "coalesce(extract(epoch from "+c+") > extract(epoch from now()), false)")
 		case isTime(t) && users.softDeletes:
 			terms = append(terms, c+" is not null")
 		case isTime(t):
@@ -204,6 +208,16 @@ func (s source) disabled(users Users) (string, error) {
 		}
 	}
 	return strings.Join(terms, " or "), nil
+}
+
+// holds returns the SQL condition that a ban has not ended. In a time zone that is not
+// known, it may have ended as early as anywhere.
+func (b ban) holds() string {
+	now := "now()"
+	if b.local {
+		now = "now() + interval '14 hours'"
+	}
+	return fmt.Sprintf("coalesce(extract(epoch from %s) > extract(epoch from %s), true)", column(b.column), now)
 }
 
 // missing returns the error that a column does not exist, with similar names.

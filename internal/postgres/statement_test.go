@@ -70,6 +70,24 @@ func TestWhatTheColumnsSay(t *testing.T) {
 		"not banned": {
 			`create table "user" (id text primary key, banned boolean); insert into "user" values ('1', null)`, Users{}, directories.Account{Exists: true},
 		},
+		"banned for good": {
+			`create table "user" (id text primary key, banned boolean, "banExpires" timestamptz); insert into "user" values ('1', true, null)`, Users{}, directories.Account{Exists: true, Disabled: true},
+		},
+		"banned until tomorrow": {
+			`create table "user" (id text primary key, banned boolean, "banExpires" timestamptz); insert into "user" values ('1', true, now() + interval '1 day')`, Users{}, directories.Account{Exists: true, Disabled: true},
+		},
+		"banned until yesterday": {
+			`create table "user" (id text primary key, banned boolean, "banExpires" timestamptz); insert into "user" values ('1', true, now() - interval '1 day')`, Users{}, directories.Account{Exists: true},
+		},
+		"banned until yesterday, by a column that is named": {
+			`create table users (id text primary key, banned boolean, ban_expires timestamptz); insert into users values ('1', true, now() - interval '1 day')`, Users{Disabled: []string{"banned"}}, directories.Account{Exists: true},
+		},
+		"banned until some minutes ago, by a clock in Tokyo": {
+			`create table "user" (id text primary key, banned boolean, "banExpires" timestamp); insert into "user" values ('1', true, now() at time zone 'Asia/Tokyo' - interval '5 minutes')`, Users{}, directories.Account{Exists: true},
+		},
+		"not banned any more": {
+			`create table "user" (id text primary key, banned boolean, "banExpires" timestamptz); insert into "user" values ('1', false, now() + interval '1 day')`, Users{}, directories.Account{Exists: true},
+		},
 		"soft-deleted": {
 			`create table "User" (id text primary key, "deletedAt" timestamp(3)); insert into "User" values ('1', now() - interval '1 minute')`, Users{}, directories.Account{Exists: true, Disabled: true},
 		},

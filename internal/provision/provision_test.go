@@ -31,7 +31,7 @@ import (
 func handler(t *testing.T, secret string, module directories.Module) (resources *Resources, acquired [3]any) {
 	t.Helper()
 	resources = new(Resources)
-	reader, err := resources.Reader(environment.New(), session.TokenOptions{Secrets: []string{secret}}, nil, 0)
+	reader, err := resources.Reader(environment.New(), Sessions{Tokens: session.TokenOptions{Secrets: []string{secret}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +139,7 @@ func TestAChangedFileIsAnotherKeySet(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		reader, err := resources.Reader(environment.New(), session.TokenOptions{JWKS: file}, nil, 0)
+		reader, err := resources.Reader(environment.New(), Sessions{Tokens: session.TokenOptions{JWKS: file}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -179,7 +179,7 @@ func TestReadersWithDifferentKeysOrClaimsAreNotShared(t *testing.T) {
 	resources := new(Resources)
 	read := func(options session.TokenOptions, match ...string) *session.Reader {
 		t.Helper()
-		reader, err := resources.Reader(environment.New(), options, match, 0)
+		reader, err := resources.Reader(environment.New(), Sessions{Tokens: options, Match: match})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -21,18 +21,18 @@ var (
 // Readers returns the token readers in use.
 func Readers() []*session.Reader { return readers.All() }
 
-// Reader acquires a token reader. Match lists the claims that are compared with
-// columns. Tokens is the number of decoded tokens to cache; 0 means the default.
-func (r *Resources) Reader(env environment.Environment, options session.TokenOptions, match []string, tokens int) (*session.Reader, error) {
-	config, err := options.Config(env, r.KeySet)
+// Reader acquires a reader of sessions.
+func (r *Resources) Reader(env environment.Environment, of Sessions) (*session.Reader, error) {
+	config, formats, err := r.config(env, &of)
 	if err != nil {
 		return nil, err
 	}
-	config.Match, config.CacheBytes = match, tokens*session.TokenBytes
+	config.Match, config.CacheBytes = of.Match, of.Cached*session.TokenBytes
 	distinct := struct {
 		session.Config
 		JWKS, Secrets string
-	}{config, fmt.Sprintf("%p", config.JWKS), fmt.Sprintf("%q", config.Secrets)} // not the location: the file may have changed; secrets may be no text
+		Formats       []string
+	}{config, fmt.Sprintf("%p", config.JWKS), fmt.Sprintf("%q", config.Secrets), formats} // not the location: the file may have changed; secrets may be no text
 	return acquire(r, readers, distinct, func() (*session.Reader, func() error, error) {
 		reader, err := session.New(config)
 		return reader, func() error { reader.Close(); return nil }, err

@@ -43,6 +43,17 @@ type Claims struct {
 	// order. A value is nil when the token lacks the claim, or when it is null.
 	Match [][]byte
 
+	// AppAsks reports whether the app itself looks the session up before it counts:
+	// there is nothing to judge. All else is then empty.
+	AppAsks bool
+
+	// Doubtful reports whether the app may take somebody else for the user, by
+	// another part of the request.
+	Doubtful bool
+
+	// Guessed reports whether nobody has said that users are known by Subject.
+	Guessed bool
+
 	encoded []byte // which Subject and Match are slices of, if it is from the cache
 	scratch [80]byte
 	match   [2][]byte

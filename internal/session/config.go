@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/seed-4adef13c/caddy-stale-session/formats"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/jose"
 )
 
@@ -33,11 +34,14 @@ const TokenBytes = 106
 
 // Config says which cookies are session cookies, and how they are read.
 // Handlers whose Configs have the same JSON can share a Reader, if they have the
-// same JWKS too.
+// same JWKS and Formats too.
 type Config struct {
-	// CookieNames are the base names of the session cookies: without the numbers
-	// of chunks. Default: DefaultCookieNames.
+	// CookieNames are the base names of the session cookies of NextAuth and Auth.js,
+	// and of those that hold a JWT: without the numbers of chunks. Default:
+	// DefaultCookieNames; none if there are Formats and no key.
 	CookieNames []string
+	// Formats read the sessions of other libraries. Default: none.
+	Formats []formats.Format `json:"-"`
 	// Secrets decrypt the tokens of NextAuth and Auth.js, and verify HMAC
 	// signatures.
 	Secrets []string
@@ -67,7 +71,8 @@ type Config struct {
 
 // withDefaults validates the config and fills in its defaults.
 func (c Config) withDefaults() (Config, error) {
-	if len(c.CookieNames) == 0 {
+	keys := len(c.Secrets) > 0 || len(c.PublicKeys) > 0 || c.JWKS != nil
+	if len(c.CookieNames) == 0 && keys {
 		c.CookieNames = DefaultCookieNames
 	}
 	for _, name := range c.CookieNames {
@@ -78,8 +83,11 @@ func (c Config) withDefaults() (Config, error) {
 	if slices.Contains(c.Secrets, "") {
 		return c, errors.New("a secret is empty")
 	}
-	if len(c.Secrets) == 0 && len(c.PublicKeys) == 0 && c.JWKS == nil {
+	switch {
+	case !keys && len(c.Formats) == 0:
 		return c, errors.New("no key to read session tokens with: configure a secret, a key file or a JWKS")
+	case len(c.Formats) > maxFormats:
+		return c, fmt.Errorf("%d formats; there can be %d", len(c.Formats), maxFormats)
 	}
 	c.Subject = cmp.Or(c.Subject, DefaultSubject)
 	c.IssuedAt = cmp.Or(c.IssuedAt, DefaultIssuedAt)

@@ -13,7 +13,19 @@ type cookie struct {
 	name  string
 	value string // decoded
 	pair  string // name and value as they came
+	owners
 }
+
+// owners is the set of those who read a cookie: bit 0 is for the libraries that
+// readings.go mirrors, the others are for Config.Formats, in their order.
+type owners uint32
+
+const authJS owners = 1
+
+// maxFormats is how many formats a set of owners has room for.
+const maxFormats = 31
+
+func (o owners) has(format int) bool { return o>>(format+1)&1 != 0 }
 
 // trim trims whitespace as npm's cookie 0.4.1 does, which Next.js bundles:
 // String.trim on a header decoded as Latin-1, where the byte 0xA0 is whitespace
@@ -40,14 +52,20 @@ func isValidName(name string) bool {
 	}) < 0
 }
 
-// isSession reports whether a cookie is a session cookie.
-func (rd *Reader) isSession(name string) bool {
+// ownersOf returns who reads a cookie; none of one that is not a session cookie.
+func (rd *Reader) ownersOf(name, value string) (all owners) {
 	for _, base := range rd.config.CookieNames {
 		if strings.HasPrefix(name, base) {
-			return true
+			all = authJS
+			break
 		}
 	}
-	return false
+	for i := range rd.formats {
+		if rd.formats[i].Owns(name, value) {
+			all |= authJS << (i + 1)
+		}
+	}
+	return all
 }
 
 // appendCookies appends the session cookies of Cookie fields. It adds those that
@@ -58,14 +76,16 @@ func (rd *Reader) appendCookies(cookies []cookie, lines []string, s *Session) []
 		for more := true; more; {
 			var pair string
 			pair, line, more = strings.Cut(line, ";")
-			name, value := rd.cut(pair)
-			if name != "" {
-				cookies = append(cookies, cookie{name, decodeValue(value), pair})
+			name, value, readers := rd.cut(pair)
+			if readers != 0 {
+				cookies = append(cookies, cookie{name, decodeValue(value), pair, readers})
+			} else {
+				rd.notice(name, value, s)
 			}
-			if rd.isForeign(pair, name != "") {
+			if rd.isForeign(pair, readers&authJS != 0) {
 				s.foreign = append(s.foreign, pair)
 			}
-			if len(cookies) > maxCookies*len(rd.config.CookieNames) || len(s.foreign) > maxCookies {
+			if len(cookies) > maxCookies*(len(rd.config.CookieNames)+len(rd.formats)) || len(s.foreign) > maxCookies {
 				s.setTooLarge()
 				return cookies
 			}
@@ -74,15 +94,12 @@ func (rd *Reader) appendCookies(cookies []cookie, lines []string, s *Session) []
 	return cookies
 }
 
-// cut splits a cookie into its name and raw value. The name is empty if the
-// cookie is not a session cookie.
-func (rd *Reader) cut(pair string) (name, value string) {
+// cut splits a cookie into its name and raw value. It has no owners if it is not a
+// session cookie.
+func (rd *Reader) cut(pair string) (name, value string, readers owners) {
 	name, value, _ = strings.Cut(pair, "=")
 	name = trim(name)
-	if !rd.isSession(name) {
-		return "", ""
-	}
-	return name, value
+	return name, value, rd.ownersOf(name, value)
 }
 
 // appendSetCookies appends the session cookies of Set-Cookie fields. Cookies that
@@ -90,17 +107,17 @@ func (rd *Reader) cut(pair string) (name, value string) {
 func (rd *Reader) appendSetCookies(cookies []cookie, lines []string, s *Session) []cookie {
 	for _, line := range lines {
 		pair, attributes, _ := strings.Cut(line, ";")
-		name, value := rd.cut(pair)
+		name, value, readers := rd.cut(pair)
 		switch {
 		case deletes(attributes, s.At):
-			if name != "" {
-				cookies = append(cookies, cookie{name, "", name + "="})
+			if readers != 0 {
+				cookies = append(cookies, cookie{name, "", name + "=", readers})
 			}
 			continue
-		case name != "":
-			cookies = append(cookies, cookie{name, decodeValue(value), pair})
+		case readers != 0:
+			cookies = append(cookies, cookie{name, decodeValue(value), pair, readers})
 		}
-		if rd.isForeign(pair, name != "") {
+		if rd.isForeign(pair, readers&authJS != 0) {
 			s.foreign = append(s.foreign, pair)
 		}
 	}

@@ -8,15 +8,18 @@ import (
 	"strings"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/jose"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/unread"
 )
 
-// Diagnose returns why the value of a session cookie cannot be read, and what to
-// change: the secret, the cookie's name, the claim, the keys. It is empty if the
-// value can be read. It never repeats the value.
+// Diagnose returns why the value of a session cookie, or cookies with their names,
+// cannot be read, and what to change: the secret, the cookie's name, the claim, the
+// keys. It is empty if they can be read. It never repeats a value.
 func (rd *Reader) Diagnose(token string) string {
 	s := new(Session)
 	rd.ReadToken(token, s)
 	switch {
+	case len(s.Tokens) > 0 && s.Tokens[0].Claims.AppAsks:
+		return ""
 	case len(s.Tokens) > 0 && len(s.Tokens[0].Claims.Subject) == 0:
 		return fmt.Sprintf("it has no claim %q for the user id: set `subject` to the claim that holds it", rd.config.Subject)
 	case len(s.Tokens) > 0:
@@ -27,6 +30,16 @@ func (rd *Reader) Diagnose(token string) string {
 		return "the key set of `jwks` has not been fetched"
 	case s.TooLarge:
 		return "it is larger than a session can be"
+	case s.Failure == nobody:
+		return "nobody is signed in, or the user id is not where it is looked for: set `subject` to its place"
+	}
+	switch kind := unread.KindOf(token); kind {
+	case unread.None, unread.JWT, unread.JWE:
+	default:
+		return unread.Advice("NAME", kind)
+	}
+	if !rd.SignInPage() || len(s.Names) > 0 && s.Failure == Undecodable && strings.Contains(token, "=") {
+		return "it is not a session of the app: pass all cookies of a session as a browser sends them, name=value; …, and use the app's own secret"
 	}
 	switch strings.Count(token, ".") {
 	case 4:

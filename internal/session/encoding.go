@@ -14,6 +14,7 @@ const (
 	flagPrecise  // times are microseconds in 64 bits, because they are not seconds in 32 bits
 	flagLasting
 	flagMade
+	flagGuessed
 )
 
 // noTime encodes the zero time.
@@ -51,6 +52,9 @@ func (c *Claims) appendTo(b []byte) []byte {
 	if c.Made {
 		flags |= flagMade
 	}
+	if c.Guessed {
+		flags |= flagGuessed
+	}
 	b = append(b, flags)
 	for _, t := range times[:n] {
 		switch {
@@ -85,7 +89,7 @@ func (c *Claims) decode() {
 	if flags&flagIssuedAt == 0 {
 		c.IssuedAt = c.MintedAt
 	}
-	c.Lasting, c.Made = flags&flagLasting != 0, flags&flagMade != 0
+	c.Lasting, c.Made, c.Guessed = flags&flagLasting != 0, flags&flagMade != 0, flags&flagGuessed != 0
 	c.Subject, b = cutText(b)
 	c.Match = c.match[:0]
 	for len(b) > 0 {

@@ -35,6 +35,10 @@ func (f *failures) get(key digest, generation uint64, now time.Time) Failure {
 	switch {
 	case micros == noTime:
 		return Undecodable
+	case micros == askingTime:
+		return appAsks
+	case micros == nobodyTime:
+		return nobody
 	case time.UnixMicro(micros).After(now.Add(-clockTolerance)): // the clock was set back
 		return ""
 	}
@@ -48,6 +52,26 @@ func (f *failures) put(key digest, generation uint64, now, expired time.Time) {
 	if !expired.IsZero() {
 		micros = expired.UnixMicro()
 	}
+	f.set(key, generation, now, micros)
+}
+
+// appAsks and nobody stand for texts that are no failures, but have nothing to judge
+// either: see Claims.AppAsks and formats.ErrNobody. askingTime and nobodyTime encode
+// them.
+const (
+	appAsks    Failure = "app_asks"
+	nobody     Failure = "nobody"
+	askingTime         = noTime + 1
+	nobodyTime         = noTime + 2
+)
+
+// putAppAsks remembers a text that the app itself looks up. There can be as many as
+// somebody likes, of one session, so they are not in the cache of tokens.
+func (f *failures) putAppAsks(key digest, generation uint64, now time.Time) {
+	f.set(key, generation, now, askingTime)
+}
+
+func (f *failures) set(key digest, generation uint64, now time.Time, micros int64) {
 	var value [8]byte
 	binary.LittleEndian.PutUint64(value[:], uint64(micros)) //nolint:gosec // read back as it is
 	of := failureKey(key, generation)

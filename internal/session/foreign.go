@@ -19,6 +19,9 @@ import (
 // Cookie field for a session cookie, or may read another value from one than the
 // parsers in readings.go. session tells whether those take it for one.
 func (rd *Reader) isForeign(pair string, session bool) bool {
+	if len(rd.config.CookieNames) == 0 {
+		return false
+	}
 	name, value, _ := strings.Cut(pair, "=")
 	if session && hasForeignValue(value) {
 		return true

@@ -80,7 +80,7 @@ func TestJarsAreJoinedAsTheRealSessionStoresDo(t *testing.T) {
 	for _, v := range readLenient(t).Jars {
 		var jar []cookie
 		for _, pair := range v.Jar {
-			jar = append(jar, cookie{pair[0], pair[1], pair[0] + "=" + pair[1]})
+			jar = append(jar, cookie{pair[0], pair[1], pair[0] + "=" + pair[1], authJS})
 		}
 		if got := join(jar, false).text; got != v.V4 {
 			t.Errorf("%q joins to %q, in next-auth to %q", v.Jar, got, v.V4)

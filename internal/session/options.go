@@ -4,6 +4,7 @@ import (
 	"crypto"
 	"fmt"
 	"os"
+	"reflect"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/directive"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
@@ -12,10 +13,10 @@ import (
 
 // TokenOptions say how the session tokens of an app are found and read.
 type TokenOptions struct {
-	// The secrets that the app makes its session cookies with; more than one
-	// while a secret is being rotated. Use placeholders. Default:
-	// {env.AUTH_SECRET} and {env.NEXTAUTH_SECRET}, those that are set, unless
-	// there is a key file or a JWKS.
+	// The secrets that an app with NextAuth, Auth.js or JWTs makes its session
+	// cookies with; more than one while a secret is being rotated. Use
+	// placeholders. Default: {env.AUTH_SECRET} and {env.NEXTAUTH_SECRET}, those
+	// that are set, unless there is a key file or a JWKS.
 	Secrets []string `json:"secrets,omitempty"`
 
 	// A PEM file of public keys or certificates, for tokens signed with RS, PS,
@@ -62,6 +63,9 @@ func (o *TokenOptions) Options() directive.Options {
 		"issued_at": directive.Text(&o.IssuedAt),
 	}
 }
+
+// AreSet reports whether any option is.
+func (o *TokenOptions) AreSet() bool { return !reflect.ValueOf(*o).IsZero() }
 
 // CookieNames returns the names of the session cookies, with their
 // placeholders filled, or DefaultCookieNames.

@@ -209,7 +209,7 @@ func ask(rd *session.Reader, header http.Header) *question {
 	}
 	judgements := judge(s.Tokens)
 	if q.check = verdict.Whole(s, judgements); q.check.Strip {
-		q.forward = verdict.Separate(rd, session.Fields(header.Clone()), judgements, &q.check, rd.Read, judge)
+		q.forward = verdict.Separate(rd, rd.Fields(header.Clone()), judgements, &q.check, rd.Read, judge)
 	}
 	q.cleared = http.Header{}
 	for pair := range strings.SplitSeq(strings.Join(header["Cookie"], ";"), ";") {

@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/seed-4adef13c/caddy-stale-session/formats"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/mint"
 )
 
@@ -115,13 +116,13 @@ func FuzzClaimPath(f *testing.F) {
 		if in.Decode(&claims) != nil {
 			return
 		}
-		found := find(claims, path)
+		found := formats.Find(claims, path)
 		if direct, ok := claims[path]; ok && !reflect.DeepEqual(found, direct) {
 			t.Errorf("%q has %v at %q, found %v", payload, direct, path, found)
 		} else if !ok && !strings.Contains(path, ".") && found != nil {
 			t.Errorf("%q has nothing at %q, found %v", payload, path, found)
 		}
-		if id := identifier(found); id != "" && !strings.Contains(payload, id) && !strings.Contains(payload, "\\") && utf8.ValidString(payload) {
+		if id := formats.Subject(claims, path); id != "" && !strings.Contains(payload, id) && !strings.Contains(payload, "\\") && utf8.ValidString(payload) {
 			t.Errorf("%q has no %q, found at %q", payload, id, path)
 		}
 	})

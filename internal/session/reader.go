@@ -15,6 +15,7 @@ import (
 	"unicode"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/jose"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/unread"
 )
 
 // Limits on the work that a request can cause.
@@ -43,10 +44,13 @@ type Reader struct {
 	verifier  *jose.Verifier
 	cache     *tokenCache
 	failures  *failures
+	formats   []format
+	fields    []string // of requests, in which sessions are looked for
+	unread    unread.Names
 }
 
 // New returns a reader. It is an error if a cookie name is invalid, a secret is
-// empty, or there is no key.
+// empty, or there is neither a key nor a format.
 func New(config Config) (*Reader, error) {
 	config, err := config.withDefaults()
 	if err != nil {
@@ -60,18 +64,39 @@ func New(config Config) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{config, decrypter, verifier, newTokenCache(config.CacheBytes), newFailures()}, nil
+	rd := &Reader{config: config, decrypter: decrypter, verifier: verifier, cache: newTokenCache(config.CacheBytes), failures: newFailures()}
+	rd.formats, rd.fields = newFormats(config.Formats)
+	return rd, nil
 }
 
-// CookieNames returns the base names of the session cookies.
+// CookieNames returns the base names of the session cookies, but for those of
+// Config.Formats.
 func (rd *Reader) CookieNames() []string { return rd.config.CookieNames }
 
-// ReadToken reads the value of a session cookie into s. It tries each base
-// name, because the key of Auth.js depends on the name.
+// SignInPage reports whether a library whose sessions are read has a sign-in page of
+// its own, as NextAuth and Auth.js have.
+func (rd *Reader) SignInPage() bool { return len(rd.config.CookieNames) > 0 }
+
+// ReadToken reads the value of a session cookie into s, or whole cookies with their
+// names. Of a value it tries each base name, because the key of Auth.js depends on
+// the name, and each format.
 func (rd *Reader) ReadToken(value string, s *Session) {
+	if rd.Read(http.Header{"Cookie": {value}}, s); len(s.Names) > 0 {
+		return
+	}
 	for _, name := range rd.config.CookieNames {
 		*s = Session{}
 		if rd.Read(http.Header{"Cookie": {name + "=" + value}}, s); len(s.Tokens) > 0 || s.Failure == Expired {
+			return
+		}
+	}
+	for i := range rd.formats {
+		*s = Session{At: rd.config.Now()}
+		token := Token{text: decodeValue(value), format: i + 1}
+		if s.Failure = rd.decodeFormat(i, token.text, s, &token.Claims); s.Failure == "" {
+			s.Tokens = []Token{token}
+		}
+		if len(s.Tokens) > 0 || s.Failure == Expired {
 			return
 		}
 	}
@@ -85,16 +110,18 @@ func (rd *Reader) Read(header http.Header, s *Session) {
 		s.setTooLarge()
 	}
 	rd.read(rd.appendCookies(s.cookies[:0], header["Cookie"], s), s)
-	for _, field := range header["Authorization"] {
+	for _, line := range header["Authorization"] {
 		if s.TooLarge {
 			return
 		}
 		var claims Claims
-		if rd.readBearer(field, s, &claims) {
-			s.Tokens = append(s.Tokens, Token{Claims: claims, field: field})
+		if rd.readBearer(line, s, &claims) {
+			s.Tokens = append(s.Tokens, Token{Claims: claims, fields: []field{{"Authorization", line}}})
 			s.Failure = ""
 		}
 	}
+	rd.readFormats(header, s)
+	rd.noticeBearers(header["Authorization"], s)
 }
 
 // ReadResponse reads the sessions that a response sets into s, which must be
@@ -104,6 +131,7 @@ func (rd *Reader) ReadResponse(header http.Header, renewed []Token, s *Session) 
 	if lines := header["Set-Cookie"]; len(lines) > 0 {
 		s.At, s.renewed, s.made = rd.config.Now(), renewed, true
 		rd.read(rd.appendSetCookies(s.cookies[:0], lines, s), s)
+		rd.readFormats(nil, s)
 	}
 }
 
@@ -118,7 +146,7 @@ func (rd *Reader) read(cookies []cookie, s *Session) {
 		size += len(c.value)
 	}
 	for _, pair := range s.foreign {
-		if name, _ := rd.cut(pair); name == "" {
+		if _, _, readers := rd.cut(pair); readers == 0 {
 			size += len(pair)
 		}
 	}

@@ -75,7 +75,7 @@ func parseCookie7(group []cookie, base string) []cookie {
 		if len(value) > 1 && value[0] == '"' && value[len(value)-1] == '"' {
 			value = value[1 : len(value)-1]
 		}
-		jar = append(jar, cookie{name, decodeURIComponent(value), c.pair})
+		jar = append(jar, cookie{name, decodeURIComponent(value), c.pair, c.owners})
 	}
 	return distinct(jar, false)
 }
@@ -90,7 +90,7 @@ func parseNext(group []cookie, base string) []cookie {
 		name, value, _ := strings.Cut(strings.TrimLeft(c.pair, " "), "=")
 		value, ok := tryDecodeURIComponent(trim(value))
 		if ok && strings.HasPrefix(name, base) {
-			jar = append(jar, cookie{name, value, c.pair})
+			jar = append(jar, cookie{name, value, c.pair, c.owners})
 		}
 	}
 	return distinct(jar, true)

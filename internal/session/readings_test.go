@@ -13,7 +13,7 @@ func FuzzJoined(f *testing.F) {
 			if i == maxCookies {
 				break
 			}
-			jar = append(jar, cookie{name, "<" + name + ">", name + "=<" + name + ">"})
+			jar = append(jar, cookie{name, "<" + name + ">", name + "=<" + name + ">", authJS})
 		}
 		jar = distinct(jar, false)
 		if len(jar) == 0 {

@@ -10,9 +10,9 @@ import (
 )
 
 // Fields returns the fields of a header that hold sessions.
-func Fields(header http.Header) http.Header {
+func (rd *Reader) Fields(header http.Header) http.Header {
 	fields := make(http.Header)
-	for _, name := range []string{"Cookie", "Authorization", "Set-Cookie"} {
+	for _, name := range append(rd.RequestFields(), "Set-Cookie") {
 		if lines := header[name]; lines != nil {
 			fields[name] = lines
 		}
@@ -20,18 +20,21 @@ func Fields(header http.Header) http.Header {
 	return fields
 }
 
+// RequestFields returns the names of the fields that hold sessions in a request.
+func (rd *Reader) RequestFields() []string { return slices.Clip(rd.fields) }
+
 // Remove removes from a header of a request or a response what holds the tokens
 // that ended reports by their index, and none of the other tokens. It leaves all
 // other cookies byte for byte as they are.
 func (rd *Reader) Remove(header http.Header, tokens []Token, ended func(i int) bool) {
 	drop, keep := make(map[string]bool), make(map[string]bool)
-	var fields []string
+	var fields []field
 	for i := range tokens {
 		pairs := drop
 		if !ended(i) {
 			pairs = keep
-		} else if tokens[i].field != "" {
-			fields = append(fields, tokens[i].field)
+		} else {
+			fields = append(fields, tokens[i].fields...)
 		}
 		for _, c := range tokens[i].from {
 			pairs[c.pair] = true
@@ -44,7 +47,9 @@ func (rd *Reader) Remove(header http.Header, tokens []Token, ended func(i int) b
 	}
 	drops := func(pair string) bool { return drop[pair] && !keep[pair] }
 	removePairs(header, drops)
-	removeLines(header, "Authorization", func(field string) bool { return slices.Contains(fields, field) })
+	for _, name := range rd.fields[1:] {
+		removeLines(header, name, func(line string) bool { return slices.Contains(fields, field{name, line}) })
+	}
 	removeLines(header, "Set-Cookie", func(line string) bool {
 		pair, attributes, _ := strings.Cut(line, ";")
 		return drops(pair) && !deletes(attributes, rd.config.Now())
@@ -57,6 +62,9 @@ func (rd *Reader) Remove(header http.Header, tokens []Token, ended func(i int) b
 func (rd *Reader) Strip(header http.Header) {
 	removePairs(header, rd.holdsSession)
 	removeLines(header, "Authorization", func(field string) bool { return anyBearer(field, rd.canDecode) })
+	for _, name := range rd.fields[1:] {
+		removeLines(header, name, func(line string) bool { return rd.isReadFrom(name, line) })
+	}
 }
 
 // canDecode reports whether a text has the form of a token, and there is a key for
@@ -83,8 +91,8 @@ func (rd *Reader) StripSetCookies(header http.Header) {
 
 // holdsSession reports whether some app may take a pair for a session cookie.
 func (rd *Reader) holdsSession(pair string) bool {
-	name, _ := rd.cut(pair)
-	return name != "" || rd.isForeign(pair, false)
+	_, _, readers := rd.cut(pair)
+	return readers != 0 || rd.isForeign(pair, false)
 }
 
 // removePairs removes pairs from the Cookie fields.

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/unread"
 )
 
 // Session holds the session tokens of a request or a response. It must not be
@@ -27,6 +29,9 @@ type Session struct {
 	// TooLarge reports whether the session cookies exceed the limits. They were
 	// not read then, so they must not reach the app.
 	TooLarge bool
+	// Unread is what looks like a session and is read by nothing, if that is noticed
+	// for the first time.
+	Unread []unread.Found
 
 	jar     []cookie // the session cookies
 	foreign []string // pairs that other frameworks may read differently
@@ -51,11 +56,15 @@ type Token struct {
 	// it is from an Authorization header.
 	Names []string
 
-	from  []cookie // the cookies that hold it
-	also  []cookie // others that it can be read from
-	text  string
-	field string // the Authorization field, if it is from one
+	from   []cookie // the cookies that hold it
+	also   []cookie // others that it can be read from
+	text   string
+	fields []field // those that hold it
+	format int     // of Config.Formats, plus one; 0 for NextAuth, Auth.js and JWTs
 }
+
+// field is a field of a header.
+type field struct{ name, value string }
 
 // Mark returns a short hash of the cookies that hold the token, which tells nothing
 // of it; empty if it is from an Authorization header.
@@ -116,6 +125,12 @@ func (s *Session) Count(name string) int {
 		}
 	}
 	return n
+}
+
+// SignInPage reports whether the library of one of the tokens has a sign-in page of
+// its own.
+func (s *Session) SignInPage() bool {
+	return slices.ContainsFunc(s.Tokens, func(t Token) bool { return t.format == 0 })
 }
 
 // Has reports whether a browser sends a cookie with the given name in which some app

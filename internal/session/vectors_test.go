@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/seed-4adef13c/caddy-stale-session/formats"
 )
 
 // vectors are tokens of the real libraries. The program in testdata/generate
@@ -110,12 +112,12 @@ func TestTokensOfTheRealLibraries(t *testing.T) {
 				return
 			}
 			claims := s.Tokens[0].Claims
-			if wantSubject := identifier(v.PayloadOut["sub"]); string(claims.Subject) != wantSubject {
+			if wantSubject := formats.Subject(v.PayloadOut, "sub"); string(claims.Subject) != wantSubject {
 				t.Errorf("subject %q, want %q", claims.Subject, wantSubject)
 			}
 			for name, got := range map[string]time.Time{"iat": claims.IssuedAt, "exp": claims.ExpiresAt} {
 				value, present, _ := numericDate(v.PayloadOut, name)
-				if present == got.IsZero() || present && !got.Equal(timeOf(value)) {
+				if present == got.IsZero() || present && !got.Equal(formats.Seconds(value)) {
 					t.Errorf("%s is %v, want %v", name, got, v.PayloadOut[name])
 				}
 			}
@@ -170,7 +172,7 @@ func TestCookiesAreJoinedAsTheRealSessionStoreDoes(t *testing.T) {
 			var group []cookie
 			for _, pair := range c.Jar {
 				if strings.HasPrefix(pair[0], c.CookieName) {
-					group = append(group, cookie{pair[0], pair[1], pair[0] + "=" + pair[1]})
+					group = append(group, cookie{pair[0], pair[1], pair[0] + "=" + pair[1], authJS})
 				}
 			}
 			got := ""

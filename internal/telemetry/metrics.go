@@ -58,6 +58,8 @@ var (
 		"Number of cache reads that found no entry, by cache: accounts or tokens.", "cache")
 	cacheEvictions = observedCounter("cache_evictions_total",
 		"Number of entries evicted before they expired, by cache: accounts or tokens.", "cache")
+	unreadSessions = observedGauge("unread_sessions",
+		"Number of names of cookies that look like sessions and that nothing reads, by what they look like: jwt, jwe, seal, supabase, signed_json or signed_id. Bearer tokens count as one name.", "kind")
 	buildInfo = observedGauge("build_info",
 		"Versions of the module and of Go, as labels; the value is always 1.", "version", "goversion")
 )

@@ -10,6 +10,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/cache"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/unread"
 )
 
 // collector collects the observed metrics.
@@ -90,6 +91,15 @@ func ofCache(name string, s cache.Stats) values {
 	return v
 }
 
+// ofReader returns the values of a token reader.
+func ofReader(r *session.Reader) values {
+	v := ofCache("tokens", r.Stats())
+	for _, found := range r.Unread() {
+		v.add(values{series{metric: unreadSessions, labels: [2]string{string(found.Kind)}}: 1})
+	}
+	return v
+}
+
 // ofList returns the values of a revocation list.
 func ofList(l *revocation.List) values {
 	v := make(values)
@@ -104,6 +114,9 @@ func always() values {
 	v.add(ofCache("tokens", cache.Stats{}))
 	v.set(revocationLists, 0, "open")
 	v.set(revocationLists, 0, "unshared")
+	for _, kind := range unread.Kinds {
+		v.set(unreadSessions, 0, string(kind))
+	}
 	v.set(buildInfo, 1, Version(), runtime.Version())
 	return v
 }
@@ -140,7 +153,7 @@ func (c *collector) values() values {
 		open[d] = ofDirectory(d)
 	}
 	for _, r := range c.readers() {
-		open[r] = ofCache("tokens", r.Stats())
+		open[r] = ofReader(r)
 	}
 	for _, l := range c.lists() {
 		open[l] = ofList(l)

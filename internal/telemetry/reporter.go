@@ -20,6 +20,7 @@ type Reporter struct {
 	subject    string
 	undecoded  *warning
 	noSubject  *warning
+	notFound   *warning
 	undeleted  *warning
 	ledInside  *warning
 	rejected   rejections
@@ -36,7 +37,7 @@ func NewReporter(detections Detections, subject string) (*Reporter, error) {
 		}
 		detections.emitter.open()
 	}
-	return &Reporter{detections: detections, subject: subject, undecoded: newWarning(), noSubject: newWarning(), undeleted: newWarning(), ledInside: newWarning()}, nil
+	return &Reporter{detections: detections, subject: subject, undecoded: newWarning(), noSubject: newWarning(), notFound: newWarning(), undeleted: newWarning(), ledInside: newWarning()}, nil
 }
 
 // Close releases the reporter. Requests in flight can still report.
@@ -62,7 +63,7 @@ func (p *Reporter) Checked(r *http.Request, check *verdict.Check, where string) 
 	case check.Dissent != nil:
 		p.detections.report(r, *check.Dissent, where+", with another session")
 	}
-	p.warn(check.Session)
+	p.warn(check)
 }
 
 // logAccess adds the verdict to the line of the access log, if there is one.
@@ -147,8 +148,20 @@ func (c *placeholders) replace(key string) (any, bool) {
 	return nil, false
 }
 
-// warn warns as long as no session could be read, or none names a user.
-func (p *Reporter) warn(s *session.Session) {
+// warn warns of what looks like a session and is not read; and as long as no session
+// could be read, none names a user, or no user was found.
+func (p *Reporter) warn(check *verdict.Check) {
+	s := check.Session
+	for _, found := range s.Unread {
+		p.detections.Logger.Warn("what looks like a session is read by nothing, so it passes unchecked: "+found.Advice,
+			zap.String("name", found.Name), zap.String("kind", string(found.Kind)))
+	}
+	if check.Guessed {
+		p.notFound.raise(func(requests int64) {
+			p.detections.Logger.Error("nobody was found so far by the user id in a session, so none ends: set `subject` to the place of the id that the users table has, and `id` in `users` to its column",
+				zap.Int64("requests", requests))
+		})
+	}
 	if len(s.Tokens) == 0 {
 		if s.Failure == session.Undecodable {
 			p.undecoded.raise(func(requests int64) {

@@ -17,6 +17,9 @@ type Judgement struct {
 	Subject []byte
 	// Source tells where the account came from; empty when none was found.
 	Source accounts.Source
+	// Guessed reports whether the verdict is Unknown because the subject is a guess, by
+	// which nobody was found so far.
+	Guessed bool
 }
 
 // Check is what was found out about the session of a request.
@@ -55,7 +58,8 @@ type Check struct {
 // that is not, the app might act on either, so neither may reach it, as long as
 // they cannot be told apart, and the request goes on as anonymous; it ends
 // nobody's session, or a cookie tossed in from elsewhere could. Cookies that were
-// too large to look at do not reach the app either, for the same reason.
+// too large to look at do not reach the app either, for the same reason. A session
+// of which it is doubtful whether the app would take it ends nobody's either.
 func Whole(s *session.Session, tokens []Judgement) Check {
 	if len(tokens) == 0 {
 		return Check{Judgement: Judgement{Verdict: withoutToken(s.Failure)}, Session: s, Strip: s.TooLarge}
@@ -70,6 +74,11 @@ func Whole(s *session.Session, tokens []Judgement) Check {
 		}
 	}
 	if whole.Verdict == Stale {
+		for i := range s.Tokens {
+			if s.Tokens[i].Claims.Doubtful {
+				return disagreeing(s, tokens)
+			}
+		}
 		whole.Ended, whole.Strip = ended(s, tokens), true
 	}
 	return whole

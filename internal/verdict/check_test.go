@@ -162,3 +162,27 @@ func TestWholeWithoutAToken(t *testing.T) {
 		})
 	}
 }
+
+// TestADoubtfulSessionEndsNothing is about a stale session beside which the app may
+// take somebody else for the user.
+func TestADoubtfulSessionEndsNothing(t *testing.T) {
+	t.Parallel()
+	live, stale := Judgement{Verdict: Live}, Judgement{Verdict: Stale, Reason: UserNotFound}
+	for name, c := range map[string]struct {
+		tokens  []Judgement // the first is doubtful
+		verdict Verdict
+		strip   bool
+	}{
+		"alone":                {[]Judgement{stale}, Anonymous, true},
+		"beside a stale one":   {[]Judgement{stale, stale}, Anonymous, true},
+		"beside a live one":    {[]Judgement{stale, live}, Anonymous, true},
+		"live":                 {[]Judgement{live}, Live, false},
+		"live, beside a stale": {[]Judgement{live, stale}, Anonymous, true},
+	} {
+		s := session.Session{Tokens: make([]session.Token, len(c.tokens))}
+		s.Tokens[0].Claims.Doubtful = true
+		if got := Whole(&s, c.tokens); got.Verdict != c.verdict || got.Strip != c.strip || c.strip && got.Dissent == nil {
+			t.Errorf("%s: %s, strip %t, dissent %v", name, got.Verdict, got.Strip, got.Dissent)
+		}
+	}
+}

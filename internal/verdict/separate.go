@@ -54,6 +54,7 @@ func Separate(reader *session.Reader, fields http.Header, judgements []Judgement
 					}
 				}
 			}
+			left.Unread = check.Session.Unread
 			check.Judgement, check.Session = rest.Judgement, left
 		}
 		return fields

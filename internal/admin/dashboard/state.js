@@ -5,7 +5,7 @@ import { number } from "./document.js";
 
 /** The worst finding, and the others in `more`. */
 export function assess(status, hour, events) {
-	const findings = [...nothing(status), ...status.databases.flatMap(databases), ...modes(status), ...unchecked(status), ...resets(hour, events), ...many(status)];
+	const findings = [...nothing(status), ...status.databases.flatMap(databases), ...modes(status), ...unchecked(status), ...unread(status), ...resets(hour, events), ...many(status)];
 	const [worst = fine(status, hour), ...more] = findings;
 	return { ...worst, more };
 }
@@ -80,6 +80,15 @@ function unchecked({ latest, databases }) {
 		text: `${number(Math.max(1, unknown * 60))} per minute pass unchecked, although the database responds.`,
 		remedy: "Either lookups time out, or tokens lack the claim that names the user. Caddy's log says which.",
 	}];
+}
+
+function unread({ unread: found = [] }) {
+	return found.map(({ name, advice }) => ({
+		level: "note",
+		title: `A session that nothing reads: ${name}`,
+		text: "It looks like one, and passes unchecked.",
+		remedy: `${advice[0].toUpperCase()}${advice.slice(1)}.`,
+	}));
 }
 
 const recent = 15 * 60 * 1000; // milliseconds

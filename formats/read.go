@@ -1,0 +1,99 @@
+package formats
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+)
+
+// Values returns the values of the cookies with a name, without duplicates, in the
+// order in which they came: some apps read the first, some the last.
+func Values(parts []Part, name string) []Reading {
+	var all []Reading
+	for i, p := range parts {
+		if p.Header == "" && p.Name == name && !slices.ContainsFunc(all, func(r Reading) bool { return r.Text == p.Value }) {
+			all = append(all, Reading{Text: p.Value, Parts: []int{i}})
+		}
+	}
+	return all
+}
+
+// maxChunks bounds the chunks that are joined. No library writes more.
+const maxChunks = 100
+
+// IsChunk reports whether a name is that of a chunk: base, separator and a decimal
+// number without leading zeros.
+func IsChunk(name, base, separator string) bool {
+	_, ok := chunkNumber(name, base, separator)
+	return ok
+}
+
+func chunkNumber(name, base, separator string) (int, bool) {
+	rest, ok := strings.CutPrefix(name, base)
+	if !ok {
+		return 0, false
+	}
+	digits, ok := strings.CutPrefix(rest, separator)
+	if !ok || digits == "" || len(digits) > 3 || digits[0] == '0' && len(digits) > 1 {
+		return 0, false
+	}
+	number, err := strconv.ParseUint(digits, 10, 16)
+	return int(number), err == nil
+}
+
+// Joined returns what the chunks of a cookie say together, joined by their numbers:
+// of chunks with the same number the first, and, if that differs, the last. Gaps are
+// ignored; upToGap also returns what is before the first one.
+func Joined(parts []Part, base, separator string, upToGap bool) []Reading {
+	first, last := make(map[int]int), make(map[int]int)
+	var numbers []int
+	for i, p := range parts {
+		number, ok := chunkNumber(p.Name, base, separator)
+		if !ok || p.Header != "" {
+			continue
+		}
+		if _, known := first[number]; !known {
+			first[number] = i
+			numbers = append(numbers, number)
+		}
+		last[number] = i
+	}
+	if len(numbers) == 0 || len(numbers) > maxChunks {
+		return nil
+	}
+	slices.Sort(numbers)
+	whole := len(numbers)
+	for i, number := range numbers {
+		if upToGap && number != i+numbers[0] {
+			whole = i
+			break
+		}
+	}
+	var all []Reading
+	for _, numbers := range [][]int{numbers, numbers[:whole]} {
+		for _, chosen := range []map[int]int{first, last} {
+			var r Reading
+			var text strings.Builder
+			for _, number := range numbers {
+				r.Parts = append(r.Parts, chosen[number])
+				text.WriteString(parts[chosen[number]].Value)
+			}
+			r.Text = text.String()
+			if !slices.ContainsFunc(all, func(known Reading) bool { return known.Text == r.Text }) {
+				all = append(all, r)
+			}
+		}
+	}
+	return all
+}
+
+// Bearer returns the token of an Authorization field; empty if it has none.
+func Bearer(field string) string {
+	field = strings.TrimSpace(field)
+	end := strings.IndexFunc(field, unicode.IsSpace)
+	if end < 0 || !strings.EqualFold(field[:end], "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(field[end:])
+}

@@ -1,0 +1,215 @@
+package integration
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/mint"
+)
+
+const password = "a password of sessions, which has 32 characters or more"
+
+// otherEnvironment is environment for an app with another library than Auth.js.
+func otherEnvironment(t *testing.T, dsn string, variables map[string]string) {
+	t.Helper()
+	environment(t, dsn)
+	t.Setenv("NEXTAUTH_SECRET", "")
+	for _, name := range []string{
+		"SECRET_COOKIE_PASSWORD", "IRON_SESSION_PASSWORD", "SESSION_PASSWORD", "SESSION_SECRET", "NUXT_SESSION_PASSWORD",
+		"SUPABASE_JWT_SECRET", "SUPABASE_JWKS_URL", "SUPABASE_URL", "NEXT_PUBLIC_SUPABASE_URL", "AUTH0_SECRET", "BETTER_AUTH_SECRET", "BETTER_AUTH_SECRETS",
+	} {
+		t.Setenv(name, variables[name])
+	}
+}
+
+// library is a library whose sessions are read.
+type library struct {
+	name       string
+	variables  map[string]string
+	directives []string
+	schema     []string
+	remove     string // the user "gone"
+	cookie     string // its name
+	seal       func(user string) (string, error)
+}
+
+// user returns the id of a user of Supabase.
+func user(name string) string {
+	return map[string]string{"live": "00000000-0000-4000-8000-000000000001", "gone": "00000000-0000-4000-8000-000000000002"}[name]
+}
+
+var libraries = []library{
+	{
+		name: "iron-session", variables: map[string]string{"SECRET_COOKIE_PASSWORD": password}, cookie: "app-session",
+		seal: func(user string) (string, error) {
+			text, err := mint.Seal{Password: password, ID: "1", Expires: time.Now().Add(24 * time.Hour)}.Of(map[string]any{"user": map[string]any{"id": user}})
+			return text + "~2", err
+		},
+	},
+	{
+		name: "Nuxt", variables: map[string]string{"NUXT_SESSION_PASSWORD": password}, cookie: "nuxt-session",
+		seal: func(user string) (string, error) {
+			return mint.Seal{Password: password}.Of(map[string]any{"id": "x", "createdAt": 1, "data": map[string]any{"user": map[string]any{"id": user}}})
+		},
+	},
+	{
+		name: "h3 2", directives: []string{"format h3 {", "secret `" + password + "`", "cookie sid", "subject data.uid", "version_2", "}"}, cookie: "sid",
+		seal: func(user string) (string, error) {
+			return mint.Seal{Password: password, Iterations: 8192}.Of(map[string]any{"id": "x", "createdAt": 1, "data": map[string]any{"uid": user}})
+		},
+	},
+	{
+		name: "React Router", variables: map[string]string{"SESSION_SECRET": "old,new"}, cookie: "__session",
+		seal: func(user string) (string, error) { return mint.Remix("new", map[string]any{"userId": user}) },
+	},
+	{
+		name: "Auth0", variables: map[string]string{"AUTH0_SECRET": secret}, directives: []string{"format auth0 {", "subject user.sub", "}", "users {", "id sub", "}"}, cookie: "__session",
+		schema: []string{`alter table "User" add sub text`, `update "User" set sub = id`},
+		seal: func(user string) (string, error) {
+			return mint.Auth0(secret, nil, map[string]any{"user": map[string]any{"sub": user}, "exp": time.Now().Add(time.Hour).Unix()})
+		},
+	},
+	{
+		name: "Supabase", variables: map[string]string{"SUPABASE_JWT_SECRET": secret}, cookie: "sb-project-auth-token",
+		schema: []string{
+			`create schema auth`, `create table auth.users (id uuid primary key, banned_until timestamptz, deleted_at timestamptz)`, `alter table auth.users enable row level security`,
+			`insert into auth.users values ('` + user("live") + `'), ('` + user("gone") + `')`,
+		},
+		remove: `delete from auth.users where id = '` + user("gone") + `'`,
+		seal: func(name string) (string, error) {
+			token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"sub": user(name), "iat": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix()}).SignedString([]byte(secret))
+			if err != nil {
+				return "", err
+			}
+			return mint.Supabase(token, map[string]any{"id": user("live")})
+		},
+	},
+}
+
+// TestSessionsOfOtherLibrariesEnd lets a user of each library be deleted.
+func TestSessionsOfOtherLibrariesEnd(t *testing.T) {
+	for _, l := range libraries {
+		t.Run(l.name, func(t *testing.T) {
+			name := newDatabase(t)
+			execute(t, name, append([]string{`insert into "User" values ('gone')`}, l.schema...)...)
+			otherEnvironment(t, server.DSN(name), l.variables)
+			app := caddytest.NewApp(t)
+			base := caddytest.Start(t, caddytest.Site(append(append([]string{"stale_session {", "poll 50ms", "sign_in /login"}, l.directives...), "}", app.Proxy())...))
+			cookie := func(user string) string {
+				value, err := l.seal(user)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return l.cookie + "=" + value
+			}
+			live, gone := cookie("live"), cookie("gone")
+			for _, c := range []string{gone, live, "theme=dark; " + live} {
+				if status := ask(t, base, c); status != http.StatusOK {
+					t.Errorf("before: status %d", status)
+				}
+			}
+			if l.remove == "" {
+				l.remove = `delete from "User" where id = 'gone'`
+			}
+			execute(t, name, l.remove)
+			eventually.Holds(t, "the session is refused", func() bool { return ask(t, base, gone) == http.StatusUnauthorized })
+			response := caddytest.Do(t, http.MethodGet, base, http.Header{"Cookie": {gone}, "Accept": {"text/html"}, "Sec-Fetch-Mode": {"navigate"}})
+			if cleared := response.Cookies(); response.StatusCode != http.StatusSeeOther || len(cleared) == 0 || cleared[0].Name != l.cookie || cleared[0].MaxAge >= 0 {
+				t.Errorf("a person gets %d and %v", response.StatusCode, cleared)
+			}
+			if status := ask(t, base, live); status != http.StatusOK {
+				t.Errorf("somebody else: status %d", status)
+			}
+		})
+	}
+}
+
+// TestAGuessEndsNobodyBeforeSomebodyWasFound has sessions that name something else than
+// the users' ids, where the library's own examples have those.
+func TestAGuessEndsNobodyBeforeSomebodyWasFound(t *testing.T) {
+	name := newDatabase(t)
+	otherEnvironment(t, server.DSN(name), map[string]string{"SESSION_SECRET": secret})
+	app := caddytest.NewApp(t)
+	base := caddytest.Start(t, caddytest.Site("stale_session {", "poll 50ms", "sign_in /login", "}", app.Proxy()))
+	cookie := func(user string) string {
+		value, err := mint.Remix(secret, map[string]any{"userId": user})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return "__session=" + value
+	}
+	for range 3 {
+		if status := ask(t, base, cookie("number 7 of another system")); status != http.StatusOK {
+			t.Fatalf("a session that may be live: status %d", status)
+		}
+	}
+	if status := ask(t, base, cookie("live")); status != http.StatusOK {
+		t.Fatalf("a live session: status %d", status)
+	}
+	if status := ask(t, base, cookie("gone")); status != http.StatusUnauthorized {
+		t.Errorf("a stale session, once the guess is right: status %d", status)
+	}
+}
+
+// TestWhoIsNotSignedInPasses has sessions without a user, which every visitor has, and
+// one that the app will refresh.
+func TestWhoIsNotSignedInPasses(t *testing.T) {
+	name := newDatabase(t)
+	otherEnvironment(t, server.DSN(name), map[string]string{"NUXT_SESSION_PASSWORD": password, "SUPABASE_JWT_SECRET": secret})
+	app := caddytest.NewApp(t)
+	base := caddytest.Start(t, caddytest.Site("stale_session {", "on_error deny", "users User", "}", app.Proxy()))
+	visitor, err := mint.Seal{Password: password}.Of(map[string]any{"id": "x", "createdAt": 1, "data": map[string]any{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"sub": user("gone"), "exp": time.Now().Add(-time.Hour).Unix()}).SignedString([]byte(secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	expired, err := mint.Supabase(token, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, cookie := range map[string]string{
+		"a visitor":                                "nuxt-session=" + visitor,
+		"a session that the app can refresh":       "sb-x-auth-token=" + expired,
+		"a verifier of a sign-in that is going on": "sb-x-auth-token-code-verifier=" + expired,
+	} {
+		if status := ask(t, base, cookie); status != http.StatusOK {
+			t.Errorf("%s: status %d", what, status)
+		}
+	}
+}
+
+// TestASessionInAHeaderEnds has the header that h3 reads before the cookie.
+func TestASessionInAHeaderEnds(t *testing.T) {
+	name := newDatabase(t)
+	otherEnvironment(t, server.DSN(name), map[string]string{"NUXT_SESSION_PASSWORD": password})
+	app := caddytest.NewApp(t)
+	base := caddytest.Start(t, caddytest.Site("stale_session {", "poll 50ms", "sign_in /login", "}", app.Proxy()))
+	seal := func(user string) string {
+		text, err := mint.Seal{Password: password}.Of(map[string]any{"id": "x", "createdAt": 1, "data": map[string]any{"user": map[string]any{"id": user}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	const header = "X-Nuxt-Session-Session"
+	status := func(header http.Header) int { return caddytest.Do(t, http.MethodGet, base, header).StatusCode }
+	if got := status(http.Header{header: {seal("live")}}); got != http.StatusOK {
+		t.Errorf("live: status %d", got)
+	}
+	if got := status(http.Header{header: {seal("gone")}}); got != http.StatusUnauthorized {
+		t.Errorf("stale: status %d", got)
+	}
+	var reached http.Header
+	app.Answer(func(_ http.ResponseWriter, r *http.Request) { reached = r.Header.Clone() })
+	if got := status(http.Header{header: {seal("gone")}, "Cookie": {"nuxt-session=" + seal("live")}}); got != http.StatusOK || reached.Get(header) != "" || reached.Get("Cookie") == "" {
+		t.Errorf("a stale one before a live one: status %d, and the app gets %v", got, reached)
+	}
+}
