@@ -55,6 +55,9 @@ type DatabaseStatus struct {
 	Watched bool `json:"watched"`
 	// Notified reports whether triggers report changes at once.
 	Notified bool `json:"notified"`
+	// Advice is what the operator should do, although lookups work; empty for
+	// nothing.
+	Advice string `json:"advice,omitempty"`
 	// Braking reports whether no session is ended, because too many would be.
 	Braking bool `json:"braking"`
 	// Broken reports whether the circuit breaker is open: no request waits for
@@ -137,7 +140,7 @@ func databaseStatus(d *accounts.Engine, lists []*revocation.List) DatabaseStatus
 	all := revocation.AllOf(lists)
 	s := DatabaseStatus{
 		Name: d.String(), Health: "ok", Error: stats.Failure, Users: stats.Users,
-		Watched: stats.Watching, Notified: stats.Notified, Braking: stats.Braking, Broken: stats.Broken,
+		Watched: stats.Watching, Notified: stats.Notified, Advice: stats.Advice, Braking: stats.Braking, Broken: stats.Broken,
 		Resets: stats.Epochs, Rechecked: stats.Rechecked, Notifications: stats.Notifications,
 		Clocks: clocksStatus(d.Clocks().Known()), Connections: stats.Connections, Busy: stats.Busy, Accounts: stats.Accounts,
 		Revoked: all[:min(len(all), maxRevoked)], Unshared: slices.ContainsFunc(lists, (*revocation.List).OutOfSync),

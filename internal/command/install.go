@@ -82,6 +82,13 @@ Notifications do not arrive through a transaction pooler: see listen_database.`,
 				if err != nil {
 					return err
 				}
+				if f.surviveReset {
+					restore, err := d.RestoreSQL(ctx, f.grant)
+					if err != nil {
+						return err
+					}
+					sql += restore
+				}
 				grants.SQL = sql + revocation.InstallSQL(f.grant...) + grants.SQL
 				return run(ctx, out, d, grants, f.print, "Installed the triggers and the table of revocations")
 			})
