@@ -255,8 +255,10 @@ func TestAFullQueueFailsNoCommit(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer sleeper.Close(context.Background())
-	if _, err := sleeper.Exec(t.Context(), `listen other; begin`); err != nil {
-		t.Fatal(err)
+	for _, command := range []string{`listen other`, `begin`} {
+		if _, err := sleeper.Exec(t.Context(), command); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for range 100 {
 		err = s.Exec(t.Context(), "postgres", `select pg_notify('other', g || repeat('x', 7000)) from generate_series(1, 10) g`)
