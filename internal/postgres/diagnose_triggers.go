@@ -50,7 +50,7 @@ func (t triggerState) finding() directories.Finding {
 	case triggersWorking:
 		return good("change notifications work")
 	case triggersSilent:
-		return note("the triggers on the users table send nothing, because max_prepared_transactions of the server is not 0: changes are noticed within the poll interval", "if no app uses PREPARE TRANSACTION, set max_prepared_transactions to 0")
+		return note("the triggers on the users table send nothing, because of a setting of the server: max_prepared_transactions is not 0, or track_counts is off: changes are noticed within the poll interval", "if no app uses PREPARE TRANSACTION, set max_prepared_transactions to 0; set track_counts to on")
 	case triggersOutdated:
 		return bad("the triggers on the users table are of an earlier version, which can make statements of the app fail", "run `caddy stale-session install` again")
 	case triggersOther:

@@ -15,6 +15,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/pgtest"
 )
 
 // usersOfApp is a users table with all that the triggers look at.
@@ -184,7 +185,7 @@ func TestATwoPhaseCommitIsNotRefused(t *testing.T) {
 	d, lines := open(t, s.DSN("postgres"), Config{})
 	install(t, d)
 	execute(t, s, `begin; delete from users where id = 'live'; insert into users values ('new'); update users set id = 'newer'; prepare transaction 'sign off'`, `commit prepared 'sign off'`)
-	finds(t, d.Diagnose(t.Context()), directories.Note, "send nothing, because max_prepared_transactions")
+	finds(t, d.Diagnose(t.Context()), directories.Note, "send nothing, because of a setting of the server: max_prepared_transactions")
 	watched(t, d, accounts.Config{Poll: quickly})
 	eventually.Holds(t, "the listener knows", func() bool { return listenerState(d.state.Load()) == silent })
 	if lines.FilterMessageSnippet("max_prepared_transactions").Len() != 1 || d.Describe().Notified {
@@ -270,4 +271,25 @@ func TestAFullQueueFailsNoCommit(t *testing.T) {
 		t.Fatalf("the queue is not full: %v", err)
 	}
 	execute(t, s, `update users set id = 'renamed'`, `delete from users`, `truncate users`)
+}
+
+// TestALogicalSubscriberAppliesEverything has triggers on both ends.
+func TestALogicalSubscriberAppliesEverything(t *testing.T) {
+	t.Parallel()
+	publisher, subscriber := subscribed(t, `alter table users add banned boolean`, "users")
+	for _, s := range []*pgtest.Server{publisher, subscriber} {
+		d, _ := open(t, s.DSN("postgres"), Config{})
+		install(t, d)
+	}
+	has := func(what, condition string) {
+		eventually.Holds(t, what, func() bool {
+			return subscriber.Exec(t.Context(), "postgres", `do $$ begin if not exists (select `+condition+`) then raise 'not yet'; end if; end $$`) == nil
+		})
+	}
+	execute(t, publisher, `insert into users select 'user' || g from generate_series(1, 3000) g`, `update users set banned = true`)
+	has("an update is applied", `from users where banned having count(*) = 3001`)
+	execute(t, publisher, `delete from users where id <> 'user7'`)
+	has("a deletion is applied", `from users having count(*) = 1`)
+	execute(t, publisher, `truncate users`)
+	has("an emptied table is applied", `from users having count(*) = 0`)
 }

@@ -36,7 +36,7 @@ type installed struct {
 // The function that creates the triggers again must be SECURITY DEFINER: then it can
 // do what its owner can, whoever that is, and nothing with the rights of the role that
 // calls it.
-const installedSQL = `coalesce((select case when p.proname = 'notify' then 'outdated' when current_setting('max_prepared_transactions') <> '0' then 'silent' else 'working' end
+const installedSQL = `coalesce((select case when p.proname = 'notify' then 'outdated' when current_setting('max_prepared_transactions') <> '0' or current_setting('track_counts') = 'off' then 'silent' else 'working' end
     from pg_trigger t join pg_proc p on p.oid = t.tgfoid where t.tgname = '` + deleteTrigger + `' and t.tgenabled <> 'D'
     and (t.tgrelid = c.oid or coalesce(c.relkind, 'v') not in ('r', 'p')) order by p.proname = 'notify' desc limit 1), 'missing'),
   coalesce((select format('select %I.%I()', s.nspname, p.proname) from pg_proc p join pg_namespace s on s.oid = p.pronamespace

@@ -244,7 +244,7 @@ func (l *listener) conclude() {
 	case noTriggers:
 		d.log().Info("no change triggers on the users table; changes are noticed within the poll interval; `caddy stale-session install` adds triggers")
 	case silent:
-		d.log().Info("the triggers on the users table send nothing, because max_prepared_transactions of the server is not 0: PREPARE TRANSACTION would fail; changes are noticed within the poll interval")
+		d.log().Info("the triggers on the users table send nothing, because of a setting of the server: max_prepared_transactions is not 0, or track_counts is off; changes are noticed within the poll interval")
 	case blocked:
 		d.log().Warn("change notifications do not arrive, as behind a transaction pooler; changes are noticed within the poll interval; set `listen_database` to the direct address of the database")
 	}
