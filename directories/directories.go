@@ -137,6 +137,9 @@ type Description struct {
 	Users string
 	// Notified reports whether changes are reported at once.
 	Notified bool
+	// Advice is what the operator should do, although lookups work; empty for
+	// nothing.
+	Advice string
 	// Connections counts open connections for lookups, Busy those in use.
 	Connections, Busy int32
 }

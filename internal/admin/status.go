@@ -60,6 +60,9 @@ type DatabaseStatus struct {
 	Watched bool `json:"watched"`
 	// Notified reports whether triggers report changes at once.
 	Notified bool `json:"notified"`
+	// Advice is what the operator should do, although lookups work; empty for
+	// nothing.
+	Advice string `json:"advice,omitempty"`
 	// Braking reports whether no session is ended, because too many would be.
 	Braking bool `json:"braking"`
 	// Broken reports whether the circuit breaker is open: no request waits for
@@ -188,7 +191,7 @@ func (s *DatabaseStatus) add(stats accounts.Stats) {
 	case stats.Blind && s.Health == "ok":
 		s.Health = "unwatched"
 	}
-	s.Users = cmp.Or(s.Users, stats.Users)
+	s.Users, s.Advice = cmp.Or(s.Users, stats.Users), cmp.Or(s.Advice, stats.Advice)
 	s.Watched, s.Notified = s.Watched && stats.Watching, s.Notified && stats.Notified
 	s.Braking, s.Broken = s.Braking || stats.Braking, s.Broken || stats.Broken
 	s.Resets = max(s.Resets, stats.Epochs)

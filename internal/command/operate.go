@@ -90,6 +90,9 @@ func writeStatus(p *printer, s admin.Status) {
 		}
 		p.row("users", d.Users)
 		p.row("changes", "noticed "+map[bool]string{true: "at once, through notifications", false: "within the poll interval"}[d.Notified])
+		if d.Advice != "" {
+			p.row("advice", p.bad(d.Advice))
+		}
 		if d.Braking {
 			p.row("brake", p.bad("on: stale sessions pass, because too many users are gone at once"))
 		}

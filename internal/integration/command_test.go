@@ -68,7 +68,7 @@ func TestTheCommandInstallsAndRemovesTriggers(t *testing.T) {
 		{"install", "install", false, []string{"Installed the triggers", database}, nil, "User"},
 		{"install, again", "install --database " + dsn, false, []string{"Installed the triggers"}, nil, "User"},
 		{"another table", "install --users people", false, []string{"Installed the triggers"}, nil, "User people"},
-		{"rights, printed", "install --print --survive-reset --grant " + reader, false, []string{"\n-- The price of --survive-reset: " + reader + " can read every table that postgres creates", "GRANT SELECT (id) ON public.\"User\" TO " + reader + ";", "ALTER DEFAULT PRIVILEGES FOR ROLE postgres GRANT USAGE ON SCHEMAS TO " + reader + ";"}, nil, "User people"},
+		{"rights, printed", "install --print --survive-reset --grant " + reader, false, []string{"\n-- The price of --survive-reset: " + reader + " can read every table that postgres creates", "GRANT SELECT (id) ON public.\"User\" TO " + reader + ";", "grant execute on function \"stale_session\".\"restore public.User\"() to \"" + reader + "\"", "ALTER DEFAULT PRIVILEGES FOR ROLE postgres GRANT USAGE ON SCHEMAS TO " + reader + ";"}, nil, "User people"},
 		{"rights", "install --grant " + reader, false, []string{"Installed the triggers"}, []string{"price"}, "User people"},
 		{"rights that survive resets", "install --survive-reset --grant " + reader, false, []string{"Installed the triggers", "The price of --survive-reset: " + reader + " can read every table that postgres creates"}, nil, "User people"},
 		{"for nobody", "install --survive-reset", true, []string{"add --grant ROLE"}, nil, "User people"},

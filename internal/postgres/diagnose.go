@@ -117,10 +117,12 @@ func (d *Directory) diagnoseWatch(ctx context.Context, conn *pgx.Conn, s *statem
 			return []directories.Finding{bad("active users are not re-checked when something changes", err.Error())}
 		}
 	}
-	var epoch, catalog string
-	var triggers bool
-	if err := conn.QueryRow(ctx, epochSQL, s.table, "").Scan(&epoch, &triggers, &catalog); err != nil {
+	triggers, err := readTriggers(ctx, conn, s)
+	if err != nil {
 		return []directories.Finding{bad("cannot watch for changes", classify(err).Error())}
+	}
+	if triggers == triggersOutdated { // also where notifications do not arrive
+		return []directories.Finding{triggers.finding()}
 	}
 	received, err := d.receives(ctx, conn)
 	switch {
@@ -128,10 +130,8 @@ func (d *Directory) diagnoseWatch(ctx context.Context, conn *pgx.Conn, s *statem
 		return []directories.Finding{note("cannot test notifications: changes are noticed within the poll interval", classify(err).Error())}
 	case !received:
 		return []directories.Finding{note("notifications do not arrive, as behind a transaction pooler: changes are noticed within the poll interval", "set `listen_database` to the direct address of the database")}
-	case !triggers:
-		return []directories.Finding{note("the users table has no triggers: changes are noticed within the poll interval", "run `caddy stale-session install` to notice them within milliseconds")}
 	}
-	return []directories.Finding{good("change notifications work")}
+	return []directories.Finding{triggers.finding()}
 }
 
 // diagnoseListen checks the other address while it cannot be compared with the first.

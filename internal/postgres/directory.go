@@ -40,6 +40,8 @@ type Directory struct {
 	following   atomic.Bool              // there is a watch, which calls them
 	identified  atomic.Pointer[Identity] // the users, as identified last
 	state       atomic.Int32             // of the listener
+	outdated    atomic.Bool              // the triggers are of an earlier version
+	restoring   atomic.Bool              // the triggers are being created again
 	echoEvery   time.Duration
 	catalog     string // its fingerprint, as the watch read it last; there is one watch at a time
 	doubts      doubts
@@ -165,6 +167,9 @@ func (d *Directory) String() string {
 // Describe implements directories.Describer.
 func (d *Directory) Describe() directories.Description {
 	description := directories.Description{Notified: listenerState(d.state.Load()) == active}
+	if d.outdated.Load() {
+		description.Advice = adviceOutdated
+	}
 	for _, pool := range []*pgxpool.Pool{d.pool, d.primary} {
 		if pool != nil {
 			stat := pool.Stat()

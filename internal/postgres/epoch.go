@@ -7,11 +7,10 @@ import (
 )
 
 // epochSQL returns a fingerprint of the users table, which is empty while there is
-// none; whether it has triggers; and a fingerprint of its columns, of the rights to
+// none; what is installed on it; and a fingerprint of its columns, of the rights to
 // them, and of the tables of its name in any schema. It takes no rights to the table.
 const epochSQL = `select coalesce(($2::text || ' ' || d.oid || ' ' || c.oid || ' ' || coalesce(pg_relation_filenode(c.oid), 0)), ''),
-  exists (select from pg_trigger t where t.tgname = '` + deleteTrigger + `' and t.tgenabled <> 'D'
-    and (t.tgrelid = c.oid or coalesce(c.relkind, 'v') not in ('r', 'p'))),
+  ` + installedSQL + `,
   concat((select string_agg(concat(s.oid, '/', s.xmin), ' ' order by s.oid) from pg_class s where s.relname = (parse_ident(nullif($1, '')))[2]::name), ': ', n.xmin, ' ',
     (select string_agg(a.xmin::text, ' ' order by a.attnum) from pg_attribute a where a.attrelid = c.oid and a.attnum > 0))
 from pg_database d left join (pg_class c join pg_namespace n on n.oid = c.relnamespace)
@@ -53,15 +52,18 @@ func (w *watch) readEpoch(ctx context.Context) error {
 // fingerprint reads the epoch, and reports whether it has changed.
 func (w *watch) fingerprint(ctx context.Context) (changed bool, err error) {
 	var epoch, catalog string
-	var triggers bool
+	var found installed
 	system, err := systemOf(ctx, w.conn)
 	if err == nil {
-		err = w.conn.QueryRow(ctx, epochSQL, w.table, system).Scan(&epoch, &triggers, &catalog)
+		err = w.conn.QueryRow(ctx, epochSQL, w.table, system).Scan(&epoch, &found.triggers, &found.restore, &catalog)
 	}
 	if err != nil {
 		return false, err
 	}
-	w.listener.know(triggers)
+	w.listener.know(found.triggers)
+	if found.restore != "" {
+		w.d.restoreTriggers(found.restore)
+	}
 	changed = w.d.catalog != "" && w.d.catalog != catalog
 	if w.d.catalog = catalog; epoch != "" {
 		w.reported.Epoch = epoch

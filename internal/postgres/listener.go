@@ -51,6 +51,8 @@ const (
 	blocked
 	// noTriggers: they would be received, but the users table has no triggers.
 	noTriggers
+	// silent: they would be received, but the triggers must not send any.
+	silent
 	// active: they are received.
 	active
 )
@@ -60,8 +62,10 @@ type listener struct {
 	w         *watch
 	listening bool
 	received  bool      // the last echo was received
-	known     bool      // triggers is set
+	known     bool      // triggers and mute are set
 	triggers  bool      // the users table has triggers
+	mute      bool      // which send nothing
+	outdated  bool      // which are of an earlier version; that is logged
 	echo      string    // the last one: nobody knows it before it is received
 	pending   bool      // it is expected
 	sent      time.Time // when it was sent
@@ -204,9 +208,15 @@ func withTransaction(gate, transaction string) string {
 	return kind + " " + strings.Join(parts, ":") + " " + started
 }
 
-// know records whether the users table has triggers.
-func (l *listener) know(triggers bool) {
-	l.known, l.triggers = true, triggers
+// know records which triggers the users table has.
+func (l *listener) know(found triggerState) {
+	l.known, l.triggers, l.mute = true, found != triggersMissing, found == triggersSilent
+	outdated := found == triggersOutdated
+	if outdated && !l.outdated {
+		l.w.d.log().Warn("the triggers on the users table are of an earlier version, which can make statements of the app fail; run `caddy stale-session install` again")
+	}
+	l.outdated = outdated
+	l.w.d.outdated.Store(outdated)
 	if l.received {
 		l.conclude()
 	}
@@ -216,6 +226,8 @@ func (l *listener) know(triggers bool) {
 func (l *listener) conclude() {
 	now := blocked
 	switch {
+	case l.received && l.triggers && l.mute:
+		now = silent
 	case l.received && l.triggers:
 		now = active
 	case l.received && l.known:
@@ -233,6 +245,8 @@ func (l *listener) conclude() {
 		d.log().Info("change notifications work")
 	case noTriggers:
 		d.log().Info("no change triggers on the users table; changes are noticed within the poll interval; `caddy stale-session install` adds triggers")
+	case silent:
+		d.log().Info("the triggers on the users table send nothing, because of a setting of the server: max_prepared_transactions is not 0, or track_counts is off; changes are noticed within the poll interval")
 	case blocked:
 		d.log().Warn("change notifications do not arrive, as behind a transaction pooler; changes are noticed within the poll interval; set `listen_database` to the direct address of the database")
 	}

@@ -10,9 +10,10 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/deadline"
 )
 
-// NotifySQL is an expression that notifies the subscribers on every node, once
-// the transaction that evaluates it is committed.
-const NotifySQL = `pg_notify('` + channel + `', '{"others":true}')`
+// NotifySQL notifies the subscribers on every node of what is committed. It is to be
+// a transaction of its own, which waits for no standby, because it writes nothing:
+// transactions of the app that notify would wait behind it.
+const NotifySQL = `select pg_notify('` + channel + `', '{"others":true}')`
 
 // subscriber reads other tables than the users table.
 type subscriber struct {

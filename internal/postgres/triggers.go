@@ -1,13 +1,8 @@
 package postgres
 
 import (
-	"context"
 	"fmt"
 	"strings"
-
-	"github.com/jackc/pgx/v5"
-
-	"github.com/seed-4adef13c/caddy-stale-session/directories"
 )
 
 // The names of what is installed. All of it is in a schema of its own, or
@@ -19,123 +14,171 @@ const (
 	updateTrigger   = "stale_session_update"
 )
 
-// UninstallSQL removes everything that InstallSQL creates.
+// UninstallSQL removes everything that InstallSQL and RestoreSQL create.
 const UninstallSQL = "drop schema if exists " + triggerSchema + " cascade;\n"
 
-// notifySQL creates the function that the triggers call. It sends the ids of up
-// to 1000 rows, 50 at a time, because a payload must be shorter than 8000
-// bytes; for more, it sends that any may have changed.
-const notifySQL = `create schema if not exists ` + triggerSchema + `;
+// schemaSQL creates the schema.
+const schemaSQL = `create schema if not exists ` + triggerSchema + `;
 comment on schema ` + triggerSchema + ` is 'Notifies caddy-stale-session of users that were deleted or changed. To remove it: drop schema ` + triggerSchema + ` cascade';
-create or replace function ` + triggerSchema + `.notify() returns trigger
-language plpgsql set search_path = pg_catalog, pg_temp as $body$
-declare
-  payload text;
-begin
-  if tg_op = 'UPDATE' then
-    payload := json_build_object('ids', json_build_array(to_jsonb(old) ->> tg_argv[0], to_jsonb(new) ->> tg_argv[0]))::text;
-    perform pg_notify('` + channel + `', case when octet_length(payload) < 8000 then payload else '{}' end);
-  elsif tg_op = 'TRUNCATE' then
-    perform pg_notify('` + channel + `', '{}');
-  elsif (select count(*) from (select from old_rows limit 1001) few) > 1000 then
-    perform pg_notify('` + channel + `', '{}');
-  else
-    for payload in
-      select json_build_object('ids', json_agg(id))::text
-      from (select to_jsonb(o) ->> tg_argv[0] as id, (row_number() over () - 1) / 50 as part from old_rows o) rows
-      group by part
-    loop
-      perform pg_notify('` + channel + `', case when octet_length(payload) < 8000 then payload else '{}' end);
-    end loop;
-  end if;
-  return null;
-end
-$body$;
 `
 
-// InstallSQL connects, and returns the SQL that creates the triggers on the users
-// table. It can be run repeatedly.
-func (d *Directory) InstallSQL(ctx context.Context) (string, error) {
-	var s *statement
-	err := d.With(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		var err error
-		s, err = d.structure(ctx, conn)
-		return err
-	})
-	if err != nil {
-		return "", classify(err)
-	}
-	argument := "'" + strings.ReplaceAll(s.users.ID, "'", "''") + "'"
-	call := " execute function " + triggerSchema + ".notify(" + argument + ");\n"
-	var b strings.Builder
-	b.WriteString(notifySQL)
-	for _, trigger := range []struct{ name, event string }{
-		{deleteTrigger, "delete on " + s.table + " referencing old table as old_rows for each statement"},
-		{truncateTrigger, "truncate on " + s.table + " for each statement"},
-		{updateTrigger, "update on " + s.table + " for each row when (" + s.users.changed() + ")"},
-	} {
-		fmt.Fprintf(&b, "drop trigger if exists %s on %s;\n", trigger.name, s.table)
-		b.WriteString("create trigger " + trigger.name + " after " + trigger.event + call)
-		// "always": also when rows are replicated or restored.
-		fmt.Fprintf(&b, "alter table %s enable always trigger %s;\n", s.table, trigger.name)
-	}
-	return b.String(), nil
+// retireSQL removes the triggers of an earlier version from every table: they could
+// make statements of the app fail.
+const retireSQL = `drop function if exists ` + triggerSchema + `.notify() cascade;
+`
+
+const (
+	// maxNamed is how many rows of a table the triggers look at, of those that a
+	// session of the server changes about at the same time.
+	maxNamed = 1000
+	// quietSQL is a condition that a notification can neither fail nor wait. All of
+	// these would be noticed only at COMMIT, where no trigger can catch an error:
+	// PREPARE TRANSACTION refuses a transaction that notifies; COMMIT waits for
+	// another one that notifies, which a lock_timeout ends; and the queue can be full,
+	// because a listener sleeps in a transaction. The advisory lock, of an arbitrary
+	// number, keeps all but one of our notifications from waiting for each other.
+	quietSQL = `current_setting('max_prepared_transactions') = '0' and current_setting('lock_timeout') = '0'
+       and pg_try_advisory_xact_lock(8104412906312284217) and pg_notification_queue_usage() < 0.1`
+)
+
+// triggers are those of one users table.
+type triggers struct {
+	schema, name string
+	users        Users
 }
 
-// structure reads the catalog for the users table and its columns. The role may
-// not have to read any row.
-func (d *Directory) structure(ctx context.Context, conn *pgx.Conn) (*statement, error) {
-	d.lookups.discovering.Lock()
-	defer d.lookups.discovering.Unlock()
-	s, err := d.discover(ctx, conn, d.lookups)
-	if err == nil && s.table == "" {
-		err = schemaError("`query` names no table for triggers: name the table and its columns with `users`")
-	}
-	return s, err
+// table returns its name as SQL.
+func (t triggers) table() string { return quote(t.schema, t.name) }
+
+// changedFunction and restoreFunction return the names of its functions as SQL.
+func (t triggers) changedFunction() string {
+	return quote(triggerSchema, "changed "+t.schema+"."+t.name) + "()"
 }
 
-// changed returns the SQL condition that a column that a verdict depends on has
+func (t triggers) restoreFunction() string {
+	return quote(triggerSchema, "restore "+t.schema+"."+t.name) + "()"
+}
+
+// changed returns the SQL conditions that a column that a verdict depends on has
 // changed.
-func (u Users) changed() string {
-	names := append([]string{u.ID, u.CreatedAt, u.ValidAfter}, u.Disabled...)
-	var terms []string
-	for _, name := range append(names, u.matched()...) {
-		if name != "" { // as text, because some types have no equality
-			terms = append(terms, fmt.Sprintf("old.%[1]s::text is distinct from new.%[1]s::text", quote(name)))
-		}
+func (t triggers) changed() (terms []string) {
+	for _, name := range t.users.names() { // as text, because some types have no equality
+		terms = append(terms, fmt.Sprintf("old.%[1]s::text is distinct from new.%[1]s::text", quote(name)))
 	}
-	return strings.Join(terms, " or ")
+	return terms
 }
 
-// Run executes SQL of this package in one transaction.
-func (d *Directory) Run(ctx context.Context, sql string) error {
-	return classifyInstall(d.With(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-			// Creating a trigger waits for all writers, and new ones queue
-			// behind it.
-			if _, err := tx.Exec(ctx, "set local lock_timeout = '5s'"); err != nil {
-				return err
-			}
-			_, err := tx.Conn().PgConn().Exec(ctx, sql).ReadAll()
-			return err
-		})
-	}))
+// body returns the body of the function that the triggers call. Nothing it does can
+// make a statement of the app fail: it reads the columns by their names when it runs,
+// and ignores every error, also that a column is no longer there.
+//
+// After more than maxNamed deletions it notifies once that any user may be gone.
+// After as many updates it is silent: the next poll notices them.
+func (t triggers) body() string {
+	id := quote(t.users.ID)
+	return `
+declare
+  ids text[];
+  payload text := '{}';
+begin
+  begin
+    if tg_op = 'DELETE' and (tg_level = 'STATEMENT') <> (pg_stat_get_xact_tuples_deleted(tg_relid) > ` + fmt.Sprint(maxNamed) + `) then
+      return null;
+    elsif tg_op = 'UPDATE' then
+      if not (` + strings.Join(t.changed(), " or ") + `) then
+        return null;
+      end if;
+      ids := array[old.` + id + `::text, new.` + id + `::text];
+    elsif tg_level = 'ROW' then
+      ids := array[old.` + id + `::text];
+    end if;
+    if ` + quietSQL + ` then
+      if ids is not null then
+        payload := json_build_object('ids', ids)::text;
+      end if;
+      perform pg_notify('` + channel + `', case when octet_length(payload) < 8000 then payload else '{}' end);
+    end if;
+  exception when others then
+    null;
+  end;
+  return null;
+end
+`
 }
 
-// classifyInstall is classify, with what to do when installing.
-func classifyInstall(err error) error {
-	err = classify(err)
-	if e, ok := err.(*directories.Error); ok { //nolint:errorlint // classify returns no other
-		switch e.Code {
-		case "42501":
-			e.Text = "the role may not create triggers: connect as the owner of the users table, with CREATE on the database"
-		case "42704":
-			e.Text = "there is no such role to grant to"
-		case "55P03":
-			e.Text = "the users table was in use for five seconds: try again when there are fewer writes"
-		case "42809":
-			e.Text = "triggers need a table: name the one behind the view with `users`"
-		}
+// functionSQL returns the SQL that creates that function.
+func (t triggers) functionSQL() string {
+	return "create or replace function " + t.changedFunction() + " returns trigger\n" +
+		"language plpgsql set search_path = pg_catalog, pg_temp as " + dollars(t.body()) + ";\n"
+}
+
+// triggersSQL returns the body of a block that creates the triggers, and needs no
+// lock if they are there.
+//
+// A trigger for each row gives the server something to remember for each row that a
+// statement changes: so its condition ends after maxNamed rows. It refers to no
+// column, because a column that a trigger refers to can be neither dropped nor given
+// another type. Where the server counts no rows, the condition never holds.
+func (t triggers) triggersSQL() string {
+	table := t.table()
+	var b strings.Builder
+	fmt.Fprintf(&b, `
+begin
+  if (select count(*) from pg_catalog.pg_trigger where tgrelid = %s::regclass and tgname in ('%s', '%s', '%s')
+      and tgenabled = 'A' and tgfoid = %s::regprocedure) = 3 then
+    return;
+  end if;
+`, literal(table), deleteTrigger, updateTrigger, truncateTrigger, literal(t.changedFunction()))
+	within := func(rows string) string {
+		return fmt.Sprintf("for each row when (pg_catalog.pg_stat_get_xact_tuples_%s(old.tableoid) between 1 and %d)", rows, maxNamed)
 	}
-	return err
+	for _, trigger := range []struct{ name, event, calls string }{
+		{deleteTrigger, "delete", within("deleted")},
+		{updateTrigger, "update", within("updated")},
+		{truncateTrigger, "truncate or delete", "for each statement"},
+	} {
+		fmt.Fprintf(&b, "  drop trigger if exists %s on %s;\n", trigger.name, table)
+		fmt.Fprintf(&b, "  create trigger %s after %s on %s %s execute function %s;\n", trigger.name, trigger.event, table, trigger.calls, t.changedFunction())
+		// "always": also when rows are replicated or restored.
+		fmt.Fprintf(&b, "  alter table %s enable always trigger %s;\n", table, trigger.name)
+	}
+	return b.String() + "end\n"
+}
+
+// installSQL returns the SQL that creates the function and the triggers.
+func (t triggers) installSQL() string {
+	return schemaSQL + t.functionSQL() + "do " + dollars(t.triggersSQL()) + ";\n" + retireSQL
+}
+
+// restoreSQL returns the SQL that creates a function that creates the triggers again,
+// and that roles may call. It does what its owner may do, and nothing else: so the
+// roles need no right to the table.
+func (t triggers) restoreSQL(roles []string) string {
+	name := t.restoreFunction()
+	var b strings.Builder
+	b.WriteString("create or replace function " + name + " returns void\n" +
+		"language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '" + lockTimeout + "' as " + dollars(t.triggersSQL()) + ";\n" +
+		"revoke all on function " + name + " from public;\n")
+	for _, role := range roles {
+		fmt.Fprintf(&b, "grant usage on schema %s to %[3]s;\ngrant execute on function %[2]s to %[3]s;\n", triggerSchema, name, quote(role))
+	}
+	return b.String()
+}
+
+// dollars returns a text between dollar quotes that it does not contain.
+func dollars(text string) string {
+	tag := "$body$"
+	for strings.Contains(text, tag) {
+		tag = tag[:len(tag)-1] + "_$"
+	}
+	return tag + text + tag
+}
+
+// literal returns a text as a string of SQL.
+func literal(text string) string {
+	quoted := "'" + strings.ReplaceAll(text, "'", "''") + "'"
+	if strings.Contains(text, `\`) { // whatever standard_conforming_strings is
+		quoted = " e" + strings.ReplaceAll(quoted, `\`, `\\`)
+	}
+	return quoted
 }

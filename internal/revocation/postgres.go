@@ -185,16 +185,17 @@ func (p *Postgres) Put(ctx context.Context, all []Revocation) error {
 		if err != nil {
 			return err
 		}
-		return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 			if _, err := tx.Exec(ctx, putSQL, kinds, ids, ats, restored, users.Table); err != nil {
 				return err
 			}
-			if _, err := tx.Exec(ctx, pruneSQL); err != nil {
-				return err
-			}
-			_, err := tx.Exec(ctx, "select "+postgres.NotifySQL)
+			_, err := tx.Exec(ctx, pruneSQL)
 			return err
 		})
+		if err == nil {
+			_, _ = conn.Exec(ctx, postgres.NotifySQL) // or else the others read it at their next poll
+		}
+		return err
 	})
 	return classify(err)
 }

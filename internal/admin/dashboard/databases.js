@@ -9,6 +9,7 @@ function facts(d, latest) {
 	const subjects = latest?.counters.lookup_subjects;
 	return {
 		"Changes noticed": d.notified ? `at once; ${number(d.notifications)} notifications` : d.watched ? "within the poll interval; no triggers" : "when cached accounts expire",
+		"Advice": d.advice,
 		"Circuit breaker": d.broken ? "open: requests do not wait for the database" : "closed",
 		"Brake": d.braking ? "on: no session is ended" : "off",
 		"Connections": `${d.busy} of ${d.connections} busy`,
