@@ -88,6 +88,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //			ends      session|user
 //		}
 //		rescue          on|off
+//		streams         on|off
 //		cleanup {
 //			every     <duration>
 //			database  <dsn>
@@ -113,6 +114,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"revocations":        directive.Nested(&h.Revocations),
 		"backchannel_logout": directive.Nested(&h.BackchannelLogout),
 		"rescue":             directive.Text(&h.Rescue),
+		"streams":            directive.Text(&h.Streams),
 		"cleanup":            directive.Nested(&h.SessionCleanup),
 	})
 	return directive.Block(d, "stale_session", options)

@@ -36,6 +36,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/scope"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/streams"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/telemetry"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/verdict"
 )
@@ -44,7 +45,7 @@ func init() {
 	caddy.RegisterModule(new(Handler))
 	command.Register(describe)
 	admin.Register(provision.Recorded)
-	telemetry.Observe(provision.Engines, provision.Readers, provision.Lists)
+	telemetry.Observe(provision.Engines, provision.Readers, provision.Lists, streams.Open.Count)
 }
 
 // Handler ends stale sessions: sessions whose user was deleted, disabled or
@@ -101,6 +102,12 @@ type Handler struct {
 	// looks the user up again, past the cache, and replaces the response if the
 	// session has become stale; `off` does nothing. Default: on.
 	Rescue string `json:"rescue,omitempty"`
+
+	// What happens to what is under way of a session when it ends, such as WebSockets,
+	// event streams and downloads, on all routes where it is checked: `on` ends them,
+	// `off` lets them go on. A request that changes something gets its answer. Default:
+	// on.
+	Streams string `json:"streams,omitempty"`
 
 	// Deletes expired and orphaned rows of a sessions table on a schedule. Default:
 	// off.
@@ -177,6 +184,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.storage = ctx.Storage()
+	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok && h.endsStreams() {
+		server.RegisterConnContext(streams.Remember)
+	}
 	var err error
 	if h.validator, err = h.newValidator(env, &h.lease.Resources); err != nil {
 		return err
@@ -236,6 +246,7 @@ func (h *Handler) Validate() error {
 		h.Routes.Validate(), h.Answers.Validate(),
 		directive.OneOf("on_error", h.OnError, onErrorAllow, onErrorDeny),
 		directive.OneOf("rescue", h.Rescue, "on", off),
+		directive.OneOf("streams", h.Streams, "on", off),
 	)
 }
 
@@ -253,7 +264,7 @@ func (h *Handler) newValidator(env environment.Environment, resources *provision
 	if err != nil {
 		return nil, err
 	}
-	config.Observer = telemetry.Directories{}
+	config.Observer, config.Streams = telemetry.Directories{}, streams.Open
 	config.Logger = func() *zap.Logger { return caddy.Log().Named("http.handlers.stale_session.directory") }
 	v := &validator{timeout: cmp.Or(config.Timeout, accounts.DefaultTimeout), matchesSessionID: h.matchesSessionID()}
 	if v.reader, err = h.reader(env, resources); err != nil {
@@ -378,9 +389,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	case route.Answers() && answer.Preflight(r): // browsers send no cookies with it, other clients can
 		route = scope.Stripped
 	}
-	x := &request{handler: h, r: r}
+	x := &request{handler: h, r: r, answers: route.Answers()}
 	x.validator, x.lease = h.acquire()
-	defer x.release()
+	defer x.end()
+	x.validator.reader.Read(r.Header, &x.session)
+	x.enter()
 	x.validator.validate(r, &x.result)
 	check := &x.check
 	h.reporter.Checked(r, check, route.String())

@@ -1383,7 +1383,7 @@ func TestHowOftenARequestAllocates(t *testing.T) {
 		status          int
 		allocations     float64 // at most
 	}{
-		"live":                {"live", "text/html", http.StatusOK, 2},
+		"live":                {"live", "text/html", http.StatusOK, 5}, // 3 of them because its streams can be ended
 		"stale, in JSON":      {"gone", "application/json", http.StatusUnauthorized, 40},
 		"stale, a navigation": {"gone", "text/html", http.StatusSeeOther, 40},
 	} {

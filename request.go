@@ -10,6 +10,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/answer"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/provision"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/streams"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/telemetry"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/verdict"
 )
@@ -23,7 +24,10 @@ type request struct {
 	lease     *provision.Lease // keeps the validator open; nil once released
 	marker    answer.Marker    // read for result.marks
 	header    answer.HeaderWriter
-	failure   error // of an answer that has replaced the app's
+	stream    streams.Stream
+	answers   bool  // a stale session is answered
+	replaced  bool  // an answer has replaced the app's
+	failure   error // of that
 }
 
 // release releases the validator. A response that streams for hours must not keep
@@ -35,22 +39,44 @@ func (x *request) release() {
 	}
 }
 
-// pass passes the request to the app, and intercepts the response.
-func (x *request) pass(w http.ResponseWriter, next caddyhttp.Handler) error {
-	x.header.ResponseWriter, x.header.Interceptor = w, x
-	if err := next.ServeHTTP(&x.header, x.r); err != nil {
-		x.header.Done()
-		return err
-	}
-	x.header.Done()
-	return x.failure
+// end ends what pass has begun.
+func (x *request) end() {
+	x.release()
+	x.stream.Leave()
 }
 
-// Intercept implements answer.Interceptor. It removes a session from the response
-// that has become stale since the request, and clears a stripped one. It replaces a
-// 5xx response to a session that has become stale.
+// pass passes the request to the app, and intercepts the response.
+func (x *request) pass(w http.ResponseWriter, next caddyhttp.Handler) error {
+	x.header.ResponseWriter, x.header.Interceptor = x.open(w), x
+	err := next.ServeHTTP(&x.header, x.r)
+	x.header.Done()
+	switch {
+	case x.replaced:
+		return x.failure
+	case x.stream.Cut():
+		panic(http.ErrAbortHandler)
+	}
+	return err
+}
+
+// Intercept implements answer.Interceptor. It answers in place of the app if the
+// stream has ended meanwhile.
 func (x *request) Intercept(header http.Header, status int) bool {
 	defer x.release()
+	if x.stream.Ended() == nil && x.inspect(header, status) {
+		return true
+	}
+	if x.stream.Send(status, header) {
+		return false
+	}
+	x.answerEnded(header)
+	return true
+}
+
+// inspect removes a session from the response that has become stale since the request,
+// and clears a stripped one. It replaces a 5xx response to a session that has become
+// stale, and reports whether it did.
+func (x *request) inspect(header http.Header, status int) bool {
 	h, r := x.handler, x.r
 	if h.responder.Reroute(x.header.ResponseWriter, r, status) {
 		return true
@@ -180,8 +206,13 @@ func (x *request) rescue(header http.Header) bool {
 	h.reporter.Rescued(r, check.Judgement)
 	telemetry.Responded(telemetry.Response(h.responder.Kind(r)))
 	v.reader.StripSetCookies(header)
-	ended := answer.Ended{Names: slices.Concat(check.Ended, x.check.Ended), Marks: slices.Concat(marks(x.sent(), judgements), x.marks)}
-	ended.Marker = answer.ReadMarker(r, ended.Marks)
-	x.failure = h.responder.Replace(x.header.ResponseWriter, r, ended)
+	x.replace(check, judgements)
 	return true
+}
+
+// replace answers in place of the app, because the session has become stale.
+func (x *request) replace(check verdict.Check, judgements []verdict.Judgement) {
+	ended := answer.Ended{Names: slices.Concat(check.Ended, x.check.Ended), Marks: slices.Concat(marks(x.sent(), judgements), x.marks)}
+	ended.Marker = answer.ReadMarker(x.r, ended.Marks)
+	x.replaced, x.failure = true, x.handler.responder.Replace(x.header.ResponseWriter, x.r, ended)
 }
