@@ -191,6 +191,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.validator, err = h.newValidator(env, &h.lease.Resources); err != nil {
 		return err
 	}
+	if h.endsStreams() {
+		h.resources.Defer(streams.Open.End(h.validator.accounts.String()))
+	}
 	if err := h.resources.Cleanup(h.SessionCleanup, h.directory); err != nil {
 		return err
 	}

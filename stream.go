@@ -72,10 +72,11 @@ func (x *request) expires() (at time.Time) {
 }
 
 // Judge implements streams.Session, by the rules for requests. What outlives its
-// configuration is judged only as long as some configuration uses its directory.
+// configuration ends only while a handler of a later one ends streams of the same users,
+// and without a hint no connections are opened for it.
 func (x *request) Judge(swept bool) *streams.Ended {
 	h := x.handler
-	if swept && h.lease.Ended() && !provision.InUse(h.validator.accounts) {
+	if engine := h.validator.accounts; h.lease.Ended() && (!streams.Open.Ends(engine.String()) || swept && !provision.InUse(engine)) {
 		return nil
 	}
 	v, lease := h.acquire()

@@ -65,6 +65,9 @@ func (a *streamsApp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			if _, err := w.Write(piece); err != nil {
 				return
 			}
+			if kind == "download" {
+				time.Sleep(time.Millisecond)
+			}
 		}
 	case "poll":
 		a.arrived <- kind
@@ -132,7 +135,7 @@ func (c client) stream(t *testing.T, kind, subject string) <-chan string {
 	method := http.MethodGet
 	switch kind {
 	case "upload":
-		method, body = http.MethodPost, zeros{}
+		method, body = http.MethodPost, trickle{}
 	case "stalled-upload":
 		reader, writer := io.Pipe()
 		go func() { _, _ = writer.Write([]byte("a beginning")) }()
@@ -158,7 +161,12 @@ func (c client) stream(t *testing.T, kind, subject string) <-chan string {
 	request.Header = header
 	go func() {
 		response, err := c.http.Do(request)
-		if err != nil {
+		switch {
+		case err == nil:
+		case strings.Contains(err.Error(), "H3_INTERNAL_ERROR"): // a reset overtakes what was sent before
+			ended <- describe(err)
+			return
+		default:
 			ended <- err.Error()
 			return
 		}
@@ -175,6 +183,14 @@ func (c client) stream(t *testing.T, kind, subject string) <-chan string {
 		ended <- describe(err)
 	}()
 	return ended
+}
+
+// trickle is an upload that goes on and on.
+type trickle struct{}
+
+func (trickle) Read(p []byte) (int, error) {
+	time.Sleep(time.Millisecond)
+	return min(len(p), 1<<10), nil
 }
 
 // describe tells what a client is told of the end of a stream.

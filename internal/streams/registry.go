@@ -17,6 +17,9 @@ type Registry struct {
 	buckets [bucketCount]bucket
 	queue   queue
 	sweeps  atomic.Bool
+
+	mu     sync.Mutex
+	enders map[string]int // handlers that end streams, by directory
 }
 
 // bucket holds the entries of the accounts that have a hash in common.
@@ -38,7 +41,30 @@ type entry struct {
 var Open = NewRegistry()
 
 // NewRegistry returns a registry without streams.
-func NewRegistry() *Registry { return &Registry{seed: maphash.MakeSeed()} }
+func NewRegistry() *Registry {
+	return &Registry{seed: maphash.MakeSeed(), enders: make(map[string]int)}
+}
+
+// End tells that a handler ends the streams of a directory's users, until it calls
+// release.
+func (g *Registry) End(directory string) (release func()) {
+	add := func(n int) {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if g.enders[directory] += n; g.enders[directory] == 0 {
+			delete(g.enders, directory)
+		}
+	}
+	add(1)
+	return func() { add(-1) }
+}
+
+// Ends reports whether any handler ends the streams of a directory's users.
+func (g *Registry) Ends(directory string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.enders[directory] > 0
+}
 
 func (g *Registry) bucket(subject []byte) *bucket {
 	return &g.buckets[maphash.Bytes(g.seed, subject)%bucketCount]

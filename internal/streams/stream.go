@@ -189,15 +189,16 @@ func (s *Stream) Open(o Options) (http.ResponseWriter, *http.Request) {
 	s.state, s.session, s.cancel, s.writer, s.request = open, o.Session, cancel, w, r
 	s.began, s.judged, s.expires, s.answers = o.Began, o.Began, o.Expires, o.Answers
 	s.writes = r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodConnect
-	if r.Body == nil || r.Body == http.NoBody {
+	s.tunneled = isExtendedConnect(r)
+	if r.Body == nil || r.ContentLength == 0 && !s.tunneled { // the body is never http.NoBody, but Caddy's
 		s.arrived.Store(true)
 	} else {
 		s.body = r.Body
 		r.Body = (*body)(s)
 	}
 	switch {
-	case isExtendedConnect(r):
-		s.tunneled, w = true, s.tunnel(w)
+	case s.tunneled:
+		w = s.tunnel(w)
 	case len(r.Header["Upgrade"]) > 0 || r.Method == http.MethodConnect:
 		w = newUpgradeWriter(w, s, isWebSocket(r))
 	}
