@@ -21,7 +21,7 @@ const (
 
 // kill ends the stream. The caller holds s.mu.
 func (s *Stream) kill(why *Ended) {
-	s.ended, s.killedAt = why, time.Now()
+	s.ended, s.killedAt = why, now()
 	s.killed.Store(true)
 	if s.socket != nil && s.kind.upgraded() {
 		go s.socket.end(why.Reason)
@@ -34,7 +34,7 @@ func (s *Stream) kill(why *Ended) {
 // its upstream for broken. The caller holds s.mu.
 func (s *Stream) stop() {
 	s.cancel()
-	if s.state == open && (s.socket == nil || s.socket.conn == nil) {
+	if s.state == open && (s.socket == nil || s.socket.Conn == nil) {
 		s.interrupt = time.AfterFunc(firstPress, s.press)
 	}
 }
@@ -51,7 +51,7 @@ func (s *Stream) press() {
 	if s.state != open {
 		return
 	}
-	took := time.Since(s.killedAt)
+	took := now() - s.killedAt
 	broken := s.sent || took >= maxAnswer
 	server := http.NewResponseController(innermost(s.writer))
 	if !s.arrived.Load() {

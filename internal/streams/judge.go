@@ -67,7 +67,7 @@ func (s *Stream) hint(swept bool) {
 		s.again = true
 		s.swept = s.swept && swept
 	default:
-		s.queued, s.swept, s.noticed = true, swept, time.Now()
+		s.queued, s.swept, s.noticed = true, swept, now()
 		s.registry.queue.put(s)
 	}
 }
@@ -91,7 +91,7 @@ func (s *Stream) judge() {
 			s.queued, s.swept = false, false
 			killed = s.decide(why)
 		}
-		kind, ended, age := s.kind, s.ended, s.killedAt.Sub(s.began)
+		kind, ended, age := s.kind, s.ended, s.killedAt-s.began
 		s.mu.Unlock()
 		if killed {
 			session.Report(kind.String(), ended, age)
@@ -102,7 +102,7 @@ func (s *Stream) judge() {
 // decide decides what becomes of the stream, and reports whether it has ended it. The
 // caller holds s.mu.
 func (s *Stream) decide(why *Ended) (killed bool) {
-	now := time.Now()
+	now := now()
 	s.judged, s.doomed = now, false
 	if why == nil && s.expired(now) {
 		why = new(Ended)
@@ -114,8 +114,8 @@ func (s *Stream) decide(why *Ended) (killed bool) {
 	switch at, certain := s.due(); {
 	case !certain:
 		s.doomed = true
-	case at.After(now):
-		time.AfterFunc(at.Sub(now), func() { s.hint(false) })
+	case at > now:
+		time.AfterFunc(at-now, func() { s.hint(false) })
 	default:
 		s.kill(why)
 		return true
@@ -126,27 +126,27 @@ func (s *Stream) decide(why *Ended) (killed bool) {
 // due returns when the stream is to be ended whose session has; false if that can't
 // be told before its header is sent. What changes something gets its answer, once it
 // has arrived: it may be what has ended the session. The caller holds s.mu.
-func (s *Stream) due() (at time.Time, certain bool) {
+func (s *Stream) due() (at instant, certain bool) {
 	switch arrived := s.arrived.Load(); {
 	case s.kind.upgraded():
 		return s.began, true
 	case s.sent && s.writes && arrived:
-		return s.sentAt.Add(grace), true
+		return s.sentAt + grace, true
 	case s.kind == events:
 		return s.began, true
 	case s.sent:
-		return s.began.Add(grace), true
+		return s.began + grace, true
 	case !s.answers || s.writes && arrived:
-		return time.Time{}, false
+		return 0, false
 	}
-	return s.began.Add(grace), true
+	return s.began + grace, true
 }
 
 // expired reports whether the token has expired of what goes on for ever by itself.
 // Its client connects again, with the token that it has by then. The caller holds
 // s.mu.
-func (s *Stream) expired(now time.Time) bool {
-	return s.kind.lasts() && !s.expires.IsZero() && now.After(s.expires)
+func (s *Stream) expired(now instant) bool {
+	return s.kind.lasts() && s.expires != 0 && now > s.expires
 }
 
 // keepSweeping sweeps while there are streams.
@@ -159,7 +159,7 @@ func (g *Registry) keepSweeping() {
 // sweep has some streams judged again that were not judged for long.
 func (g *Registry) sweep() {
 	g.sweeps.Store(false) // first: a stream that comes from now on starts it again
-	now := time.Now()
+	now := now()
 	streams := 0
 	var due []*Stream
 	for i := range g.buckets {
@@ -181,8 +181,8 @@ func (g *Registry) sweep() {
 	}
 }
 
-func (s *Stream) sweepable(now time.Time) bool {
+func (s *Stream) sweepable(now instant) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.state == open && !s.queued && (s.expired(now) || now.Sub(s.judged) > sweepAfter)
+	return s.state == open && !s.queued && (s.expired(now) || now-s.judged > sweepAfter)
 }

@@ -30,10 +30,9 @@ const (
 
 // socket is a connection that was upgraded, or the tunnel of an extended CONNECT.
 type socket struct {
+	net.Conn  // to the client, nil for a tunnel
+	tunnel    http.ResponseWriter
 	stream    *Stream
-	conn      net.Conn                  // nil for a tunnel
-	send      func([]byte) (int, error) // to the client
-	flush     func() error
 	webSocket bool
 
 	writing  sync.Mutex // covers out, and all that is sent
@@ -46,10 +45,10 @@ type socket struct {
 	once     sync.Once
 }
 
-// write sends what the app has sent, up to the end of the frame under way if the
+// Write sends what the app has sent, up to the end of the frame under way if the
 // session has ended: the rest is dropped, because an error would have the proxy break
 // the connection off before the client has read why.
-func (k *socket) write(p []byte) (int, error) {
+func (k *socket) Write(p []byte) (int, error) {
 	k.writing.Lock()
 	defer k.writing.Unlock()
 	if k.said.Load() {
@@ -80,6 +79,31 @@ func (k *socket) write(p []byte) (int, error) {
 	return len(rest), nil
 }
 
+// Read reads what the client has sent.
+func (k *socket) Read(p []byte) (int, error) {
+	n, err := k.Conn.Read(p)
+	if n > 0 {
+		k.received(p[:n])
+	}
+	return n, err
+}
+
+// send sends something to the client. The caller holds k.writing.
+func (k *socket) send(p []byte) (int, error) {
+	if k.tunnel != nil {
+		return k.tunnel.Write(p)
+	}
+	return k.Conn.Write(p)
+}
+
+// flush sends what was written so far. The caller holds k.writing.
+func (k *socket) flush() error {
+	if k.tunnel != nil {
+		return http.NewResponseController(k.tunnel).Flush()
+	}
+	return nil
+}
+
 // say sends the close frame, if the session has ended and no frame is under way. The
 // caller holds k.writing.
 func (k *socket) say() {
@@ -88,7 +112,7 @@ func (k *socket) say() {
 	}
 	var err error
 	if !k.out.closed { // the app has said why
-		if _, err = k.send(closeFrame(k.code, closeReason)); err == nil && k.flush != nil {
+		if _, err = k.send(closeFrame(k.code, closeReason)); err == nil {
 			err = k.flush()
 		}
 	}
@@ -124,8 +148,8 @@ func (k *socket) end(reason verdict.Reason) {
 		k.code = goingAway
 	}
 	time.AfterFunc(maxClose, k.finish)
-	if k.conn != nil {
-		_ = k.conn.SetWriteDeadline(time.Now().Add(maxClose)) // an error means that it has ended
+	if k.Conn != nil {
+		_ = k.SetWriteDeadline(time.Now().Add(maxClose)) // an error means that it has ended
 	}
 	k.ending.Store(true)
 	k.writing.Lock()
@@ -139,8 +163,8 @@ func (k *socket) finish() {
 		k.stream.mu.Lock()
 		k.stream.stop()
 		k.stream.mu.Unlock()
-		if k.conn != nil {
-			_ = k.conn.Close() // an error means that it has ended
+		if k.Conn != nil {
+			_ = k.Close() // an error means that it has ended
 		}
 	})
 }
@@ -177,7 +201,7 @@ func (w *upgradeWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return conn, buffers, err
 	}
-	k := &socket{stream: s, conn: conn, send: conn.Write, webSocket: w.webSocket}
+	k := &socket{Conn: conn, stream: s, webSocket: w.webSocket}
 	s.sent, s.kind = true, upgrade
 	if w.webSocket {
 		s.kind = webSocket
@@ -185,9 +209,9 @@ func (w *upgradeWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if early, err := buffers.Reader.Peek(buffers.Reader.Buffered()); err == nil {
 		k.received(early)
 	}
-	var wrapped net.Conn = &socketConn{conn, k}
-	if half, ok := conn.(halfCloser); ok {
-		wrapped = &halfSocketConn{socketConn{conn, k}, half}
+	var wrapped net.Conn = k
+	if _, ok := conn.(halfCloser); ok {
+		wrapped = halfSocket{k}
 	}
 	if buffers.Writer.Flush() == nil { // else it returns the error again
 		buffers.Writer.Reset(wrapped)
@@ -196,38 +220,18 @@ func (w *upgradeWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return wrapped, buffers, nil
 }
 
-// socketConn is a connection that was taken over from the server.
-type socketConn struct {
-	net.Conn
-	socket *socket
-}
-
-// Write sends what the app has sent.
-func (c *socketConn) Write(p []byte) (int, error) { return c.socket.write(p) }
-
-// Read reads what the client has sent.
-func (c *socketConn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	if n > 0 {
-		c.socket.received(p[:n])
-	}
-	return n, err
-}
-
 type halfCloser interface{ CloseWrite() error }
 
-// halfSocketConn is one of which one direction can be closed.
-type halfSocketConn struct {
-	socketConn
-	half halfCloser
-}
+// halfSocket is a socket of which one direction can be closed. Of any other, a proxy
+// must not believe so.
+type halfSocket struct{ *socket }
 
-// CloseWrite closes the direction to the client, once it was told why.
-func (c *halfSocketConn) CloseWrite() error {
-	if c.socket.ending.Load() {
-		return nil // finish closes both
+// CloseWrite closes the direction to the client, unless both are about to be.
+func (k halfSocket) CloseWrite() error {
+	if k.ending.Load() {
+		return nil
 	}
-	return c.half.CloseWrite()
+	return k.Conn.(halfCloser).CloseWrite()
 }
 
 // tunnelWriter is the writer of an extended CONNECT (RFC 8441, RFC 9220).
@@ -239,13 +243,13 @@ type tunnelWriter struct {
 // tunnel returns the writer of an extended CONNECT. The caller holds s.mu.
 func (s *Stream) tunnel(w http.ResponseWriter) http.ResponseWriter {
 	t := &tunnelWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w}}
-	t.socket = &socket{stream: s, send: w.Write, flush: http.NewResponseController(w).Flush, webSocket: true}
+	t.socket = &socket{tunnel: w, stream: s, webSocket: true}
 	s.socket = t.socket
 	return t
 }
 
 // Write sends what the app has sent.
-func (w *tunnelWriter) Write(p []byte) (int, error) { return w.socket.write(p) }
+func (w *tunnelWriter) Write(p []byte) (int, error) { return w.socket.Write(p) }
 
 // FlushError sends what was written so far.
 func (w *tunnelWriter) FlushError() error {
@@ -273,6 +277,6 @@ func isWebSocket(r *http.Request) bool {
 var (
 	_ http.Hijacker = (*upgradeWriter)(nil)
 	_ http.Flusher  = (*tunnelWriter)(nil)
-	_ net.Conn      = (*socketConn)(nil)
-	_ halfCloser    = (*halfSocketConn)(nil)
+	_ net.Conn      = (*socket)(nil)
+	_ halfCloser    = halfSocket{}
 )

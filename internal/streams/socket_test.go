@@ -126,7 +126,7 @@ func TestHowAnUpgradedConnectionEnds(t *testing.T) {
 					t.Fatal(err)
 				}
 				if c.expires {
-					s.expires = time.Now().Add(-time.Second)
+					s.expires = now() - time.Second
 				} else {
 					j.stale.Store(true)
 				}

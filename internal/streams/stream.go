@@ -72,6 +72,13 @@ const Expired verdict.Reason = "token_expired"
 // then. What the app writes in answer to a change of its own is not cut off.
 const grace = time.Second
 
+// instant is a time since started: many streams are open, and have many times.
+type instant = time.Duration
+
+var started = time.Now()
+
+func now() instant { return time.Since(started) }
+
 type state byte
 
 const (
@@ -101,12 +108,12 @@ type Stream struct {
 	answers   bool // a request without a response can be answered
 	writes    bool // its method changes something
 	kind      kind
-	began     time.Time
-	sentAt    time.Time // if writes
-	judged    time.Time
-	expires   time.Time
-	noticed   time.Time // the last hint
-	killedAt  time.Time
+	began     instant
+	sentAt    instant // if writes
+	judged    instant
+	expires   instant // 0 for never
+	noticed   instant // the last hint
+	killedAt  instant
 	ended     *Ended
 	session   Session
 	cancel    context.CancelFunc
@@ -187,7 +194,10 @@ func (s *Stream) Open(o Options) (http.ResponseWriter, *http.Request) {
 	r = r.WithContext(ctx)
 	s.mu.Lock()
 	s.state, s.session, s.cancel, s.writer, s.request = open, o.Session, cancel, w, r
-	s.began, s.judged, s.expires, s.answers = o.Began, o.Began, o.Expires, o.Answers
+	s.began, s.answers = o.Began.Sub(started), o.Answers
+	if s.judged = s.began; !o.Expires.IsZero() {
+		s.expires = s.began + o.Expires.Sub(o.Began)
+	}
 	s.writes = r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodConnect
 	s.tunneled = isExtendedConnect(r)
 	if r.Body == nil || r.ContentLength == 0 && !s.tunneled { // the body is never http.NoBody, but Caddy's
@@ -232,7 +242,7 @@ func (s *Stream) Send(status int, header http.Header) bool {
 		s.kind = events
 	}
 	if s.writes {
-		s.sentAt = time.Now()
+		s.sentAt = now()
 	}
 	if s.doomed {
 		time.AfterFunc(grace, func() { s.hint(false) })
@@ -289,7 +299,7 @@ func (s *Stream) Leave() {
 		s.interrupt.Stop()
 	}
 	if s.killed.Load() {
-		telemetry.StreamEnded(time.Since(s.noticed))
+		telemetry.StreamEnded(now() - s.noticed)
 	}
 }
 
