@@ -8,6 +8,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/cache"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/streams"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/telemetry"
 )
 
@@ -75,6 +76,8 @@ type DatabaseStatus struct {
 	Connections int32 `json:"connections"`
 	// Busy is how many of them are in use.
 	Busy int32 `json:"busy"`
+	// Streams is how many requests with a session are under way, and end when it does.
+	Streams int `json:"streams"`
 	// Accounts is the state of the cache of accounts.
 	Accounts cache.Stats `json:"accounts"`
 	// Revoked are revoked sessions, the latest first, 100 at most.
@@ -126,8 +129,11 @@ func (p *Panel) currentStatus() Status {
 			revoked[h.Accounts] = append(revoked[h.Accounts], h.Revoked)
 		}
 	}
+	underWay := streams.Open.Count()
 	for _, d := range openDirectories() {
-		s.Databases = append(s.Databases, databaseStatus(d, revoked[d]))
+		database := databaseStatus(d, revoked[d])
+		database.Streams = underWay[database.Name]
+		s.Databases = append(s.Databases, database)
 	}
 	return s
 }
