@@ -409,9 +409,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		loops = route == scope.Call || h.responder.Kind(r) == answer.Redirect
 	}
 	switch {
-	case h.mode == modeObserve || check.Braked:
+	case h.mode == modeObserve:
 		x.release()
 		return next.ServeHTTP(w, r)
+	case check.Braked: // its streams end once the brake is off
+		x.release()
+		return x.pass(w, next)
 	case h.ends(route, check.Verdict) && (h.RequireSession || !loops):
 		telemetry.Responded(telemetry.Response(h.responder.Kind(r)))
 		return h.responder.Stale(w, r, answer.Ended{Names: check.Ended, Marks: x.marks, Marker: x.marker})

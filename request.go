@@ -63,7 +63,7 @@ func (x *request) pass(w http.ResponseWriter, next caddyhttp.Handler) error {
 // stream has ended meanwhile.
 func (x *request) Intercept(header http.Header, status int) bool {
 	defer x.release()
-	if x.stream.Ended() == nil && x.inspect(header, status) {
+	if x.stream.Ended() == nil && !x.check.Braked && x.inspect(header, status) {
 		return true
 	}
 	if x.stream.Send(status, header) {
@@ -184,7 +184,7 @@ func (x *request) renewable() []session.Token {
 
 // sent returns the tokens that have reached the app.
 func (x *request) sent() []session.Token {
-	if x.check.Verdict == verdict.Live || x.check.Verdict == verdict.Unknown {
+	if x.check.Verdict == verdict.Live || x.check.Verdict == verdict.Unknown || x.check.Braked {
 		return x.check.Session.Tokens
 	}
 	return nil

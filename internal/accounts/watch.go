@@ -233,6 +233,7 @@ func (w *watch) begin(epoch string) {
 		w.e.brake.release()
 		w.e.config.Logger().Info("users table was recreated, emptied or restored; re-checking active users")
 		w.e.happened(Reset, nil)
+		w.e.tell(nil)
 	}
 	w.epoch = epoch
 }

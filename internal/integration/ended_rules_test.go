@@ -158,6 +158,32 @@ func TestWhatEndsNoRequestEndsNoStream(t *testing.T) {
 	goesOn(t, observed, left, passed)
 }
 
+// TestTheBrakeHoldsStreams until it goes off, those too that were opened meanwhile.
+func TestTheBrakeHoldsStreams(t *testing.T) {
+	database := newDatabase(t)
+	execute(t, database, `insert into "User" select 'u' || g from generate_series(1, 12) g`)
+	app := newStreamsApp(t, (*httptest.Server).Start)
+	c := startFor(t, "h1", "stale_session {", "	brake 50%", "}", "reverse_proxy "+app.Listener.Addr().String())
+	for i := range 24 {
+		ask(t, c.base+"/x", session(t, fmt.Sprintf("u%d", i%12+1)))
+	}
+	before := c.open(t, "/events", session(t, "u1"))
+	execute(t, database, `delete from "User" where id like 'u%'`)
+	eventually.Holds(t, "the brake is on", provision.Engines()[0].Braking)
+	during := c.open(t, "/events", session(t, "u2"))
+	registry.Open.Changed(provision.Engines()[0].String(), nil)
+	if status := ask(t, c.base+"/x", session(t, "u3")); status != http.StatusOK {
+		t.Errorf("a request: status %d", status)
+	}
+	goesOn(t, before, during)
+	execute(t, database, `truncate "User"`)
+	for _, stream := range []*http.Response{before, during} {
+		if _, err := stream.Body.Read(make([]byte, 1)); err == nil {
+			t.Error("it goes on after the reset")
+		}
+	}
+}
+
 // TestNoFaultEndsAStream has everything go wrong that ends no session, and then a user
 // be deleted, who has a stream of the same age.
 func TestNoFaultEndsAStream(t *testing.T) {
