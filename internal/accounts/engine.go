@@ -71,7 +71,7 @@ func Open(directory directories.Directory, config Config) *Engine {
 	e.lookups = newBatch(lookupWorkers, now, func(calls []*call) { e.lookUp(calls, false) })
 	e.confirms = newBatch(confirmWorkers, now, func(calls []*call) { e.lookUp(calls, true) })
 	e.brake = brake{e: e, share: e.config.BrakeShare, window: instant(e.config.BrakeWindow)}
-	e.watch = watch{e: e, recent: recent{limit: e.config.Size}, duty: duty{credit: maxBurst}}
+	e.watch = watch{e: e, recent: recent{limit: e.config.Size}, duty: duty{credit: maxBurst}, streams: streamed{duty: duty{part: maxStreamDuty}}}
 	if e.config.Poll > 0 {
 		e.watch.watcher, _ = directory.(directories.Watcher)
 	}

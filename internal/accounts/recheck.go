@@ -1,6 +1,7 @@
 package accounts
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -8,10 +9,11 @@ import (
 )
 
 const (
-	// Re-checks take a tenth of the time at most, over a while, and this long at
-	// a time.
-	maxDuty  = 10
-	maxBurst = time.Second
+	// Re-checks take a tenth of the time at most, over a while, those of accounts with
+	// streams a fifth, and this long at a time.
+	maxDuty       = 10
+	maxStreamDuty = 5
+	maxBurst      = time.Second
 	// maxRecheck is how many accounts one lookup of the watch asks for. While it
 	// is under way, no change is reported.
 	maxRecheck = 1000
@@ -19,13 +21,14 @@ const (
 
 // duty is how long re-checks of one kind may take. One kind never waits for another.
 type duty struct {
+	part    time.Duration // one of so many parts of the time is used; 0 for maxDuty
 	credit  time.Duration
 	counted time.Time // when credit was
 }
 
 // earn adds to the time that re-checks may take.
 func (d *duty) earn(now time.Time) {
-	d.credit = min(d.credit+now.Sub(d.counted)/maxDuty, maxBurst)
+	d.credit = min(d.credit+now.Sub(d.counted)/cmp.Or(d.part, maxDuty), maxBurst)
 	d.counted = now
 }
 

@@ -106,7 +106,7 @@ func TestAccountsInUseNeverWaitForThoseWithStreams(t *testing.T) {
 			t.Errorf("the account in use was looked up %d times in %d polls", inUse, polls)
 		}
 		took := time.Duration(others) * perStatement / maxRecheck
-		if share := took.Seconds() / (polls * 0.5); share > 0.12 || share < 0.05 {
+		if share := took.Seconds() / (polls * 0.5); share > 0.22 || share < 0.1 {
 			t.Errorf("those with streams took %.1f %% of the time", 100*share)
 		}
 	})

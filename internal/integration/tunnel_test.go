@@ -92,12 +92,12 @@ func echo(t *testing.T, conn io.ReadWriter, text string) {
 // tunnel2 opens a WebSocket in HTTP/2 (RFC 8441).
 func tunnel2(t *testing.T, c client, header http.Header) io.ReadWriteCloser {
 	t.Helper()
-	transport := &http2.Transport{DialTLSContext: func(ctx context.Context, network, address string, _ *tls.Config) (net.Conn, error) {
+	dial := func(ctx context.Context, network, address string, _ *tls.Config) (net.Conn, error) {
 		config := c.http.Transport.(*http.Transport).TLSClientConfig.Clone()
 		config.NextProtos = []string{"h2"}
 		return (&tls.Dialer{Config: config}).DialContext(ctx, network, address)
-	}}
-	t.Cleanup(transport.CloseIdleConnections)
+	}
+	var transport http.RoundTripper = &http2.Transport{DialTLSContext: dial} //nolint:staticcheck // net/http sends no pseudo header of others
 	reader, writer := io.Pipe()
 	request, err := http.NewRequestWithContext(context.Background(), http.MethodConnect, c.base+"/socket", reader)
 	if err != nil {
@@ -109,6 +109,7 @@ func tunnel2(t *testing.T, c client, header http.Header) io.ReadWriteCloser {
 	if err != nil || response.StatusCode != http.StatusOK {
 		t.Fatal(response, err)
 	}
+	t.Cleanup((&http.Client{Transport: transport}).CloseIdleConnections)
 	conn := &tunneled{response.Body, writer, func() { _ = writer.Close(); _ = response.Body.Close() }}
 	t.Cleanup(func() { _ = conn.Close() })
 	return conn

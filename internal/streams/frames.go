@@ -28,7 +28,7 @@ func (f *frames) next(p []byte) (n int) {
 			}
 			f.left = f.payload()
 		}
-		skip := min(f.left, uint64(len(p)-n))
+		skip := min(f.left, uint64(len(p)-n)) //nolint:gosec // not negative
 		f.left -= skip
 		n += int(skip) //nolint:gosec // at most len(p)
 		if f.left == 0 {

@@ -206,14 +206,14 @@ func (w *upgradeWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if w.webSocket {
 		s.kind = webSocket
 	}
-	if early, err := buffers.Reader.Peek(buffers.Reader.Buffered()); err == nil {
+	if early, err := buffers.Peek(buffers.Reader.Buffered()); err == nil {
 		k.received(early)
 	}
 	var wrapped net.Conn = k
 	if _, ok := conn.(halfCloser); ok {
 		wrapped = halfSocket{k}
 	}
-	if buffers.Writer.Flush() == nil { // else it returns the error again
+	if buffers.Flush() == nil { // else it returns the error again
 		buffers.Writer.Reset(wrapped)
 	}
 	s.socket = k

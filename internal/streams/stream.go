@@ -9,6 +9,7 @@ package streams
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -138,11 +139,8 @@ func (s *Stream) Enter(in *Registry, directory string, subjects [][]byte) {
 // Rename changes the subjects under which the stream is known, if the directory has
 // learned of another spelling. What has changed meanwhile under that is looked up again.
 func (s *Stream) Rename(subjects [][]byte) {
-	same := len(subjects) == 1+len(s.others) && bytes.Equal(s.entry.subject, subjects[0])
-	for i := range s.others {
-		same = same && bytes.Equal(s.others[i].subject, subjects[1+i])
-	}
-	if !same {
+	same := func(e entry, subject []byte) bool { return bytes.Equal(e.subject, subject) }
+	if !same(s.entry, subjects[0]) || !slices.EqualFunc(s.others, subjects[1:], same) {
 		s.remove()
 		s.add(s.entry.directory, subjects)
 		s.hint(false)
@@ -315,7 +313,7 @@ func (b *body) Read(p []byte) (int, error) {
 		b.socket.received(p[:n])
 	}
 	switch {
-	case err == io.EOF: //nolint:errorlint // readers return it as it is
+	case errors.Is(err, io.EOF):
 		b.arrived.Store(true)
 	case err != nil && b.killed.Load():
 		err = context.Canceled
