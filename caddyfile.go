@@ -90,6 +90,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //			ends      session|user
 //		}
 //		rescue          on|off
+//		streams         on|off
 //		cleanup {
 //			every     <duration>
 //			database  <dsn>
@@ -116,6 +117,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"revocations":        directive.Nested(&h.Revocations),
 		"backchannel_logout": directive.Nested(&h.BackchannelLogout),
 		"rescue":             directive.Text(&h.Rescue),
+		"streams":            directive.Text(&h.Streams),
 		"cleanup":            directive.Nested(&h.SessionCleanup),
 	})
 	err := directive.Block(d, "stale_session", options, "format")

@@ -42,6 +42,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/scope"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/streams"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/telemetry"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/verdict"
 )
@@ -50,7 +51,7 @@ func init() {
 	caddy.RegisterModule(new(Handler))
 	command.Register(describe)
 	admin.Register(provision.Recorded)
-	telemetry.Observe(provision.Engines, provision.Readers, provision.Lists)
+	telemetry.Observe(provision.Engines, provision.Readers, provision.Lists, streams.Open.Count)
 }
 
 // Handler ends stale sessions: sessions whose user was deleted, disabled or
@@ -112,6 +113,12 @@ type Handler struct {
 	// looks the user up again, past the cache, and replaces the response if the
 	// session has become stale; `off` does nothing. Default: on.
 	Rescue string `json:"rescue,omitempty"`
+
+	// What happens to what is under way of a session when it ends, such as WebSockets,
+	// event streams and downloads, on all routes where it is checked: `on` ends them,
+	// `off` lets them go on. A request that changes something gets its answer. Default:
+	// on.
+	Streams string `json:"streams,omitempty"`
 
 	// Deletes expired and orphaned rows of a sessions table on a schedule. Default:
 	// off.
@@ -190,6 +197,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.storage = ctx.Storage()
+	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok && h.endsStreams() {
+		server.RegisterConnContext(streams.Remember)
+	}
 	var err error
 	if h.validator, err = h.newValidator(env, &h.lease.Resources); err != nil {
 		return err
@@ -197,6 +207,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.directory = h.directoryOf(h.validator.reader)
 	if h.RequireSession && !h.answers(h.validator.reader.SignInPage()) {
 		return errors.New("`require_session` needs `sign_in`, or `respond json`: the library whose sessions are read has no sign-in page of its own")
+	}
+	if h.endsStreams() {
+		h.resources.Defer(streams.Open.End(h.validator.accounts.String()))
 	}
 	if err := h.resources.Cleanup(h.SessionCleanup, h.directory, h.storage); err != nil {
 		return err
@@ -253,6 +266,7 @@ func (h *Handler) Validate() error {
 		h.Routes.Validate(), h.Answers.Validate(),
 		directive.OneOf("on_error", h.OnError, onErrorAllow, onErrorDeny),
 		directive.OneOf("rescue", h.Rescue, "on", off),
+		directive.OneOf("streams", h.Streams, "on", off),
 	)
 }
 
@@ -270,7 +284,7 @@ func (h *Handler) newValidator(env environment.Environment, resources *provision
 	if err != nil {
 		return nil, err
 	}
-	config.Observer = telemetry.Directories{}
+	config.Observer, config.Streams = telemetry.Directories{}, streams.Open
 	config.Logger = func() *zap.Logger { return caddy.Log().Named("http.handlers.stale_session.directory") }
 	v := &validator{timeout: cmp.Or(config.Timeout, accounts.DefaultTimeout), matchesSessionID: h.matchesSessionID()}
 	if v.reader, err = h.reader(env, resources); err != nil {
@@ -429,9 +443,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	case route.Answers() && answer.Preflight(r): // browsers send no cookies with it, other clients can
 		route = scope.Stripped
 	}
-	x := &request{handler: h, r: r}
+	x := &request{handler: h, r: r, answers: route.Answers()}
 	x.validator, x.lease = h.acquire()
-	defer x.release()
+	defer x.end()
+	x.validator.reader.Read(r.Header, &x.session)
+	x.enter()
 	x.validator.validate(r, &x.result)
 	check := &x.check
 	h.reporter.Checked(r, check, route.String())
@@ -444,9 +460,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		loops = route == scope.Call || h.responder.Kind(r) == answer.Redirect
 	}
 	switch {
-	case h.mode == modeObserve || check.Braked:
+	case h.mode == modeObserve:
 		x.release()
 		return next.ServeHTTP(w, r)
+	case check.Braked: // its streams end once the brake is off
+		x.release()
+		return x.pass(w, next)
 	case h.ends(route, check) && (h.RequireSession || !loops):
 		telemetry.Responded(telemetry.Response(h.responder.Kind(r)))
 		return h.responder.Stale(w, r, answer.Ended{Names: check.Ended, Marks: x.marks, Marker: x.marker})
@@ -486,176 +505,4 @@ func (h *Handler) ends(route scope.Scope, check *verdict.Check) bool {
 // whether their library has a sign-in page of its own.
 func (h *Handler) answers(signInPage bool) bool {
 	return signInPage || h.SignIn != "" || h.Respond == answer.JSON || h.Respond == answer.ErrorRoute
-}
-
-// request is a request that was checked, and its response.
-type request struct {
-	result
-	r         *http.Request
-	handler   *Handler
-	validator *validator
-	lease     *provision.Lease // keeps the validator open; nil once released
-	marker    answer.Marker    // read for result.marks
-	header    answer.HeaderWriter
-	failure   error // of an answer that has replaced the app's
-}
-
-// release releases the validator. A response that streams for hours must not keep
-// the connections of a replaced configuration open.
-func (x *request) release() {
-	if x.lease != nil {
-		x.lease.Release()
-		x.lease = nil
-	}
-}
-
-// pass passes the request to the app, and intercepts the response.
-func (x *request) pass(w http.ResponseWriter, next caddyhttp.Handler) error {
-	x.header.ResponseWriter, x.header.Interceptor = w, x
-	if err := next.ServeHTTP(&x.header, x.r); err != nil {
-		x.header.Done()
-		return err
-	}
-	x.header.Done()
-	return x.failure
-}
-
-// Intercept implements answer.Interceptor. It removes a session from the response
-// that has become stale since the request, and clears a stripped one. It replaces a
-// 5xx response to a session that has become stale.
-func (x *request) Intercept(header http.Header, status int) bool {
-	defer x.release()
-	h, r := x.handler, x.r
-	if h.responder.Reroute(x.header.ResponseWriter, r, status) {
-		return true
-	}
-	if h.rules.SignsIn(r) {
-		if to := answer.LeadsInside(r, header, status); to != "" {
-			h.reporter.LedInside(to)
-		}
-	}
-	h.auth.Learn(r.Method, answer.Requested(r).Path, header)
-	h.responder.Allows(r, header, status)
-	failed := status >= http.StatusInternalServerError && x.check.Verdict == verdict.Live
-	if len(header["Set-Cookie"]) == 0 && !x.check.Strip && !failed {
-		return false
-	}
-	if x.lease == nil {
-		x.validator, x.lease = h.acquire()
-	}
-	v := x.validator
-	x.wait.Set(r.Context(), time.Now().Add(v.timeout)) // again, after the app's answer
-	defer x.wait.End()
-	if failed && x.rescue(header) {
-		return true
-	}
-	var cleared []string
-	if x.check.Strip { // what the app sets is a new session
-		cleared = x.check.Ended
-	}
-	var set session.Session
-	v.reader.ReadResponse(header, x.renewable(), &set)
-	v.measure(&x.session, &set)
-	if len(set.Tokens) > 0 {
-		if names, dropped := x.guard(header, &set); dropped {
-			cleared = slices.Concat(names, cleared)
-			set = session.Session{}
-			v.reader.ReadResponse(header, x.renewable(), &set)
-		} else if h.rules.SigningIn(r) || len(x.sent()) == 0 {
-			telemetry.SignedIn()
-		}
-	}
-	ended := answer.Ended{Names: cleared, Beside: x.check.Beside}
-	if len(cleared)+len(ended.Beside) > 0 || x.check.Verdict == verdict.Stale {
-		ended.Marks, ended.Marker = x.marks, x.marker
-	}
-	if len(ended.Beside) > 0 {
-		ended.Live = x.check.Session.Tokens[0].Mark()
-	}
-	if len(set.Tokens) > 0 {
-		h.responder.Learn(header, func(name string) bool { return slices.Contains(set.Names, name) })
-	}
-	for i := range set.Tokens {
-		h.responder.Keeps(r, header, set.Tokens[i].Names, set.Tokens[i].Mark())
-	}
-	h.responder.Clear(header, r, ended, func(name string) bool { return slices.Contains(set.Names, name) })
-	return false
-}
-
-// guard removes what is stale from the session that a response sets. It reports
-// whether anything was, and returns the names of the cookies to clear then.
-func (x *request) guard(header http.Header, set *session.Session) (cleared []string, dropped bool) {
-	v := x.validator
-	sent := x.sent()
-	died := v.judgeAgain(&x.wait, sent, time.Time{})
-	signingIn := x.handler.rules.SigningIn(x.r)
-	judge := func(tokens []session.Token) []verdict.Judgement {
-		judgements := v.judgeAgain(&x.wait, tokens, time.Time{})
-		if !signingIn {
-			spread(tokens, judgements, sent, died)
-		}
-		return judgements
-	}
-	judgements := judge(set.Tokens)
-	check := verdict.Whole(set, judgements)
-	if !check.Strip {
-		return nil, false
-	}
-	read := func(header http.Header, s *session.Session) { v.reader.ReadResponse(header, x.renewable(), s) }
-	stale := judgements[slices.IndexFunc(judgements, func(j verdict.Judgement) bool { return j.Verdict == verdict.Stale })]
-	rest := verdict.Separate(v.reader, v.reader.Fields(header), judgements, &check, read, judge)
-	delete(header, "Set-Cookie")
-	if lines := rest["Set-Cookie"]; lines != nil {
-		header["Set-Cookie"] = lines
-	}
-	x.handler.reporter.Dropped(x.r, stale)
-	ended := x.check.Ended
-	if len(sent) > 0 {
-		ended = slices.Concat(ended, verdict.Whole(x.check.Session, died).Ended)
-	}
-	// Of a name that the browser has a cookie of, that one counts: the response's
-	// does not take its place.
-	kept := func(name string) bool {
-		return slices.Contains(x.check.Session.Names, name) && !slices.Contains(ended, name)
-	}
-	return slices.Concat(slices.DeleteFunc(check.Ended, kept), ended), true
-}
-
-// renewable returns the tokens of a request that its response may renew. In the
-// answer to any other one, a token is a new one: somebody signs in.
-func (x *request) renewable() []session.Token {
-	if x.check.Verdict != verdict.Live || x.r.Method != http.MethodGet && x.r.Method != http.MethodHead || x.handler.rules.SigningIn(x.r) {
-		return nil
-	}
-	return x.check.Session.Tokens
-}
-
-// sent returns the tokens that have reached the app.
-func (x *request) sent() []session.Token {
-	if x.check.Verdict == verdict.Live || x.check.Verdict == verdict.Unknown {
-		return x.check.Session.Tokens
-	}
-	return nil
-}
-
-// rescue answers in place of the app if the session was live and has become stale.
-// It reports whether it did.
-func (x *request) rescue(header http.Header) bool {
-	h, r, v := x.handler, x.r, x.validator
-	telemetry.UpstreamFailed()
-	if h.Rescue == off || h.rules.SignsIn(r) {
-		return false
-	}
-	judgements := v.judgeAgain(&x.wait, x.sent(), time.Now())
-	check := verdict.Whole(x.check.Session, judgements)
-	if check.Verdict != verdict.Stale {
-		return false
-	}
-	h.reporter.Rescued(r, check.Judgement)
-	telemetry.Responded(telemetry.Response(h.responder.Kind(r)))
-	v.reader.StripSetCookies(header)
-	ended := answer.Ended{Names: slices.Concat(check.Ended, x.check.Ended), Marks: slices.Concat(marks(x.sent(), judgements), x.marks)}
-	ended.Marker = answer.ReadMarker(r, ended.Marks)
-	x.failure = h.responder.Replace(x.header.ResponseWriter, r, ended)
-	return true
 }

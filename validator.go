@@ -40,32 +40,37 @@ type result struct {
 // scratch holds accounts for reuse, so that judging a token does not allocate.
 var scratch = sync.Pool{New: func() any { return new(accounts.Account) }}
 
-// validate checks the session of a request, without changing the request. All that
-// it waits for ends v.timeout after the request arrived.
+// validate checks the session of a request, which was read, without changing the
+// request. All that it waits for ends v.timeout after the request arrived.
 func (v *validator) validate(r *http.Request, res *result) {
-	v.reader.Read(r.Header, &res.session)
 	var judgements []verdict.Judgement
 	if len(res.session.Tokens) > 0 {
 		res.wait.Set(r.Context(), res.session.At.Add(v.timeout))
-		judgements = v.judge(&res.wait, res.session.Tokens, res.session.At, time.Time{}, res.one[:0])
+		judgements = v.judge(&res.wait, res.session.Tokens, asking{now: res.session.At}, res.one[:0])
 		defer res.wait.End()
 	}
 	if res.check = verdict.Whole(&res.session, judgements); res.check.Strip {
 		res.marks = marks(res.session.Tokens, judgements)
 		res.rest = verdict.Separate(v.reader, v.reader.Fields(r.Header), judgements, &res.check, v.reader.Read, func(tokens []session.Token) []verdict.Judgement {
-			return v.judge(&res.wait, tokens, res.session.At, time.Time{}, nil)
+			return v.judge(&res.wait, tokens, asking{now: res.session.At}, nil)
 		})
 	}
 	res.check.Braked = (res.check.Verdict == verdict.Stale && res.check.Source != accounts.FromRevocation || res.check.Dissent != nil) && v.accounts.Braking()
 }
 
-// judge appends the judgement on each token, from an account that includes every
-// change made before since. It waits until ctx is done at most.
-func (v *validator) judge(ctx context.Context, tokens []session.Token, now, since time.Time, judgements []verdict.Judgement) []verdict.Judgement {
+// asking says what a judgement is for.
+type asking struct {
+	now   time.Time
+	since time.Time // the account includes every change made before
+	aside bool      // no request asks
+}
+
+// judge appends the judgement on each token. It waits until ctx is done at most.
+func (v *validator) judge(ctx context.Context, tokens []session.Token, asked asking, judgements []verdict.Judgement) []verdict.Judgement {
 	account := scratch.Get().(*accounts.Account)
 	defer scratch.Put(account)
 	for i := range tokens {
-		j := v.judgeOne(ctx, &tokens[i].Claims, now, since, account)
+		j := v.judgeOne(ctx, &tokens[i].Claims, asked, account)
 		if tokens[i].Claims.Guessed {
 			v.doubt(&tokens[i], &j)
 		}
@@ -83,7 +88,7 @@ func (v *validator) doubt(token *session.Token, j *verdict.Judgement) {
 	}
 }
 
-func (v *validator) judgeOne(ctx context.Context, claims *session.Claims, now, since time.Time, account *accounts.Account) verdict.Judgement {
+func (v *validator) judgeOne(ctx context.Context, claims *session.Claims, asked asking, account *accounts.Account) verdict.Judgement {
 	j := verdict.Judgement{Verdict: verdict.Unknown, Subject: claims.Subject}
 	if claims.AppAsks {
 		j.Verdict = verdict.Live
@@ -96,7 +101,7 @@ func (v *validator) judgeOne(ctx context.Context, claims *session.Claims, now, s
 	// account is looked up meanwhile, so that both fit into one deadline.
 	ready := v.revoked.Ready()
 	if !ready || !v.isRevoked(claims) {
-		j = v.judgeAccount(ctx, claims, now, since, account)
+		j = v.judgeAccount(ctx, claims, asked, account)
 		if ready || j.Verdict == verdict.Stale {
 			return j
 		}
@@ -116,19 +121,31 @@ func (v *validator) isRevoked(claims *session.Claims) bool {
 	if !v.matchesSessionID {
 		return false
 	}
+	return v.hasID(v.revoked, claims)
+}
+
+// hasID reports whether a list has the id of a session.
+func (v *validator) hasID(list *revocation.List, claims *session.Claims) bool {
 	ids := claims.Match[len(claims.Match)-len(sessionIDs):]
-	return v.revoked.HasID(ids[0], ids[1])
+	return list.HasID(ids[0], ids[1])
+}
+
+// mayRevoke reports whether a list may revoke a session.
+func (v *validator) mayRevoke(list *revocation.List, claims *session.Claims) bool {
+	_, found := list.Find(claims.Subject)
+	return found || v.matchesSessionID && v.hasID(list, claims)
 }
 
 // judgeAccount judges a token by the account of its subject.
-func (v *validator) judgeAccount(ctx context.Context, claims *session.Claims, now, since time.Time, account *accounts.Account) verdict.Judgement {
+func (v *validator) judgeAccount(ctx context.Context, claims *session.Claims, asked asking, account *accounts.Account) verdict.Judgement {
 	j := verdict.Judgement{Verdict: verdict.Unknown, Subject: claims.Subject}
 	if v.matchesSessionID {
-		all := claims.Match
-		claims.Match = all[:len(all)-len(sessionIDs)]
-		defer func() { claims.Match = all }()
+		without := *claims // others may judge it at the same time
+		without.Match = claims.Match[:len(claims.Match)-len(sessionIDs)]
+		claims = &without
 	}
-	query := accounts.Query{Query: directories.Query{Subject: claims.Subject, Since: since}, Now: now}
+	now := asked.now
+	query := accounts.Query{Query: directories.Query{Subject: claims.Subject, Since: asked.since}, Now: now, Aside: asked.aside}
 	source, err := v.accounts.Lookup(ctx, query, account)
 	if err != nil { // logged by the engine
 		return j
@@ -173,7 +190,7 @@ func (v *validator) decide(claims *session.Claims, account *accounts.Account, no
 func (v *validator) judgeNow(ctx context.Context, tokens []session.Token, now time.Time) []verdict.Judgement {
 	ctx, cancel := context.WithTimeout(ctx, v.timeout)
 	defer cancel()
-	return v.judge(ctx, tokens, now, now, nil)
+	return v.judge(ctx, tokens, asking{now: now, since: now}, nil)
 }
 
 // measure measures the app's clock by the tokens in a response that were made since
@@ -210,7 +227,11 @@ func marks(tokens []session.Token, judgements []verdict.Judgement) []string {
 // change made before since. While the brake is on, it finds only revoked ones
 // stale.
 func (v *validator) judgeAgain(ctx context.Context, tokens []session.Token, since time.Time) []verdict.Judgement {
-	judgements := v.judge(ctx, tokens, time.Now(), since, nil)
+	return v.held(v.judge(ctx, tokens, asking{now: time.Now(), since: since}, nil))
+}
+
+// held makes those judgements unknown that the brake holds.
+func (v *validator) held(judgements []verdict.Judgement) []verdict.Judgement {
 	for i := range judgements {
 		if j := &judgements[i]; j.Verdict == verdict.Stale && j.Source != accounts.FromRevocation && v.accounts.Braking() {
 			j.Verdict, j.Reason = verdict.Unknown, ""

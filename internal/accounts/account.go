@@ -5,7 +5,9 @@
 package accounts
 
 import (
+	"bytes"
 	"slices"
+	"time"
 
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 )
@@ -20,6 +22,21 @@ type Account struct {
 // noneLive reports whether no session of an account can be live.
 func noneLive(a *directories.Account) bool {
 	return !a.Exists || a.Disabled && !slices.ContainsFunc(a.Others, func(other directories.Account) bool { return !other.Disabled })
+}
+
+// equals reports whether sessions are judged by two accounts alike.
+func (a *Account) equals(b *Account) bool {
+	return alike(&a.Account, &b.Account) && slices.EqualFunc(a.Others, b.Others, func(a, b directories.Account) bool { return alike(&a, &b) })
+}
+
+func alike(a, b *directories.Account) bool {
+	return a.Exists == b.Exists && a.Disabled == b.Disabled && same(a.CreatedAt, b.CreatedAt) && same(a.ValidAfter, b.ValidAfter) &&
+		slices.EqualFunc(a.Matched, b.Matched, func(a, b []byte) bool { return (a == nil) == (b == nil) && bytes.Equal(a, b) })
+}
+
+// same compares times as precisely as they are kept.
+func same(a, b time.Time) bool {
+	return a.IsZero() == b.IsZero() && (a.IsZero() || a.UnixMicro() == b.UnixMicro())
 }
 
 // Source says where an account came from.

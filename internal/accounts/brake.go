@@ -148,6 +148,7 @@ func (b *brake) check(ctx context.Context, look lookup, found []result, confirme
 	if !on {
 		b.e.config.Logger().Warn("brake off: sessions end again")
 		b.e.happened(BrakeOff, nil)
+		b.e.tell(nil)
 		return
 	}
 	likely := "another database than the app's, a restored snapshot, or a mass deletion"

@@ -31,6 +31,7 @@ type Engine struct {
 	lifetime
 
 	directory directories.Directory
+	name      string // of the directory
 	normalize func(subject []byte) []byte
 	config    Config
 	store     *store
@@ -56,7 +57,7 @@ type Engine struct {
 // Open returns the engine of a directory, which it closes in the end. It does
 // not connect.
 func Open(directory directories.Directory, config Config) *Engine {
-	e := &Engine{directory: directory, config: config.withDefaults(), now: time.Now, opened: time.Now()}
+	e := &Engine{directory: directory, name: directory.String(), config: config.withDefaults(), now: time.Now, opened: time.Now()}
 	e.begin()
 	e.normalize = func(subject []byte) []byte { return subject }
 	if n, ok := directory.(directories.Normalizer); ok {
@@ -70,7 +71,7 @@ func Open(directory directories.Directory, config Config) *Engine {
 	e.lookups = newBatch(lookupWorkers, now, func(calls []*call) { e.lookUp(calls, false) })
 	e.confirms = newBatch(confirmWorkers, now, func(calls []*call) { e.lookUp(calls, true) })
 	e.brake = brake{e: e, share: e.config.BrakeShare, window: instant(e.config.BrakeWindow)}
-	e.watch = watch{e: e, recent: recent{limit: e.config.Size}, credit: maxBurst}
+	e.watch = watch{e: e, recent: recent{limit: e.config.Size}, duty: duty{credit: maxBurst}, streams: streamed{duty: duty{part: maxStreamDuty}}}
 	if e.config.Poll > 0 {
 		e.watch.watcher, _ = directory.(directories.Watcher)
 	}
@@ -84,7 +85,11 @@ func (e *Engine) Directory() directories.Directory { return e.directory }
 func (e *Engine) Clocks() *clocks.Clocks { return &e.clocks }
 
 // String names the directory, without a user or a password.
-func (e *Engine) String() string { return e.directory.String() }
+func (e *Engine) String() string { return e.name }
+
+// Key returns the one spelling of a subject that its account is cached under, as far
+// as the directory knows by now.
+func (e *Engine) Key(subject []byte) []byte { return e.normalize(subject) }
 
 // Close ends what runs in the background, and closes the directory. It does not
 // wait for a server that hangs.
@@ -117,7 +122,10 @@ func (e *Engine) instant(t time.Time) instant {
 
 // Flush drops all accounts, so that each is looked up again, and returns how
 // many there were.
-func (e *Engine) Flush() int64 { return e.store.flush(e.instant(e.now())) }
+func (e *Engine) Flush() int64 {
+	defer e.tell(nil)
+	return e.store.flush(e.instant(e.now()))
+}
 
 // ask looks a subject up, and waits at most Config.Timeout. The lookup belongs
 // to no request: one that is canceled must not cost a connection. While the
@@ -303,7 +311,11 @@ func (e *Engine) keep(f result) bool {
 	if !plausible(f.key) || string(e.normalize(f.key)) != string(f.key) { // the directory has learned of another spelling
 		return true
 	}
-	return e.store.keep(f.key, f.generation, e.now(), f.account)
+	kept, differs := e.store.keep(f.key, f.generation, e.now(), f.account)
+	if differs {
+		e.tell(f.key)
+	}
+	return kept
 }
 
 // changed is called by the directory when accounts may have changed.
@@ -314,7 +326,9 @@ func (e *Engine) changed(subjects ...string) {
 		return
 	}
 	for _, subject := range subjects {
-		e.store.drop(e.normalize([]byte(subject)), e.now())
+		key := e.normalize([]byte(subject))
+		e.store.drop(key, e.now())
+		e.tell(key)
 	}
 }
 
@@ -323,4 +337,5 @@ func (e *Engine) changed(subjects ...string) {
 func (e *Engine) outdate() {
 	e.since.Store(int64(e.instant(e.now())))
 	e.store.outdate()
+	e.tell(nil)
 }

@@ -19,6 +19,8 @@ type Query struct {
 	// Ending reports that what is known of the subject would end a session. Then it is
 	// used without a lookup only if the watch would have noticed a change of it.
 	Ending bool
+	// Aside reports that nobody asks: the account does not come into use by it.
+	Aside bool
 }
 
 // Lookup returns the account of a subject: from the cache, or else from the
@@ -31,7 +33,9 @@ func (e *Engine) Lookup(ctx context.Context, query Query, account *Account) (Sou
 	now := e.instant(query.Now)
 	known := e.store.get(key, query.Now, account) && !account.AsOf.Before(query.Since)
 	if known && e.fresh(account, now, query.Ending) {
-		e.used(key, account, now, query.Now)
+		if !query.Aside {
+			e.used(key, account, now, query.Now)
+		}
 		return FromCache, nil
 	}
 	found, err := e.ask(ctx, key, query)

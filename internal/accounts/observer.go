@@ -12,6 +12,16 @@ type Observer interface {
 	Happened(event Event, directory string, details map[string]any)
 }
 
+// Streams are what is under way of users: it ends with their sessions. Its methods
+// must not block.
+type Streams interface {
+	// Changed is called when the account of a subject may have changed, and with nil
+	// when all may have. The subject is as Engine.Key returns it.
+	Changed(directory string, subject []byte)
+	// Subjects returns the subjects that something is under way of.
+	Subjects(directory string) [][]byte
+}
+
 // Event is a change of the state of a directory.
 type Event string
 
@@ -29,6 +39,13 @@ const (
 	// BrakeOff: sessions end again.
 	BrakeOff Event = "brake_off"
 )
+
+// tell tells the streams that an account may have changed, or all with nil.
+func (e *Engine) tell(subject []byte) {
+	if e.config.Streams != nil {
+		e.config.Streams.Changed(e.name, subject)
+	}
+}
 
 // happened notifies the observer, if there is one.
 func (e *Engine) happened(event Event, details map[string]any) {

@@ -170,6 +170,8 @@ type Config struct {
 	BrakeWindow time.Duration
 	// Observer is notified of lookups and events; nil for none.
 	Observer Observer `json:"-"`
+	// Streams are what is under way of users; nil for none.
+	Streams Streams `json:"-"`
 	// Logger returns the logger. It is called for each line, because an engine
 	// outlives the configuration that opened it. Default: no log.
 	Logger func() *zap.Logger `json:"-"`

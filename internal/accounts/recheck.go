@@ -1,6 +1,7 @@
 package accounts
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -8,14 +9,37 @@ import (
 )
 
 const (
-	// Re-checks take a tenth of the time at most, over a while, and this long at
-	// a time.
-	maxDuty  = 10
-	maxBurst = time.Second
+	// Re-checks take a tenth of the time at most, over a while, those of accounts with
+	// streams a fifth, and this long at a time.
+	maxDuty       = 10
+	maxStreamDuty = 5
+	maxBurst      = time.Second
 	// maxRecheck is how many accounts one lookup of the watch asks for. While it
 	// is under way, no change is reported.
 	maxRecheck = 1000
 )
+
+// duty is how long re-checks of one kind may take. One kind never waits for another.
+type duty struct {
+	part    time.Duration // one of so many parts of the time is used; 0 for maxDuty
+	credit  time.Duration
+	counted time.Time // when credit was
+}
+
+// earn adds to the time that re-checks may take.
+func (d *duty) earn(now time.Time) {
+	d.credit = min(d.credit+now.Sub(d.counted)/cmp.Or(d.part, maxDuty), maxBurst)
+	d.counted = now
+}
+
+// spend runs a part of a re-check, and counts the time that it takes: that of the
+// database, and that of this process.
+func (d *duty) spend(work func() error) error {
+	began := time.Now()
+	err := work()
+	d.credit -= time.Since(began)
+	return err
+}
 
 // recheck looks the accounts in use up again that may have changed, for as long
 // as it may.
@@ -51,14 +75,25 @@ func (w *watch) next() []directories.Query {
 	return queries
 }
 
-// recheckSome looks subjects up. One that is not found is looked up once more,
-// and the absence counts: requests may not be able to ask.
+// recheckSome looks subjects of the list up.
 func (w *watch) recheckSome(gate directories.Gate, queries []directories.Query) error {
-	if len(queries) == 0 {
-		return nil
+	found, err := w.look(gate, queries)
+	if err == nil && len(found) < len(queries) { // requests have to look their accounts up
+		w.moved, w.todo = false, subjectList{}
+		w.behind.Store(0)
+		w.credit = min(w.credit, 0)
 	}
-	var found []result
-	err := w.bounded(func(ctx context.Context) error {
+	return err
+}
+
+// look looks subjects up, and keeps what it finds. One that is not found is looked up
+// once more, and the absence counts: requests may not be able to ask. It finds nothing
+// if the lookup fails but the connection lasts.
+func (w *watch) look(gate directories.Gate, queries []directories.Query) (found []result, err error) {
+	if len(queries) == 0 {
+		return nil, nil
+	}
+	err = w.bounded(func(ctx context.Context) error {
 		var err error
 		if found, err = w.e.find(ctx, gate.Lookup, queries); err == nil {
 			err = w.confirm(ctx, gate, queries, found)
@@ -68,13 +103,10 @@ func (w *watch) recheckSome(gate directories.Gate, queries []directories.Query) 
 	switch {
 	case err == nil:
 	case classified(err).Class == directories.Down:
-		return err
-	default: // requests have to look their accounts up
-		w.moved, w.todo = false, subjectList{}
-		w.behind.Store(0)
+		return nil, err
+	default:
 		w.e.failed(string(queries[0].Subject), err)
-		w.credit = min(w.credit, 0)
-		return nil
+		return nil, nil
 	}
 	w.rechecked.Add(uint64(len(found)))
 	for _, f := range found {
@@ -85,7 +117,7 @@ func (w *watch) recheckSome(gate directories.Gate, queries []directories.Query) 
 			w.e.keep(f)
 		}
 	}
-	return nil
+	return found, nil
 }
 
 // confirm looks those up once more that were not found.
@@ -110,19 +142,4 @@ func (w *watch) confirm(ctx context.Context, gate directories.Gate, queries []di
 	}
 	w.e.brake.check(ctx, gate.Lookup, found, true)
 	return nil
-}
-
-// spend runs a part of a re-check, and counts the time that it takes: that of
-// the database, and that of this process.
-func (w *watch) spend(work func() error) error {
-	began := time.Now()
-	err := work()
-	w.credit -= time.Since(began)
-	return err
-}
-
-// earn adds to the time that re-checks may take.
-func (w *watch) earn(now time.Time) {
-	w.credit = min(w.credit+now.Sub(w.counted)/maxDuty, maxBurst)
-	w.counted = now
 }

@@ -63,24 +63,26 @@ func (c *store) generation(key []byte) uint64 {
 }
 
 // keep keeps what a lookup has found. It returns false when the account was
-// dropped since the generation was taken. What a later lookup has found stays.
-func (c *store) keep(key []byte, generation uint64, now time.Time, a *Account) bool {
+// dropped since the generation was taken. What a later lookup has found stays. It also
+// returns whether another account was known, by which sessions were judged.
+func (c *store) keep(key []byte, generation uint64, now time.Time, a *Account) (kept, differs bool) {
 	s := c.stripe(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.generation != generation {
-		return false
+		return false, false
 	}
 	var known Account
 	if c.get(key, now, &known) {
 		if known.asked > a.asked {
-			return true
+			return true, false
 		}
 		a.window = known.window
+		differs = known.asked != never && !known.equals(a)
 		a.follow(&known, c.periods.until(&known))
 	}
 	c.set(key, now, a)
-	return true
+	return true, differs
 }
 
 // use notes in which window an account was used.

@@ -50,8 +50,8 @@ type watch struct {
 	moved   bool    // the accounts in use are to be listed
 	movedAt instant // since when
 	todo    subjectList
-	credit  time.Duration // how long re-checks may take
-	counted time.Time     // when credit was
+	duty
+	streams streamed
 
 	rechecked, epochs, notifications atomic.Uint64
 	resetAt                          atomic.Int64 // when the epoch has changed last
@@ -121,7 +121,7 @@ func (w *watch) follow() error {
 	defer func() { _ = opened.Close() }() // it is given up either way
 	// A new connection may lead to another server, and knows nothing of earlier
 	// changes.
-	w.last, w.todo = nil, subjectList{}
+	w.last, w.todo, w.streams.todo = nil, subjectList{}, nil
 	gate, gated := opened.(directories.Gate)
 	if !gated {
 		w.e.outdate()
@@ -142,6 +142,9 @@ func (w *watch) follow() error {
 			return err
 		}
 		if err := w.recheck(gate); err != nil {
+			return err
+		}
+		if err := w.recheckStreams(gate, next.Add(w.e.config.Poll)); err != nil {
 			return err
 		}
 	}
@@ -231,12 +234,14 @@ func (w *watch) begin(epoch string) {
 		w.e.brake.release()
 		w.e.config.Logger().Info("users table was recreated, emptied or restored; re-checking active users")
 		w.e.happened(Reset, nil)
+		w.e.tell(nil)
 	}
 	w.epoch = epoch
 }
 
-// move has the accounts in use re-checked.
+// move has the accounts in use re-checked, and those with streams.
 func (w *watch) move(now instant) {
+	w.streams.moved = true
 	if !w.moved {
 		w.moved, w.movedAt = true, now
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/cache"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/streams"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/telemetry"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/unread"
 )
@@ -83,6 +84,8 @@ type DatabaseStatus struct {
 	Connections int32 `json:"connections"`
 	// Busy is how many of them are in use.
 	Busy int32 `json:"busy"`
+	// Streams is how many requests with a session are under way, and end when it does.
+	Streams int `json:"streams"`
 	// Accounts is the state of the cache of accounts.
 	Accounts cache.Stats `json:"accounts"`
 	// Revoked are revoked sessions, the latest first, 100 at most.
@@ -134,6 +137,7 @@ func (p *Panel) currentStatus() Status {
 			revoked[h.Accounts] = append(revoked[h.Accounts], h.Revoked)
 		}
 	}
+	underWay := streams.Open.Count()
 	engines := make(map[string][]*accounts.Engine)
 	for _, d := range openDirectories() {
 		if name := d.String(); len(engines[name]) == 0 {
@@ -147,7 +151,9 @@ func (p *Panel) currentStatus() Status {
 		for _, d := range all {
 			lists = append(lists, revoked[d]...)
 		}
+		name := s.Databases[i].Name
 		s.Databases[i] = databaseStatus(all, lists)
+		s.Databases[i].Streams = underWay[name]
 	}
 	return s
 }

@@ -99,6 +99,7 @@ func writeStatus(p *printer, s admin.Status) {
 		p.row("resets", fmt.Sprint(d.Resets)+map[bool]string{true: ", the last at " + formatTime(d.ResetAt)}[d.ResetAt != nil])
 		p.row("clocks", clocks(d.Clocks))
 		p.row("accounts", fmt.Sprintf("%d cached; %d hits, %d misses, %d evictions", d.Accounts.Entries, d.Accounts.Hits, d.Accounts.Misses, d.Accounts.Evictions))
+		p.row("streams", fmt.Sprintf("%d under way", d.Streams))
 		p.row("revoked", fmt.Sprint(len(d.Revoked)))
 		if d.Unshared {
 			p.row("", p.bad("out of sync with the other nodes: the shared store cannot be read or written; the log says why"))
@@ -118,6 +119,7 @@ func writeStatus(p *printer, s admin.Status) {
 	p.row("stale", counts(c["checks_total"].By["reason"]))
 	p.row("responses", counts(c["responses_total"].By["kind"]))
 	p.row("rescues", fmt.Sprintf("%.0f of %.0f responses with status 5xx to live sessions", c["rescues_total"].Count, c["upstream_errors_total"].Count))
+	p.row("streams", fmt.Sprintf("%.0f ended with their session", c["streams_ended_total"].Count))
 	p.row("sign-ins", fmt.Sprintf("%.0f", c["sign_ins_total"].Count))
 	if lookups := c["lookup_duration_seconds"]; lookups.Count > 0 {
 		took := time.Duration(lookups.Sum / lookups.Count * float64(time.Second)).Round(10 * time.Microsecond)

@@ -6,6 +6,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"go.uber.org/zap"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/deadline"
 )
 
 // triggerState says which triggers the users table has.
@@ -62,7 +64,7 @@ func (d *Directory) restoreTriggers(sql string) {
 		defer d.restoring.Store(false)
 		var err error
 		for range restoreAttempts {
-			ctx, cancel := context.WithTimeout(d.running, connectTimeout+queryTimeout)
+			ctx, cancel := context.WithTimeout(d.running, deadline.Connect+deadline.Query)
 			err = d.With(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 				_, err := conn.Exec(ctx, sql)
 				return err

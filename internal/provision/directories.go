@@ -3,6 +3,7 @@ package provision
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
@@ -13,6 +14,9 @@ var engines = shared.NewPool[*accounts.Engine]()
 
 // Engines returns the engines in use.
 func Engines() []*accounts.Engine { return engines.All() }
+
+// InUse reports whether an engine is in use.
+func InUse(engine *accounts.Engine) bool { return slices.Contains(Engines(), engine) }
 
 // Accounts acquires the engine of a module's directory. Handlers whose module and
 // configuration are the same share one.

@@ -30,6 +30,9 @@ func (l *Lease) Acquire() bool {
 	}
 }
 
+// Ended reports whether the resources were released.
+func (l *Lease) Ended() bool { return l.users.Load() < 0 }
+
 // Release ends a successful Acquire.
 func (l *Lease) Release() {
 	if l.users.Add(-1) >= 0 {

@@ -16,6 +16,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/shared"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/streams"
 )
 
 var revoked = shared.NewPool[*revocation.List]()
@@ -51,7 +52,7 @@ func (r *Resources) Revocations(options *revocation.Revocations, storage certmag
 	list, err := acquire(r, revoked, distinct, func() (*revocation.List, func() error, error) {
 		local := revocation.NewStorage(storage, name, life)
 		config := revocation.Config{
-			Users: table, Local: local, Life: life,
+			Users: table, Local: local, Life: life, Grown: streams.Open.Revoked,
 			Logger: func() *zap.Logger { return caddy.Log().Named("http.handlers.stale_session.revocations") },
 		}
 		closeRedis := func() {}

@@ -32,23 +32,23 @@ func (e *entries) get(r Revocation) (state, bool) {
 	return s, found
 }
 
-// set sets the state of a revocation, unless a later one is known. It reports
-// false if there are too many.
-func (e *entries) set(r Revocation) bool {
+// set sets the state of a revocation, unless a later one is known, and reports whether
+// that is news. It reports ok false if there are too many.
+func (e *entries) set(r Revocation) (news, ok bool) {
 	in, key := e.place(r)
 	s := state{r.At.Truncate(precision), r.Restored}
 	known, found := in[key]
 	if found && !s.after(known) {
-		return true
+		return false, true
 	}
 	if !found && len(e.subjects)+len(e.ids) >= maxEntries {
 		e.sweep()
 		if len(e.subjects)+len(e.ids) >= maxEntries {
-			return false
+			return false, false
 		}
 	}
 	in[key] = s
-	return true
+	return !s.restored, true
 }
 
 // sweep removes what is older than any session.

@@ -28,6 +28,8 @@ type Config struct {
 	// Life is how long a revocation counts, at least as long as the longest session
 	// lasts. Default: DefaultLife.
 	Life time.Duration
+	// Grown is called after revocations were added; nil for nobody. It must not wait.
+	Grown func(*List)
 	// Logger returns the logger to use.
 	Logger func() *zap.Logger
 }
@@ -91,23 +93,32 @@ func (l *List) Shared() Store { return l.config.Shared }
 // merge adds what a store holds, as far as it counts. Of each key, the latest state
 // wins.
 func (l *List) merge(all []Revocation) {
+	if l.add(all) && l.config.Grown != nil {
+		l.config.Grown(l)
+	}
+}
+
+// add adds revocations as far as they count, and reports whether any is news.
+func (l *List) add(all []Revocation) (news bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
 	for _, r := range all {
 		if r.counts(now, l.config.Life) {
-			l.set(r)
+			added, _ := l.set(r)
+			news = news || added
 		}
 	}
+	return news
 }
 
 // set is entries.set. The caller holds l.mu.
-func (l *List) set(r Revocation) bool {
-	ok := l.entries.set(r)
+func (l *List) set(r Revocation) (news, ok bool) {
+	news, ok = l.entries.set(r)
 	if ok {
 		l.nonEmpty.Store(true)
 	}
-	return ok
+	return news, ok
 }
 
 func (l *List) all(restored bool) []Revocation {
@@ -192,8 +203,11 @@ func (l *List) Revoke(ctx context.Context, r Revocation) error {
 			r.At = known.at.Add(precision)
 		}
 	}
-	ok := l.set(r)
+	news, ok := l.set(r)
 	l.mu.Unlock()
+	if news && l.config.Grown != nil {
+		l.config.Grown(l)
+	}
 	if !ok {
 		return fmt.Errorf("there are %d revocations, and no more are kept: use a column such as `valid_after` instead", maxEntries)
 	}

@@ -28,6 +28,10 @@ var (
 		"Number of 5xx responses of the app to requests with a live session, rescued ones included.").WithLabelValues()
 	signIns = counter("sign_ins_total",
 		"Number of sign-ins: responses in which the app set a session of an existing user, for somebody who had none or on the callback route.").WithLabelValues()
+	streamsEnded = counter("streams_ended_total",
+		"Number of streams that were ended because their session was, by kind (websocket, upgrade, events, response, or request for one without a response yet) and reason.", "kind", "reason")
+	streamEndDuration = histogram("stream_end_seconds",
+		"Time from the notice that a session may have ended to the end of one of its streams, in seconds.", prometheus.ExponentialBuckets(0.001, 2, 14))
 	sessionsRemoved = counter("sessions_removed_total",
 		"Number of rows removed from the sessions table, by kind: expired or orphaned.", "kind")
 	lookupDuration = histogram("lookup_duration_seconds",
@@ -36,6 +40,8 @@ var (
 		"Number of accounts that one query looked up.", []float64{1, 2, 4, 8, 16, 32, 64, 128, 256, 500})
 	lookupErrors = counter("lookup_errors_total",
 		"Number of account queries that failed, by class of the failure and class of the SQLSTATE.", "class", "sqlstate")
+	streams = observedGauge("streams",
+		"Number of requests with a session that are under way, and end when it does, by database.", "database")
 	directoryStates = observedGauge("directories",
 		"Number of directories (where users are looked up), by database and state: open (in use), failing (the last lookup failed), broken (the circuit breaker is open), watched (changes are noticed), notified (triggers report changes at once), blind (changes should be noticed but are not), braking (the brake is on, so no session is ended).", "database", "state")
 	connections = observedGauge("connections",

@@ -19,6 +19,7 @@ type collector struct {
 	directories func() []*accounts.Engine
 	readers     func() []*session.Reader
 	lists       func() []*revocation.List
+	streams     func() map[string]int // by directory
 
 	mu     sync.Mutex
 	seen   map[any]values // of each directory, reader and list in use at the last collection
@@ -29,15 +30,17 @@ var observed = &collector{
 	directories: func() []*accounts.Engine { return nil },
 	readers:     func() []*session.Reader { return nil },
 	lists:       func() []*revocation.List { return nil },
+	streams:     func() map[string]int { return nil },
 	closed:      make(values),
 }
 
 func init() { registry.MustRegister(observed) }
 
 // Observe sets what the observed metrics are read from: functions that return
-// the directories, token readers and revocation lists in use.
-func Observe(directories func() []*accounts.Engine, readers func() []*session.Reader, lists func() []*revocation.List) {
-	observed.directories, observed.readers, observed.lists = directories, readers, lists
+// the directories, token readers and revocation lists in use, and how many streams
+// each directory has.
+func Observe(directories func() []*accounts.Engine, readers func() []*session.Reader, lists func() []*revocation.List, streams func() map[string]int) {
+	observed.directories, observed.readers, observed.lists, observed.streams = directories, readers, lists, streams
 }
 
 // series is a time series of an observed metric.
@@ -74,6 +77,7 @@ func ofDirectory(d *accounts.Engine) values {
 	}
 	v.set(connections, float64(s.Connections-s.Busy), name, "idle")
 	v.set(connections, float64(s.Busy), name, "busy")
+	v.set(streams, 0, name)
 	v.set(rechecks, float64(s.Rechecked), name)
 	v.set(epochs, float64(s.Epochs), name)
 	v.set(notifications, float64(s.Notifications), name)
@@ -172,6 +176,9 @@ func (c *collector) values() values {
 	all := always()
 	for _, v := range open {
 		all.add(v)
+	}
+	for directory, n := range c.streams() {
+		all.set(streams, float64(n), directory)
 	}
 	for s, value := range c.closed {
 		if _, shown := all[s]; shown { // a database that is no longer in use has no series

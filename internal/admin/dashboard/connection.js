@@ -4,7 +4,7 @@ const period = 2; // seconds from one status to the next
 const timeout = 4 * period * 1000; // milliseconds without a status
 const delays = [500, 1000, 2000, 4000]; // milliseconds before each attempt to reconnect
 const names = [
-	"detected", "database_unreachable", "database_recovered", "database_reset", "brake_on", "brake_off", "flushed", "revoked", "restored",
+	"detected", "stream_ended", "database_unreachable", "database_recovered", "database_reset", "brake_on", "brake_off", "flushed", "revoked", "restored",
 ];
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 

@@ -31,6 +31,7 @@ export function showFigures({ latest, counters, databases }, charts) {
 	figure("Lookup time", duration(lookups?.p95), lookups ? `95th percentile; ${number(counters.lookup_duration_seconds.count)} lookups, ${failed === 0 ? "none failed" : `${number(failed)} failed`}` : "no lookup yet");
 	figure("Served from cache", percent(cache, cache + sum(elsewhere)), `${number(databases.reduce((n, d) => n + d.accounts.entries, 0))} accounts cached`);
 	figure("App errors", number(counters.upstream_errors_total.count), `to live sessions; ${number(counters.rescues_total.count)} rescued`);
+	figure("Streams ended", number(counters.streams_ended_total.count), "because their session was, since start");
 	figure("Sign-ins", number(counters.sign_ins_total.count), "since start");
 }
 

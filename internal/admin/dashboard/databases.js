@@ -13,6 +13,7 @@ function facts(d, latest) {
 		"Circuit breaker": d.broken ? "open: requests do not wait for the database" : "closed",
 		"Brake": d.braking ? "on: no session is ended" : "off",
 		"Connections": `${d.busy} of ${d.connections} busy`,
+		"Streams": `${number(d.streams)} requests under way end with their session`,
 		"Cached accounts": `${number(accounts.entries)}, ${number(accounts.evictions)} evicted`,
 		"Cache hit rate": percent(accounts.hits, accounts.hits + accounts.misses),
 		"Rechecked after changes": number(d.rechecked),

@@ -1,0 +1,188 @@
+package streams
+
+import (
+	"sync"
+	"time"
+)
+
+const (
+	// maxWorkers is how many streams are judged at a time. They wait for lookups,
+	// which the directory joins: requests wait no longer than for those.
+	maxWorkers = 64
+	// sweepEvery is how often streams are looked for that nobody gave a hint for in
+	// sweepAfter: because changes are not noticed, or because time has passed.
+	sweepEvery = time.Second
+	sweepAfter = 30 * time.Second
+	// minSweep is how many of these are judged at a time at least, and sweepShare
+	// which share of all.
+	minSweep, sweepShare = 100, 20
+)
+
+// queue holds the streams that are to be judged again, each once.
+type queue struct {
+	mu      sync.Mutex
+	waiting []*Stream
+	working int
+}
+
+func (q *queue) put(s *Stream) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.waiting = append(q.waiting, s)
+	if q.working < maxWorkers {
+		q.working++
+		go q.work()
+	}
+}
+
+func (q *queue) work() {
+	for s := q.take(); s != nil; s = q.take() {
+		s.judge()
+	}
+}
+
+// take returns the next stream, or nil, and then the worker ends.
+func (q *queue) take() *Stream {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.waiting) == 0 {
+		q.waiting = nil
+		q.working--
+		return nil
+	}
+	s := q.waiting[0]
+	q.waiting[0], q.waiting = nil, q.waiting[1:]
+	return s
+}
+
+// hint has the stream judged again.
+func (s *Stream) hint(swept bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.state == judging:
+		s.hinted = true
+	case s.state != open || s.killed.Load():
+	case s.queued:
+		s.again = true
+		s.swept = s.swept && swept
+	default:
+		s.queued, s.swept, s.noticed = true, swept, now()
+		s.registry.queue.put(s)
+	}
+}
+
+// judge judges the session again, and ends the stream if that has ended. A hint that
+// came meanwhile counts.
+func (s *Stream) judge() {
+	for again := true; again; {
+		s.mu.Lock()
+		if s.state != open || s.killed.Load() {
+			s.mu.Unlock()
+			return
+		}
+		s.again = false
+		swept, session := s.swept, s.session
+		s.mu.Unlock()
+		why := session.Judge(swept)
+		s.mu.Lock()
+		killed := false
+		if again = s.again && why == nil; !again {
+			s.queued, s.swept = false, false
+			killed = s.decide(why)
+		}
+		kind, ended, age := s.kind, s.ended, s.killedAt-s.began
+		s.mu.Unlock()
+		if killed {
+			session.Report(kind.String(), ended, age)
+		}
+	}
+}
+
+// decide decides what becomes of the stream, and reports whether it has ended it. The
+// caller holds s.mu.
+func (s *Stream) decide(why *Ended) (killed bool) {
+	now := now()
+	s.judged, s.doomed = now, false
+	if why == nil && s.expired(now) {
+		why = new(Ended)
+		why.Reason, why.Subject = Expired, s.entry.subject
+	}
+	if why == nil || s.state != open {
+		return false
+	}
+	switch at, certain := s.due(); {
+	case !certain:
+		s.doomed = true
+	case at > now:
+		time.AfterFunc(at-now, func() { s.hint(false) })
+	default:
+		s.kill(why)
+		return true
+	}
+	return false
+}
+
+// due returns when the stream is to be ended whose session has; false if that can't
+// be told before its header is sent. What changes something gets its answer, once it
+// has arrived: it may be what has ended the session. The caller holds s.mu.
+func (s *Stream) due() (at instant, certain bool) {
+	switch arrived := s.arrived.Load(); {
+	case s.kind.upgraded():
+		return s.began, true
+	case s.sent && s.writes && arrived:
+		return s.sentAt + grace, true
+	case s.kind == events:
+		return s.began, true
+	case s.sent:
+		return s.began + grace, true
+	case !s.answers || s.writes && arrived:
+		return 0, false
+	}
+	return s.began + grace, true
+}
+
+// expired reports whether the token has expired of what goes on for ever by itself.
+// Its client connects again, with the token that it has by then. The caller holds
+// s.mu.
+func (s *Stream) expired(now instant) bool {
+	return s.kind.lasts() && s.expires != 0 && now > s.expires
+}
+
+// keepSweeping sweeps while there are streams.
+func (g *Registry) keepSweeping() {
+	if !g.sweeps.Load() && g.sweeps.CompareAndSwap(false, true) {
+		time.AfterFunc(sweepEvery, g.sweep)
+	}
+}
+
+// sweep has some streams judged again that were not judged for long.
+func (g *Registry) sweep() {
+	g.sweeps.Store(false) // first: a stream that comes from now on starts it again
+	now := now()
+	streams := 0
+	var due []*Stream
+	for i := range g.buckets {
+		b := &g.buckets[i]
+		b.mu.Lock()
+		for e := b.first; e != nil; e = e.next {
+			streams++
+			if s := e.stream; e == &s.entry && s.sweepable(now) {
+				due = append(due, s)
+			}
+		}
+		b.mu.Unlock()
+	}
+	for _, s := range due[:min(len(due), minSweep+streams/sweepShare)] {
+		s.hint(true)
+	}
+	if streams > 0 {
+		g.keepSweeping()
+	}
+}
+
+func (s *Stream) sweepable(now instant) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state == open && !s.queued && (s.expired(now) || now-s.judged > sweepAfter)
+}
