@@ -11,6 +11,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 	"github.com/seed-4adef13c/caddy-stale-session/formats"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/directive"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/mode"
 )
 
 func init() {
@@ -121,7 +122,7 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"cleanup":            directive.Nested(&h.SessionCleanup),
 	})
 	err := directive.Block(d, "stale_session", options, "format")
-	h.adviseOfVariable()
+	mode.Advise(h.Mode)
 	return err
 }
 

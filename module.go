@@ -36,6 +36,7 @@ import (
 	_ "github.com/seed-4adef13c/caddy-stale-session/internal/formats/remix"      // registers its module
 	_ "github.com/seed-4adef13c/caddy-stale-session/internal/formats/supabase"   // registers its module
 	"github.com/seed-4adef13c/caddy-stale-session/internal/logout"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/mode"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/provision"
 	_ "github.com/seed-4adef13c/caddy-stale-session/internal/redis" // registers its module
@@ -149,13 +150,6 @@ type Handler struct {
 // off is a value of Handler.Rescue and others.
 const off = "off"
 
-// The values of Handler.Mode.
-const (
-	modeEnforce = "enforce"
-	modeObserve = "observe"
-	modeOff     = "off"
-)
-
 // The values of Handler.OnError.
 const (
 	onErrorAllow = "allow"
@@ -174,9 +168,9 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 // database is down.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	env := environment.New()
-	h.mode = cmp.Or(env.Optional(cmp.Or(h.Mode, "{env."+modeVariable+"}")), modeEnforce)
-	h.announceMode(ctx.Logger())
-	if h.mode == modeOff {
+	h.mode = cmp.Or(env.Optional(cmp.Or(h.Mode, "{env."+mode.Variable+"}")), mode.Enforce)
+	mode.Announce(ctx.Logger(), admin.Modes(), h.mode)
+	if h.mode == mode.Off {
 		h.resources.Defer(admin.AddHandler(admin.Handler{Mode: h.mode}))
 		return nil
 	}
@@ -259,7 +253,7 @@ func (h *Handler) provisionAnswers(env environment.Environment, guarded caddyhtt
 
 // Validate checks options that need nothing else to be loaded.
 func (h *Handler) Validate() error {
-	if err := directive.OneOf("mode", h.mode, modeEnforce, modeObserve, modeOff); err != nil || h.mode == modeOff {
+	if err := directive.OneOf("mode", h.mode, mode.Enforce, mode.Observe, mode.Off); err != nil || h.mode == mode.Off {
 		return err
 	}
 	return errors.Join(
@@ -414,7 +408,7 @@ var (
 
 // ServeHTTP checks the session of a request before the app gets it.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if h.mode == modeOff {
+	if h.mode == mode.Off {
 		return next.ServeHTTP(w, r)
 	}
 	if h.logout != nil && r.URL.Path == h.logout.Path {
@@ -460,7 +454,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		loops = route == scope.Call || h.responder.Kind(r) == answer.Redirect
 	}
 	switch {
-	case h.mode == modeObserve:
+	case h.mode == mode.Observe:
 		x.release()
 		return next.ServeHTTP(w, r)
 	case check.Braked: // its streams end once the brake is off

@@ -30,6 +30,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/mode"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/streams"
@@ -1666,7 +1667,7 @@ func handlerOf(t *testing.T, hole *blackHole, secret string, timeout time.Durati
 // newHandler returns a handler without a configuration.
 func newHandler(t *testing.T, engine *accounts.Engine, store revocation.Store, secret string, timeout time.Duration) *Handler {
 	t.Helper()
-	h := &Handler{mode: modeEnforce}
+	h := &Handler{mode: mode.Enforce}
 	env := environment.New()
 	if err := h.provisionAnswers(env, nil); err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/mode"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/provision"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/streams"
@@ -17,7 +18,7 @@ import (
 const expiryTolerance = 15 * time.Second
 
 // endsStreams reports whether streams end with their sessions.
-func (h *Handler) endsStreams() bool { return h.mode == modeEnforce && h.Streams != off }
+func (h *Handler) endsStreams() bool { return h.mode == mode.Enforce && h.Streams != off }
 
 // enter makes the request known by the subjects of its session, before these are
 // looked up.

@@ -28,7 +28,7 @@ type bed struct {
 	postmaster int // its process
 	v4         sessions
 	processes  []*process
-	perSession int // bytes of the heap, with very many sessions
+	perSession int    // bytes of the heap, with very many sessions
 	ahead      string // a Caddy whose clock is ahead, for fleets
 	// far is the address of the remote database, once it is needed.
 	far    string
