@@ -260,7 +260,7 @@ func randomHistory(t *testing.T, triggers, behind, reads bool) {
 	var steps, endedIn atomic.Int64 // how many changes were made, and when it was ended first
 	for range 2 {
 		all.Go(func() {
-			for !stop.Load() {
+			for ; !stop.Load(); time.Sleep(time.Millisecond) { // so that others get the processor
 				switch answered(t, base, steadyCookie) {
 				case http.StatusOK:
 					passed.Add(1)
@@ -316,11 +316,16 @@ func (m *model) settle(base string, history []string) {
 		}
 		want := map[bool]int{true: http.StatusOK, false: http.StatusUnauthorized}[live]
 		deadline := time.Now().Add(30 * time.Second)
-		for status := 0; status != want; {
-			if status = answered(m.t, base, s.cookie); time.Now().After(deadline) {
+		for {
+			status := answered(m.t, base, s.cookie)
+			if status == want {
+				break
+			}
+			if time.Now().After(deadline) {
 				m.t.Errorf("%d, live %t: status %d, after %q", s.person.id, live, status, last(history))
 				return
 			}
+			time.Sleep(time.Millisecond) // between two polls
 		}
 	}
 }
