@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -316,27 +315,6 @@ func (h *Handler) loadDirectory(ctx caddy.Context) error {
 		return fmt.Errorf("the module %T is not a directory", module)
 	}
 	return nil
-}
-
-// describe returns what the commands need of a handler.
-func describe(text []byte) (site command.Site, err error) {
-	h := new(Handler)
-	if err := json.Unmarshal(text, h); err != nil {
-		return site, err
-	}
-	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
-	defer cancel()
-	if err := h.loadDirectory(ctx); err != nil {
-		return site, err
-	}
-	signIn := h.SignIn
-	if signIn == "" && len(h.AuthPaths) > 0 {
-		signIn = strings.TrimRight(h.AuthPaths[0], "/") + "/signin"
-	}
-	return command.Site{
-		Directory: h.directory, Unwatched: h.Poll == off, Timeout: time.Duration(h.Timeout), Revocations: h.Revocations, SignIn: signIn,
-		Reader: func() (*session.Reader, error) { return h.reader(environment.New(), new(provision.Resources)) },
-	}, nil
 }
 
 // Interface guards

@@ -53,6 +53,7 @@ func TestTheCommandsReadEnvironmentFiles(t *testing.T) {
 	dsn, variables := server.DSN(database), []string{"DATABASE_URL", "NEXTAUTH_SECRET"}
 	env := write(t, "env", "# of the app\nDATABASE_URL="+dsn+" # local\nexport NEXTAUTH_SECRET='a secret'\n")
 	config := write(t, "Caddyfile", caddytest.Site("stale_session", "respond ok"))
+	keys := write(t, "Caddyfile", caddytest.Site("stale_session {", "	jwks http://127.0.0.1:1/keys", "}", "respond ok"))
 	wrong := write(t, "wrong", "NEXTAUTH_SECRET = hunter2\n")
 	for name, c := range map[string]struct {
 		args string
@@ -62,6 +63,7 @@ func TestTheCommandsReadEnvironmentFiles(t *testing.T) {
 	}{
 		"doctor":                      {"doctor --envfile " + env, nil, 0, "users are looked up in"},
 		"doctor, with a config":       {"doctor --envfile " + env + " --config " + config, nil, 0, "users are looked up in"},
+		"doctor, with keys elsewhere": {"doctor --envfile " + env + " --config " + keys, nil, 2, "cannot fetch the key set"},
 		"what is set comes first":     {"doctor --envfile " + env, []string{"DATABASE_URL=postgres://u@127.0.0.1:1/x"}, 2, "127.0.0.1:1"},
 		"install":                     {"install --print --envfile " + env, nil, 0, "create trigger"},
 		"install, with a config":      {"install --print --envfile " + env + " -c " + config, nil, 0, "create trigger"},
