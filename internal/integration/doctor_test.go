@@ -159,6 +159,26 @@ func TestTwoSitesOnOneDatabaseGetOneAnswer(t *testing.T) {
 	}
 }
 
+// TestTriggersServeEverySite installs those of two sites that read other columns of a
+// table, and of one that looks users up in another.
+func TestTriggersServeEverySite(t *testing.T) {
+	caddy := program(t)
+	database := newDatabase(t)
+	execute(t, database, `alter table "User" add column stamp text, add column seal text`, `create table people (id int primary key)`)
+	text := caddytest.Site("stale_session /a* {", "	users User {", "		match stamp stamp", "	}", "}", "stale_session /b* {", "	users {", "		match seal seal", "	}", "}",
+		"stale_session /c* {", "	users people", "}", "respond ok")
+	out, errs, code := in(t, os.Environ(), caddy, "stale-session", "install", "--config", write(t, "Caddyfile", text))
+	if code != 0 || strings.Count(out, "Installed") != 2 {
+		t.Errorf("exit code %d: %s%s", code, out, errs)
+	}
+	if n := len(pids(t, `select oid::int from pg_trigger where tgname = 'stale_session_update' and tgrelid = '"User"'::regclass and pg_get_triggerdef(oid) ~ 'stamp' and pg_get_triggerdef(oid) ~ 'seal' and $1 <> ''`, database)); n != 1 {
+		t.Errorf("%d triggers are for both columns", n)
+	}
+	if tables := triggers(t, database); tables != "User people" {
+		t.Errorf("triggers on %s", tables)
+	}
+}
+
 // TestTheCommandsWorkBehindAPooler does not say in the address that there is one.
 func TestTheCommandsWorkBehindAPooler(t *testing.T) {
 	caddy := program(t)

@@ -94,7 +94,8 @@ type Users struct {
 	// Claims that must equal columns: claim path to column name.
 	Match map[string]string `json:"match,omitempty"`
 
-	softDeletes bool // Disabled was found: a time in it counts whatever it is, as apps filter it
+	softDeletes bool     // Disabled was found: a time in it counts whatever it is, as apps filter it
+	beside      []string // columns of the same table that others read: see Directory.Beside
 }
 
 // Options are the options in a Caddyfile.

@@ -82,9 +82,22 @@ func (d *Directory) InstallSQL(ctx context.Context) (string, error) {
 	return b.String(), nil
 }
 
-// structure reads the catalog for the users table and its columns. The role may
-// not have to read any row.
+// structure reads the catalog for the users table and its columns, with those that
+// other directories read. The role may not have to read any row.
 func (d *Directory) structure(ctx context.Context, conn *pgx.Conn) (*statement, error) {
+	s, err := d.ownStructure(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	for _, other := range d.beside {
+		if o, err := other.ownStructure(ctx, conn); err == nil && o.table == s.table { // its own install tells errors
+			s.users.beside = append(s.users.beside, o.users.names()...)
+		}
+	}
+	return s, nil
+}
+
+func (d *Directory) ownStructure(ctx context.Context, conn *pgx.Conn) (*statement, error) {
 	d.lookups.discovering.Lock()
 	defer d.lookups.discovering.Unlock()
 	s, err := d.discover(ctx, conn, d.lookups)
@@ -94,15 +107,22 @@ func (d *Directory) structure(ctx context.Context, conn *pgx.Conn) (*statement, 
 	return s, err
 }
 
+// Beside makes what is installed serve other directories of the same database, too: a
+// table has one set of triggers, for the columns that any of them reads.
+func (d *Directory) Beside(others ...*Directory) {
+	for _, other := range others {
+		if other != d {
+			d.beside = append(d.beside, other)
+		}
+	}
+}
+
 // changed returns the SQL condition that a column that a verdict depends on has
 // changed.
 func (u Users) changed() string {
-	names := append([]string{u.ID, u.CreatedAt, u.ValidAfter}, u.Disabled...)
 	var terms []string
-	for _, name := range append(names, u.matched()...) {
-		if name != "" { // as text, because some types have no equality
-			terms = append(terms, fmt.Sprintf("old.%[1]s::text is distinct from new.%[1]s::text", quote(name)))
-		}
+	for _, name := range u.names() { // as text, because some types have no equality
+		terms = append(terms, fmt.Sprintf("old.%[1]s::text is distinct from new.%[1]s::text", quote(name)))
 	}
 	return strings.Join(terms, " or ")
 }
