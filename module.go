@@ -310,6 +310,11 @@ func (h *Handler) acquire() (*validator, *provision.Lease) {
 
 // reader acquires the token reader.
 func (h *Handler) reader(env environment.Environment, resources *provision.Resources) (*session.Reader, error) {
+	return resources.Reader(env, h.sessions())
+}
+
+// sessions returns which sessions are read.
+func (h *Handler) sessions() provision.Sessions {
 	match := h.directory.MatchedClaims()
 	if h.matchesSessionID() {
 		match = slices.Concat(match, sessionIDs)
@@ -318,7 +323,7 @@ func (h *Handler) reader(env environment.Environment, resources *provision.Resou
 	if h.Cache != nil {
 		of.Cached = h.Cache.Size // one per account
 	}
-	return resources.Reader(env, of)
+	return of
 }
 
 // directoryOf returns the directory, which looks the users of the reader's sessions up
@@ -392,7 +397,7 @@ func describe(text []byte) (site command.Site, err error) {
 	}
 	return command.Site{
 		Directory: h.directory, Unwatched: h.Poll == off, Timeout: time.Duration(h.Timeout), Revocations: h.Revocations, SignIn: signIn,
-		Reader: func() (*session.Reader, error) { return h.reader(environment.New(), new(provision.Resources)) },
+		Reader: func() (*session.Reader, error) { return provision.QuietReader(environment.New(), h.sessions()) },
 	}, nil
 }
 

@@ -21,8 +21,8 @@ func (c commands) doctor() *cobra.Command {
 		Long: `
 Tests what the stale_session handlers of a configuration need, and says what to
 do about each problem: the address of the database, the rights of the role, the
-users table, the index of its ids, triggers and notifications, Redis if it is
-used, and the secret. Without --config it tests a handler without options.
+users table, the index of its ids, triggers and notifications, listen_database,
+where revocations are stored, Redis if it is used, and the secret. Without --config it tests a handler without options.
 
 Run it in Caddy's environment, or name its environment file with --envfile. It
 changes nothing.
@@ -32,8 +32,9 @@ looks its user up. If it cannot be read, it says what is wrong: the secret, the
 cookie name, the algorithm or the time. "-" reads the value from standard input.
 
 It opens the sign-in page without a session, at AUTH_URL, NEXTAUTH_URL or
---sign-in, and reports errors, redirect loops, and an app that takes another
-address than the site's for its own.
+--sign-in, and follows it on the site. It reports errors, redirect loops, other
+sites that it leads to, and an app that takes another address than the site's for
+its own.
 
 The exit code is 2 if a problem keeps the module from working.`,
 		Args: cobra.NoArgs,

@@ -64,32 +64,41 @@ func (x *examination) first(what string, values ...any) bool {
 func (x *examination) examine(site Site) {
 	found, subject := examineReader(site, x.token)
 	x.add(found...)
-	resolved := ""
-	if resolver, ok := site.Directory.(directories.Resolver); ok {
-		resolved, _ = resolver.Resolved() // opening it fails, too
-	}
-	kind := fmt.Sprintf("%T", site.Directory)
 	directory, err := openQuietly(site.Directory)
-	switch {
-	case err != nil:
+	if err != nil {
 		x.add(directories.Finding{Level: directories.Bad, Text: "the database is not configured", Remedy: err.Error()})
-	default:
+	} else {
 		if closer, ok := directory.(io.Closer); ok {
 			defer closer.Close()
 		}
-		shared := cmp.Or(site.Revocations, new(revocation.Revocations))
-		if x.first("directory", kind, site.Directory, resolved) {
-			x.add(examineDirectory(x.ctx, directory)...)
-		}
-		if subject != nil && x.first("user", kind, site.Directory, resolved, subject) {
-			x.add(findUser(x.ctx, directory, subject))
-		}
-		if x.first("revocations", kind, site.Directory, resolved, shared, site.Unwatched) {
-			x.add(examineRevocations(x.ctx, directory, shared, site.Unwatched)...)
-		}
+		x.examineDirectory(site, directory, subject)
 	}
 	if site.Unwatched {
 		x.add(unwatched(site.Timeout))
+	}
+}
+
+// examineDirectory tests the directory of a handler, and where its revocations are. It
+// looks a subject up, unless that is nil.
+func (x *examination) examineDirectory(site Site, directory directories.Directory, subject []byte) {
+	resolved := ""
+	if resolver, ok := site.Directory.(directories.Resolver); ok {
+		resolved, _ = resolver.Resolved() // it was opened, so there is no error
+	}
+	same := []any{fmt.Sprintf("%T", site.Directory), site.Directory, resolved}
+	if x.first("directory", same) {
+		if diagnoser, ok := directory.(directories.Diagnoser); ok {
+			x.add(diagnoser.Diagnose(x.ctx)...)
+		} else {
+			x.add(tryDirectory(x.ctx, directory))
+		}
+	}
+	if subject != nil && x.first("user", same, subject) {
+		x.add(findUser(x.ctx, directory, subject))
+	}
+	revocations := cmp.Or(site.Revocations, new(revocation.Revocations))
+	if x.first("revocations", same, revocations, site.Unwatched) {
+		x.add(examineRevocations(x.ctx, directory, revocations, site.Unwatched)...)
 	}
 }
 
@@ -107,14 +116,6 @@ const wakes = 5 * time.Second
 
 // nobody is a subject that does not exist.
 const nobody = "stale-session-doctor"
-
-// examineDirectory tests the directory of a handler.
-func examineDirectory(ctx context.Context, directory directories.Directory) []directories.Finding {
-	if diagnoser, ok := directory.(directories.Diagnoser); ok {
-		return diagnoser.Diagnose(ctx)
-	}
-	return []directories.Finding{tryDirectory(ctx, directory)}
-}
 
 // openQuietly opens a directory that logs nothing: the findings have everything.
 func openQuietly(module directories.Module) (directories.Directory, error) {

@@ -79,11 +79,16 @@ Notifications do not arrive through a transaction pooler: see listen_database.`,
 			if f.surviveReset && len(f.grant) == 0 {
 				return errors.New("--survive-reset needs the role that Caddy connects as: add --grant ROLE")
 			}
-			return c.each(cmd, f, func(ctx context.Context, out io.Writer, d *postgres.Directory) error {
+			done := make(map[string]bool)
+			return c.each(cmd, f, func(ctx context.Context, out io.Writer, d opened) error {
 				sql, err := d.InstallSQL(ctx)
 				if err != nil {
 					return err
 				}
+				if done[d.dsn+" "+sql] { // for another site, whose columns are among these
+					return nil
+				}
+				done[d.dsn+" "+sql] = true
 				grants, err := d.GrantSQL(ctx, f.grant, f.surviveReset)
 				if err != nil {
 					return err
@@ -96,7 +101,7 @@ Notifications do not arrive through a transaction pooler: see listen_database.`,
 					sql += restore
 				}
 				grants.SQL = sql + revocation.InstallSQL(f.grant...) + grants.SQL
-				return run(ctx, out, d, grants, f.print, "Installed the triggers and the table of revocations")
+				return run(ctx, out, d.Directory, grants, f.print, "Installed the triggers and the table of revocations")
 			})
 		},
 	}
@@ -119,13 +124,13 @@ of the database. It takes back the default privileges of --survive-reset. The
 rights to read the present users table stay, because Caddy may go on without
 triggers; it says what takes them back. Run it as the role that ran install.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.each(cmd, f, func(ctx context.Context, out io.Writer, d *postgres.Directory) error {
+			return c.each(cmd, f, func(ctx context.Context, out io.Writer, d opened) error {
 				revoked, err := d.RevokeSQL(ctx)
 				if err != nil {
 					return err
 				}
 				revoked.SQL += postgres.UninstallSQL
-				return run(ctx, out, d, revoked, f.print, "Removed the triggers and the table of revocations")
+				return run(ctx, out, d.Directory, revoked, f.print, "Removed the triggers and the table of revocations")
 			})
 		},
 	}
@@ -154,7 +159,7 @@ func run(ctx context.Context, out io.Writer, d *postgres.Directory, script postg
 }
 
 // each calls do for each database and users table that the flags name.
-func (c commands) each(cmd *cobra.Command, f flags, do func(context.Context, io.Writer, *postgres.Directory) error) error {
+func (c commands) each(cmd *cobra.Command, f flags, do func(context.Context, io.Writer, opened) error) error {
 	cmd.SilenceUsage = true
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -165,6 +170,39 @@ func (c commands) each(cmd *cobra.Command, f flags, do func(context.Context, io.
 	if err != nil {
 		return err
 	}
+	all, err := open(configs)
+	defer func() {
+		for _, o := range all {
+			_ = o.Close()
+		}
+	}()
+	if err != nil {
+		return err
+	}
+	for _, o := range all {
+		for _, other := range all {
+			if other.dsn == o.dsn {
+				o.Beside(other.Directory)
+			}
+		}
+	}
+	for _, o := range all {
+		if err := do(ctx, cmd.OutOrStdout(), o); err != nil {
+			return fmt.Errorf("%s: %w", o, err)
+		}
+	}
+	return nil
+}
+
+// opened is a directory at an address.
+type opened struct {
+	*postgres.Directory
+	dsn string
+}
+
+// open opens the directories of configurations, each once.
+func open(configs []postgres.Config) ([]opened, error) {
+	var all []opened
 	done := make(map[string]bool)
 	for _, config := range configs {
 		config.Logger = zap.NewNop   // the command prints what it does
@@ -173,30 +211,20 @@ func (c commands) each(cmd *cobra.Command, f flags, do func(context.Context, io.
 		}
 		dsn, err := config.DSN()
 		if err != nil {
-			return err
+			return all, err
 		}
-		if distinct := fmt.Sprintf("%q %+v %q", dsn, config.Users, config.Query); done[distinct] {
+		distinct := fmt.Sprintf("%q %+v %q", dsn, config.Users, config.Query)
+		if done[distinct] {
 			continue
-		} else {
-			done[distinct] = true
 		}
-		if err := with(ctx, cmd.OutOrStdout(), config, do); err != nil {
-			return err
+		done[distinct] = true
+		d, err := postgres.Open(config)
+		if err != nil {
+			return all, err
 		}
+		all = append(all, opened{d, dsn})
 	}
-	return nil
-}
-
-func with(ctx context.Context, out io.Writer, config postgres.Config, do func(context.Context, io.Writer, *postgres.Directory) error) error {
-	d, err := postgres.Open(config)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = d.Close() }()
-	if err := do(ctx, out, d); err != nil {
-		return fmt.Errorf("%s: %w", d, err)
-	}
-	return nil
+	return all, nil
 }
 
 // configs returns the databases that the flags name, with their users tables.

@@ -53,6 +53,7 @@ func TestTheCommandsReadEnvironmentFiles(t *testing.T) {
 	dsn, variables := server.DSN(database), []string{"DATABASE_URL", "NEXTAUTH_SECRET"}
 	env := write(t, "env", "# of the app\nDATABASE_URL="+dsn+" # local\nexport NEXTAUTH_SECRET='a secret'\n")
 	config := write(t, "Caddyfile", caddytest.Site("stale_session", "respond ok"))
+	keys := write(t, "Caddyfile", caddytest.Site("stale_session {", "	jwks http://127.0.0.1:1/keys", "}", "respond ok"))
 	wrong := write(t, "wrong", "NEXTAUTH_SECRET = hunter2\n")
 	for name, c := range map[string]struct {
 		args string
@@ -62,6 +63,7 @@ func TestTheCommandsReadEnvironmentFiles(t *testing.T) {
 	}{
 		"doctor":                      {"doctor --envfile " + env, nil, 0, "users are looked up in"},
 		"doctor, with a config":       {"doctor --envfile " + env + " --config " + config, nil, 0, "users are looked up in"},
+		"doctor, with keys elsewhere": {"doctor --envfile " + env + " --config " + keys, nil, 2, "cannot fetch the key set"},
 		"what is set comes first":     {"doctor --envfile " + env, []string{"DATABASE_URL=postgres://u@127.0.0.1:1/x"}, 2, "127.0.0.1:1"},
 		"install":                     {"install --print --envfile " + env, nil, 0, "create trigger"},
 		"install, with a config":      {"install --print --envfile " + env + " -c " + config, nil, 0, "create trigger"},
@@ -154,6 +156,26 @@ func TestTwoSitesOnOneDatabaseGetOneAnswer(t *testing.T) {
 	}
 	if d := status.Databases[0]; d.Name != status.Handlers[0].Database || d.Health != "ok" || d.Accounts.Misses == 0 {
 		t.Errorf("%+v", d)
+	}
+}
+
+// TestTriggersServeEverySite installs those of two sites that read other columns of a
+// table, and of one that looks users up in another.
+func TestTriggersServeEverySite(t *testing.T) {
+	caddy := program(t)
+	database := newDatabase(t)
+	execute(t, database, `alter table "User" add column stamp text, add column seal text`, `create table people (id int primary key)`)
+	text := caddytest.Site("stale_session /a* {", "	users User {", "		match stamp stamp", "	}", "}", "stale_session /b* {", "	users {", "		match seal seal", "	}", "}",
+		"stale_session /c* {", "	users people", "}", "respond ok")
+	out, errs, code := in(t, os.Environ(), caddy, "stale-session", "install", "--config", write(t, "Caddyfile", text))
+	if code != 0 || strings.Count(out, "Installed") != 2 {
+		t.Errorf("exit code %d: %s%s", code, out, errs)
+	}
+	if n := len(pids(t, `select oid::int from pg_trigger where tgname = 'stale_session_update' and tgrelid = '"User"'::regclass and pg_get_triggerdef(oid) ~ 'stamp' and pg_get_triggerdef(oid) ~ 'seal' and $1 <> ''`, database)); n != 1 {
+		t.Errorf("%d triggers are for both columns", n)
+	}
+	if tables := triggers(t, database); tables != "User people" {
+		t.Errorf("triggers on %s", tables)
 	}
 }
 

@@ -97,6 +97,7 @@ func TestTheDoctorTellsWhatToChange(t *testing.T) {
 		{name: "a token of nobody", input: value, commands: []string{`delete from "User"`, `insert into "User" (id) values ('other')`}, code: 2, says: []string{"the token can be read", "the token names nobody in"}},
 		{name: "another secret", setenv: map[string]string{"NEXTAUTH_SECRET": "another"}, input: value, code: 2, says: []string{"encrypted with another secret: use the app's own NEXTAUTH_SECRET"}},
 		{name: "no secret", setenv: map[string]string{"NEXTAUTH_SECRET": ""}, code: 2, says: []string{"sessions cannot be read", "AUTH_SECRET or NEXTAUTH_SECRET"}},
+		{name: "a key set that cannot be fetched", config: []string{"jwks http://127.0.0.1:1/keys"}, code: 2, says: []string{"sessions cannot be read", "jwks: cannot fetch the key set"}},
 		{name: "no database", setenv: map[string]string{"DATABASE_URL": "postgres://u:hunter2@127.0.0.1:1/d"}, code: 2, says: []string{"no connection to the database d at 127.0.0.1:1", "is the server running"}},
 		{name: "no address", setenv: map[string]string{"DATABASE_URL": ""}, code: 2, says: []string{"the database is not configured", "DATABASE_URL"}},
 		{name: "no table", commands: []string{`drop table "User"`}, code: 2, says: []string{"the users table is not found"}},

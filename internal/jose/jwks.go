@@ -51,6 +51,32 @@ type JWKS struct {
 // and when a token names an unknown key, until Close; failed is called with the
 // error of each fetch that fails.
 func OpenJWKS(address string, failed func(error)) (*JWKS, error) {
+	j, err := newJWKS(address)
+	if err != nil || j.url == "" {
+		return j, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	j.failed, j.unknown, j.cancel = failed, make(chan struct{}, 1), cancel
+	j.done.Go(func() { j.refresh(ctx) })
+	return j, nil
+}
+
+// FetchJWKS is OpenJWKS for what needs the keys at once: it fetches a URL before it
+// returns, and never again.
+func FetchJWKS(ctx context.Context, address string) (*JWKS, error) {
+	j, err := newJWKS(address)
+	if err != nil || j.url == "" {
+		return j, err
+	}
+	if err := j.fetch(ctx); err != nil {
+		return nil, fmt.Errorf("cannot fetch the key set: %w", err)
+	}
+	return j, nil
+}
+
+// newJWKS returns the key set at an address, without keys if that is a URL.
+func newJWKS(address string) (*JWKS, error) {
+	j := &JWKS{cancel: func() {}}
 	if !strings.Contains(address, "://") {
 		text, err := os.ReadFile(address)
 		if err != nil {
@@ -60,7 +86,6 @@ func OpenJWKS(address string, failed func(error)) (*JWKS, error) {
 		if err != nil {
 			return nil, err
 		}
-		j := &JWKS{cancel: func() {}}
 		j.keys.Store(&keys)
 		return j, nil
 	}
@@ -71,9 +96,7 @@ func OpenJWKS(address string, failed func(error)) (*JWKS, error) {
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
 		return nil, errors.New("the key set must be a file, or a URL that begins with https:// or http://")
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	j := &JWKS{url: address, failed: failed, unknown: make(chan struct{}, 1), cancel: cancel}
-	j.done.Go(func() { j.refresh(ctx) })
+	j.url = address
 	return j, nil
 }
 

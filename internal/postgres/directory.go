@@ -47,6 +47,8 @@ type Directory struct {
 	doubts      doubts
 	yielded     atomic.Int64 // until when the watch leaves its connection to lookups
 
+	beside []*Directory // see Beside
+
 	described sync.Mutex
 	summary   string // of the statement
 }

@@ -57,9 +57,22 @@ func (s *statement) triggers() triggers {
 	return triggers{s.relation.schema, s.relation.name, s.users}
 }
 
-// structure reads the catalog for the users table and its columns. The role may
-// not have to read any row.
+// structure reads the catalog for the users table and its columns, with those that
+// other directories read. The role may not have to read any row.
 func (d *Directory) structure(ctx context.Context, conn *pgx.Conn) (*statement, error) {
+	s, err := d.ownStructure(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	for _, other := range d.beside {
+		if o, err := other.ownStructure(ctx, conn); err == nil && o.table == s.table { // its own install tells errors
+			s.users.beside = append(s.users.beside, o.users.names()...)
+		}
+	}
+	return s, nil
+}
+
+func (d *Directory) ownStructure(ctx context.Context, conn *pgx.Conn) (*statement, error) {
 	d.lookups.discovering.Lock()
 	defer d.lookups.discovering.Unlock()
 	s, err := d.discover(ctx, conn, d.lookups)
@@ -67,6 +80,16 @@ func (d *Directory) structure(ctx context.Context, conn *pgx.Conn) (*statement, 
 		err = schemaError("`query` names no table for triggers: name the table and its columns with `users`")
 	}
 	return s, err
+}
+
+// Beside makes what is installed serve other directories of the same database, too: a
+// table has one set of triggers, for the columns that any of them reads.
+func (d *Directory) Beside(others ...*Directory) {
+	for _, other := range others {
+		if other != d {
+			d.beside = append(d.beside, other)
+		}
+	}
 }
 
 // Run executes SQL of this package in one transaction. It tries again while the users

@@ -98,6 +98,7 @@ type Users struct {
 
 	bannedUntil ban  // ends what the column banned says
 	softDeletes bool // Disabled was found: a time in it counts whatever it is, as apps filter it
+	beside      []string // columns of the same table that others read: see Directory.Beside
 }
 
 // Options are the options in a Caddyfile.

@@ -50,7 +50,8 @@ var refusals = []refusal{
 	{"ssl off", directories.Refused, adviseTLS}, // before version 12
 	{"pg_hba.conf", directories.Refused, adviseHosts},
 	{"is not permitted to log in", directories.Refused, adviseLogin},
-	{"does not exist", directories.Refused, adviseRole}, // of a database, the code says so
+	{`database "`, directories.Refused, adviseDatabase}, // from a pooler; else the code says so
+	{"does not exist", directories.Refused, adviseRole},
 	// PgBouncer
 	{"unsupported startup parameter", directories.Refused, adviseSettings},
 	{"no such database", directories.Refused, adviseDatabase},

@@ -118,6 +118,7 @@ func TestRefusalsNameTheRemedy(t *testing.T) {
 	}{
 		"no such database":                    {"3D000", `database "shop" does not exist`, "there is no database of this name", directories.Refused},
 		"no such database, PgBouncer":         {"08P01", "no such database: shop", "there is no database of this name", directories.Refused},
+		"no such database, of a pooler":       {"08P01", `database "shop" does not exist`, "there is no database of this name", directories.Refused},
 		"no such role":                        {"28000", `role "app" does not exist`, "there is no such user", directories.Refused},
 		"a role without LOGIN":                {"28000", `role "app" is not permitted to log in`, "LOGIN", directories.Refused},
 		"another password":                    {"28P01", `password authentication failed for user "app"`, "percent-encoded", directories.Refused},

@@ -142,6 +142,11 @@ func (u Users) names() []string {
 			all = append(all, name)
 		}
 	}
+	if len(u.beside) > 0 {
+		all = slices.Concat(all, u.beside)
+		slices.Sort(all)
+		all = slices.Compact(all)
+	}
 	return all
 }
 

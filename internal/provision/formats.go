@@ -29,8 +29,11 @@ type Sessions struct {
 // errNotAuthJS means that an option has no effect.
 var errNotAuthJS = errors.New("`secret`, `key_file`, `jwks`, `issuer`, `audience`, `cookie`, `subject` and `issued_at` are for the format authjs, which is not among those configured: add `format authjs`, or set the options in the block of the other format")
 
+// openKeySet opens a JSON Web Key Set.
+type openKeySet func(location string) (*jose.JWKS, error)
+
 // config returns the configuration of a reader, and what its formats depend on.
-func (r *Resources) config(env environment.Environment, of *Sessions) (config session.Config, distinct []string, err error) {
+func (of *Sessions) config(env environment.Environment, keySet openKeySet) (config session.Config, distinct []string, err error) {
 	modules, chosen := of.Formats, len(of.Formats) > 0
 	if !chosen {
 		for _, info := range caddy.GetModules(formats.Namespace) {
@@ -44,7 +47,7 @@ func (r *Resources) config(env environment.Environment, of *Sessions) (config se
 			authJS = true
 			continue
 		}
-		format, on, err := r.open(env, module)
+		format, on, err := open(env, keySet, module)
 		if !chosen && errors.Is(err, formats.ErrNoKey) {
 			continue
 		}
@@ -55,24 +58,24 @@ func (r *Resources) config(env environment.Environment, of *Sessions) (config se
 	}
 	switch {
 	case authJS:
-		config, err = of.Tokens.Config(env, r.KeySet)
+		config, err = of.Tokens.Config(env, keySet)
 		if !chosen && len(opened) > 0 && !of.Tokens.AreSet() && errors.Is(err, environment.ErrNoSecret) {
 			config, err = session.Config{}, nil // the app has another library
 		}
 	case of.Tokens.AreSet():
 		err = errNotAuthJS
 	}
-	config.Formats = opened
+	config.Formats, config.Match, config.CacheBytes = opened, of.Match, of.Cached*session.TokenBytes
 	return config, distinct, err
 }
 
 // open opens a format, and returns what it depends on.
-func (r *Resources) open(env environment.Environment, module caddy.Module) (format formats.Format, on []string, err error) {
+func open(env environment.Environment, keySet openKeySet, module caddy.Module) (format formats.Format, on []string, err error) {
 	opener, ok := module.(formats.Module)
 	if !ok {
 		return nil, nil, fmt.Errorf("the module %T reads no sessions", module)
 	}
-	source := &recorder{env: env, resources: r}
+	source := &recorder{env: env, keySet: keySet}
 	if format, err = opener.OpenFormat(source); err != nil {
 		return nil, nil, err
 	}
@@ -82,9 +85,9 @@ func (r *Resources) open(env environment.Environment, module caddy.Module) (form
 
 // recorder is the environment of a format. It records the answers.
 type recorder struct {
-	env       environment.Environment
-	resources *Resources
-	answers   []string
+	env     environment.Environment
+	keySet  openKeySet
+	answers []string
 }
 
 func (r *recorder) record(answer string) { r.answers = append(r.answers, answer) }
@@ -108,7 +111,7 @@ func (r *recorder) Verifier(keys formats.Keys) (formats.Verifier, error) {
 	config := jose.VerifierConfig{Secrets: keys.Secrets, Type: keys.Type}
 	if keys.JWKS != "" {
 		var err error
-		if config.JWKS, err = r.resources.KeySet(keys.JWKS); err != nil {
+		if config.JWKS, err = r.keySet(keys.JWKS); err != nil {
 			return nil, err
 		}
 	}

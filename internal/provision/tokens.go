@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"context"
 	"fmt"
 	"os"
 
@@ -23,11 +24,10 @@ func Readers() []*session.Reader { return readers.All() }
 
 // Reader acquires a reader of sessions.
 func (r *Resources) Reader(env environment.Environment, of Sessions) (*session.Reader, error) {
-	config, formats, err := r.config(env, &of)
+	config, formats, err := of.config(env, r.KeySet)
 	if err != nil {
 		return nil, err
 	}
-	config.Match, config.CacheBytes = of.Match, of.Cached*session.TokenBytes
 	distinct := struct {
 		session.Config
 		JWKS, Secrets string
@@ -37,6 +37,22 @@ func (r *Resources) Reader(env environment.Environment, of Sessions) (*session.R
 		reader, err := session.New(config)
 		return reader, func() error { reader.Close(); return nil }, err
 	})
+}
+
+// QuietReader returns a reader for a command: it has fetched its keys, logs nothing, and
+// is shared with nobody.
+func QuietReader(env environment.Environment, of Sessions) (*session.Reader, error) {
+	config, _, err := of.config(env, func(location string) (*jose.JWKS, error) {
+		keys, err := jose.FetchJWKS(context.Background(), location)
+		if err != nil {
+			return nil, fmt.Errorf("jwks: %w", err)
+		}
+		return keys, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return session.New(config)
 }
 
 // KeySet acquires the JSON Web Key Set at a URL or in a file. A changed file is
