@@ -198,7 +198,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if h.validator, err = h.newValidator(env, &h.lease.Resources); err != nil {
 		return err
 	}
-	h.directory = h.directoryOf(h.validator.reader)
+	h.directory = h.directoryOf(h.validator.reader.UsersTable())
 	if h.RequireSession && !h.answers(h.validator.reader.SignInPage()) {
 		return errors.New("`require_session` needs `sign_in`, or `respond json`: the library whose sessions are read has no sign-in page of its own")
 	}
@@ -284,7 +284,7 @@ func (h *Handler) newValidator(env environment.Environment, resources *provision
 	if v.reader, err = h.reader(env, resources); err != nil {
 		return nil, err
 	}
-	if v.accounts, err = resources.Accounts(h.directoryOf(v.reader), config); err != nil {
+	if v.accounts, err = resources.Accounts(h.directoryOf(v.reader.UsersTable()), config); err != nil {
 		return nil, err
 	}
 	v.revoked, err = resources.Revocations(h.Revocations, h.storage, v.accounts)
@@ -326,10 +326,9 @@ func (h *Handler) sessions() provision.Sessions {
 	return of
 }
 
-// directoryOf returns the directory, which looks the users of the reader's sessions up
-// in the table of their library, unless another is configured.
-func (h *Handler) directoryOf(reader *session.Reader) directories.Module {
-	table := reader.UsersTable()
+// directoryOf returns the directory, which looks users up in the table of the library
+// whose sessions are read, if it has one, unless another is configured.
+func (h *Handler) directoryOf(table string) directories.Module {
 	if m, ok := h.directory.(interface {
 		WithTable(table string) directories.Module
 	}); ok && table != "" {
@@ -384,13 +383,7 @@ func describe(text []byte) (site command.Site, err error) {
 	if err := errors.Join(h.loadDirectory(ctx), h.loadFormats(ctx)); err != nil {
 		return site, err
 	}
-	resources := new(provision.Resources)
-	if reader, err := h.reader(environment.New(), resources); err == nil { // else the command says so, if it needs one
-		h.directory = h.directoryOf(reader)
-	}
-	if err := resources.Release(); err != nil {
-		return site, err
-	}
+	h.directory = h.directoryOf(provision.UsersTable(environment.New(), h.sessions()))
 	signIn := h.SignIn
 	if signIn == "" && len(h.AuthPaths) > 0 {
 		signIn = strings.TrimRight(h.AuthPaths[0], "/") + "/signin"

@@ -171,7 +171,7 @@ func TestTriggersServeEverySite(t *testing.T) {
 	if code != 0 || strings.Count(out, "Installed") != 2 {
 		t.Errorf("exit code %d: %s%s", code, out, errs)
 	}
-	if n := len(pids(t, `select oid::int from pg_trigger where tgname = 'stale_session_update' and tgrelid = '"User"'::regclass and pg_get_triggerdef(oid) ~ 'stamp' and pg_get_triggerdef(oid) ~ 'seal' and $1 <> ''`, database)); n != 1 {
+	if n := len(pids(t, `select t.oid::int from pg_trigger t join pg_proc p on p.oid = t.tgfoid where tgname = 'stale_session_update' and tgrelid = '"User"'::regclass and prosrc ~ 'stamp' and prosrc ~ 'seal' and $1 <> ''`, database)); n != 1 {
 		t.Errorf("%d triggers are for both columns", n)
 	}
 	if tables := triggers(t, database); tables != "User people" {

@@ -51,7 +51,7 @@ type JWKS struct {
 // and when a token names an unknown key, until Close; failed is called with the
 // error of each fetch that fails.
 func OpenJWKS(address string, failed func(error)) (*JWKS, error) {
-	j, err := newJWKS(address)
+	j, err := LazyJWKS(address)
 	if err != nil || j.url == "" {
 		return j, err
 	}
@@ -64,7 +64,7 @@ func OpenJWKS(address string, failed func(error)) (*JWKS, error) {
 // FetchJWKS is OpenJWKS for what needs the keys at once: it fetches a URL before it
 // returns, and never again.
 func FetchJWKS(ctx context.Context, address string) (*JWKS, error) {
-	j, err := newJWKS(address)
+	j, err := LazyJWKS(address)
 	if err != nil || j.url == "" {
 		return j, err
 	}
@@ -74,8 +74,9 @@ func FetchJWKS(ctx context.Context, address string) (*JWKS, error) {
 	return j, nil
 }
 
-// newJWKS returns the key set at an address, without keys if that is a URL.
-func newJWKS(address string) (*JWKS, error) {
+// LazyJWKS returns the key set at an address, which never has keys if that is a URL:
+// nothing fetches them.
+func LazyJWKS(address string) (*JWKS, error) {
 	j := &JWKS{cancel: func() {}}
 	if !strings.Contains(address, "://") {
 		text, err := os.ReadFile(address)

@@ -55,6 +55,21 @@ func QuietReader(env environment.Environment, of Sessions) (*session.Reader, err
 	return session.New(config)
 }
 
+// UsersTable returns the table in which the library whose sessions are read keeps its
+// users, without fetching keys: see session.Reader.UsersTable.
+func UsersTable(env environment.Environment, of Sessions) string {
+	config, _, err := of.config(env, jose.LazyJWKS)
+	if err != nil { // whoever needs the reader hears of it
+		return ""
+	}
+	reader, err := session.New(config)
+	if err != nil {
+		return ""
+	}
+	defer reader.Close()
+	return reader.UsersTable()
+}
+
 // KeySet acquires the JSON Web Key Set at a URL or in a file. A changed file is
 // another key set.
 func (r *Resources) KeySet(location string) (*jose.JWKS, error) {
