@@ -176,7 +176,7 @@ func examineRevocations(ctx context.Context, directory directories.Directory, op
 		case errors.As(err, &failure) && failure.Class != directories.Standby: // the findings of the directory have it
 			return nil
 		case err != nil:
-			return []directories.Finding{{Level: directories.Bad, Text: "nodes cannot share revocations", Remedy: err.Error()}}
+			return []directories.Finding{{Level: directories.Note, Text: "nodes cannot share revocations", Remedy: err.Error()}}
 		case found:
 			return []directories.Finding{{Level: directories.Good, Text: "nodes share revocations through the table stale_session.revocations"}}
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
 )
@@ -12,7 +13,11 @@ import (
 // ExaminePostgres returns an error if the table in a directory's database cannot be
 // read or written, and false if there is none. It changes nothing.
 func ExaminePostgres(ctx context.Context, d *postgres.Directory) (found bool, err error) {
+	var role string
 	err = d.With(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		if err := conn.QueryRow(ctx, "select current_user").Scan(&role); err != nil {
+			return err
+		}
 		if err := exists(ctx, conn); err != nil {
 			return err
 		}
@@ -30,8 +35,12 @@ func ExaminePostgres(ctx context.Context, d *postgres.Directory) (found bool, er
 		_, err = tx.Exec(ctx, followSQL, "", "", 0.0)
 		return err
 	})
-	if err = classify(err); errors.Is(err, errNoStore) {
+	if errors.Is(classify(err), errNoStore) {
 		return false, nil
 	}
-	return true, err
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && pg.Code == "42501" {
+		return true, forbidden(role)
+	}
+	return true, classify(err)
 }

@@ -341,6 +341,11 @@ func exists(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
+// forbidden returns the error of a role without the rights to the table.
+func forbidden(role string) error {
+	return errors.New("the role may not use the table " + table + ": run `caddy stale-session install --grant " + role + "` with the address of the owner")
+}
+
 // classify returns an error that says what to do; errNoStore if the table does
 // not exist.
 func classify(err error) error {
@@ -355,7 +360,7 @@ func classify(err error) error {
 	case pg.Code == "42703" || pg.Code == "42P10":
 		return errors.New("the table " + table + " is of an earlier version: run `caddy stale-session install` again")
 	case pg.Code == "42501":
-		return errors.New("the role may not use the table " + table + ": run `caddy stale-session install --grant ROLE` with the address of the owner")
+		return forbidden("ROLE")
 	}
 	return postgres.Classify(err)
 }

@@ -149,8 +149,8 @@ func TestTheTableIsExamined(t *testing.T) {
 	}{
 		{"no table", server.DSN(empty), nil, false, ""},
 		{"the owner", server.DSN(database), nil, true, ""},
-		{"a role without rights", stranger, nil, true, "install --grant ROLE"},
-		{"a role that may only read", stranger, []string{`grant usage on schema stale_session to stranger_to_revocations`, `grant select on stale_session.revocations to stranger_to_revocations`}, true, "install --grant ROLE"},
+		{"a role without rights", stranger, nil, true, "install --grant stranger_to_revocations"},
+		{"a role that may only read", stranger, []string{`grant usage on schema stale_session to stranger_to_revocations`, `grant select on stale_session.revocations to stranger_to_revocations`}, true, "install --grant stranger_to_revocations"},
 		{"a role with all rights", stranger, []string{InstallSQL("stranger_to_revocations")}, true, ""},
 		{"a table of an earlier version", server.DSN(database), []string{`alter table stale_session.revocations drop column users cascade`}, true, "`caddy stale-session install` again"},
 	} {
