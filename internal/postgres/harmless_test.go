@@ -193,9 +193,9 @@ func TestATwoPhaseCommitIsNotRefused(t *testing.T) {
 	}
 }
 
-// TestALockTimeoutOfTheAppEndsNoCommit has a COMMIT that holds the lock of all that
+// TestNoTimeoutOfTheAppEndsACommit has a COMMIT that holds the lock of all that
 // notify, and never ends: it waits for a standby that does not exist.
-func TestALockTimeoutOfTheAppEndsNoCommit(t *testing.T) {
+func TestNoTimeoutOfTheAppEndsACommit(t *testing.T) {
 	t.Parallel()
 	s := ownServer(t, "wal_level=replica", "max_wal_senders=1")
 	execute(t, s, `insert into users select 'user' || g from generate_series(1, 10) g`)
@@ -218,6 +218,9 @@ func TestALockTimeoutOfTheAppEndsNoCommit(t *testing.T) {
 	}
 	eventually.Holds(t, "a COMMIT that notifies waits", waits)
 	execute(t, s, `set synchronous_commit = local`, `set lock_timeout = '100ms'`, `update users set id = 'renamed' where id = 'user1'`, `delete from users where id = 'user2'`)
+	if versionOf(t, "postgres") >= 17 {
+		execute(t, s, `set synchronous_commit = local`, `set transaction_timeout = '30s'`, `delete from users where id = 'user3'`)
+	}
 }
 
 // TestOneWriterDoesNotWaitForAnother has two transactions at a time.
