@@ -26,7 +26,7 @@ test: setup lint xcaddy ## runs all tests: formatting, lint, an xcaddy build, Go
 check: setup lint build ## runs what belongs before each commit: formatting, lint, a build and the unit tests
 	cd tools && GOFLAGS= go test ./...
 	cd bench && go test ./...
-	go test -p 4 $$(go list ./... | grep -v -e '/e2e$$' -e '/internal/integration$$' -e '/internal/reissue$$')
+	go test -p 4 $$(go list ./... | grep -v -e '/e2e$$' -e '/internal/integration$$' -e '/internal/reissue$$' -e '/internal/migrations$$')
 
 .PHONY: setup
 setup: ## installs the programs that the tests need, or says how to

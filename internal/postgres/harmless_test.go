@@ -60,6 +60,10 @@ var statements = []struct {
 		create: `create table "a ""table"" $body$ of 'users' \" ("the ""id"" $body$ '\" int primary key, banned boolean); insert into "a ""table"" $body$ of 'users' \" values (1), (2)`,
 		app:    []string{`update "a ""table"" $body$ of 'users' \" set banned = true`, `delete from "a ""table"" $body$ of 'users' \" where "the ""id"" $body$ '\" = 1`, `truncate "a ""table"" $body$ of 'users' \"`},
 	},
+	{
+		name: "a long name", table: "a table of users whose name is as long as a name can ever be 63", create: `create table "a table of users whose name is as long as a name can ever be 63" (id int primary key, banned boolean, "deletedAt" date); insert into "a table of users whose name is as long as a name can ever be 63" values (1), (2)`,
+		app: []string{`update "a table of users whose name is as long as a name can ever be 63" set banned = true`, `delete from "a table of users whose name is as long as a name can ever be 63" where id = 1`, `truncate "a table of users whose name is as long as a name can ever be 63"`},
+	},
 	{name: "types without equality", create: `create table users (id point, banned xml); insert into users values ('(1,2)', '<a/>')`, app: []string{`update users set banned = '<b/>'`, `update users set id = '(3,4)'`, `delete from users`}},
 	{name: "generated columns", create: `create table users (id int primary key, banned boolean generated always as (id > 5) stored); insert into users select g from generate_series(1, 10) g`, app: []string{`update users set id = id + 10`, `delete from users where banned`}},
 	{name: "a role without rights", app: []string{`set role %s`, `update users set banned = true where id = 1`, `delete from users where id = 1`, `truncate users`, `insert into users (id) values (1)`, `select stale_session.nothing()`}},
@@ -84,6 +88,7 @@ var statements = []struct {
 	{name: "dropped and renamed columns", app: []string{`update users set banned = true`, `alter table users drop column "deletedAt"`, `update users set banned = false`, `alter table users rename column banned to blocked`, `update users set blocked = true`, `delete from users where id = 1`, `alter table users drop column id cascade`, `update users set blocked = false`, `delete from users where seen = 0`, `alter table users add column id uuid default gen_random_uuid() primary key`, `insert into users default values`, `delete from users`}},
 	{name: "a renamed table", app: []string{`alter table users rename to people`, `delete from people where id = 1`, `create schema if not exists elsewhere; alter table people set schema elsewhere`, `delete from elsewhere.people where id = 2`, `drop table elsewhere.people`, usersOfApp, `delete from users`}},
 	{name: "a recreated table", app: []string{`drop table users`, usersOfApp, `update users set banned = true`, `delete from users`}},
+	{name: "everything of a role is dropped", app: []string{`create role %s_owner`, `alter table users owner to %s_owner`, `drop owned by %s_owner`, `drop role %s_owner`}},
 	{name: "maintenance", app: []string{`alter table users disable trigger all`, `delete from users where id = 1`, `alter table users enable trigger all`, `delete from users where id = 2`, `vacuum full users`, `cluster users using users_pkey`, `alter table users set unlogged`, `alter table users set logged`, `alter table users replica identity full`, `create table copy (like users including all)`, `reindex table users`, `alter table users set (fillfactor = 50)`}, after: "copy"},
 }
 
@@ -193,9 +198,9 @@ func TestATwoPhaseCommitIsNotRefused(t *testing.T) {
 	}
 }
 
-// TestALockTimeoutOfTheAppEndsNoCommit has a COMMIT that holds the lock of all that
+// TestNoTimeoutOfTheAppEndsACommit has a COMMIT that holds the lock of all that
 // notify, and never ends: it waits for a standby that does not exist.
-func TestALockTimeoutOfTheAppEndsNoCommit(t *testing.T) {
+func TestNoTimeoutOfTheAppEndsACommit(t *testing.T) {
 	t.Parallel()
 	s := ownServer(t, "wal_level=replica", "max_wal_senders=1")
 	execute(t, s, `insert into users select 'user' || g from generate_series(1, 10) g`)
@@ -218,6 +223,9 @@ func TestALockTimeoutOfTheAppEndsNoCommit(t *testing.T) {
 	}
 	eventually.Holds(t, "a COMMIT that notifies waits", waits)
 	execute(t, s, `set synchronous_commit = local`, `set lock_timeout = '100ms'`, `update users set id = 'renamed' where id = 'user1'`, `delete from users where id = 'user2'`)
+	if versionOf(t, "postgres") >= 17 {
+		execute(t, s, `set synchronous_commit = local`, `set transaction_timeout = '30s'`, `delete from users where id = 'user3'`)
+	}
 }
 
 // TestOneWriterDoesNotWaitForAnother has two transactions at a time.

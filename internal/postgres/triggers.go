@@ -31,14 +31,15 @@ const (
 	// maxNamed is how many rows of a table the triggers look at, of those that a
 	// session of the server changes about at the same time.
 	maxNamed = 1000
-	// quietSQL is a condition that a notification can neither fail nor wait. All of
-	// these would be noticed only at COMMIT, where no trigger can catch an error:
-	// PREPARE TRANSACTION refuses a transaction that notifies; COMMIT waits for
-	// another one that notifies, which a lock_timeout ends; and the queue can be full,
-	// because a listener sleeps in a transaction. The advisory lock, of an arbitrary
-	// number, keeps all but one of our notifications from waiting for each other.
+	// quietSQL is a condition that a notification can neither fail nor wait. Only COMMIT
+	// would find that, where no trigger can catch an error: PREPARE TRANSACTION refuses a
+	// transaction that notifies; COMMIT waits for another one that notifies, which two
+	// timeouts end (statement_timeout does not); and the queue can be full, because a
+	// listener sleeps in a transaction. The advisory lock, of an arbitrary number, keeps
+	// all but one of our notifications from waiting for each other.
 	quietSQL = `current_setting('max_prepared_transactions') = '0' and current_setting('lock_timeout') = '0'
-       and pg_try_advisory_xact_lock(8104412906312284217) and pg_notification_queue_usage() < 0.1`
+       and coalesce(current_setting('transaction_timeout', true), '0') = '0' and pg_try_advisory_xact_lock(8104412906312284217)
+       and pg_notification_queue_usage() < 0.1`
 )
 
 // triggers are those of one users table.
