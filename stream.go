@@ -86,14 +86,14 @@ func (x *request) Judge(swept bool) *streams.Ended {
 	defer cancel()
 	judgements := v.held(v.judge(ctx, x.sent(), asking{now: time.Now(), aside: true}, nil))
 	check := verdict.Whole(x.check.Session, judgements)
-	switch {
-	case check.Verdict == verdict.Stale:
-	case check.Dissent != nil: // neither may reach the app any more
-		check.Judgement = *check.Dissent
-	default:
+	if check.Verdict != verdict.Stale && check.Dissent == nil {
 		return nil
 	}
-	return &streams.Ended{Check: check, Judgements: judgements}
+	ended := &streams.Ended{Check: check, Judgements: judgements}
+	if check.Dissent != nil { // the app may act on either
+		ended.Judgement, ended.Another = *check.Dissent, true
+	}
+	return ended
 }
 
 // Revoked implements streams.Session.

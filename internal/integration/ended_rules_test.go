@@ -91,6 +91,9 @@ func TestWhateverEndsARequestEndsAStream(t *testing.T) {
 		execute(t, database, change)
 		ends(t, stream)
 	}
+	both := c.open(t, "/events", token(map[string]any{"sub": "u7"})+"; "+token(map[string]any{"sub": "u8"})) // the app may read either
+	execute(t, database, `delete from "User" where id = 'u8'`)
+	ends(t, both)
 	expiring := c.open(t, "/events", token(map[string]any{"sub": "u5", "exp": time.Now().Add(-12 * time.Second).Unix()})) // read for 15 seconds longer
 	ends(t, expiring)
 	revoked := c.open(t, "/events", token(map[string]any{"sub": "u6"}))

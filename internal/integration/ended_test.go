@@ -272,6 +272,13 @@ func TestAStreamEndsWithItsSession(t *testing.T) {
 			for range gone {
 				<-app.ended
 			}
+			for _, kind := range []string{"events", "socket"} {
+				if _, opened := gone[kind]; opened {
+					if got := <-base.stream(t, kind, kind); !strings.Contains(got, "401") {
+						t.Errorf("what connects again: %s", got)
+					}
+				}
+			}
 			for kind, ended := range stays {
 				select {
 				case how := <-ended:

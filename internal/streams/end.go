@@ -24,7 +24,7 @@ func (s *Stream) kill(why *Ended) {
 	s.ended, s.killedAt = why, now()
 	s.killed.Store(true)
 	if s.socket != nil && s.kind.upgraded() {
-		go s.socket.end(why.Reason)
+		go s.socket.end(why.Another)
 		return
 	}
 	s.stop()

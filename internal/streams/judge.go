@@ -8,7 +8,7 @@ import (
 const (
 	// maxWorkers is how many streams are judged at a time. They wait for lookups,
 	// which the directory joins: requests wait no longer than for those.
-	maxWorkers = 64
+	maxWorkers = 256
 	// sweepEvery is how often streams are looked for that nobody gave a hint for in
 	// sweepAfter: because changes are not noticed, or because time has passed.
 	sweepEvery = time.Second
@@ -106,7 +106,7 @@ func (s *Stream) decide(why *Ended) (killed bool) {
 	s.judged, s.doomed = now, false
 	if why == nil && s.expired(now) {
 		why = new(Ended)
-		why.Reason, why.Subject = Expired, s.entry.subject
+		why.Reason, why.Subject, why.Another = Expired, s.entry.subject, true
 	}
 	if why == nil || s.state != open {
 		return false

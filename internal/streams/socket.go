@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-
-	"github.com/seed-4adef13c/caddy-stale-session/internal/verdict"
 )
 
 const (
@@ -138,13 +136,13 @@ func (k *socket) received(p []byte) {
 	}
 }
 
-// end ends the connection because of a reason.
-func (k *socket) end(reason verdict.Reason) {
+// end ends the connection. Another tells that the client may come back.
+func (k *socket) end(another bool) {
 	if !k.webSocket {
 		k.finish()
 		return
 	}
-	if k.code = policyViolation; reason == Expired {
+	if k.code = policyViolation; another {
 		k.code = goingAway
 	}
 	time.AfterFunc(maxClose, k.finish)

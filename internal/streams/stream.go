@@ -23,29 +23,6 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/verdict"
 )
 
-// kind is a kind of stream.
-type kind byte
-
-const (
-	request   kind = iota // has no response yet, such as a long poll or an upload
-	response              // any that is under way, but for the following
-	events                // server-sent events
-	upgrade               // to another protocol than WebSocket
-	webSocket             // in any version of HTTP
-)
-
-var kinds = []string{"request", "response", "events", "upgrade", "websocket"}
-
-func (k kind) String() string { return kinds[k] }
-
-// lasts reports whether a stream goes on for ever by itself.
-func (k kind) lasts() bool { return k >= events }
-
-// upgraded reports whether it is no more a response.
-func (k kind) upgraded() bool { return k >= upgrade }
-
-func init() { telemetry.ExpectStreams(kinds, append(slices.Clone(verdict.Reasons), Expired)) }
-
 // Session judges the session of a stream.
 type Session interface {
 	// Judge judges it again, and returns why it has ended; nil if it goes on, or if
@@ -64,10 +41,9 @@ type Ended struct {
 	verdict.Check
 	// Judgements are those on each of its tokens.
 	Judgements []verdict.Judgement
+	// Another reports whether the client may have another session, which is live.
+	Another bool
 }
-
-// Expired is the reason when the token of a stream has expired.
-const Expired verdict.Reason = "token_expired"
 
 // grace is how long a request goes on as any other: most answers are complete by
 // then. What the app writes in answer to a change of its own is not cut off.
