@@ -278,6 +278,13 @@ func (h *Handler) newValidator(env environment.Environment, resources *provision
 	if v.accounts, err = resources.Accounts(h.directoryOf(v.reader), config); err != nil {
 		return nil, err
 	}
+	for _, table := range v.reader.Tables() {
+		sessions, err := resources.Sessions(h.directory, table, config)
+		if err != nil {
+			return nil, err
+		}
+		v.sessions = append(v.sessions, sessions)
+	}
 	v.revoked, err = resources.Revocations(h.Revocations, h.storage, v.accounts)
 	return v, err
 }

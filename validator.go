@@ -13,6 +13,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/deadline"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/sessiontable"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/verdict"
 )
 
@@ -22,6 +23,7 @@ type validator struct {
 	reader           *session.Reader
 	revoked          *revocation.List
 	accounts         *accounts.Engine
+	sessions         []*sessiontable.Table // of each of the reader's formats; nil without one
 	timeout          time.Duration
 	matchesSessionID bool // Claims.Match ends with the values of sessionIDs
 }
@@ -69,6 +71,9 @@ func (v *validator) judge(ctx context.Context, tokens []session.Token, now, sinc
 		if tokens[i].Claims.Guessed {
 			v.doubt(&tokens[i], &j)
 		}
+		if j.Verdict == verdict.Live && v.hasEnded(ctx, &tokens[i], now) {
+			j.Verdict, j.Reason, j.Source = verdict.Stale, verdict.TokenRevoked, accounts.FromDatabase
+		}
 		judgements = append(judgements, j)
 	}
 	return judgements
@@ -81,6 +86,15 @@ func (v *validator) doubt(token *session.Token, j *verdict.Judgement) {
 	if !v.reader.Found(token, exists) && j.Reason == verdict.UserNotFound {
 		j.Verdict, j.Reason, j.Guessed = verdict.Unknown, "", true
 	}
+}
+
+// hasEnded reports whether the row of a session is gone from the app's table of
+// sessions.
+func (v *validator) hasEnded(ctx context.Context, token *session.Token, now time.Time) bool {
+	if len(token.Claims.SessionID) == 0 || v.sessions[token.Format()] == nil {
+		return false
+	}
+	return v.sessions[token.Format()].Ended(ctx, token.Claims.SessionID, now)
 }
 
 func (v *validator) judgeOne(ctx context.Context, claims *session.Claims, now, since time.Time, account *accounts.Account) verdict.Judgement {

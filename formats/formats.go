@@ -95,6 +95,24 @@ type Home interface {
 	UsersTable() string
 }
 
+// Stored is a Format of a library that may keep its sessions in a table of the app's
+// database, too: somebody who signs out elsewhere is signed out there at once.
+type Stored interface {
+	// Table returns the table; one without a name is not looked at.
+	Table() Table
+}
+
+// Table is a table of sessions.
+type Table struct {
+	// Name is its name, with a schema if it needs one.
+	Name string
+	// ID is the column that holds Session.ID, as text or any type that reads it.
+	ID string
+	// Ends are names of the column that says when a session ends: the first that
+	// there is counts.
+	Ends []string
+}
+
 // Part is a cookie or a header field in which a session may stand, or a chunk of
 // one.
 type Part struct {
@@ -128,6 +146,8 @@ type Session struct {
 	// session does not end because its user is not found, as long as nobody was found
 	// by a session of this format.
 	Guessed bool
+	// ID identifies the session in the app's table of sessions; empty if it has none.
+	ID string
 	// SignedInAt is when the user signed in, if a renewed session keeps that; zero
 	// if it does not.
 	SignedInAt time.Time

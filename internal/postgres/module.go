@@ -96,8 +96,9 @@ type Users struct {
 	// Claims that must equal columns: claim path to column name.
 	Match map[string]string `json:"match,omitempty"`
 
-	bannedUntil ban  // ends what the column banned says
-	softDeletes bool // Disabled was found: a time in it counts whatever it is, as apps filter it
+	ends        []string // names of the column that says when a row has ended: of a table of sessions
+	bannedUntil ban      // ends what the column banned says
+	softDeletes bool     // Disabled was found: a time in it counts whatever it is, as apps filter it
 }
 
 // Options are the options in a Caddyfile.
@@ -160,6 +161,14 @@ func ConfigOf(module directories.Module) (Config, bool) {
 		return m.Config(), true
 	}
 	return Config{}, false
+}
+
+// Rows returns the options that look rows of another table of the same database up, by
+// a column: of a table of sessions. One of the columns named ends says when a row has
+// ended.
+func (o DatabaseOptions) Rows(table, id string, ends []string) DatabaseOptions {
+	o.Users, o.Query = &Users{Table: table, ID: id, ends: ends}, ""
+	return o
 }
 
 // OpenDirectory implements directories.Module.

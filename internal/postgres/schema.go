@@ -138,6 +138,12 @@ where a.attrelid = $1::bigint::oid and a.attnum > 0 and not a.attisdropped`
 // complete adds the well-known columns that the configuration does not name, if
 // using them is safe.
 func (l layout) complete(users Users) Users {
+	if len(users.ends) > 0 {
+		if name := l.firstTime(users.ends); name != "" {
+			users.Disabled = []string{name}
+		}
+		return users
+	}
 	id, _ := idTypeOf(l.columns[users.ID])
 	if users.CreatedAt == "" && id.kind == kindInteger { // ids of other types are not reused
 		users.CreatedAt = l.firstTime(wellKnownCreated)

@@ -14,6 +14,7 @@ import (
 func TestWhatTheColumnsSay(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 5, 1, 12, 0, 0, 500_000_000, time.UTC)
+	sessions := *DatabaseOptions{}.Rows("session", "token", []string{"expiresAt", "expires_at"}).Users
 	for name, c := range map[string]struct {
 		schema string
 		users  Users
@@ -87,6 +88,18 @@ func TestWhatTheColumnsSay(t *testing.T) {
 		},
 		"not banned any more": {
 			`create table "user" (id text primary key, banned boolean, "banExpires" timestamptz); insert into "user" values ('1', false, now() + interval '1 day')`, Users{}, directories.Account{Exists: true},
+		},
+		"a row of sessions": {
+			`create table session (token text primary key, "expiresAt" timestamptz); insert into session values ('1', now() + interval '1 day')`, sessions, directories.Account{Exists: true},
+		},
+		"a row of sessions that have ended": {
+			`create table session (token text primary key, expires_at timestamptz, banned boolean); insert into session values ('1', now() - interval '1 minute')`, sessions, directories.Account{Exists: true, Disabled: true},
+		},
+		"a row of sessions whose end is of no known time zone": {
+			`create table session (token text primary key, "expiresAt" timestamp); insert into session values ('1', now() - interval '1 minute')`, sessions, directories.Account{Exists: true},
+		},
+		"a row of sessions without an end": {
+			`create table session (token text primary key, banned boolean); insert into session values ('1', true)`, sessions, directories.Account{Exists: true},
 		},
 		"soft-deleted": {
 			`create table "User" (id text primary key, "deletedAt" timestamp(3)); insert into "User" values ('1', now() - interval '1 minute')`, Users{}, directories.Account{Exists: true, Disabled: true},

@@ -5,11 +5,52 @@ import (
 	"fmt"
 
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
+	"github.com/seed-4adef13c/caddy-stale-session/formats"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/sessiontable"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/shared"
 )
 
 var engines = shared.NewPool[*accounts.Engine]()
+
+var tables = shared.NewPool[*sessiontable.Table]()
+
+// rows is a module whose database may have a table of sessions: Postgres.
+type rows interface {
+	Rows(table, id string, ends []string) postgres.DatabaseOptions
+	directories.Resolver
+}
+
+// Sessions acquires the app's table of sessions beside a directory of users; nil if the
+// users are elsewhere than in Postgres. It logs nothing and is not counted: an app may
+// well have no such table.
+func (r *Resources) Sessions(module directories.Module, table formats.Table, config accounts.Config) (*sessiontable.Table, error) {
+	database, ok := module.(rows)
+	if !ok || table.Name == "" {
+		return nil, nil //nolint:nilnil // there is none, and that is no error
+	}
+	resolved, err := database.Resolved()
+	if err != nil {
+		return nil, err
+	}
+	config.Observer, config.Logger = nil, nil
+	distinct := struct {
+		Resolved string
+		Table    formats.Table
+		Config   accounts.Config
+	}{resolved, table, config}
+	return acquire(r, tables, distinct, func() (*sessiontable.Table, func() error, error) {
+		of := database.Rows(table.Name, table.ID, table.Ends).Config()
+		of.Logger = nil
+		directory, err := postgres.Open(of)
+		if err != nil {
+			return nil, nil, err
+		}
+		opened := sessiontable.Open(accounts.Open(directory, config))
+		return opened, opened.Close, nil
+	})
+}
 
 // Engines returns the engines in use.
 func Engines() []*accounts.Engine { return engines.All() }

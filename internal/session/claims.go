@@ -9,6 +9,10 @@ type Claims struct {
 	// when the claim is neither a string nor an integer.
 	Subject []byte
 
+	// SessionID identifies the session in the app's table of sessions; empty if that is
+	// not known.
+	SessionID []byte
+
 	// IssuedAt is the time in the claim that Config.IssuedAt names. It is the
 	// zero time when the token has none.
 	IssuedAt time.Time
@@ -54,7 +58,7 @@ type Claims struct {
 	// Guessed reports whether nobody has said that users are known by Subject.
 	Guessed bool
 
-	encoded []byte // which Subject and Match are slices of, if it is from the cache
+	encoded []byte // which Subject, SessionID and Match are slices of, if it is from the cache
 	scratch [80]byte
 	match   [2][]byte
 }

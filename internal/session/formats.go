@@ -209,7 +209,7 @@ func (rd *Reader) decodeFormat(format int, text string, s *Session, c *Claims) F
 // claimsOf returns the claims that a verdict needs.
 func (rd *Reader) claimsOf(decoded *formats.Session) Claims {
 	c := Claims{
-		Subject: []byte(decoded.Subject), MintedAt: decoded.MadeAt, IssuedAt: decoded.MadeAt,
+		Subject: []byte(decoded.Subject), SessionID: []byte(decoded.ID), MintedAt: decoded.MadeAt, IssuedAt: decoded.MadeAt,
 		ExpiresAt: decoded.ExpiresAt, Doubtful: decoded.Doubtful, Guessed: decoded.Guessed,
 	}
 	if !decoded.SignedInAt.IsZero() {
@@ -244,6 +244,18 @@ func (rd *Reader) UsersTable() string {
 		return ""
 	}
 	return home.UsersTable()
+}
+
+// Tables returns the tables in which the libraries of formats keep their sessions: of
+// each format, in the order of Config.Formats; without a name if there is none.
+func (rd *Reader) Tables() []formats.Table {
+	all := make([]formats.Table, len(rd.formats))
+	for i := range rd.formats {
+		if stored, ok := rd.formats[i].Format.(formats.Stored); ok {
+			all[i] = stored.Table()
+		}
+	}
+	return all
 }
 
 // isReadFrom reports whether a format may read a session from a field of a header.

@@ -23,9 +23,10 @@ import (
 
 const appSecret = "a secret of the app: 32 bytes or more"
 
-// strategies are those of the cookie cache, each an app of its own on one database.
-// plugin is jwt, signed by the plugin of that name.
-var appStrategies = []string{"none", "compact", "jwt", "jwe", "plugin"}
+// appStrategies are those of the cookie cache, each an app of its own on one database.
+// plugin is jwt, signed by the plugin of that name; elsewhere is compact with sessions
+// that are not in Postgres.
+var appStrategies = []string{"none", "compact", "jwt", "jwe", "plugin", "elsewhere"}
 
 // app are running apps with the real Better Auth.
 type app struct {
@@ -201,7 +202,7 @@ func (a *app) site(t *testing.T, strategy string, options ...string) string {
 		options = append(options, "	format better_auth {", "		jwks http://"+a.addresses[strategy]+"/api/auth/jwks", "	}")
 	}
 	directives = append(directives, options...)
-	return caddytest.Start(t, caddytest.Site(append(directives, "}", "reverse_proxy "+a.addresses[strategy])...))
+	return caddytest.Start(t, caddytest.Site(append(directives, "}", "header >X-Judged {http.stale_session.subject}", "reverse_proxy "+a.addresses[strategy])...))
 }
 
 // TestAppsWithBetterAuth has the real library before a real database, behind Caddy
@@ -225,6 +226,9 @@ func TestAppsWithBetterAuth(t *testing.T) {
 				t.Errorf("a write of somebody who is signed in: status %d", status)
 			}
 			client, early := ada.copy(), ada.copy()
+			if strategy != "none" {
+				a.testSignedOutElsewhere(t, strategy, bob)
+			}
 			a.exec(t, fmt.Sprintf(`delete from "user" where email = '%s'`, email("ada")))
 			eventually.Holds(t, "Ada is signed out", func() bool { return early.copy().signedIn() == "" })
 			around := early.copy()
@@ -265,6 +269,37 @@ func TestAppsWithBetterAuth(t *testing.T) {
 	}
 	t.Run("a ban", a.testBan)
 	t.Run("a Bearer token", a.testBearer)
+}
+
+// testSignedOutElsewhere signs somebody out whose cache is still valid.
+func (a *app) testSignedOutElsewhere(t *testing.T, strategy string, bob *browser) {
+	other := newBrowser(t, bob.base)
+	if status, _, body := other.send(http.MethodPost, "/api/auth/sign-in/email", fmt.Sprintf(`{"email":"bob@%s.example","password":"a password"}`, strategy)); status != http.StatusOK {
+		t.Fatalf("signing in: status %d, %s", status, body)
+	}
+	for _, b := range []*browser{bob, other} {
+		if user := b.user(); user == "" {
+			t.Error("signed out by signing in elsewhere")
+		}
+	}
+	eventually.Holds(t, "the session is judged", func() bool { // once the keys have been fetched
+		_, header, _ := other.send(http.MethodGet, "/", "")
+		judged := header.Get("X-Judged")
+		return judged != "" && judged[0] != '{'
+	})
+	if status, _, body := bob.send(http.MethodPost, "/api/auth/revoke-other-sessions", "{}"); status != http.StatusOK {
+		t.Fatalf("signing out elsewhere: status %d, %s", status, body)
+	}
+	if strategy == "elsewhere" { // only the app knows
+		if user := other.copy().user(); user == "" {
+			t.Error("a session without a row was ended by its absence")
+		}
+		return
+	}
+	eventually.Holds(t, "who is signed out elsewhere is nobody", func() bool { return other.copy().signedIn() == "" })
+	if user := bob.user(); user == "" {
+		t.Error("who has signed others out is signed out")
+	}
 }
 
 // testBan bans somebody by SQL, which the app itself does not notice.

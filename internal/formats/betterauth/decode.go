@@ -100,7 +100,7 @@ func (f *format) cache(text string, now time.Time) (formats.Session, error) {
 	if err != nil || !hasID || id == "" || subject == "" {
 		return formats.Session{}, formats.ErrInvalid
 	}
-	session := formats.Session{Claims: claims, Subject: subject}
+	session := formats.Session{Claims: claims, Subject: subject, ID: id}
 	session.SignedInAt, _ = formats.Time(formats.Find(claims, "session.createdAt"))
 	session.MadeAt = first(claims, "updatedAt", "iat")
 	for _, path := range []string{"expiresAt", "exp", "session.expiresAt"} {

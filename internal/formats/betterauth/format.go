@@ -20,6 +20,7 @@ type format struct {
 	decrypter *jose.Decrypter
 	verifier  formats.Verifier
 	subject   string
+	sessions  string // the table
 }
 
 // names are the names of the two cookies.
@@ -38,6 +39,14 @@ func (f *format) Owns(name, _ string) bool {
 
 // Headers implements formats.Format.
 func (*format) Headers() []string { return []string{"Authorization"} }
+
+// Table implements formats.Stored.
+func (f *format) Table() formats.Table {
+	if f.sessions == "off" {
+		return formats.Table{}
+	}
+	return formats.Table{Name: f.sessions, ID: "token", Ends: []string{"expiresAt", "expires_at"}}
+}
 
 // Generation implements formats.Keyed.
 func (f *format) Generation() uint64 { return f.verifier.Generation() }

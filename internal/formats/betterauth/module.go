@@ -3,6 +3,7 @@
 package betterauth
 
 import (
+	"cmp"
 	"crypto/hkdf"
 	"crypto/sha256"
 	"fmt"
@@ -41,6 +42,11 @@ type Module struct {
 	// cache (`sessionCookieCache`): usually /api/auth/jwks of the app. Default: none.
 	JWKS string `json:"jwks,omitempty"`
 
+	// The app's table of sessions, whose column `token` names them; `off` looks at none.
+	// A session whose row was there and is gone has been signed out elsewhere. Only
+	// with users in Postgres. Default: session.
+	Sessions string `json:"sessions,omitempty"`
+
 	// The claim of session_data that holds the user id. Default: user.id.
 	Subject string `json:"subject,omitempty"`
 }
@@ -57,16 +63,18 @@ func (*Module) CaddyModule() caddy.ModuleInfo {
 //		prefix  <prefix>
 //		cookies <session_token> <session_data>
 //		jwks    <path or URL>
+//		sessions <table>|off
 //		subject <claim>
 //	}
 func (m *Module) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
 	return directive.Block(d, "format better_auth", directive.Options{
-		"secret":  directive.Texts(&m.Secrets),
-		"prefix":  directive.Text(&m.Prefix),
-		"cookies": directive.Texts(&m.Cookies),
-		"jwks":    directive.Text(&m.JWKS),
-		"subject": directive.Text(&m.Subject),
+		"secret":   directive.Texts(&m.Secrets),
+		"prefix":   directive.Text(&m.Prefix),
+		"cookies":  directive.Texts(&m.Cookies),
+		"jwks":     directive.Text(&m.JWKS),
+		"sessions": directive.Text(&m.Sessions),
+		"subject":  directive.Text(&m.Subject),
 	})
 }
 
@@ -79,10 +87,7 @@ func (m *Module) OpenFormat(environment formats.Environment) (formats.Format, er
 	if err != nil {
 		return nil, err
 	}
-	f := &format{subject: m.Subject}
-	if f.subject == "" {
-		f.subject = "user.id"
-	}
+	f := &format{subject: cmp.Or(m.Subject, "user.id"), sessions: cmp.Or(m.Sessions, "session")}
 	if f.names, err = m.names(environment); err != nil {
 		return nil, err
 	}
@@ -143,9 +148,7 @@ func (m *Module) names(environment formats.Environment) (all []names, err error)
 	if err != nil {
 		return nil, err
 	}
-	if prefix == "" {
-		prefix = "better-auth"
-	}
+	prefix = cmp.Or(prefix, "better-auth")
 	cookies := []string{prefix + ".session_token", prefix + ".session_data"}
 	if len(m.Cookies) > 0 {
 		if len(m.Cookies) != 2 || m.Prefix != "" {

@@ -9,17 +9,21 @@ import pg from "pg"
 
 const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL, max: 3 })
 
-// cache makes the options of a strategy; "none" is an app without a cache.
+// options are those of a strategy: "none" is an app without a cache, "elsewhere" one
+// that keeps its sessions not in Postgres, as with Redis.
 function options(strategy) {
   const signed = strategy === "plugin"
+  const elsewhere = new Map()
+  const store = { get: (key) => elsewhere.get(key), set: (key, value) => void elsewhere.set(key, value), delete: (key) => void elsewhere.delete(key) }
   return {
+    secondaryStorage: strategy === "elsewhere" ? store : undefined,
     database: pool,
     emailAndPassword: {
       enabled: true,
       password: { hash: async (password) => password, verify: async ({ hash, password }) => hash === password }, // for speed
     },
     rateLimit: { enabled: false },
-    session: { cookieCache: { enabled: strategy !== "none", strategy: signed ? "jwt" : strategy === "none" ? undefined : strategy } },
+    session: { cookieCache: { enabled: strategy !== "none", strategy: signed ? "jwt" : ["jwt", "jwe"].includes(strategy) ? strategy : "compact" } },
     plugins: [admin(), bearer(), jwt(signed ? { sessionCookieCache: true } : undefined)],
     trustedOrigins: (request) => (request ? [request.headers.get("origin")] : []),
     telemetry: { enabled: false },
@@ -30,7 +34,7 @@ function options(strategy) {
 await (await getMigrations(options("none"))).runMigrations()
 await pool.query('create table note (author text not null references "user" (id) on delete cascade)')
 
-for (const strategy of ["none", "compact", "jwt", "jwe", "plugin"]) {
+for (const strategy of ["none", "compact", "jwt", "jwe", "plugin", "elsewhere"]) {
   const auth = betterAuth(options(strategy))
   const handler = toNodeHandler(auth)
   const server = createServer(async (req, res) => {
