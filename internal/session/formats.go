@@ -226,11 +226,11 @@ func (rd *Reader) Found(t *Token, found bool) bool {
 	if t.format == 0 {
 		return true
 	}
-	any := rd.formats[t.format-1].found
-	if found && !any.Load() { // no write that other processors wait for
-		any.Store(true)
+	before := rd.formats[t.format-1].found
+	if found && !before.Load() { // no write that other processors wait for
+		before.Store(true)
 	}
-	return any.Load()
+	return before.Load()
 }
 
 // UsersTable returns the table in which the only format that is read keeps its users;
