@@ -88,22 +88,28 @@ type Keyed interface {
 	Generation() uint64
 }
 
-// Stored is a Format of a library that may keep its sessions in a table of the app's
-// database, too: somebody who signs out elsewhere is signed out there at once.
+// Stored is a Format of a library that may keep its sessions in the app's database or
+// in Redis, too. Somebody who signs out elsewhere is signed out there at once, and it
+// tells whose a session is that the app looks up itself.
 type Stored interface {
-	// Table returns the table; one without a name is not looked at.
-	Table() Table
+	// Store returns where; the zero value is nowhere.
+	Store() Store
 }
 
-// Table is a table of sessions.
-type Table struct {
-	// Name is its name, with a schema if it needs one.
-	Name string
-	// ID is the column that holds Session.ID, as text or any type that reads it.
+// Store is where sessions are kept.
+type Store struct {
+	// Table is the name of a table of the app's database, with a schema if it needs
+	// one. A session is a row.
+	Table string
+	// ID is the column of Table that holds Session.ID.
 	ID string
-	// Ends are names of the column that says when a session ends: the first that
-	// there is counts.
-	Ends []string
+	// User, Created and Ends are names of the columns with the user id, the time of
+	// sign-in and the time at which the session ends. Of each the first that there is
+	// counts. In Redis, they are paths in the JSON of a session.
+	User, Created, Ends []string
+	// Redis is the address of the Redis in which sessions are, instead of a table, and
+	// Key the key of a session there, with {subject} in place of Session.ID.
+	Redis, Key string
 }
 
 // Part is a cookie or a header field in which a session may stand, or a chunk of
@@ -135,7 +141,7 @@ type Session struct {
 	// Subject is the user id: see Subject. If it is empty, the session is not
 	// judged, because nobody knows whose it is.
 	Subject string
-	// ID identifies the session in the app's table of sessions; empty if it has none.
+	// ID identifies the session in the Store; empty if it is in none.
 	ID string
 	// SignedInAt is when the user signed in, if a renewed session keeps that; zero
 	// if it does not.
@@ -144,8 +150,9 @@ type Session struct {
 	MadeAt time.Time
 	// ExpiresAt is when it ends; zero if it never does.
 	ExpiresAt time.Time
-	// AppAsks reports whether the app itself looks this session up before it counts:
-	// it passes without a judgement, and needs no subject.
+	// AppAsks reports whether the app itself looks this session up before it counts. It
+	// needs no subject: it passes, unless the Store names a user who is gone or
+	// disabled.
 	AppAsks bool
 	// Doubtful reports whether the app may take somebody else for the user, by
 	// another part. If the session is stale, Reading.Doubtful are taken off the

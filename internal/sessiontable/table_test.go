@@ -114,3 +114,30 @@ func TestAClientThatHangsUpHidesNothing(t *testing.T) {
 		t.Error("a session whose row is gone goes on")
 	}
 }
+
+func TestWhoseASessionIs(t *testing.T) {
+	t.Parallel()
+	made := time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
+	for name, c := range map[string]struct {
+		row  directories.Account
+		away error
+		user string
+	}{
+		"somebody's":       {directories.Account{Exists: true, CreatedAt: made, Matched: [][]byte{[]byte("ada")}}, nil, "ada"},
+		"ended":            {directories.Account{Exists: true, Disabled: true, Matched: [][]byte{[]byte("ada")}}, nil, ""},
+		"gone":             {directories.Account{}, nil, ""},
+		"nobody's":         {directories.Account{Exists: true, Matched: [][]byte{nil}}, nil, ""},
+		"of another shape": {directories.Account{Exists: true}, nil, ""},
+		"not to be found":  {directories.Account{}, errors.New("there is no such table"), ""},
+	} {
+		directory := &rows{rows: map[string]directories.Account{"one": c.row}, away: c.away}
+		table := Open(accounts.Open(directory, accounts.Config{Timeout: 30 * time.Second}))
+		user, at := table.Owner(t.Context(), []byte("one"), time.Now())
+		if string(user) != c.user || c.user != "" && !at.Equal(made) {
+			t.Errorf("%s: %q, made at %s", name, user, at)
+		}
+		if err := table.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
