@@ -59,10 +59,17 @@ func (t *Table) find(ctx context.Context, query accounts.Query, row *accounts.Ac
 		return false
 	}
 	_, err := t.rows.Lookup(ctx, query, row)
-	if err != nil && !errors.Is(ctx.Err(), context.Canceled) { // a client that hangs up says nothing of the table
+	if err != nil && !errors.Is(ctx.Err(), context.Canceled) && !isOfOne(err) {
 		t.paused.Store(query.Now.Add(pause).UnixNano())
 	}
 	return err == nil
+}
+
+// isOfOne reports whether an error says something of one session, and nothing of the
+// table: a session must not be able to hide others.
+func isOfOne(err error) bool {
+	var e *directories.Error
+	return errors.As(err, &e) && (e.Class == directories.Standby || e.Class == directories.Unproven)
 }
 
 // Ended reports whether the row of a session is gone, or has ended. It waits until

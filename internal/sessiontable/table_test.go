@@ -97,6 +97,21 @@ func TestATableThatDoesNotAnswerIsLeftAlone(t *testing.T) {
 	}
 }
 
+// TestASessionThatProvesNothingHidesNoOther is about one whose row is missing where that
+// proves nothing.
+func TestASessionThatProvesNothingHidesNoOther(t *testing.T) {
+	t.Parallel()
+	directory := &rows{away: &directories.Error{Class: directories.Unproven, Text: "the role may not see all rows"}}
+	table := Open(accounts.Open(directory, accounts.Config{Timeout: 30 * time.Second}))
+	t.Cleanup(func() { _ = table.Close() })
+	now := time.Now()
+	table.Ended(t.Context(), []byte("another"), now)
+	directory.set(map[string]directories.Account{"one": {Exists: true, Matched: [][]byte{[]byte("ada")}}}, nil)
+	if user, _ := table.Owner(t.Context(), []byte("one"), now); string(user) != "ada" {
+		t.Errorf("the session of %q", user)
+	}
+}
+
 // TestAClientThatHangsUpHidesNothing is about somebody who wants the table to be left
 // alone.
 func TestAClientThatHangsUpHidesNothing(t *testing.T) {
