@@ -278,8 +278,8 @@ func (h *Handler) newValidator(env environment.Environment, resources *provision
 	if v.accounts, err = resources.Accounts(h.directoryOf(v.reader), config); err != nil {
 		return nil, err
 	}
-	for _, table := range v.reader.Tables() {
-		sessions, err := resources.Sessions(h.directory, table, config)
+	for _, store := range v.reader.Stores() {
+		sessions, err := resources.Sessions(h.directory, store, config)
 		if err != nil {
 			return nil, err
 		}

@@ -67,34 +67,48 @@ func (v *validator) judge(ctx context.Context, tokens []session.Token, now, sinc
 	account := scratch.Get().(*accounts.Account)
 	defer scratch.Put(account)
 	for i := range tokens {
-		j := v.judgeOne(ctx, &tokens[i].Claims, now, since, account)
-		if tokens[i].Claims.Guessed {
-			v.doubt(&tokens[i], &j)
-		}
-		if j.Verdict == verdict.Live && v.hasEnded(ctx, &tokens[i], now) {
-			j.Verdict, j.Reason, j.Source = verdict.Stale, verdict.TokenRevoked, accounts.FromDatabase
-		}
-		judgements = append(judgements, j)
+		judgements = append(judgements, v.judgeToken(ctx, &tokens[i], now, since, account))
 	}
 	return judgements
 }
 
-// doubt makes a judgement unknown if it finds nobody by a subject that is a guess, and
-// nobody was found so far: then the guess may be wrong.
-func (v *validator) doubt(token *session.Token, j *verdict.Judgement) {
+// judgeToken judges a token, also by where the app keeps its sessions.
+func (v *validator) judgeToken(ctx context.Context, token *session.Token, now, since time.Time, account *accounts.Account) verdict.Judgement {
+	c := &token.Claims
+	if len(c.SessionID) == 0 || v.sessions[token.Format()] == nil {
+		return v.judgeUser(ctx, token, now, since, account)
+	}
+	sessions := v.sessions[token.Format()]
+	if c.AppAsks { // it ends by itself where it has ended there
+		user, made := sessions.Owner(ctx, c.SessionID, now)
+		if len(user) == 0 {
+			return verdict.Judgement{Verdict: verdict.Live}
+		}
+		if made.IsZero() {
+			made = now
+		}
+		claims := session.Claims{Subject: user, IssuedAt: made, MintedAt: made, Lasting: true, SeenAt: c.SeenAt, Match: make([][]byte, len(sessionIDs))}
+		return v.judgeOne(ctx, &claims, now, since, account)
+	}
+	j := v.judgeUser(ctx, token, now, since, account)
+	if j.Verdict == verdict.Live && sessions.Ended(ctx, c.SessionID, now) {
+		j.Verdict, j.Reason, j.Source = verdict.Stale, verdict.TokenRevoked, accounts.FromDatabase
+	}
+	return j
+}
+
+// judgeUser judges a token by its user. If nobody is found by a subject that is a guess,
+// and nobody was found so far, the guess may be wrong.
+func (v *validator) judgeUser(ctx context.Context, token *session.Token, now, since time.Time, account *accounts.Account) verdict.Judgement {
+	j := v.judgeOne(ctx, &token.Claims, now, since, account)
+	if !token.Claims.Guessed {
+		return j
+	}
 	exists := j.Verdict == verdict.Live || j.Verdict == verdict.Stale && j.Source != accounts.FromRevocation && j.Reason != verdict.UserNotFound
 	if !v.reader.Found(token, exists) && j.Reason == verdict.UserNotFound {
 		j.Verdict, j.Reason, j.Guessed = verdict.Unknown, "", true
 	}
-}
-
-// hasEnded reports whether the row of a session is gone from the app's table of
-// sessions.
-func (v *validator) hasEnded(ctx context.Context, token *session.Token, now time.Time) bool {
-	if len(token.Claims.SessionID) == 0 || v.sessions[token.Format()] == nil {
-		return false
-	}
-	return v.sessions[token.Format()].Ended(ctx, token.Claims.SessionID, now)
+	return j
 }
 
 func (v *validator) judgeOne(ctx context.Context, claims *session.Claims, now, since time.Time, account *accounts.Account) verdict.Judgement {

@@ -8,6 +8,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/formats"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/redis"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/sessiontable"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/shared"
 )
@@ -18,32 +19,40 @@ var tables = shared.NewPool[*sessiontable.Table]()
 
 // rows is a module whose database may have a table of sessions: Postgres.
 type rows interface {
-	Rows(table, id string, ends []string) postgres.DatabaseOptions
+	Rows(of formats.Store) postgres.DatabaseOptions
 	directories.Resolver
 }
 
-// Sessions acquires the app's table of sessions beside a directory of users; nil if the
-// users are elsewhere than in Postgres. It logs nothing and is not counted: an app may
-// well have no such table.
-func (r *Resources) Sessions(module directories.Module, table formats.Table, config accounts.Config) (*sessiontable.Table, error) {
-	database, ok := module.(rows)
-	if !ok || table.Name == "" {
+// Sessions acquires the place where the app keeps its sessions; nil if there is none,
+// or if it is a table and the users are elsewhere than in Postgres. It logs nothing and
+// is not counted: an app may well have no such table.
+func (r *Resources) Sessions(module directories.Module, store formats.Store, config accounts.Config) (*sessiontable.Table, error) {
+	var resolved string
+	var open func() (directories.Directory, error)
+	database, isPostgres := module.(rows)
+	switch {
+	case store.Redis != "":
+		of := redis.Config{URL: func() (string, error) { return store.Redis, nil }, Key: store.Key, CreatedAt: store.Created[0], Match: store.User[:1]}
+		open = func() (directories.Directory, error) { return redis.NewDirectory(of) }
+	case isPostgres && store.Table != "":
+		var err error
+		if resolved, err = database.Resolved(); err != nil {
+			return nil, err
+		}
+		of := database.Rows(store).Config()
+		of.Logger = nil
+		open = func() (directories.Directory, error) { return postgres.Open(of) }
+	default:
 		return nil, nil //nolint:nilnil // there is none, and that is no error
-	}
-	resolved, err := database.Resolved()
-	if err != nil {
-		return nil, err
 	}
 	config.Observer, config.Logger = nil, nil
 	distinct := struct {
 		Resolved string
-		Table    formats.Table
+		Store    formats.Store
 		Config   accounts.Config
-	}{resolved, table, config}
+	}{resolved, store, config}
 	return acquire(r, tables, distinct, func() (*sessiontable.Table, func() error, error) {
-		of := database.Rows(table.Name, table.ID, table.Ends).Config()
-		of.Logger = nil
-		directory, err := postgres.Open(of)
+		directory, err := open()
 		if err != nil {
 			return nil, nil, err
 		}

@@ -9,8 +9,8 @@ type Claims struct {
 	// when the claim is neither a string nor an integer.
 	Subject []byte
 
-	// SessionID identifies the session in the app's table of sessions; empty if that is
-	// not known.
+	// SessionID identifies the session where the app keeps its sessions; empty if that
+	// is not known.
 	SessionID []byte
 
 	// IssuedAt is the time in the claim that Config.IssuedAt names. It is the
@@ -48,7 +48,7 @@ type Claims struct {
 	Match [][]byte
 
 	// AppAsks reports whether the app itself looks the session up before it counts:
-	// there is nothing to judge. All else is then empty.
+	// there is nothing to judge by. All else is then empty, but for SessionID.
 	AppAsks bool
 
 	// Doubtful reports whether the app may take somebody else for the user, by

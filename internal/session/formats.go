@@ -187,8 +187,10 @@ func (rd *Reader) decodeFormat(format int, text string, s *Session, c *Claims) F
 		return Undecodable
 	}
 	if decoded.AppAsks {
-		rd.failures.putAppAsks(key, generation, s.At)
-		*c = Claims{AppAsks: true, ReadAt: s.At, SeenAt: s.At}
+		if decoded.ID == "" {
+			rd.failures.putAppAsks(key, generation, s.At)
+		}
+		*c = Claims{AppAsks: true, SessionID: []byte(decoded.ID), ReadAt: s.At, SeenAt: s.At}
 		return ""
 	}
 	claims := rd.claimsOf(&decoded)
@@ -246,13 +248,13 @@ func (rd *Reader) UsersTable() string {
 	return home.UsersTable()
 }
 
-// Tables returns the tables in which the libraries of formats keep their sessions: of
-// each format, in the order of Config.Formats; without a name if there is none.
-func (rd *Reader) Tables() []formats.Table {
-	all := make([]formats.Table, len(rd.formats))
+// Stores returns where the libraries of formats keep their sessions: of each format, in
+// the order of Config.Formats; the zero value if nowhere.
+func (rd *Reader) Stores() []formats.Store {
+	all := make([]formats.Store, len(rd.formats))
 	for i := range rd.formats {
 		if stored, ok := rd.formats[i].Format.(formats.Stored); ok {
-			all[i] = stored.Table()
+			all[i] = stored.Store()
 		}
 	}
 	return all

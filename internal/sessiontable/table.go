@@ -1,5 +1,6 @@
-// Package sessiontable finds out that a session has ended in the app's table of
-// sessions, while its cookie is still valid: its owner has signed out elsewhere.
+// Package sessiontable looks into the place where the app keeps its sessions: whose one
+// is, and whether it has ended there while its cookie is still valid, because its owner
+// has signed out elsewhere.
 package sessiontable
 
 import (
@@ -13,7 +14,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/cache"
 )
 
-// Table is a table of sessions. It is safe for concurrent use.
+// Table is a table of sessions, or the Redis that holds them. It is safe for concurrent use.
 type Table struct {
 	rows   *accounts.Engine // an account is a row, disabled once it has ended
 	seen   *cache.Cache     // the ids of sessions that had a row
@@ -41,21 +42,45 @@ const (
 	pause = 10 * time.Second
 )
 
+// Owner returns whose a session is, and when it was made, by its row; nil if that is
+// not known. It waits until ctx is done at most.
+func (t *Table) Owner(ctx context.Context, id []byte, now time.Time) (user []byte, made time.Time) {
+	var row accounts.Account
+	query := accounts.Query{Query: directories.Query{Subject: id}, Now: now}
+	if !t.find(ctx, query, &row) || !row.Exists || row.Disabled || len(row.Matched) == 0 {
+		return nil, time.Time{}
+	}
+	return append([]byte(nil), row.Matched[0]...), row.CreatedAt
+}
+
+// find looks a row up. It reports whether it could find out.
+func (t *Table) find(ctx context.Context, query accounts.Query, row *accounts.Account) bool {
+	if query.Now.UnixNano() < t.paused.Load() {
+		return false
+	}
+	_, err := t.rows.Lookup(ctx, query, row)
+	if err != nil && !errors.Is(ctx.Err(), context.Canceled) && !isOfOne(err) {
+		t.paused.Store(query.Now.Add(pause).UnixNano())
+	}
+	return err == nil
+}
+
+// isOfOne reports whether an error says something of one session, and nothing of the
+// table: a session must not be able to hide others.
+func isOfOne(err error) bool {
+	var e *directories.Error
+	return errors.As(err, &e) && (e.Class == directories.Standby || e.Class == directories.Unproven)
+}
+
 // Ended reports whether the row of a session is gone, or has ended. It waits until
 // ctx is done at most; what it cannot find out has not ended.
 //
 // A row that was never there proves nothing: the app may keep its sessions in Redis.
 func (t *Table) Ended(ctx context.Context, id []byte, now time.Time) bool {
-	if now.UnixNano() < t.paused.Load() {
-		return false
-	}
 	var row accounts.Account
 	query := accounts.Query{Query: directories.Query{Subject: id}, Now: now}
 	for range 2 {
-		if _, err := t.rows.Lookup(ctx, query, &row); err != nil {
-			if !errors.Is(ctx.Err(), context.Canceled) { // a client that hangs up says nothing of the table
-				t.paused.Store(now.Add(pause).UnixNano())
-			}
+		if !t.find(ctx, query, &row) {
 			return false
 		}
 		var room [1]byte

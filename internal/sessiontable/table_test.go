@@ -97,6 +97,21 @@ func TestATableThatDoesNotAnswerIsLeftAlone(t *testing.T) {
 	}
 }
 
+// TestASessionThatProvesNothingHidesNoOther is about one whose row is missing where that
+// proves nothing.
+func TestASessionThatProvesNothingHidesNoOther(t *testing.T) {
+	t.Parallel()
+	directory := &rows{away: &directories.Error{Class: directories.Unproven, Text: "the role may not see all rows"}}
+	table := Open(accounts.Open(directory, accounts.Config{Timeout: 30 * time.Second}))
+	t.Cleanup(func() { _ = table.Close() })
+	now := time.Now()
+	table.Ended(t.Context(), []byte("another"), now)
+	directory.set(map[string]directories.Account{"one": {Exists: true, Matched: [][]byte{[]byte("ada")}}}, nil)
+	if user, _ := table.Owner(t.Context(), []byte("one"), now); string(user) != "ada" {
+		t.Errorf("the session of %q", user)
+	}
+}
+
 // TestAClientThatHangsUpHidesNothing is about somebody who wants the table to be left
 // alone.
 func TestAClientThatHangsUpHidesNothing(t *testing.T) {
@@ -112,5 +127,32 @@ func TestAClientThatHangsUpHidesNothing(t *testing.T) {
 	table.Ended(gone, []byte("another"), now)
 	if !table.Ended(t.Context(), []byte("one"), now.Add(time.Second)) {
 		t.Error("a session whose row is gone goes on")
+	}
+}
+
+func TestWhoseASessionIs(t *testing.T) {
+	t.Parallel()
+	made := time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
+	for name, c := range map[string]struct {
+		row  directories.Account
+		away error
+		user string
+	}{
+		"somebody's":       {directories.Account{Exists: true, CreatedAt: made, Matched: [][]byte{[]byte("ada")}}, nil, "ada"},
+		"ended":            {directories.Account{Exists: true, Disabled: true, Matched: [][]byte{[]byte("ada")}}, nil, ""},
+		"gone":             {directories.Account{}, nil, ""},
+		"nobody's":         {directories.Account{Exists: true, Matched: [][]byte{nil}}, nil, ""},
+		"of another shape": {directories.Account{Exists: true}, nil, ""},
+		"not to be found":  {directories.Account{}, errors.New("there is no such table"), ""},
+	} {
+		directory := &rows{rows: map[string]directories.Account{"one": c.row}, away: c.away}
+		table := Open(accounts.Open(directory, accounts.Config{Timeout: 30 * time.Second}))
+		user, at := table.Owner(t.Context(), []byte("one"), time.Now())
+		if string(user) != c.user || c.user != "" && !at.Equal(made) {
+			t.Errorf("%s: %q, made at %s", name, user, at)
+		}
+		if err := table.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }

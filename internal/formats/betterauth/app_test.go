@@ -19,14 +19,15 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/npm"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/pgtest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/redistest"
 )
 
 const appSecret = "a secret of the app: 32 bytes or more"
 
 // appStrategies are those of the cookie cache, each an app of its own on one database.
 // plugin is jwt, signed by the plugin of that name; elsewhere is compact with sessions
-// that are not in Postgres.
-var appStrategies = []string{"none", "compact", "jwt", "jwe", "plugin", "elsewhere"}
+// that are not in Postgres; redis has them in Redis, and no cache.
+var appStrategies = []string{"none", "compact", "jwt", "jwe", "plugin", "elsewhere", "redis"}
 
 // app are running apps with the real Better Auth.
 type app struct {
@@ -50,6 +51,16 @@ func startApp(t *testing.T) *app {
 			t.Error(err)
 		}
 	})
+	memory, err := redistest.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := memory.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Setenv("REDIS_URL", memory.URL())
 	name, err := server.NewDatabase(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -201,6 +212,9 @@ func (a *app) site(t *testing.T, strategy string, options ...string) string {
 	if strategy == "plugin" {
 		options = append(options, "	format better_auth {", "		jwks http://"+a.addresses[strategy]+"/api/auth/jwks", "	}")
 	}
+	if strategy == "redis" {
+		options = append(options, "	format better_auth {", "		redis {env.REDIS_URL}", "	}")
+	}
 	directives = append(directives, options...)
 	return caddytest.Start(t, caddytest.Site(append(directives, "}", "header >X-Judged {http.stale_session.subject}", "reverse_proxy "+a.addresses[strategy])...))
 }
@@ -267,7 +281,9 @@ func TestAppsWithBetterAuth(t *testing.T) {
 			}
 		})
 	}
-	t.Run("a ban", a.testBan)
+	for _, strategy := range []string{"compact", "none", "redis"} {
+		t.Run("a ban, "+strategy, func(t *testing.T) { a.testBan(t, strategy) })
+	}
 	t.Run("a Bearer token", a.testBearer)
 }
 
@@ -303,23 +319,24 @@ func (a *app) testSignedOutElsewhere(t *testing.T, strategy string, bob *browser
 }
 
 // testBan bans somebody by SQL, which the app itself does not notice.
-func (a *app) testBan(t *testing.T) {
-	base := a.site(t, "compact", "	sign_in /login")
+func (a *app) testBan(t *testing.T, strategy string) {
+	domain := "ban." + strategy
+	base := a.site(t, strategy, "	sign_in /login")
 	ada, bob := newBrowser(t, base), newBrowser(t, base)
-	ada.signUp("ada@example.com")
-	bob.signUp("bob@example.com")
+	ada.signUp("ada@" + domain)
+	bob.signUp("bob@" + domain)
 	ada.bearer, bob.bearer = "", ""
-	a.exec(t, `update "user" set banned = true, "banExpires" = now() - interval '1 minute' where email like 'bob%'`,
-		`update "user" set banned = true, "banExpires" = now() + interval '1 day' where email like 'ada%'`)
+	a.exec(t, `update "user" set banned = true, "banExpires" = now() - interval '1 minute' where email = 'bob@`+domain+"'",
+		`update "user" set banned = true, "banExpires" = now() + interval '1 day' where email = 'ada@`+domain+"'")
 	eventually.Holds(t, "Ada is led to the sign-in page", func() bool {
 		status, header, _ := ada.copy().send(http.MethodGet, "/", "")
 		return status == http.StatusSeeOther && strings.HasPrefix(header.Get("Location"), "/login?")
 	})
-	if user := bob.user(); user != "bob@example.com" {
+	if user := bob.user(); user != "bob@"+domain {
 		t.Errorf("Bob, whose ban has ended: %q", user)
 	}
 	a.exec(t, `update "user" set banned = false, "banExpires" = null`)
-	eventually.Holds(t, "Ada is back", func() bool { return ada.copy().user() == "ada@example.com" })
+	eventually.Holds(t, "Ada is back", func() bool { return ada.copy().user() == "ada@"+domain })
 }
 
 // testBearer has a token that passes: the app looks it up itself.

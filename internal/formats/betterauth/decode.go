@@ -23,12 +23,12 @@ func (f *format) Decode(text string, now time.Time) (formats.Session, error) {
 		if !valid {
 			return formats.Session{}, formats.ErrInvalid
 		}
-		return formats.Session{AppAsks: true}, nil
+		return formats.Session{AppAsks: true, ID: id}, nil
 	}
 	session, err := f.cache(cache, now)
 	switch {
 	case err != nil && valid && !errors.Is(err, formats.ErrKeysUnavailable): // the app looks the token up
-		return formats.Session{AppAsks: true}, nil
+		return formats.Session{AppAsks: true, ID: id}, nil
 	case err != nil:
 		return formats.Session{}, err
 	}

@@ -21,6 +21,8 @@ type format struct {
 	verifier  formats.Verifier
 	subject   string
 	sessions  string // the table
+	redis     string // the address, if sessions are in Redis
+	key       string // of a session there
 }
 
 // names are the names of the two cookies.
@@ -40,12 +42,17 @@ func (f *format) Owns(name, _ string) bool {
 // Headers implements formats.Format.
 func (*format) Headers() []string { return []string{"Authorization"} }
 
-// Table implements formats.Stored.
-func (f *format) Table() formats.Table {
-	if f.sessions == "off" {
-		return formats.Table{}
+// Store implements formats.Stored.
+func (f *format) Store() formats.Store {
+	switch {
+	case f.redis != "":
+		return formats.Store{Redis: f.redis, Key: f.key, User: []string{"user.id"}, Created: []string{"session.createdAt"}}
+	case f.sessions == "off":
+		return formats.Store{}
 	}
-	return formats.Table{Name: f.sessions, ID: "token", Ends: []string{"expiresAt", "expires_at"}}
+	return formats.Store{
+		Table: f.sessions, ID: "token", User: []string{"userId", "user_id"}, Created: []string{"createdAt", "created_at"}, Ends: []string{"expiresAt", "expires_at"},
+	}
 }
 
 // Generation implements formats.Keyed.

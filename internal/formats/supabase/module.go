@@ -184,9 +184,9 @@ func timeOf(claim any) (time.Time, bool) {
 // UsersTable implements formats.Home.
 func (*format) UsersTable() string { return "auth.users" }
 
-// Table implements formats.Stored. Signing out, also elsewhere, deletes the row.
-func (*format) Table() formats.Table {
-	return formats.Table{Name: "auth.sessions", ID: "id", Ends: []string{"not_after"}}
+// Store implements formats.Stored. Signing out, also elsewhere, deletes the row.
+func (*format) Store() formats.Store {
+	return formats.Store{Table: "auth.sessions", ID: "id", User: []string{"user_id"}, Created: []string{"created_at"}, Ends: []string{"not_after"}}
 }
 
 // Generation implements formats.Keyed.
