@@ -287,6 +287,13 @@ func (h *Handler) newValidator(env environment.Environment, resources *provision
 	if v.accounts, err = resources.Accounts(h.directoryOf(v.reader.UsersTable()), config); err != nil {
 		return nil, err
 	}
+	for _, store := range v.reader.Stores() {
+		sessions, err := resources.Sessions(h.directory, store, config)
+		if err != nil {
+			return nil, err
+		}
+		v.sessions = append(v.sessions, sessions)
+	}
 	v.revoked, err = resources.Revocations(h.Revocations, h.storage, v.accounts)
 	return v, err
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/deadline"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/sessiontable"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/verdict"
 )
 
@@ -22,6 +23,7 @@ type validator struct {
 	reader           *session.Reader
 	revoked          *revocation.List
 	accounts         *accounts.Engine
+	sessions         []*sessiontable.Table // of each of the reader's formats; nil without one
 	timeout          time.Duration
 	matchesSessionID bool // Claims.Match ends with the values of sessionIDs
 }
@@ -70,22 +72,48 @@ func (v *validator) judge(ctx context.Context, tokens []session.Token, asked ask
 	account := scratch.Get().(*accounts.Account)
 	defer scratch.Put(account)
 	for i := range tokens {
-		j := v.judgeOne(ctx, &tokens[i].Claims, asked, account)
-		if tokens[i].Claims.Guessed {
-			v.doubt(&tokens[i], &j)
-		}
-		judgements = append(judgements, j)
+		judgements = append(judgements, v.judgeToken(ctx, &tokens[i], asked, account))
 	}
 	return judgements
 }
 
-// doubt makes a judgement unknown if it finds nobody by a subject that is a guess, and
-// nobody was found so far: then the guess may be wrong.
-func (v *validator) doubt(token *session.Token, j *verdict.Judgement) {
+// judgeToken judges a token, also by where the app keeps its sessions.
+func (v *validator) judgeToken(ctx context.Context, token *session.Token, asked asking, account *accounts.Account) verdict.Judgement {
+	c := &token.Claims
+	if len(c.SessionID) == 0 || v.sessions[token.Format()] == nil {
+		return v.judgeUser(ctx, token, asked, account)
+	}
+	sessions := v.sessions[token.Format()]
+	if c.AppAsks { // it ends by itself where it has ended there
+		user, made := sessions.Owner(ctx, c.SessionID, asked.now)
+		if len(user) == 0 {
+			return verdict.Judgement{Verdict: verdict.Live}
+		}
+		if made.IsZero() {
+			made = asked.now
+		}
+		claims := session.Claims{Subject: user, IssuedAt: made, MintedAt: made, Lasting: true, SeenAt: c.SeenAt, Match: make([][]byte, len(sessionIDs))}
+		return v.judgeOne(ctx, &claims, asked, account)
+	}
+	j := v.judgeUser(ctx, token, asked, account)
+	if j.Verdict == verdict.Live && sessions.Ended(ctx, c.SessionID, asked.now) {
+		j.Verdict, j.Reason, j.Source = verdict.Stale, verdict.TokenRevoked, accounts.FromDatabase
+	}
+	return j
+}
+
+// judgeUser judges a token by its user. If nobody is found by a subject that is a guess,
+// and nobody was found so far, the guess may be wrong.
+func (v *validator) judgeUser(ctx context.Context, token *session.Token, asked asking, account *accounts.Account) verdict.Judgement {
+	j := v.judgeOne(ctx, &token.Claims, asked, account)
+	if !token.Claims.Guessed {
+		return j
+	}
 	exists := j.Verdict == verdict.Live || j.Verdict == verdict.Stale && j.Source != accounts.FromRevocation && j.Reason != verdict.UserNotFound
 	if !v.reader.Found(token, exists) && j.Reason == verdict.UserNotFound {
 		j.Verdict, j.Reason, j.Guessed = verdict.Unknown, "", true
 	}
+	return j
 }
 
 func (v *validator) judgeOne(ctx context.Context, claims *session.Claims, asked asking, account *accounts.Account) verdict.Judgement {

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -211,5 +212,43 @@ func TestASessionInAHeaderEnds(t *testing.T) {
 	app.Answer(func(_ http.ResponseWriter, r *http.Request) { reached = r.Header.Clone() })
 	if got := status(http.Header{header: {seal("gone")}, "Cookie": {"nuxt-session=" + seal("live")}}); got != http.StatusOK || reached.Get(header) != "" || reached.Get("Cookie") == "" {
 		t.Errorf("a stale one before a live one: status %d, and the app gets %v", got, reached)
+	}
+}
+
+// TestASessionOfSupabaseThatWasSignedOutElsewhereEnds deletes its row, as signing out
+// does, for a role with no more rights than it needs.
+func TestASessionOfSupabaseThatWasSignedOutElsewhereEnds(t *testing.T) {
+	name := newDatabase(t)
+	const role = "reader_of_supabase"
+	execute(t, name,
+		`create schema auth`, `create table auth.users (id uuid primary key)`, `create table auth.sessions (id uuid primary key, not_after timestamptz)`,
+		`alter table auth.users enable row level security`, `alter table auth.sessions enable row level security`,
+		`insert into auth.users values ('`+user("live")+`')`, `insert into auth.sessions values ('`+user("live")+`'), ('`+user("gone")+`')`,
+		`create role `+role+` login`, `grant usage on schema auth to `+role, `grant select on auth.users, auth.sessions to `+role,
+		`create policy stale_session on auth.users for select to `+role+` using (true)`, `create policy stale_session on auth.sessions for select to `+role+` using (true)`)
+	otherEnvironment(t, strings.Replace(server.DSN(name), "postgres@", role+"@", 1), map[string]string{"SUPABASE_JWT_SECRET": secret})
+	app := caddytest.NewApp(t)
+	base := caddytest.Start(t, caddytest.Site("stale_session {", "poll 50ms", "sign_in /login", "}", app.Proxy()))
+	cookie := func(session string) string {
+		token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"sub": user("live"), "session_id": session, "exp": time.Now().Add(time.Hour).Unix()}).SignedString([]byte(secret))
+		if err != nil {
+			t.Fatal(err)
+		}
+		value, err := mint.Supabase(token, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return "sb-project-auth-token=" + value
+	}
+	here, elsewhere := cookie(user("live")), cookie(user("gone"))
+	for _, c := range []string{here, elsewhere} {
+		if status := ask(t, base, c); status != http.StatusOK {
+			t.Errorf("before: status %d", status)
+		}
+	}
+	execute(t, name, `delete from auth.sessions where id = '`+user("gone")+`'`)
+	eventually.Holds(t, "the session is refused", func() bool { return ask(t, base, elsewhere) == http.StatusUnauthorized })
+	if status := ask(t, base, here); status != http.StatusOK {
+		t.Errorf("the other session of the same user: status %d", status)
 	}
 }

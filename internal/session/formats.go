@@ -187,8 +187,10 @@ func (rd *Reader) decodeFormat(format int, text string, s *Session, c *Claims) F
 		return Undecodable
 	}
 	if decoded.AppAsks {
-		rd.failures.putAppAsks(key, generation, s.At)
-		*c = Claims{AppAsks: true, ReadAt: s.At, SeenAt: s.At}
+		if decoded.ID == "" {
+			rd.failures.putAppAsks(key, generation, s.At)
+		}
+		*c = Claims{AppAsks: true, SessionID: []byte(decoded.ID), ReadAt: s.At, SeenAt: s.At}
 		return ""
 	}
 	claims := rd.claimsOf(&decoded)
@@ -209,7 +211,7 @@ func (rd *Reader) decodeFormat(format int, text string, s *Session, c *Claims) F
 // claimsOf returns the claims that a verdict needs.
 func (rd *Reader) claimsOf(decoded *formats.Session) Claims {
 	c := Claims{
-		Subject: []byte(decoded.Subject), MintedAt: decoded.MadeAt, IssuedAt: decoded.MadeAt,
+		Subject: []byte(decoded.Subject), SessionID: []byte(decoded.ID), MintedAt: decoded.MadeAt, IssuedAt: decoded.MadeAt,
 		ExpiresAt: decoded.ExpiresAt, Doubtful: decoded.Doubtful, Guessed: decoded.Guessed,
 	}
 	if !decoded.SignedInAt.IsZero() {
@@ -226,11 +228,11 @@ func (rd *Reader) Found(t *Token, found bool) bool {
 	if t.format == 0 {
 		return true
 	}
-	any := rd.formats[t.format-1].found
-	if found && !any.Load() { // no write that other processors wait for
-		any.Store(true)
+	before := rd.formats[t.format-1].found
+	if found && !before.Load() { // no write that other processors wait for
+		before.Store(true)
 	}
-	return any.Load()
+	return before.Load()
 }
 
 // UsersTable returns the table in which the only format that is read keeps its users;
@@ -244,6 +246,18 @@ func (rd *Reader) UsersTable() string {
 		return ""
 	}
 	return home.UsersTable()
+}
+
+// Stores returns where the libraries of formats keep their sessions: of each format, in
+// the order of Config.Formats; the zero value if nowhere.
+func (rd *Reader) Stores() []formats.Store {
+	all := make([]formats.Store, len(rd.formats))
+	for i := range rd.formats {
+		if stored, ok := rd.formats[i].Format.(formats.Stored); ok {
+			all[i] = stored.Store()
+		}
+	}
+	return all
 }
 
 // isReadFrom reports whether a format may read a session from a field of a header.
