@@ -17,6 +17,8 @@ type Judgement struct {
 	Subject []byte
 	// Source tells where the account came from; empty when none was found.
 	Source accounts.Source
+	// Alone reports whether this session alone has ended, and no other of its user.
+	Alone bool
 }
 
 // Check is what was found out about the session of a request.

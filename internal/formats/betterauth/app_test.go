@@ -316,6 +316,16 @@ func (a *app) testSignedOutElsewhere(t *testing.T, strategy string, bob *browser
 	if user := bob.user(); user == "" {
 		t.Error("who has signed others out is signed out")
 	}
+	// The app ends all sessions, and begins another in the same answer.
+	old := bob.copy()
+	status, _, body := bob.send(http.MethodPost, "/api/auth/change-password", `{"currentPassword":"a password","newPassword":"another one","revokeOtherSessions":true}`)
+	if user := bob.user(); status != http.StatusOK || user == "" {
+		t.Errorf("changing the password: status %d, %s, and then the page greets %q", status, body, user)
+	}
+	eventually.Holds(t, "the session before is ended", func() bool { return old.copy().signedIn() == "" })
+	if user := bob.user(); user == "" {
+		t.Error("who has changed the password is signed out")
+	}
 }
 
 // testBan bans somebody by SQL, which the app itself does not notice.
