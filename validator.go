@@ -97,7 +97,7 @@ func (v *validator) judgeToken(ctx context.Context, token *session.Token, asked 
 	}
 	j := v.judgeUser(ctx, token, asked, account)
 	if j.Verdict == verdict.Live && sessions.Ended(ctx, c.SessionID, asked.now) {
-		j.Verdict, j.Reason, j.Source = verdict.Stale, verdict.TokenRevoked, accounts.FromDatabase
+		j.Verdict, j.Reason, j.Source, j.Alone = verdict.Stale, verdict.TokenRevoked, accounts.FromDatabase, true
 	}
 	return j
 }
@@ -269,12 +269,13 @@ func (v *validator) held(judgements []verdict.Judgement) []verdict.Judgement {
 }
 
 // spread makes the judgement on each token of a response stale if one of the
-// request's tokens with the same subject is: the app has renewed it.
-func spread(set []session.Token, judgements []verdict.Judgement, sent []session.Token, died []verdict.Judgement) {
-	for i := range set {
-		for k := range sent {
-			if died[k].Verdict == verdict.Stale && bytes.Equal(set[i].Claims.Subject, sent[k].Claims.Subject) && judgements[i].Verdict != verdict.Stale {
-				judgements[i] = died[k]
+// request's tokens with the same subject is: the app has renewed it. If that session
+// alone has ended, the app has begun another.
+func spread(judgements, died []verdict.Judgement) {
+	for i := range judgements {
+		for k := range died {
+			if d := &died[k]; d.Verdict == verdict.Stale && !d.Alone && len(d.Subject) > 0 && bytes.Equal(judgements[i].Subject, d.Subject) && judgements[i].Verdict != verdict.Stale {
+				judgements[i] = *d
 			}
 		}
 	}
