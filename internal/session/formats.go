@@ -46,8 +46,8 @@ func (rd *Reader) readFormats(header http.Header, s *Session) {
 		if s.TooLarge {
 			return
 		}
-		if p := rd.partsOf(i, header, s); len(p.parts) > 0 && !s.TooLarge {
-			failure = moreImportant(failure, rd.readFormat(i, &p, s))
+		if all := rd.sourcesOf(i, header, s); all != nil && !s.TooLarge {
+			failure = moreImportant(failure, rd.readFormat(i, all, s))
 		}
 	}
 	if s.TooLarge {
@@ -65,17 +65,34 @@ type sources struct {
 	fields  []field
 }
 
-// partsOf returns what a format may read a session from.
-func (rd *Reader) partsOf(format int, header http.Header, s *Session) (p sources) {
+// sourcesOf returns what a format may read a session from: all cookies, and then, if
+// they disagree, what other parsers make of them.
+func (rd *Reader) sourcesOf(format int, header http.Header, s *Session) []sources {
+	var cookies []cookie
 	for _, c := range s.jar {
 		if c.has(format) {
-			p.parts = append(p.parts, formats.Part{Name: c.name, Value: c.value})
-			p.cookies = append(p.cookies, c)
+			cookies = append(cookies, c)
 		}
 	}
-	if len(p.cookies) > maxCookies {
+	if len(cookies) > maxCookies {
 		s.setTooLarge()
 	}
+	fields := rd.fieldsOf(format, header, s)
+	if len(cookies)+len(fields) == 0 || s.TooLarge {
+		return nil
+	}
+	all := []sources{newSources(cookies, fields)}
+	if slices.ContainsFunc(cookies, cookie.isDisputed) {
+		named := slices.DeleteFunc(slices.Clone(cookies), cookie.isNameOnly)
+		for _, jar := range [...][]cookie{parseCookie7(named, ""), parseCookie1(named), parseNext(named, "")} {
+			all = append(all, newSources(jar, fields))
+		}
+	}
+	return all
+}
+
+// fieldsOf returns the fields of a header in which a format looks for a session.
+func (rd *Reader) fieldsOf(format int, header http.Header, s *Session) (fields []field) {
 	for _, name := range rd.formats[format].headers {
 		lines := header[name]
 		if len(lines) > maxBearers {
@@ -85,11 +102,21 @@ func (rd *Reader) partsOf(format int, header http.Header, s *Session) (p sources
 			if len(line) > rd.config.MaxTokenBytes {
 				s.setTooLarge()
 			}
-			p.parts = append(p.parts, formats.Part{Header: name, Value: line})
-			p.fields = append(p.fields, field{name, line})
+			fields = append(fields, field{name, line})
 		}
 	}
-	return p
+	return fields
+}
+
+func newSources(cookies []cookie, fields []field) sources {
+	parts := make([]formats.Part, 0, len(cookies)+len(fields))
+	for _, c := range cookies {
+		parts = append(parts, formats.Part{Name: c.name, Value: c.value})
+	}
+	for _, f := range fields {
+		parts = append(parts, formats.Part{Header: f.name, Value: f.value})
+	}
+	return sources{parts, cookies, fields}
 }
 
 // at returns the cookies and fields with some indices.
@@ -107,42 +134,48 @@ func (p *sources) at(indices []int) (cookies []cookie, fields []field) {
 
 // readFormat appends to s the sessions that a format reads. It returns why one in a
 // cookie is not valid.
-func (rd *Reader) readFormat(format int, p *sources, s *Session) (failure Failure) {
-	all := rd.formats[format].Readings(p.parts)
-	if len(all) > maxReadings {
-		s.setTooLarge()
-		return TooLarge
-	}
-	rd.noticeParts(format, p, all, s)
+func (rd *Reader) readFormat(format int, all []sources, s *Session) (failure Failure) {
 	if s.Tokens == nil {
 		s.Tokens = s.tokens[:0]
 	}
-	for i, r := range all {
-		if at := slices.IndexFunc(all[:i], func(before formats.Reading) bool { return before.Text == r.Text }); at >= 0 {
-			before, _ := p.at(all[at].Parts)
-			again, _ := p.at(r.Parts)
-			s.repeat(reading{r.Text, before}, reading{r.Text, again})
-			continue
-		}
-		token := Token{text: r.Text, format: format + 1}
-		failed := rd.decodeFormat(format, r.Text, s, &token.Claims)
-		if s.TooLarge {
+	var read []reading
+	for i := range all {
+		readings := rd.formats[format].Readings(all[i].parts)
+		if len(read)+len(readings) > maxReadings {
+			s.setTooLarge()
 			return TooLarge
 		}
-		token.from, token.fields = p.at(r.Parts)
-		if failed != "" {
-			if len(token.from) > 0 && failed != nobody {
-				failure = moreImportant(failure, failed)
+		if i == 0 {
+			rd.noticeParts(format, &all[i], readings, s)
+		}
+		for k := range readings {
+			r := &readings[k]
+			token := Token{text: r.Text, format: format + 1}
+			token.from, token.fields = all[i].at(r.Parts)
+			again := reading{r.Text, token.from}
+			at := slices.IndexFunc(read, func(before reading) bool { return before.text == r.Text })
+			if read = append(read, again); at >= 0 {
+				s.repeat(read[at], again)
+				continue
 			}
-			continue
+			failed := rd.decodeFormat(format, r.Text, s, &token.Claims)
+			if s.TooLarge {
+				return TooLarge
+			}
+			if failed != "" {
+				if len(token.from) > 0 && failed != nobody {
+					failure = moreImportant(failure, failed)
+				}
+				continue
+			}
+			if token.Claims.Doubtful && r.Doubtful != nil {
+				token.from, token.fields = all[i].at(r.Doubtful)
+			}
+			if len(token.from) > 0 {
+				token.Names = s.namesOf(token.from)
+			}
+			s.Tokens = append(s.Tokens, token)
 		}
-		if token.Claims.Doubtful && r.Doubtful != nil {
-			token.from, token.fields = p.at(r.Doubtful)
-		}
-		if len(token.from) > 0 {
-			token.Names = s.namesOf(token.from)
-		}
-		s.Tokens = append(s.Tokens, token)
 	}
 	return failure
 }
