@@ -120,12 +120,17 @@ func Joined(parts []Part, base, separator string, upToGap bool) []Reading {
 	return all
 }
 
-// Bearer returns the token of an Authorization field; empty if it has none.
+// Bearer returns the token of an Authorization field: the first word behind the scheme,
+// which is all that some apps read. It is empty if there is none.
 func Bearer(field string) string {
 	field = strings.TrimSpace(field)
 	end := strings.IndexFunc(field, unicode.IsSpace)
 	if end < 0 || !strings.EqualFold(field[:end], "Bearer") {
 		return ""
 	}
-	return strings.TrimSpace(field[end:])
+	token := strings.TrimSpace(field[end:])
+	if end := strings.IndexFunc(token, unicode.IsSpace); end >= 0 {
+		token = token[:end]
+	}
+	return token
 }

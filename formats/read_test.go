@@ -88,7 +88,7 @@ func TestValuesAreThoseOfCookies(t *testing.T) {
 func TestBearer(t *testing.T) {
 	t.Parallel()
 	for field, want := range map[string]string{
-		"Bearer abc": "abc", "bearer  abc ": "abc", " BEARER\tabc": "abc", "Basic abc": "", "Bearer": "", "": "", "Bearerabc": "",
+		"Bearer abc": "abc", "bearer  abc ": "abc", "Bearer abc def": "abc", "Bearer\tabc\tdef": "abc", " BEARER\tabc": "abc", "Basic abc": "", "Bearer": "", "": "", "Bearerabc": "",
 	} {
 		if got := Bearer(field); got != want {
 			t.Errorf("%q: %q, want %q", field, got, want)
