@@ -278,6 +278,9 @@ func (h *Handler) newValidator(env environment.Environment, resources *provision
 	if v.accounts, err = resources.Accounts(h.directoryOf(v.reader), config); err != nil {
 		return nil, err
 	}
+	if v.evidence, err = resources.Evidence(v.reader, v.accounts); err != nil {
+		return nil, err
+	}
 	v.revoked, err = resources.Revocations(h.Revocations, h.storage, v.accounts)
 	return v, err
 }

@@ -22,6 +22,7 @@ type validator struct {
 	reader           *session.Reader
 	revoked          *revocation.List
 	accounts         *accounts.Engine
+	evidence         *session.Evidence // of the reader's sessions, in the engine's table
 	timeout          time.Duration
 	matchesSessionID bool // Claims.Match ends with the values of sessionIDs
 }
@@ -66,19 +67,19 @@ func (v *validator) judge(ctx context.Context, tokens []session.Token, now, sinc
 	defer scratch.Put(account)
 	for i := range tokens {
 		j := v.judgeOne(ctx, &tokens[i].Claims, now, since, account)
-		if tokens[i].Claims.Guessed {
-			v.doubt(&tokens[i], &j)
-		}
+		v.doubt(&tokens[i], &j)
 		judgements = append(judgements, j)
 	}
 	return judgements
 }
 
-// doubt makes a judgement unknown if it finds nobody by a subject that is a guess, and
-// nobody was found so far: then the guess may be wrong.
+// doubt makes a judgement unknown if it finds nobody, and that proves nothing yet.
 func (v *validator) doubt(token *session.Token, j *verdict.Judgement) {
-	exists := j.Verdict == verdict.Live || j.Verdict == verdict.Stale && j.Source != accounts.FromRevocation && j.Reason != verdict.UserNotFound
-	if !v.reader.Found(token, exists) && j.Reason == verdict.UserNotFound {
+	switch {
+	case token.Claims.AppAsks, j.Verdict == verdict.Unknown, j.Source == accounts.FromRevocation: // nobody was looked up
+	case j.Reason != verdict.UserNotFound:
+		v.evidence.Found(token)
+	case !v.evidence.Proves(token):
 		j.Verdict, j.Reason, j.Guessed = verdict.Unknown, "", true
 	}
 }

@@ -126,7 +126,7 @@ type Session struct {
 	Subject string
 	// Guessed reports whether nobody has said that users are known by Subject. Such a
 	// session does not end because its user is not found, as long as nobody was found
-	// by a session of this format.
+	// in the users table by a session of this format.
 	Guessed bool
 	// SignedInAt is when the user signed in, if a renewed session keeps that; zero
 	// if it does not.

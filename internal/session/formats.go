@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"github.com/seed-4adef13c/caddy-stale-session/formats"
@@ -17,7 +16,6 @@ type format struct {
 	keyed   formats.Keyed // nil if its keys never change
 	domain  string        // in the cache
 	headers []string      // in canonical form
-	found   *atomic.Bool  // somebody was, by one of its sessions
 }
 
 // newFormats returns the formats, and the names of the fields of requests in which
@@ -26,7 +24,7 @@ func newFormats(all []formats.Format) (opened []format, fields []string) {
 	fields = []string{"Cookie", "Authorization"}
 	for i, f := range all {
 		keyed, _ := f.(formats.Keyed)
-		of := format{f, keyed, "=" + strconv.Itoa(i), nil, new(atomic.Bool)} // no cookie has such a name
+		of := format{f, keyed, "=" + strconv.Itoa(i), nil} // no cookie has such a name
 		for _, name := range f.Headers() {
 			name = http.CanonicalHeaderKey(name)
 			if of.headers = append(of.headers, name); !slices.Contains(fields, name) {
@@ -250,20 +248,6 @@ func (rd *Reader) claimsOf(decoded *formats.Session) Claims {
 	}
 	c.Match = rd.matched(decoded.Claims)
 	return c
-}
-
-// Found notes whether the user of a token was found, and reports whether one was by any
-// token of the same format. Before that, the absence of a user proves nothing if the
-// subject is a guess.
-func (rd *Reader) Found(t *Token, found bool) bool {
-	if t.format == 0 {
-		return true
-	}
-	any := rd.formats[t.format-1].found
-	if found && !any.Load() { // no write that other processors wait for
-		any.Store(true)
-	}
-	return any.Load()
 }
 
 // UsersTable returns the table in which the only format that is read keeps its users;

@@ -263,32 +263,6 @@ func TestATextInManySpellingsIsRememberedOnce(t *testing.T) {
 	}
 }
 
-// TestASubjectThatIsAGuess shows that it is one each time that it is read, until somebody
-// is found by a session of its format.
-func TestASubjectThatIsAGuess(t *testing.T) {
-	t.Parallel()
-	rd, err := New(Config{Formats: []formats.Format{new(plain), new(plain)}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(rd.Close)
-	var tokens []Token
-	for range 2 { // from the cache, too
-		if tokens = readPlain(rd, "id=guessed:ada", "").Tokens; len(tokens) != 2 || !tokens[0].Claims.Guessed || readPlain(rd, "id=valid:ada", "").Tokens[0].Claims.Guessed {
-			t.Fatalf("%+v", tokens)
-		}
-	}
-	for _, step := range []struct{ of, found, want bool }{{false, false, false}, {false, true, true}, {false, false, true}, {true, false, false}} {
-		token := &tokens[0]
-		if step.of {
-			token = &tokens[1]
-		}
-		if got := rd.Found(token, step.found); got != step.want {
-			t.Errorf("%+v: found %t", step, got)
-		}
-	}
-}
-
 // home is a format whose library has a users table.
 type home struct{ plain }
 

@@ -158,7 +158,7 @@ func (p *Reporter) warn(check *verdict.Check) {
 	}
 	if check.Guessed {
 		p.notFound.raise(func(requests int64) {
-			p.detections.Logger.Error("nobody was found so far by the user id in a session, so none ends: set `subject` to the place of the id that the users table has, and `id` in `users` to its column",
+			p.detections.Logger.Error("nobody was found so far by the user id in a session, so none ends: set `subject` to the place of the id that the users table has, and `id` in `users` to its column; a library whose users are in another table needs a `stale_session` of its own, with its `format` and `users`",
 				zap.Int64("requests", requests))
 		})
 	}
