@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -172,8 +173,13 @@ func (p *Reporter) warn(check *verdict.Check) {
 		return
 	}
 	p.undecoded.dismiss()
-	if len(s.Tokens[0].Claims.Subject) > 0 {
+	judged := func(t session.Token) bool { return !t.Claims.AppAsks }
+	named := func(t session.Token) bool { return len(t.Claims.Subject) > 0 }
+	switch {
+	case slices.ContainsFunc(s.Tokens, named):
 		p.noSubject.dismiss()
+		return
+	case !slices.ContainsFunc(s.Tokens, judged): // they need none
 		return
 	}
 	p.noSubject.raise(func(requests int64) {
