@@ -294,6 +294,9 @@ func (h *Handler) newValidator(env environment.Environment, resources *provision
 		}
 		v.sessions = append(v.sessions, sessions)
 	}
+	if v.evidence, err = resources.Evidence(v.reader, v.accounts); err != nil {
+		return nil, err
+	}
 	v.revoked, err = resources.Revocations(h.Revocations, h.storage, v.accounts)
 	return v, err
 }

@@ -1677,7 +1677,7 @@ func newHandler(t *testing.T, engine *accounts.Engine, store revocation.Store, s
 		t.Fatal(err)
 	}
 	revoked := revocation.Open(revocation.Config{Users: "users", Local: store, Logger: zap.NewNop})
-	h.validator = &validator{reader: reader, revoked: revoked, accounts: engine, timeout: timeout}
+	h.validator = &validator{reader: reader, revoked: revoked, accounts: engine, evidence: reader.NewEvidence(), timeout: timeout}
 	if h.reporter, err = telemetry.NewReporter(telemetry.Detections{Logger: zap.NewNop(), Mode: h.mode}, session.DefaultSubject); err != nil {
 		t.Fatal(err)
 	}

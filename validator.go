@@ -24,6 +24,7 @@ type validator struct {
 	revoked          *revocation.List
 	accounts         *accounts.Engine
 	sessions         []*sessiontable.Table // of each of the reader's formats; nil without one
+	evidence         *session.Evidence     // of the reader's sessions, in the engine's table
 	timeout          time.Duration
 	matchesSessionID bool // Claims.Match ends with the values of sessionIDs
 }
@@ -102,18 +103,22 @@ func (v *validator) judgeToken(ctx context.Context, token *session.Token, asked 
 	return j
 }
 
-// judgeUser judges a token by its user. If nobody is found by a subject that is a guess,
-// and nobody was found so far, the guess may be wrong.
+// judgeUser judges a token by its user.
 func (v *validator) judgeUser(ctx context.Context, token *session.Token, asked asking, account *accounts.Account) verdict.Judgement {
 	j := v.judgeOne(ctx, &token.Claims, asked, account)
-	if !token.Claims.Guessed {
-		return j
-	}
-	exists := j.Verdict == verdict.Live || j.Verdict == verdict.Stale && j.Source != accounts.FromRevocation && j.Reason != verdict.UserNotFound
-	if !v.reader.Found(token, exists) && j.Reason == verdict.UserNotFound {
+	v.doubt(token, &j)
+	return j
+}
+
+// doubt makes a judgement unknown if it finds nobody, and that proves nothing yet.
+func (v *validator) doubt(token *session.Token, j *verdict.Judgement) {
+	switch {
+	case token.Claims.AppAsks, j.Verdict == verdict.Unknown, j.Source == accounts.FromRevocation: // nobody was looked up
+	case j.Reason != verdict.UserNotFound:
+		v.evidence.Found(token)
+	case !v.evidence.Proves(token):
 		j.Verdict, j.Reason, j.Guessed = verdict.Unknown, "", true
 	}
-	return j
 }
 
 func (v *validator) judgeOne(ctx context.Context, claims *session.Claims, asked asking, account *accounts.Account) verdict.Judgement {

@@ -150,7 +150,7 @@ type Session struct {
 	Subject string
 	// Guessed reports whether nobody has said that users are known by Subject. Such a
 	// session does not end because its user is not found, as long as nobody was found
-	// by a session of this format.
+	// in the users table by a session of this format.
 	Guessed bool
 	// ID identifies the session in the Store; empty if it is in none.
 	ID string

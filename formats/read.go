@@ -19,6 +19,38 @@ func Values(parts []Part, name string) []Reading {
 	return all
 }
 
+// Begins reports whether the value of a cookie begins with a text, given the value as
+// it was sent: behind blanks and a quote, and with percent-escapes. It does not allocate.
+func Begins(value, text string) bool {
+	for value != "" && (value[0] == ' ' || '\t' <= value[0] && value[0] <= '\r' || value[0] == 0xa0) {
+		value = value[1:]
+	}
+	value = strings.TrimPrefix(value, `"`)
+	for i := range len(text) {
+		if value == "" {
+			return false
+		}
+		c := value[0]
+		if high, low, ok := escape(value); ok {
+			c, value = high<<4|low, value[2:]
+		}
+		if value = value[1:]; c != text[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// escape returns the digits of a percent-escape at the beginning of a text.
+func escape(text string) (high, low byte, ok bool) {
+	if len(text) < 3 || text[0] != '%' {
+		return 0, 0, false
+	}
+	const digits = "0123456789abcdef"
+	first, second := strings.IndexByte(digits, text[1]|0x20), strings.IndexByte(digits, text[2]|0x20)
+	return byte(first), byte(second), first >= 0 && second >= 0 //nolint:gosec // of 16
+}
+
 // maxChunks bounds the chunks that are joined. No library writes more.
 const maxChunks = 100
 
@@ -88,12 +120,17 @@ func Joined(parts []Part, base, separator string, upToGap bool) []Reading {
 	return all
 }
 
-// Bearer returns the token of an Authorization field; empty if it has none.
+// Bearer returns the token of an Authorization field: the first word behind the scheme,
+// which is all that some apps read. It is empty if there is none.
 func Bearer(field string) string {
 	field = strings.TrimSpace(field)
 	end := strings.IndexFunc(field, unicode.IsSpace)
 	if end < 0 || !strings.EqualFold(field[:end], "Bearer") {
 		return ""
 	}
-	return strings.TrimSpace(field[end:])
+	token := strings.TrimSpace(field[end:])
+	if end := strings.IndexFunc(token, unicode.IsSpace); end >= 0 {
+		token = token[:end]
+	}
+	return token
 }

@@ -47,6 +47,21 @@ func TestChunksAreJoinedAsTheyAreNumbered(t *testing.T) {
 	}
 }
 
+func TestHowAValueBegins(t *testing.T) {
+	for value, want := range map[string]bool{
+		"Fe*x": true, "Fe*": true, " \t\v\xa0Fe*": true, `"Fe*"`: true, `" Fe*"`: false, "%46e*": true, "%46%65%2a": true, "%46%65%2A%zz": true, `"F%65*`: true,
+		"": false, "Fe": false, "fe*": false, "xFe*": false, "%": false, "%4": false, "%46": false, "%zze*": false, "%46e%2": false, "%2546e*": false,
+	} {
+		if Begins(value, "Fe*") != want {
+			t.Errorf("%q: %t", value, !want)
+		}
+	}
+	value := "%46e" + strings.Repeat("x", 10)
+	if allocations := testing.AllocsPerRun(100, func() { Begins(value, "Fe*") }); allocations > 0 {
+		t.Errorf("%.0f allocations", allocations)
+	}
+}
+
 func TestMoreChunksThanAnyLibraryWritesAreNotRead(t *testing.T) {
 	t.Parallel()
 	var parts []Part
@@ -73,7 +88,7 @@ func TestValuesAreThoseOfCookies(t *testing.T) {
 func TestBearer(t *testing.T) {
 	t.Parallel()
 	for field, want := range map[string]string{
-		"Bearer abc": "abc", "bearer  abc ": "abc", " BEARER\tabc": "abc", "Basic abc": "", "Bearer": "", "": "", "Bearerabc": "",
+		"Bearer abc": "abc", "bearer  abc ": "abc", "Bearer abc def": "abc", "Bearer\tabc\tdef": "abc", " BEARER\tabc": "abc", "Basic abc": "", "Bearer": "", "": "", "Bearerabc": "",
 	} {
 		if got := Bearer(field); got != want {
 			t.Errorf("%q: %q, want %q", field, got, want)

@@ -137,24 +137,71 @@ func TestAGuessEndsNobodyBeforeSomebodyWasFound(t *testing.T) {
 	otherEnvironment(t, server.DSN(name), map[string]string{"SESSION_SECRET": secret})
 	app := caddytest.NewApp(t)
 	base := caddytest.Start(t, caddytest.Site("stale_session {", "poll 50ms", "sign_in /login", "}", app.Proxy()))
-	cookie := func(user string) string {
-		value, err := mint.Remix(secret, map[string]any{"userId": user})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return "__session=" + value
-	}
 	for range 3 {
-		if status := ask(t, base, cookie("number 7 of another system")); status != http.StatusOK {
+		if status := ask(t, base, remix(t, "number 7 of another system")); status != http.StatusOK {
 			t.Fatalf("a session that may be live: status %d", status)
 		}
 	}
-	if status := ask(t, base, cookie("live")); status != http.StatusOK {
+	if status := ask(t, base, remix(t, "live")); status != http.StatusOK {
 		t.Fatalf("a live session: status %d", status)
 	}
-	if status := ask(t, base, cookie("gone")); status != http.StatusUnauthorized {
+	if status := ask(t, base, remix(t, "gone")); status != http.StatusUnauthorized {
 		t.Errorf("a stale session, once the guess is right: status %d", status)
 	}
+}
+
+// TestOneLibraryProvesNothingOfAnother has an app that moves from Auth.js to React Router,
+// which may keep its users in another table.
+func TestOneLibraryProvesNothingOfAnother(t *testing.T) {
+	name := newDatabase(t)
+	otherEnvironment(t, server.DSN(name), map[string]string{"SESSION_SECRET": secret})
+	t.Setenv("NEXTAUTH_SECRET", secret)
+	app := caddytest.NewApp(t)
+	base := caddytest.Start(t, caddytest.Site("stale_session {", "poll 50ms", "sign_in /login", "}", app.Proxy()))
+	if status := ask(t, base, remix(t, "live")); status != http.StatusOK {
+		t.Fatalf("a live session of one library: status %d", status)
+	}
+	if status := ask(t, base, session(t, "in another table")); status != http.StatusOK {
+		t.Fatalf("a session of the other that may be live: status %d", status)
+	}
+	if status := ask(t, base, session(t, "live")); status != http.StatusOK {
+		t.Fatalf("a live session of the other: status %d", status)
+	}
+	if status := ask(t, base, session(t, "gone")); status != http.StatusUnauthorized {
+		t.Errorf("a stale session of the other: status %d", status)
+	}
+}
+
+// TestOneTableProvesNothingOfAnother has two handlers that read the same sessions, and
+// look users up in different tables.
+func TestOneTableProvesNothingOfAnother(t *testing.T) {
+	name := newDatabase(t)
+	execute(t, name, "create table admins (id text primary key)", "insert into admins values ('admin')")
+	otherEnvironment(t, server.DSN(name), map[string]string{"SESSION_SECRET": secret})
+	t.Setenv("NEXTAUTH_SECRET", secret)
+	app := caddytest.NewApp(t)
+	base := caddytest.Start(t, caddytest.Site(
+		"route /admin* {", "stale_session {", "poll 50ms", "sign_in /login", "users admins", "}", app.Proxy(), "}",
+		"route {", "stale_session {", "poll 50ms", "sign_in /login", "}", app.Proxy(), "}"))
+	if status := ask(t, base, remix(t, "live")); status != http.StatusOK {
+		t.Fatalf("a live session: status %d", status)
+	}
+	if status := ask(t, base+"/admin", session(t, "admin")); status != http.StatusOK {
+		t.Fatalf("a live session of another library: status %d", status)
+	}
+	if status := ask(t, base+"/admin", remix(t, "live")); status != http.StatusOK {
+		t.Errorf("where nobody was found yet: status %d", status)
+	}
+}
+
+// remix returns the cookie of a user's session.
+func remix(t *testing.T, user string) string {
+	t.Helper()
+	value, err := mint.Remix(secret, map[string]any{"userId": user})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "__session=" + value
 }
 
 // TestWhoIsNotSignedInPasses has sessions without a user, which every visitor has, and

@@ -10,6 +10,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/redis"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/sessiontable"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/shared"
 )
@@ -91,5 +92,16 @@ func (r *Resources) Accounts(module directories.Module, config accounts.Config) 
 		}
 		engine := accounts.Open(directory, config)
 		return engine, engine.Close, nil
+	})
+}
+
+var evidence = shared.NewPool[*session.Evidence]()
+
+// Evidence acquires what the users of an engine prove of the sessions of a reader. Both
+// must have been acquired before.
+func (r *Resources) Evidence(reader *session.Reader, users *accounts.Engine) (*session.Evidence, error) {
+	distinct := []string{fmt.Sprintf("%p", reader), fmt.Sprintf("%p", users)}
+	return acquire(r, evidence, distinct, func() (*session.Evidence, func() error, error) {
+		return reader.NewEvidence(), func() error { return nil }, nil
 	})
 }

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"github.com/seed-4adef13c/caddy-stale-session/formats"
@@ -17,7 +16,6 @@ type format struct {
 	keyed   formats.Keyed // nil if its keys never change
 	domain  string        // in the cache
 	headers []string      // in canonical form
-	found   *atomic.Bool  // somebody was, by one of its sessions
 }
 
 // newFormats returns the formats, and the names of the fields of requests in which
@@ -26,7 +24,7 @@ func newFormats(all []formats.Format) (opened []format, fields []string) {
 	fields = []string{"Cookie", "Authorization"}
 	for i, f := range all {
 		keyed, _ := f.(formats.Keyed)
-		of := format{f, keyed, "=" + strconv.Itoa(i), nil, new(atomic.Bool)} // no cookie has such a name
+		of := format{f, keyed, "=" + strconv.Itoa(i), nil} // no cookie has such a name
 		for _, name := range f.Headers() {
 			name = http.CanonicalHeaderKey(name)
 			if of.headers = append(of.headers, name); !slices.Contains(fields, name) {
@@ -46,8 +44,8 @@ func (rd *Reader) readFormats(header http.Header, s *Session) {
 		if s.TooLarge {
 			return
 		}
-		if p := rd.partsOf(i, header, s); len(p.parts) > 0 && !s.TooLarge {
-			failure = moreImportant(failure, rd.readFormat(i, &p, s))
+		if all := rd.sourcesOf(i, header, s); all != nil && !s.TooLarge {
+			failure = moreImportant(failure, rd.readFormat(i, all, s))
 		}
 	}
 	if s.TooLarge {
@@ -65,17 +63,34 @@ type sources struct {
 	fields  []field
 }
 
-// partsOf returns what a format may read a session from.
-func (rd *Reader) partsOf(format int, header http.Header, s *Session) (p sources) {
+// sourcesOf returns what a format may read a session from: all cookies, and then, if
+// they disagree, what other parsers make of them.
+func (rd *Reader) sourcesOf(format int, header http.Header, s *Session) []sources {
+	var cookies []cookie
 	for _, c := range s.jar {
 		if c.has(format) {
-			p.parts = append(p.parts, formats.Part{Name: c.name, Value: c.value})
-			p.cookies = append(p.cookies, c)
+			cookies = append(cookies, c)
 		}
 	}
-	if len(p.cookies) > maxCookies {
+	if len(cookies) > maxCookies {
 		s.setTooLarge()
 	}
+	fields := rd.fieldsOf(format, header, s)
+	if len(cookies)+len(fields) == 0 || s.TooLarge {
+		return nil
+	}
+	all := []sources{newSources(cookies, fields)}
+	if slices.ContainsFunc(cookies, cookie.isDisputed) {
+		named := slices.DeleteFunc(slices.Clone(cookies), cookie.isNameOnly)
+		for _, jar := range [...][]cookie{parseCookie7(named, ""), parseCookie1(named), parseNext(named, "")} {
+			all = append(all, newSources(jar, fields))
+		}
+	}
+	return all
+}
+
+// fieldsOf returns the fields of a header in which a format looks for a session.
+func (rd *Reader) fieldsOf(format int, header http.Header, s *Session) (fields []field) {
 	for _, name := range rd.formats[format].headers {
 		lines := header[name]
 		if len(lines) > maxBearers {
@@ -85,11 +100,21 @@ func (rd *Reader) partsOf(format int, header http.Header, s *Session) (p sources
 			if len(line) > rd.config.MaxTokenBytes {
 				s.setTooLarge()
 			}
-			p.parts = append(p.parts, formats.Part{Header: name, Value: line})
-			p.fields = append(p.fields, field{name, line})
+			fields = append(fields, field{name, line})
 		}
 	}
-	return p
+	return fields
+}
+
+func newSources(cookies []cookie, fields []field) sources {
+	parts := make([]formats.Part, 0, len(cookies)+len(fields))
+	for _, c := range cookies {
+		parts = append(parts, formats.Part{Name: c.name, Value: c.value})
+	}
+	for _, f := range fields {
+		parts = append(parts, formats.Part{Header: f.name, Value: f.value})
+	}
+	return sources{parts, cookies, fields}
 }
 
 // at returns the cookies and fields with some indices.
@@ -107,42 +132,48 @@ func (p *sources) at(indices []int) (cookies []cookie, fields []field) {
 
 // readFormat appends to s the sessions that a format reads. It returns why one in a
 // cookie is not valid.
-func (rd *Reader) readFormat(format int, p *sources, s *Session) (failure Failure) {
-	all := rd.formats[format].Readings(p.parts)
-	if len(all) > maxReadings {
-		s.setTooLarge()
-		return TooLarge
-	}
-	rd.noticeParts(format, p, all, s)
+func (rd *Reader) readFormat(format int, all []sources, s *Session) (failure Failure) {
 	if s.Tokens == nil {
 		s.Tokens = s.tokens[:0]
 	}
-	for i, r := range all {
-		if at := slices.IndexFunc(all[:i], func(before formats.Reading) bool { return before.Text == r.Text }); at >= 0 {
-			before, _ := p.at(all[at].Parts)
-			again, _ := p.at(r.Parts)
-			s.repeat(reading{r.Text, before}, reading{r.Text, again})
-			continue
-		}
-		token := Token{text: r.Text, format: format + 1}
-		failed := rd.decodeFormat(format, r.Text, s, &token.Claims)
-		if s.TooLarge {
+	var read []reading
+	for i := range all {
+		readings := rd.formats[format].Readings(all[i].parts)
+		if len(read)+len(readings) > maxReadings {
+			s.setTooLarge()
 			return TooLarge
 		}
-		token.from, token.fields = p.at(r.Parts)
-		if failed != "" {
-			if len(token.from) > 0 && failed != nobody {
-				failure = moreImportant(failure, failed)
+		if i == 0 {
+			rd.noticeParts(format, &all[i], readings, s)
+		}
+		for k := range readings {
+			r := &readings[k]
+			token := Token{text: r.Text, format: format + 1}
+			token.from, token.fields = all[i].at(r.Parts)
+			again := reading{r.Text, token.from}
+			at := slices.IndexFunc(read, func(before reading) bool { return before.text == r.Text })
+			if read = append(read, again); at >= 0 {
+				s.repeat(read[at], again)
+				continue
 			}
-			continue
+			failed := rd.decodeFormat(format, r.Text, s, &token.Claims)
+			if s.TooLarge {
+				return TooLarge
+			}
+			if failed != "" {
+				if len(token.from) > 0 && failed != nobody {
+					failure = moreImportant(failure, failed)
+				}
+				continue
+			}
+			if token.Claims.Doubtful && r.Doubtful != nil {
+				token.from, token.fields = all[i].at(r.Doubtful)
+			}
+			if len(token.from) > 0 {
+				token.Names = s.namesOf(token.from)
+			}
+			s.Tokens = append(s.Tokens, token)
 		}
-		if token.Claims.Doubtful && r.Doubtful != nil {
-			token.from, token.fields = p.at(r.Doubtful)
-		}
-		if len(token.from) > 0 {
-			token.Names = s.namesOf(token.from)
-		}
-		s.Tokens = append(s.Tokens, token)
 	}
 	return failure
 }
@@ -219,20 +250,6 @@ func (rd *Reader) claimsOf(decoded *formats.Session) Claims {
 	}
 	c.Match = rd.matched(decoded.Claims)
 	return c
-}
-
-// Found notes whether the user of a token was found, and reports whether one was by any
-// token of the same format. Before that, the absence of a user proves nothing if the
-// subject is a guess.
-func (rd *Reader) Found(t *Token, found bool) bool {
-	if t.format == 0 {
-		return true
-	}
-	before := rd.formats[t.format-1].found
-	if found && !before.Load() { // no write that other processors wait for
-		before.Store(true)
-	}
-	return before.Load()
 }
 
 // UsersTable returns the table in which the only format that is read keeps its users;

@@ -144,6 +144,37 @@ func TestASessionOfAnotherFormatIsRead(t *testing.T) {
 	}
 }
 
+// TestASessionThatSomeParserReadsIsRead has cookies with the same name, of which parsers
+// choose different ones.
+func TestASessionThatSomeParserReadsIsRead(t *testing.T) {
+	t.Parallel()
+	rd, err := New(Config{Formats: []formats.Format{new(plain)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(rd.Close)
+	for name, cookies := range map[string]string{
+		"the first of one chunk, the last of another": "cached.0=valid; cached.0 =x; cached.1=x; cached.1=:ada",
+		"the last that can be decoded":                "cached.0=x; cached.0=valid; cached.0=%zz; cached.1=:ada",
+		"the first whose name is as it should be":     "cached.0\v=x; cached.0=valid; cached.0=x; cached.1=:ada",
+		"the first that has a value":                  "cached.0; cached.0=valid; cached.0=x; cached.1=:ada",
+		"with a quote that belongs to the session":    `cached.0=valid:; cached.1="ada; cached.1=x`,
+		"with quotes that belong to it, in pairs":     `cached.0=valid:; cached.1="ada"; cached.1=x`,
+	} {
+		s := readPlain(rd, "a=1; "+cookies+"; b=2", "")
+		subjects := make(map[string]bool)
+		for _, token := range s.Tokens {
+			subjects[strings.Trim(string(token.Claims.Subject), `"`)] = true
+			if got := strings.Join(token.Names, " "); got != "cached.0 cached.1" {
+				t.Errorf("%s: held by %q", name, got)
+			}
+		}
+		if !subjects["ada"] {
+			t.Errorf("%s: %v", name, subjects)
+		}
+	}
+}
+
 func TestWhatHoldsASessionOfAnotherFormatIsRemoved(t *testing.T) {
 	t.Parallel()
 	rd, err := New(Config{Formats: []formats.Format{new(plain)}})
@@ -229,32 +260,6 @@ func TestATextInManySpellingsIsRememberedOnce(t *testing.T) {
 	}
 	if entries := rd.Stats().Entries; entries != 1 {
 		t.Errorf("%d entries", entries)
-	}
-}
-
-// TestASubjectThatIsAGuess shows that it is one each time that it is read, until somebody
-// is found by a session of its format.
-func TestASubjectThatIsAGuess(t *testing.T) {
-	t.Parallel()
-	rd, err := New(Config{Formats: []formats.Format{new(plain), new(plain)}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(rd.Close)
-	var tokens []Token
-	for range 2 { // from the cache, too
-		if tokens = readPlain(rd, "id=guessed:ada", "").Tokens; len(tokens) != 2 || !tokens[0].Claims.Guessed || readPlain(rd, "id=valid:ada", "").Tokens[0].Claims.Guessed {
-			t.Fatalf("%+v", tokens)
-		}
-	}
-	for _, step := range []struct{ of, found, want bool }{{false, false, false}, {false, true, true}, {false, false, true}, {true, false, false}} {
-		token := &tokens[0]
-		if step.of {
-			token = &tokens[1]
-		}
-		if got := rd.Found(token, step.found); got != step.want {
-			t.Errorf("%+v: found %t", step, got)
-		}
 	}
 }
 

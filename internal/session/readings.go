@@ -57,6 +57,13 @@ func (c cookie) isAmbiguous() bool {
 	return len(strings.TrimLeft(c.pair, " ")) != len(c.name)+len("=")+len(c.value) || strings.Contains(c.pair, "%")
 }
 
+// isDisputed reports whether cookie parsers disagree about the name or value: unlike
+// isAmbiguous, not about escapes that all of them decode.
+func (c cookie) isDisputed() bool {
+	name, value, ok := strings.Cut(strings.TrimLeft(c.pair, " "), "=")
+	return !ok || name != c.name || value != trim(value) || strings.HasPrefix(value, `"`) || strings.Contains(value, "%") && value == c.value
+}
+
 // isNameOnly reports whether the cookie has no equals sign. Most cookie parsers
 // skip such a cookie, so that the next one with its name is the first.
 func (c cookie) isNameOnly() bool { return !strings.Contains(c.pair, "=") }
@@ -64,7 +71,12 @@ func (c cookie) isNameOnly() bool { return !strings.Contains(c.pair, "=") }
 // parseCookie7 parses the cookies of a group as npm's cookie 0.7 and @auth/core
 // do: only spaces and tabs are whitespace, quotes are stripped in pairs, and the
 // first cookie of a name is used.
-func parseCookie7(group []cookie, base string) []cookie {
+func parseCookie7(group []cookie, base string) []cookie { return parseFirst(group, base, true) }
+
+// parseCookie1 parses cookies as npm's cookie 1 does, which keeps quotes.
+func parseCookie1(group []cookie) []cookie { return parseFirst(group, "", false) }
+
+func parseFirst(group []cookie, base string, unquote bool) []cookie {
 	var jar []cookie
 	for _, c := range group {
 		name, value, _ := strings.Cut(c.pair, "=")
@@ -72,7 +84,7 @@ func parseCookie7(group []cookie, base string) []cookie {
 			continue
 		}
 		value = strings.Trim(value, " \t")
-		if len(value) > 1 && value[0] == '"' && value[len(value)-1] == '"' {
+		if unquote && len(value) > 1 && value[0] == '"' && value[len(value)-1] == '"' {
 			value = value[1 : len(value)-1]
 		}
 		jar = append(jar, cookie{name, decodeURIComponent(value), c.pair, c.owners})

@@ -38,6 +38,7 @@ type Session struct {
 
 	tried      int     // how many texts with the form of a token were not known
 	signatures int     // how many were verified, at most
+	noticed    int     // how many cookies that nothing reads were looked at, at most
 	renewed    []Token // of the request, in a response
 	made       bool    // it is that of a response
 

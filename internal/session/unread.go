@@ -10,8 +10,15 @@ import (
 // Unread returns what looks like a session and was read by nothing so far.
 func (rd *Reader) Unread() []unread.Found { return rd.unread.All() }
 
+// maxNoticed bounds the cookies of a request that are looked at although nothing reads
+// them.
+const maxNoticed = 256
+
 // notice notices a cookie that nothing reads, if it looks like a session.
 func (rd *Reader) notice(name, value string, s *Session) {
+	if s.noticed++; s.noticed > maxNoticed {
+		return
+	}
 	if found, first := rd.unread.Notice(name, trim(value)); first {
 		s.Unread = append(s.Unread, found)
 	}

@@ -48,6 +48,8 @@ func TestWhatLooksLikeASessionAndIsNotReadIsNoticed(t *testing.T) {
 		"a Bearer token":                {http.Header{"Authorization": {"bearer " + foreign}}, "Authorization"},
 		"a password":                    {http.Header{"Authorization": {"Basic " + strings.Repeat("x", 60)}}, ""},
 		"a name that cannot be shown":   {http.Header{"Cookie": {"a\x1bb=" + own}}, ""},
+		"behind many others":            {http.Header{"Cookie": {strings.Repeat("a=b; ", maxNoticed-1) + "iron=" + seal}}, "iron"},
+		"behind too many others":        {http.Header{"Cookie": {strings.Repeat("a=b; ", maxNoticed) + "iron=" + seal}}, ""},
 		"a sign-in that is under way":   {http.Header{"Cookie": {"__Secure-authjs.pkce.code_verifier=" + own}}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -158,7 +159,7 @@ func (p *Reporter) warn(check *verdict.Check) {
 	}
 	if check.Guessed {
 		p.notFound.raise(func(requests int64) {
-			p.detections.Logger.Error("nobody was found so far by the user id in a session, so none ends: set `subject` to the place of the id that the users table has, and `id` in `users` to its column",
+			p.detections.Logger.Error("nobody was found so far by the user id in a session, so none ends: set `subject` to the place of the id that the users table has, and `id` in `users` to its column; a library whose users are in another table needs a `stale_session` of its own, with its `format` and `users`",
 				zap.Int64("requests", requests))
 		})
 	}
@@ -172,8 +173,13 @@ func (p *Reporter) warn(check *verdict.Check) {
 		return
 	}
 	p.undecoded.dismiss()
-	if len(s.Tokens[0].Claims.Subject) > 0 {
+	judged := func(t session.Token) bool { return !t.Claims.AppAsks }
+	named := func(t session.Token) bool { return len(t.Claims.Subject) > 0 }
+	switch {
+	case slices.ContainsFunc(s.Tokens, named):
 		p.noSubject.dismiss()
+		return
+	case !slices.ContainsFunc(s.Tokens, judged): // they need none
 		return
 	}
 	p.noSubject.raise(func(requests int64) {

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/verdict"
 )
 
@@ -95,6 +97,39 @@ func TestRejectedLogoutMessagesDoNotFillTheLog(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestOnlyATokenThatShouldNameAUserIsMissed has sessions that the app looks up itself, as
+// most of Better Auth are, and which name nobody.
+func TestOnlyATokenThatShouldNameAUserIsMissed(t *testing.T) {
+	t.Parallel()
+	asked, nameless, ada := session.Claims{AppAsks: true}, session.Claims{}, session.Claims{Subject: []byte("ada")}
+	for name, c := range map[string]struct {
+		requests [][]session.Claims
+		lines    int
+	}{
+		"that the app asks for":                   {[][]session.Claims{{asked}}, 0},
+		"that names nobody":                       {[][]session.Claims{{nameless}}, 1},
+		"that names nobody, beside one asked for": {[][]session.Claims{{asked, nameless}}, 1},
+		"that names nobody, after one that does":  {[][]session.Claims{{asked, ada}, {nameless}}, 0},
+		"that names nobody, after one asked for":  {[][]session.Claims{{asked}, {nameless}}, 1},
+	} {
+		core, lines := observer.New(zapcore.DebugLevel)
+		p, err := NewReporter(Detections{Logger: zap.New(core)}, "sub")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, request := range c.requests {
+			s := new(session.Session)
+			for _, claims := range request {
+				s.Tokens = append(s.Tokens, session.Token{Claims: claims})
+			}
+			p.Checked(httptest.NewRequest(http.MethodGet, "/", nil), &verdict.Check{Judgement: verdict.Judgement{Verdict: verdict.Live}, Session: s}, "guarded")
+		}
+		if lines.Len() != c.lines {
+			t.Errorf("%s: %d lines", name, lines.Len())
+		}
 	}
 }
 

@@ -17,8 +17,8 @@ type Judgement struct {
 	Subject []byte
 	// Source tells where the account came from; empty when none was found.
 	Source accounts.Source
-	// Guessed reports whether the verdict is Unknown because the subject is a guess, by
-	// which nobody was found so far.
+	// Guessed reports whether the verdict is Unknown because the user is not found, which
+	// proves nothing yet: see session.Evidence.
 	Guessed bool
 	// Alone reports whether this session alone has ended, and no other of its user.
 	Alone bool

@@ -2,6 +2,7 @@ package betterauth
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"math"
 	"regexp"
@@ -70,6 +71,22 @@ func (p *parser) skip(c byte) bool {
 // numeral is a number of JSON.
 var numeral = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?`)
 
+// maxPlain is how many digits a number has at most that JavaScript writes as they are.
+const maxPlain = 15
+
+// plain returns the digits that a text begins with, if they are a number that is written
+// again as it is: anybody can send many.
+func plain(text []byte) []byte {
+	end := 0
+	for end < len(text) && '0' <= text[end] && text[end] <= '9' {
+		end++
+	}
+	if end == 0 || end > maxPlain || end > 1 && text[0] == '0' || end < len(text) && (text[end] == '.' || text[end]|0x20 == 'e') {
+		return nil
+	}
+	return text[:end]
+}
+
 // value parses a value; nil if there is none.
 func (p *parser) value() *value {
 	p.skipBlanks()
@@ -98,6 +115,10 @@ func (p *parser) value() *value {
 			return &value{kind: quoted, text: revived(text)}
 		}
 		return nil
+	}
+	if digits := plain(p.rest); digits != nil {
+		p.rest = p.rest[len(digits):]
+		return &value{kind: number, text: string(digits)}
 	}
 	digits := numeral.Find(p.rest)
 	if digits == nil {
@@ -150,23 +171,34 @@ func (p *parser) object() *value {
 
 // order puts the members that are array indices first, as JavaScript does.
 func (v *value) order() {
-	index := func(m member) uint64 {
-		name := m.name[1 : len(m.name)-1]
-		n, err := strconv.ParseUint(name, 10, 32)
-		if err != nil || n == math.MaxUint32 || strconv.FormatUint(n, 10) != name {
-			return math.MaxUint64
-		}
-		return n
+	if !slices.ContainsFunc(v.members, func(m member) bool { return m.index() < math.MaxUint32 }) {
+		return
 	}
-	slices.SortStableFunc(v.members, func(a, b member) int {
-		switch x, y := index(a), index(b); {
-		case x < y:
-			return -1
-		case x > y:
-			return 1
-		}
-		return 0
-	})
+	type ordered struct {
+		member
+		index uint64
+	}
+	all := make([]ordered, len(v.members))
+	for i, m := range v.members {
+		all[i] = ordered{m, m.index()}
+	}
+	slices.SortStableFunc(all, func(a, b ordered) int { return cmp.Compare(a.index, b.index) })
+	for i := range all {
+		v.members[i] = all[i].member
+	}
+}
+
+// index returns the array index that a member is; more than any if it is none.
+func (m member) index() uint64 {
+	digits := plain([]byte(m.name[1:]))
+	if len(digits) != len(m.name)-len(`""`) {
+		return math.MaxUint64
+	}
+	n, err := strconv.ParseUint(string(digits), 10, 64)
+	if err != nil || n >= math.MaxUint32 {
+		return math.MaxUint64
+	}
+	return n
 }
 
 func (p *parser) array() *value {

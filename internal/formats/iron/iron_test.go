@@ -1,6 +1,8 @@
 package iron
 
 import (
+	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -98,6 +100,30 @@ func TestWhatIsOpened(t *testing.T) {
 				t.Errorf("expires %v, want %v", expires, c.expires)
 			}
 		})
+	}
+}
+
+// TestACookieWithoutAConfiguredNameIsReadInEverySpelling has a seal that the app's parser
+// of cookies decodes.
+func TestACookieWithoutAConfiguredNameIsReadInEverySpelling(t *testing.T) {
+	t.Parallel()
+	reader := reads.Reader(t, &Session{Options: cookie.Options{Secrets: []string{password}}})
+	seal, err := mint.Seal{Password: password, ID: "1"}.Of(map[string]any{"userId": "ada"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seal += "~2"
+	for name, value := range map[string]string{
+		"as it is written":      seal,
+		"behind a blank":        " " + seal,
+		"in quotes":             `"` + seal + `"`,
+		"with its first escape": "%46" + seal[1:],
+		"with its last escape":  "Fe26.2%2A" + seal[7:],
+	} {
+		header := http.Header{"Cookie": {"a=1; app-session=" + value + "; b=2"}}
+		if got := reads.Subjects(reader, header); !slices.Equal(got, []string{"ada"}) {
+			t.Errorf("%s: read %q", name, got)
+		}
 	}
 }
 

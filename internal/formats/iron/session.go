@@ -2,7 +2,6 @@ package iron
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -75,7 +74,7 @@ var ofOthers = []string{"nuxt-session", "h3", "wos-session"}
 // Owns implements formats.Format.
 func (f *ironSession) Owns(name, value string) bool {
 	if len(f.names) == 0 {
-		return strings.HasPrefix(value, prefix+"*") && !slices.Contains(ofOthers, name)
+		return formats.Begins(value, prefix+"*") && !slices.Contains(ofOthers, name)
 	}
 	return ironChunks.IsNamed(name, f.names)
 }

@@ -140,7 +140,7 @@ func (f *format) Readings(parts []formats.Part) (all []formats.Reading) {
 // isToken reports whether a text has the form of a token, and not of a cookie that
 // holds one.
 func isToken(text string) bool {
-	return strings.Count(text, ".") == 2 && !strings.HasPrefix(text, prefix) && !strings.HasPrefix(text, "{")
+	return strings.Count(text, ".") == 2 && !strings.HasPrefix(text, prefix) && !isJSON(text)
 }
 
 // Decode implements formats.Format.

@@ -43,7 +43,7 @@ func Parse(value string) (s Session, ok bool) {
 		if text, err = base64.RawURLEncoding.DecodeString(encoded); err != nil {
 			return Session{}, false
 		}
-	} else if !strings.HasPrefix(value, "{") {
+	} else if !isJSON(value) {
 		return Session{}, false
 	}
 	var fields map[string]json.RawMessage // a struct would take names in any case
@@ -58,6 +58,10 @@ func Parse(value string) (s Session, ok bool) {
 	s.CanRefresh = refresh != ""
 	return s, true
 }
+
+// isJSON reports whether a value is JSON, and neither base64url nor a token: what the
+// app parses may begin with blanks.
+func isJSON(value string) bool { return strings.HasPrefix(strings.TrimLeft(value, " \t\r\n"), "{") }
 
 // ignored removes what @supabase/ssr ignores in base64url.
 var ignored = strings.NewReplacer(" ", "", "\t", "", "\r", "", "\n", "", "=", "")

@@ -2,10 +2,15 @@ package supabase
 
 import (
 	"encoding/base64"
+	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/formats/cookie"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/mint"
@@ -52,6 +57,7 @@ func TestWhatIsParsed(t *testing.T) {
 		"with what the library ignores":  {usual + "=\n", Session{"a.b.c", true}},
 		"with a character more":          {encoded(`{"access_token":"a.b.c"}`) + "A", Session{"a.b.c", false}},
 		"as JSON":                        {`{"access_token":"a.b.c","refresh_token":"r"}`, Session{"a.b.c", true}},
+		"as JSON behind blanks":          {" \t\r\n" + `{"access_token":"a.b.c","refresh_token":"r"}`, Session{"a.b.c", true}},
 		"without a refresh token":        {encoded(`{"access_token":"a.b.c"}`), Session{"a.b.c", false}},
 		"with an empty one":              {encoded(`{"access_token":"a.b.c","refresh_token":""}`), Session{"a.b.c", false}},
 		"the last of two names":          {encoded(`{"access_token":"x","access_token":"a.b.c"}`), Session{"a.b.c", false}},
@@ -72,6 +78,32 @@ func TestWhatIsParsed(t *testing.T) {
 				t.Errorf("parsed %+v, %t", got, ok)
 			}
 		})
+	}
+}
+
+// TestASessionIsReadInEverySpelling has a session that the app reads, too.
+func TestASessionIsReadInEverySpelling(t *testing.T) {
+	t.Parallel()
+	const secret = "a secret of the project: 32 bytes or more"
+	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"sub": "ada", "exp": time.Now().Add(time.Hour).Unix()}).SignedString([]byte(secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader := reads.Reader(t, &Supabase{Options: cookie.Options{Secrets: []string{secret}}})
+	cookies := func(value string) http.Header { return http.Header{"Cookie": {"sb-x-auth-token=" + value}} }
+	field := func(value string) http.Header { return http.Header{"Authorization": {value}} }
+	encoded := url.PathEscape(`{"access_token":"` + token + `"}`)
+	for name, header := range map[string]http.Header{
+		"JSON":                             cookies(encoded),
+		"JSON behind a blank":              cookies("%20" + encoded),
+		"JSON behind a line feed":          cookies("%0A" + encoded),
+		"a Bearer token":                   field("Bearer " + token),
+		"a Bearer token behind two blanks": field("bearer  " + token),
+		"a Bearer token and more":          field("Bearer " + token + " x"),
+	} {
+		if got := reads.Subjects(reader, header); !slices.Equal(got, []string{"ada"}) {
+			t.Errorf("%s: read %q", name, got)
+		}
 	}
 }
 
