@@ -598,7 +598,7 @@ func (x *request) guard(header http.Header, set *session.Session) (cleared []str
 	judge := func(tokens []session.Token) []verdict.Judgement {
 		judgements := v.judgeAgain(&x.wait, tokens, time.Time{})
 		if !signingIn {
-			spread(tokens, judgements, sent, died)
+			spread(judgements, died)
 		}
 		return judgements
 	}

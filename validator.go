@@ -92,7 +92,7 @@ func (v *validator) judgeToken(ctx context.Context, token *session.Token, now, s
 	}
 	j := v.judgeUser(ctx, token, now, since, account)
 	if j.Verdict == verdict.Live && sessions.Ended(ctx, c.SessionID, now) {
-		j.Verdict, j.Reason, j.Source = verdict.Stale, verdict.TokenRevoked, accounts.FromDatabase
+		j.Verdict, j.Reason, j.Source, j.Alone = verdict.Stale, verdict.TokenRevoked, accounts.FromDatabase, true
 	}
 	return j
 }
@@ -248,13 +248,15 @@ func (v *validator) judgeAgain(ctx context.Context, tokens []session.Token, sinc
 }
 
 // spread makes the judgement on each token of a response stale if one of the
-// request's tokens with the same subject is: the app has renewed it.
-func spread(set []session.Token, judgements []verdict.Judgement, sent []session.Token, died []verdict.Judgement) {
-	for i := range set {
-		for k := range sent {
-			if died[k].Verdict == verdict.Stale && bytes.Equal(set[i].Claims.Subject, sent[k].Claims.Subject) && judgements[i].Verdict != verdict.Stale {
-				judgements[i] = died[k]
-			}
+// request's tokens with the same subject is: the app has renewed it. If that session
+// alone has ended, the app has begun another.
+func spread(judgements, died []verdict.Judgement) {
+	for i, j := range judgements {
+		ended := func(d verdict.Judgement) bool {
+			return d.Verdict == verdict.Stale && !d.Alone && len(d.Subject) > 0 && bytes.Equal(d.Subject, j.Subject)
+		}
+		if k := slices.IndexFunc(died, ended); k >= 0 && j.Verdict != verdict.Stale {
+			judgements[i] = died[k]
 		}
 	}
 }

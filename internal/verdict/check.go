@@ -20,6 +20,8 @@ type Judgement struct {
 	// Guessed reports whether the verdict is Unknown because the subject is a guess, by
 	// which nobody was found so far.
 	Guessed bool
+	// Alone reports whether this session alone has ended, and no other of its user.
+	Alone bool
 }
 
 // Check is what was found out about the session of a request.

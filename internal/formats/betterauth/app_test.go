@@ -254,6 +254,9 @@ func TestAppsWithBetterAuth(t *testing.T) {
 			if user := client.signedIn(); user != "" || len(client.sessions()) > 0 {
 				t.Errorf("get-session says %q, and leaves %q", user, client.sessions())
 			}
+			if strategy == "compact" {
+				early.testCleared(t)
+			}
 			if status := early.copy().write(); status != http.StatusUnauthorized {
 				t.Errorf("a write of somebody who is gone: status %d", status)
 			}
@@ -287,6 +290,30 @@ func TestAppsWithBetterAuth(t *testing.T) {
 	t.Run("a Bearer token", a.testBearer)
 }
 
+// testCleared has the cookies of a stale session as they are on HTTPS, in chunks.
+func (b *browser) testCleared(t *testing.T) {
+	const token, data = "__Secure-better-auth.session_token", "__Secure-better-auth.session_data"
+	chunks := b.jar["better-auth.session_data"]
+	half := len(chunks) / 2
+	secure := b.copy()
+	secure.jar = map[string]string{token: b.jar["better-auth.session_token"], data + ".0": chunks[:half], data + ".1": chunks[half:], "theme": "dark"}
+	_, header, _ := secure.send(http.MethodGet, "/api/auth/get-session", "")
+	cleared := make(map[string]bool)
+	for _, line := range header["Set-Cookie"] {
+		cookie, err := http.ParseSetCookie(line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasPrefix(cookie.Name, "__Secure-") && (!cookie.Secure || cookie.Path != "/" || cookie.MaxAge >= 0) {
+			t.Errorf("no browser accepts %s", line)
+		}
+		cleared[cookie.Name] = true
+	}
+	if !cleared[token] || !cleared[data+".0"] || !cleared[data+".1"] || cleared["theme"] {
+		t.Errorf("cleared %v", cleared)
+	}
+}
+
 // testSignedOutElsewhere signs somebody out whose cache is still valid.
 func (a *app) testSignedOutElsewhere(t *testing.T, strategy string, bob *browser) {
 	other := newBrowser(t, bob.base)
@@ -315,6 +342,16 @@ func (a *app) testSignedOutElsewhere(t *testing.T, strategy string, bob *browser
 	eventually.Holds(t, "who is signed out elsewhere is nobody", func() bool { return other.copy().signedIn() == "" })
 	if user := bob.user(); user == "" {
 		t.Error("who has signed others out is signed out")
+	}
+	// The app ends all sessions, and begins another in the same answer.
+	old := bob.copy()
+	status, _, body := bob.send(http.MethodPost, "/api/auth/change-password", `{"currentPassword":"a password","newPassword":"another one","revokeOtherSessions":true}`)
+	if user := bob.user(); status != http.StatusOK || user == "" {
+		t.Errorf("changing the password: status %d, %s, and then the page greets %q", status, body, user)
+	}
+	eventually.Holds(t, "the session before is ended", func() bool { return old.copy().signedIn() == "" })
+	if user := bob.user(); user == "" {
+		t.Error("who has changed the password is signed out")
 	}
 }
 
