@@ -277,11 +277,12 @@ func (v *validator) held(judgements []verdict.Judgement) []verdict.Judgement {
 // request's tokens with the same subject is: the app has renewed it. If that session
 // alone has ended, the app has begun another.
 func spread(judgements, died []verdict.Judgement) {
-	for i := range judgements {
-		for k := range died {
-			if d := &died[k]; d.Verdict == verdict.Stale && !d.Alone && len(d.Subject) > 0 && bytes.Equal(judgements[i].Subject, d.Subject) && judgements[i].Verdict != verdict.Stale {
-				judgements[i] = *d
-			}
+	for i, j := range judgements {
+		ended := func(d verdict.Judgement) bool {
+			return d.Verdict == verdict.Stale && !d.Alone && len(d.Subject) > 0 && bytes.Equal(d.Subject, j.Subject)
+		}
+		if k := slices.IndexFunc(died, ended); k >= 0 && j.Verdict != verdict.Stale {
+			judgements[i] = died[k]
 		}
 	}
 }

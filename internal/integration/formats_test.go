@@ -1,11 +1,17 @@
 package integration
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
@@ -298,4 +304,44 @@ func TestASessionOfSupabaseThatWasSignedOutElsewhereEnds(t *testing.T) {
 	if status := ask(t, base, here); status != http.StatusOK {
 		t.Errorf("the other session of the same user: status %d", status)
 	}
+}
+
+// TestTheKeySetOfASupabaseProjectIsFound has nothing but the project's address.
+func TestTheKeySetOfASupabaseProjectIsFound(t *testing.T) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	project := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/auth/v1/.well-known/jwks.json" {
+			http.NotFound(w, r)
+			return
+		}
+		_ = json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: private.Public(), KeyID: "k", Algorithm: "ES256", Use: "sig"}}})
+	}))
+	t.Cleanup(project.Close)
+	name := newDatabase(t)
+	execute(t, name, `create schema auth`, `create table auth.users (id uuid primary key)`, `insert into auth.users values ('`+user("live")+`')`)
+	otherEnvironment(t, server.DSN(name), map[string]string{"NEXT_PUBLIC_SUPABASE_URL": project.URL + "/"})
+	app := caddytest.NewApp(t)
+	base := caddytest.Start(t, caddytest.Site("stale_session {", "poll 50ms", "sign_in /login", "}", app.Proxy()))
+	token := func(subject string) string {
+		made := jwt.NewWithClaims(jwt.SigningMethodES256, jwt.MapClaims{"sub": subject, "exp": time.Now().Add(time.Hour).Unix()})
+		made.Header["kid"] = "k"
+		text, err := made.SignedString(private)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	status := func(subject string) int {
+		return caddytest.Do(t, http.MethodGet, base, http.Header{"Authorization": {"Bearer " + token(subject)}}).StatusCode
+	}
+	live := token(user("live"))
+	eventually.Holds(t, "a stale token is refused, once the keys are there and somebody was found", func() bool {
+		if got := caddytest.Do(t, http.MethodGet, base, http.Header{"Authorization": {"Bearer " + live}}).StatusCode; got != http.StatusOK {
+			t.Errorf("a live token: status %d", got)
+		}
+		return status(user("gone")) == http.StatusUnauthorized
+	})
 }
