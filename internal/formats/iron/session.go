@@ -21,8 +21,8 @@ func init() {
 //
 // The secrets are SECRET_COOKIE_PASSWORD, IRON_SESSION_PASSWORD, SESSION_PASSWORD and
 // SESSION_SECRET of the environment, those that have 32 characters or more. The library
-// has no default name of a cookie: without a name, a session is whatever begins like a
-// seal, unless it is in chunks. The user id is at userId, user.id or user.userId.
+// has no default name of a cookie: without a name, a session is any seal, whole or in
+// chunks. The user id is at userId, user.id or user.userId.
 type Session struct {
 	cookie.Options
 }
