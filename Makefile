@@ -74,6 +74,7 @@ fuzz: ## runs each fuzz target for FUZZTIME, and compares HEADERS requests with 
 			echo "$$package $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" || exit 1; \
 		done
 	go test -run TestTheRealLibraries -count=1 -timeout 2h -v ./internal/session -headers $(HEADERS) -seed 0
+	go test -run TestTheRealLibraries -count=1 -timeout 2h -v ./internal/formats/libraries -headers 10000 -seed 0
 
 .PHONY: valkey
 valkey: ## runs the tests of Redis with Valkey

@@ -281,6 +281,13 @@ func (h *Handler) newValidator(env environment.Environment, resources *provision
 	if v.evidence, err = resources.Evidence(v.reader, v.accounts); err != nil {
 		return nil, err
 	}
+	for _, store := range v.reader.Stores() {
+		sessions, err := resources.Sessions(h.directory, store, config)
+		if err != nil {
+			return nil, err
+		}
+		v.sessions = append(v.sessions, sessions)
+	}
 	v.revoked, err = resources.Revocations(h.Revocations, h.storage, v.accounts)
 	return v, err
 }
@@ -594,7 +601,7 @@ func (x *request) guard(header http.Header, set *session.Session) (cleared []str
 	judge := func(tokens []session.Token) []verdict.Judgement {
 		judgements := v.judgeAgain(&x.wait, tokens, time.Time{})
 		if !signingIn {
-			spread(tokens, judgements, sent, died)
+			spread(judgements, died)
 		}
 		return judgements
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/deadline"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/sessiontable"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/verdict"
 )
 
@@ -22,7 +23,8 @@ type validator struct {
 	reader           *session.Reader
 	revoked          *revocation.List
 	accounts         *accounts.Engine
-	evidence         *session.Evidence // of the reader's sessions, in the engine's table
+	evidence         *session.Evidence     // of the reader's sessions, in the engine's table
+	sessions         []*sessiontable.Table // of each of the reader's formats; nil without one
 	timeout          time.Duration
 	matchesSessionID bool // Claims.Match ends with the values of sessionIDs
 }
@@ -66,11 +68,43 @@ func (v *validator) judge(ctx context.Context, tokens []session.Token, now, sinc
 	account := scratch.Get().(*accounts.Account)
 	defer scratch.Put(account)
 	for i := range tokens {
-		j := v.judgeOne(ctx, &tokens[i].Claims, now, since, account)
-		v.doubt(&tokens[i], &j)
-		judgements = append(judgements, j)
+		judgements = append(judgements, v.judgeToken(ctx, &tokens[i], now, since, account))
 	}
 	return judgements
+}
+
+// judgeToken judges a token, also by where the app keeps its sessions.
+func (v *validator) judgeToken(ctx context.Context, token *session.Token, now, since time.Time, account *accounts.Account) verdict.Judgement {
+	c := &token.Claims
+	if len(c.SessionID) == 0 || v.sessions[token.Format()] == nil {
+		return v.judgeUser(ctx, token, now, since, account)
+	}
+	sessions := v.sessions[token.Format()]
+	if c.AppAsks { // it ends by itself where it has ended there
+		user, made := sessions.Owner(ctx, c.SessionID, now)
+		if len(user) == 0 {
+			return verdict.Judgement{Verdict: verdict.Live}
+		}
+		if made.IsZero() {
+			made = now
+		}
+		claims := session.Claims{Subject: user, IssuedAt: made, MintedAt: made, Lasting: true, SeenAt: c.SeenAt, Match: make([][]byte, len(sessionIDs))}
+		owned := *token
+		owned.Claims = claims
+		return v.judgeUser(ctx, &owned, now, since, account)
+	}
+	j := v.judgeUser(ctx, token, now, since, account)
+	if j.Verdict == verdict.Live && sessions.Ended(ctx, c.SessionID, now) {
+		j.Verdict, j.Reason, j.Source, j.Alone = verdict.Stale, verdict.TokenRevoked, accounts.FromDatabase, true
+	}
+	return j
+}
+
+// judgeUser judges a token by its user.
+func (v *validator) judgeUser(ctx context.Context, token *session.Token, now, since time.Time, account *accounts.Account) verdict.Judgement {
+	j := v.judgeOne(ctx, &token.Claims, now, since, account)
+	v.doubt(token, &j)
+	return j
 }
 
 // doubt makes a judgement unknown if it finds nobody, and that proves nothing yet.
@@ -221,13 +255,15 @@ func (v *validator) judgeAgain(ctx context.Context, tokens []session.Token, sinc
 }
 
 // spread makes the judgement on each token of a response stale if one of the
-// request's tokens with the same subject is: the app has renewed it.
-func spread(set []session.Token, judgements []verdict.Judgement, sent []session.Token, died []verdict.Judgement) {
-	for i := range set {
-		for k := range sent {
-			if died[k].Verdict == verdict.Stale && bytes.Equal(set[i].Claims.Subject, sent[k].Claims.Subject) && judgements[i].Verdict != verdict.Stale {
-				judgements[i] = died[k]
-			}
+// request's tokens with the same subject is: the app has renewed it. If that session
+// alone has ended, the app has begun another.
+func spread(judgements, died []verdict.Judgement) {
+	for i, j := range judgements {
+		ended := func(d verdict.Judgement) bool {
+			return d.Verdict == verdict.Stale && !d.Alone && len(d.Subject) > 0 && bytes.Equal(d.Subject, j.Subject)
+		}
+		if k := slices.IndexFunc(died, ended); k >= 0 && j.Verdict != verdict.Stale {
+			judgements[i] = died[k]
 		}
 	}
 }

@@ -95,6 +95,30 @@ type Home interface {
 	UsersTable() string
 }
 
+// Stored is a Format of a library that may keep its sessions in the app's database or
+// in Redis, too. Somebody who signs out elsewhere is signed out there at once, and it
+// tells whose a session is that the app looks up itself.
+type Stored interface {
+	// Store returns where; the zero value is nowhere.
+	Store() Store
+}
+
+// Store is where sessions are kept.
+type Store struct {
+	// Table is the name of a table of the app's database, with a schema if it needs
+	// one. A session is a row.
+	Table string
+	// ID is the column of Table that holds Session.ID.
+	ID string
+	// User, Created and Ends are names of the columns with the user id, the time of
+	// sign-in and the time at which the session ends. Of each the first that there is
+	// counts. In Redis, they are paths in the JSON of a session.
+	User, Created, Ends []string
+	// Redis is the address of the Redis in which sessions are, instead of a table, and
+	// Key the key of a session there, with {subject} in place of Session.ID.
+	Redis, Key string
+}
+
 // Part is a cookie or a header field in which a session may stand, or a chunk of
 // one.
 type Part struct {
@@ -128,6 +152,8 @@ type Session struct {
 	// session does not end because its user is not found, as long as nobody was found
 	// in the users table by a session of this format.
 	Guessed bool
+	// ID identifies the session in the Store; empty if it is in none.
+	ID string
 	// SignedInAt is when the user signed in, if a renewed session keeps that; zero
 	// if it does not.
 	SignedInAt time.Time
@@ -139,8 +165,9 @@ type Session struct {
 	// what is remembered then. Anybody can change the rest in many ways. Default: the
 	// text itself.
 	Canonical string
-	// AppAsks reports whether the app itself looks this session up before it counts:
-	// it passes without a judgement, and needs no subject.
+	// AppAsks reports whether the app itself looks this session up before it counts. It
+	// needs no subject: it passes, unless the Store names a user who is gone or
+	// disabled.
 	AppAsks bool
 	// Doubtful reports whether the app may take somebody else for the user, by
 	// another part. If the session is stale, Reading.Doubtful are taken off the

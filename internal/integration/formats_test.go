@@ -1,10 +1,17 @@
 package integration
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/json"
 	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
@@ -259,4 +266,82 @@ func TestASessionInAHeaderEnds(t *testing.T) {
 	if got := status(http.Header{header: {seal("gone")}, "Cookie": {"nuxt-session=" + seal("live")}}); got != http.StatusOK || reached.Get(header) != "" || reached.Get("Cookie") == "" {
 		t.Errorf("a stale one before a live one: status %d, and the app gets %v", got, reached)
 	}
+}
+
+// TestASessionOfSupabaseThatWasSignedOutElsewhereEnds deletes its row, as signing out
+// does, for a role with no more rights than it needs.
+func TestASessionOfSupabaseThatWasSignedOutElsewhereEnds(t *testing.T) {
+	name := newDatabase(t)
+	const role = "reader_of_supabase"
+	execute(t, name,
+		`create schema auth`, `create table auth.users (id uuid primary key)`, `create table auth.sessions (id uuid primary key, not_after timestamptz)`,
+		`alter table auth.users enable row level security`, `alter table auth.sessions enable row level security`,
+		`insert into auth.users values ('`+user("live")+`')`, `insert into auth.sessions values ('`+user("live")+`'), ('`+user("gone")+`')`,
+		`create role `+role+` login`, `grant usage on schema auth to `+role, `grant select on auth.users, auth.sessions to `+role,
+		`create policy stale_session on auth.users for select to `+role+` using (true)`, `create policy stale_session on auth.sessions for select to `+role+` using (true)`)
+	otherEnvironment(t, strings.Replace(server.DSN(name), "postgres@", role+"@", 1), map[string]string{"SUPABASE_JWT_SECRET": secret})
+	app := caddytest.NewApp(t)
+	base := caddytest.Start(t, caddytest.Site("stale_session {", "poll 50ms", "sign_in /login", "}", app.Proxy()))
+	cookie := func(session string) string {
+		token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"sub": user("live"), "session_id": session, "exp": time.Now().Add(time.Hour).Unix()}).SignedString([]byte(secret))
+		if err != nil {
+			t.Fatal(err)
+		}
+		value, err := mint.Supabase(token, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return "sb-project-auth-token=" + value
+	}
+	here, elsewhere := cookie(user("live")), cookie(user("gone"))
+	for _, c := range []string{here, elsewhere} {
+		if status := ask(t, base, c); status != http.StatusOK {
+			t.Errorf("before: status %d", status)
+		}
+	}
+	execute(t, name, `delete from auth.sessions where id = '`+user("gone")+`'`)
+	eventually.Holds(t, "the session is refused", func() bool { return ask(t, base, elsewhere) == http.StatusUnauthorized })
+	if status := ask(t, base, here); status != http.StatusOK {
+		t.Errorf("the other session of the same user: status %d", status)
+	}
+}
+
+// TestTheKeySetOfASupabaseProjectIsFound has nothing but the project's address.
+func TestTheKeySetOfASupabaseProjectIsFound(t *testing.T) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	project := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/auth/v1/.well-known/jwks.json" {
+			http.NotFound(w, r)
+			return
+		}
+		_ = json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: private.Public(), KeyID: "k", Algorithm: "ES256", Use: "sig"}}})
+	}))
+	t.Cleanup(project.Close)
+	name := newDatabase(t)
+	execute(t, name, `create schema auth`, `create table auth.users (id uuid primary key)`, `insert into auth.users values ('`+user("live")+`')`)
+	otherEnvironment(t, server.DSN(name), map[string]string{"NEXT_PUBLIC_SUPABASE_URL": project.URL + "/"})
+	app := caddytest.NewApp(t)
+	base := caddytest.Start(t, caddytest.Site("stale_session {", "poll 50ms", "sign_in /login", "}", app.Proxy()))
+	token := func(subject string) string {
+		made := jwt.NewWithClaims(jwt.SigningMethodES256, jwt.MapClaims{"sub": subject, "exp": time.Now().Add(time.Hour).Unix()})
+		made.Header["kid"] = "k"
+		text, err := made.SignedString(private)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	status := func(subject string) int {
+		return caddytest.Do(t, http.MethodGet, base, http.Header{"Authorization": {"Bearer " + token(subject)}}).StatusCode
+	}
+	live := token(user("live"))
+	eventually.Holds(t, "a stale token is refused, once the keys are there and somebody was found", func() bool {
+		if got := caddytest.Do(t, http.MethodGet, base, http.Header{"Authorization": {"Bearer " + live}}).StatusCode; got != http.StatusOK {
+			t.Errorf("a live token: status %d", got)
+		}
+		return status(user("gone")) == http.StatusUnauthorized
+	})
 }

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
+	"github.com/seed-4adef13c/caddy-stale-session/formats"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/directive"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
 )
@@ -96,8 +97,9 @@ type Users struct {
 	// Claims that must equal columns: claim path to column name.
 	Match map[string]string `json:"match,omitempty"`
 
-	bannedUntil ban  // ends what the column banned says
-	softDeletes bool // Disabled was found: a time in it counts whatever it is, as apps filter it
+	store       *formats.Store // the rows are sessions
+	bannedUntil ban            // ends what the column banned says
+	softDeletes bool           // Disabled was found: a time in it counts whatever it is, as apps filter it
 }
 
 // Options are the options in a Caddyfile.
@@ -160,6 +162,13 @@ func ConfigOf(module directories.Module) (Config, bool) {
 		return m.Config(), true
 	}
 	return Config{}, false
+}
+
+// Rows returns the options that look sessions up in a table of the same database.
+// What the session's user is called is Account.Matched.
+func (o DatabaseOptions) Rows(of formats.Store) DatabaseOptions {
+	o.Users, o.Query = &Users{Table: of.Table, ID: of.ID, store: &of}, ""
+	return o
 }
 
 // OpenDirectory implements directories.Module.

@@ -138,6 +138,9 @@ where a.attrelid = $1::bigint::oid and a.attnum > 0 and not a.attisdropped`
 // complete adds the well-known columns that the configuration does not name, if
 // using them is safe.
 func (l layout) complete(users Users) Users {
+	if users.store != nil {
+		return l.session(users)
+	}
 	id, _ := idTypeOf(l.columns[users.ID])
 	if users.CreatedAt == "" && id.kind == kindInteger { // ids of other types are not reused
 		users.CreatedAt = l.firstTime(wellKnownCreated)
@@ -157,6 +160,18 @@ func (l layout) complete(users Users) Users {
 		}
 	}
 	l.limitBan(&users)
+	return users
+}
+
+// session adds the columns of a table of sessions.
+func (l layout) session(users Users) Users {
+	if name := l.firstTime(users.store.Ends); name != "" {
+		users.Disabled = []string{name}
+	}
+	users.CreatedAt = l.firstTime(users.store.Created)
+	if name := l.first(users.store.User, func(t string) bool { return t != "" }); name != "" {
+		users.Match = map[string]string{"user": name}
+	}
 	return users
 }
 

@@ -8,12 +8,14 @@ import (
 	"time"
 
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
+	"github.com/seed-4adef13c/caddy-stale-session/formats"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
 )
 
 func TestWhatTheColumnsSay(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 5, 1, 12, 0, 0, 500_000_000, time.UTC)
+	sessions := *DatabaseOptions{}.Rows(formats.Store{Table: "session", ID: "token", User: []string{"userId", "user_id"}, Created: []string{"createdAt"}, Ends: []string{"expiresAt", "expires_at"}}).Users
 	for name, c := range map[string]struct {
 		schema string
 		users  Users
@@ -87,6 +89,21 @@ func TestWhatTheColumnsSay(t *testing.T) {
 		},
 		"not banned any more": {
 			`create table "user" (id text primary key, banned boolean, "banExpires" timestamptz); insert into "user" values ('1', false, now() + interval '1 day')`, Users{}, directories.Account{Exists: true},
+		},
+		"a row of sessions": {
+			`create table session (token text primary key, "expiresAt" timestamptz); insert into session values ('1', now() + interval '1 day')`, sessions, directories.Account{Exists: true},
+		},
+		"a row of sessions, of a user": {
+			`create table session (token text primary key, user_id int, "createdAt" timestamptz); insert into session values ('1', 7, '2026-05-01 12:00:00.5Z')`, sessions, directories.Account{Exists: true, CreatedAt: at, Matched: [][]byte{[]byte("7")}},
+		},
+		"a row of sessions that have ended": {
+			`create table session (token text primary key, expires_at timestamptz, banned boolean); insert into session values ('1', now() - interval '1 minute')`, sessions, directories.Account{Exists: true, Disabled: true},
+		},
+		"a row of sessions whose end is of no known time zone": {
+			`create table session (token text primary key, "expiresAt" timestamp); insert into session values ('1', now() - interval '1 minute')`, sessions, directories.Account{Exists: true},
+		},
+		"a row of sessions without an end": {
+			`create table session (token text primary key, banned boolean); insert into session values ('1', true)`, sessions, directories.Account{Exists: true},
 		},
 		"soft-deleted": {
 			`create table "User" (id text primary key, "deletedAt" timestamp(3)); insert into "User" values ('1', now() - interval '1 minute')`, Users{}, directories.Account{Exists: true, Disabled: true},

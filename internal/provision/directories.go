@@ -5,12 +5,62 @@ import (
 	"fmt"
 
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
+	"github.com/seed-4adef13c/caddy-stale-session/formats"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/redis"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/sessiontable"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/shared"
 )
 
 var engines = shared.NewPool[*accounts.Engine]()
+
+var tables = shared.NewPool[*sessiontable.Table]()
+
+// rows is a module whose database may have a table of sessions: Postgres.
+type rows interface {
+	Rows(of formats.Store) postgres.DatabaseOptions
+	directories.Resolver
+}
+
+// Sessions acquires the place where the app keeps its sessions; nil if there is none,
+// or if it is a table and the users are elsewhere than in Postgres. It logs nothing and
+// is not counted: an app may well have no such table.
+func (r *Resources) Sessions(module directories.Module, store formats.Store, config accounts.Config) (*sessiontable.Table, error) {
+	var resolved string
+	var open func() (directories.Directory, error)
+	database, isPostgres := module.(rows)
+	switch {
+	case store.Redis != "":
+		of := redis.Config{URL: func() (string, error) { return store.Redis, nil }, Key: store.Key, CreatedAt: store.Created[0], Match: store.User[:1]}
+		open = func() (directories.Directory, error) { return redis.NewDirectory(of) }
+	case isPostgres && store.Table != "":
+		var err error
+		if resolved, err = database.Resolved(); err != nil {
+			return nil, err
+		}
+		of := database.Rows(store).Config()
+		of.Logger = nil
+		open = func() (directories.Directory, error) { return postgres.Open(of) }
+	default:
+		return nil, nil //nolint:nilnil // there is none, and that is no error
+	}
+	config.Observer, config.Logger = nil, nil
+	distinct := struct {
+		Resolved string
+		Store    formats.Store
+		Config   accounts.Config
+	}{resolved, store, config}
+	return acquire(r, tables, distinct, func() (*sessiontable.Table, func() error, error) {
+		directory, err := open()
+		if err != nil {
+			return nil, nil, err
+		}
+		opened := sessiontable.Open(accounts.Open(directory, config))
+		return opened, opened.Close, nil
+	})
+}
 
 // Engines returns the engines in use.
 func Engines() []*accounts.Engine { return engines.All() }

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
+	"github.com/seed-4adef13c/caddy-stale-session/formats"
 )
 
 // user is the value of a key.
@@ -69,7 +70,7 @@ func (d *Directory) account(u user, subject string, now time.Time) directories.A
 		field string
 		into  *time.Time
 	}{{c.CreatedAt, &a.CreatedAt}, {c.ValidAfter, &a.ValidAfter}} {
-		value, ok := text(u.fields[time.field])
+		value, ok := text(formats.Find(u.fields, time.field))
 		if time.field == "" || !ok || value == "" {
 			continue
 		}
@@ -78,7 +79,7 @@ func (d *Directory) account(u user, subject string, now time.Time) directories.A
 		}
 	}
 	for _, field := range c.Disabled {
-		value, _ := text(u.fields[field])
+		value, _ := text(formats.Find(u.fields, field))
 		disabled, ok := parseDisabled(value, now)
 		if !ok {
 			return directories.Account{Failure: unreadable(field, "a boolean, an integer or a time")}
@@ -87,7 +88,7 @@ func (d *Directory) account(u user, subject string, now time.Time) directories.A
 	}
 	for _, field := range c.Match {
 		var value []byte
-		if text, ok := text(u.fields[field]); ok {
+		if text, ok := text(formats.Find(u.fields, field)); ok {
 			value = append([]byte{}, text...) // not nil, even if empty
 		}
 		a.Matched = append(a.Matched, value)

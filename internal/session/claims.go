@@ -9,6 +9,10 @@ type Claims struct {
 	// when the claim is neither a string nor an integer.
 	Subject []byte
 
+	// SessionID identifies the session where the app keeps its sessions; empty if that
+	// is not known.
+	SessionID []byte
+
 	// IssuedAt is the time in the claim that Config.IssuedAt names. It is the
 	// zero time when the token has none.
 	IssuedAt time.Time
@@ -44,7 +48,7 @@ type Claims struct {
 	Match [][]byte
 
 	// AppAsks reports whether the app itself looks the session up before it counts:
-	// there is nothing to judge. All else is then empty.
+	// there is nothing to judge by. All else is then empty, but for SessionID.
 	AppAsks bool
 
 	// Doubtful reports whether the app may take somebody else for the user, by
@@ -54,7 +58,7 @@ type Claims struct {
 	// Guessed reports whether nobody has said that users are known by Subject.
 	Guessed bool
 
-	encoded []byte // which Subject and Match are slices of, if it is from the cache
+	encoded []byte // which Subject, SessionID and Match are slices of, if it is from the cache
 	scratch [80]byte
 	match   [2][]byte
 }

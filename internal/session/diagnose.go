@@ -59,7 +59,7 @@ func (rd *Reader) diagnoseEncrypted(token string) string {
 	}
 	kid, ok := header["kid"]
 	if !ok {
-		return "it is from NextAuth v4, encrypted with another secret: use the app's own NEXTAUTH_SECRET"
+		return "it is from NextAuth v4, encrypted with another secret: use the app's own NEXTAUTH_SECRET; or from Auth0, which needs `format auth0`"
 	}
 	for _, name := range DefaultCookieNames {
 		if slices.Contains(rd.config.CookieNames, name) {

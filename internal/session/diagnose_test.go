@@ -10,6 +10,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/seed-4adef13c/caddy-stale-session/formats"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/mint"
 )
 
@@ -36,6 +37,7 @@ func TestADiagnosisTellsWhatToChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	own := Config{Secrets: []string{"right"}}
+	formatted := Config{Formats: []formats.Format{new(plain)}}
 	for name, c := range map[string]struct {
 		config Config
 		token  string
@@ -54,6 +56,12 @@ func TestADiagnosisTellsWhatToChange(t *testing.T) {
 		"without a user":                    {Config{Secrets: []string{"right"}, Subject: "id"}, must(mint.V4("right", claims())), `no claim "id"`},
 		"a session that is in the database": {own, "6f2d7c3e-8f5b-4a53-9a70-3c3f7c2b9d11", "database"},
 		"encrypted in another way":          {own, "eyJhbGciOiJBMjU2S1ciLCJlbmMiOiJBMjU2R0NNIn0.a.b.c.d", `"A256KW"`},
+		"of a format":                       {formatted, "valid:ada", ""},
+		"of a format, in which is nobody":   {formatted, "nobody:", "set `subject`"},
+		"of a format, expired":              {formatted, "expired:ada", "it has expired"},
+		"of iron-session":                   {own, must(mint.Seal{Password: "x"}.Of(nil)), "format iron_session"},
+		"of Remix":                          {own, must(mint.Remix("x", map[string]any{"userId": 1})), "format remix"},
+		"of Supabase":                       {own, must(mint.Supabase("a.b.c", nil)), "format supabase"},
 		"no header":                         {own, "x..y.z.w", "in its own way"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -15,14 +15,15 @@ const (
 	flagLasting
 	flagMade
 	flagGuessed
+	flagSessionID
 )
 
 // noTime encodes the zero time.
 const noTime = math.MinInt64
 
 // appendTo appends the encoded claims to b: flags, the times that are present,
-// then the subject and the claims to match, each preceded by its length plus
-// one. A length of 0 encodes nil.
+// then the subject, the session's id and the claims to match, each preceded by its
+// length plus one. A length of 0 encodes nil.
 func (c *Claims) appendTo(b []byte) []byte {
 	var flags byte
 	var times [3]time.Time
@@ -55,6 +56,9 @@ func (c *Claims) appendTo(b []byte) []byte {
 	if c.Guessed {
 		flags |= flagGuessed
 	}
+	if len(c.SessionID) > 0 {
+		flags |= flagSessionID
+	}
 	b = append(b, flags)
 	for _, t := range times[:n] {
 		switch {
@@ -67,6 +71,9 @@ func (c *Claims) appendTo(b []byte) []byte {
 		}
 	}
 	b = appendText(b, c.Subject)
+	if flags&flagSessionID != 0 {
+		b = appendText(b, c.SessionID)
+	}
 	for _, text := range c.Match {
 		b = appendText(b, text)
 	}
@@ -80,7 +87,7 @@ func appendText(b, text []byte) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(text))+1), text...)
 }
 
-// decode decodes c.encoded. Subject and Match become slices of it.
+// decode decodes c.encoded. Subject, SessionID and Match become slices of it.
 func (c *Claims) decode() {
 	flags, b := c.encoded[0], c.encoded[1:]
 	c.MintedAt, b = cutTime(b, flags, flagMintedAt)
@@ -91,6 +98,9 @@ func (c *Claims) decode() {
 	}
 	c.Lasting, c.Made, c.Guessed = flags&flagLasting != 0, flags&flagMade != 0, flags&flagGuessed != 0
 	c.Subject, b = cutText(b)
+	if c.SessionID = nil; flags&flagSessionID != 0 {
+		c.SessionID, b = cutText(b)
+	}
 	c.Match = c.match[:0]
 	for len(b) > 0 {
 		var text []byte

@@ -218,8 +218,10 @@ func (rd *Reader) decodeFormat(format int, text string, s *Session, c *Claims) F
 		return Undecodable
 	}
 	if decoded.AppAsks {
-		rd.failures.putAppAsks(key, generation, s.At)
-		*c = Claims{AppAsks: true, ReadAt: s.At, SeenAt: s.At}
+		if decoded.ID == "" {
+			rd.failures.putAppAsks(key, generation, s.At)
+		}
+		*c = Claims{AppAsks: true, SessionID: []byte(decoded.ID), ReadAt: s.At, SeenAt: s.At}
 		return ""
 	}
 	claims := rd.claimsOf(&decoded)
@@ -240,7 +242,7 @@ func (rd *Reader) decodeFormat(format int, text string, s *Session, c *Claims) F
 // claimsOf returns the claims that a verdict needs.
 func (rd *Reader) claimsOf(decoded *formats.Session) Claims {
 	c := Claims{
-		Subject: []byte(decoded.Subject), MintedAt: decoded.MadeAt, IssuedAt: decoded.MadeAt,
+		Subject: []byte(decoded.Subject), SessionID: []byte(decoded.ID), MintedAt: decoded.MadeAt, IssuedAt: decoded.MadeAt,
 		ExpiresAt: decoded.ExpiresAt, Doubtful: decoded.Doubtful, Guessed: decoded.Guessed,
 	}
 	if !decoded.SignedInAt.IsZero() {
@@ -261,6 +263,18 @@ func (rd *Reader) UsersTable() string {
 		return ""
 	}
 	return home.UsersTable()
+}
+
+// Stores returns where the libraries of formats keep their sessions: of each format, in
+// the order of Config.Formats; the zero value if nowhere.
+func (rd *Reader) Stores() []formats.Store {
+	all := make([]formats.Store, len(rd.formats))
+	for i := range rd.formats {
+		if stored, ok := rd.formats[i].Format.(formats.Stored); ok {
+			all[i] = stored.Store()
+		}
+	}
+	return all
 }
 
 // isReadFrom reports whether a format may read a session from a field of a header.

@@ -67,6 +67,10 @@ type Token struct {
 // field is a field of a header.
 type field struct{ name, value string }
 
+// Format returns the place in Config.Formats of the format of the token; -1 for
+// NextAuth, Auth.js and JWTs.
+func (t *Token) Format() int { return t.format - 1 }
+
 // Mark returns a short hash of the cookies that hold the token, which tells nothing
 // of it; empty if it is from an Authorization header.
 func (t *Token) Mark() string {

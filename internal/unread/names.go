@@ -12,6 +12,7 @@ import (
 const (
 	maxNames = 32
 	maxName  = 64
+	maxWord  = 24 // of a name; the project of Supabase has 20 characters
 )
 
 // Found is what looks like a session and is read by nothing.
@@ -82,11 +83,23 @@ func (n *Names) All() []Found {
 	return slices.SortedFunc(maps.Values(*all), func(a, b Found) int { return strings.Compare(a.Name, b.Name) })
 }
 
-// isPlain reports whether a name can be shown as it is.
+// isPlain reports whether a name can be shown as it is. A long word in it may be a
+// secret: Better Auth puts tokens into the names of further sessions.
 func isPlain(name string) bool {
-	return name != "" && strings.IndexFunc(name, func(c rune) bool {
-		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("-_.", c)
-	}) < 0
+	word := 0
+	for _, c := range name {
+		switch {
+		case c == '-', c == '_', c == '.':
+			word = 0
+			continue
+		case (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9'):
+			return false
+		}
+		if word++; word > maxWord {
+			return false
+		}
+	}
+	return name != ""
 }
 
 // isNone reports whether the name says that the cookie is something else than a

@@ -92,7 +92,7 @@ func TestNamesThatSomebodyMakesUp(t *testing.T) {
 	if _, noticed := n.Notice("nuxt-session", seal); !noticed {
 		t.Error("nuxt-session is not noticed")
 	}
-	for _, name := range []string{"", strings.Repeat("n", 65), "a\nb", "a b", "<b>", "\x1b[31m", "é", "next-auth.csrf-token", "__Secure-authjs.pkce.code_verifier"} {
+	for _, name := range []string{"", strings.Repeat("n", 65), "a\nb", "a b", "<b>", "\x1b[31m", "é", "next-auth.csrf-token", "better-auth.session_token_multi-abcdefghijklmnopqrstuvwxyz012345", "__Secure-authjs.pkce.code_verifier"} {
 		var n Names
 		if found, noticed := n.Notice(name, seal); noticed {
 			t.Errorf("%q is noticed: %+v", name, found)

@@ -20,6 +20,8 @@ type Judgement struct {
 	// Guessed reports whether the verdict is Unknown because the user is not found, which
 	// proves nothing yet: see session.Evidence.
 	Guessed bool
+	// Alone reports whether this session alone has ended, and no other of its user.
+	Alone bool
 }
 
 // Check is what was found out about the session of a request.

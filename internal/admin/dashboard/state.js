@@ -83,12 +83,15 @@ function unchecked({ latest, databases }) {
 }
 
 function unread({ unread: found = [] }) {
-	return found.map(({ name, advice }) => ({
+	if (found.length === 0) return [];
+	const [{ name, advice }] = found;
+	if (found.length === 1) return [{ level: "note", title: `A session that nothing reads: ${name}`, text: "It looks like one, and passes unchecked.", remedy: `What to do: ${advice}.` }];
+	return [{
 		level: "note",
-		title: `A session that nothing reads: ${name}`,
-		text: "It looks like one, and passes unchecked.",
-		remedy: `${advice[0].toUpperCase()}${advice.slice(1)}.`,
-	}));
+		title: `${number(found.length)} cookies that look like sessions and that nothing reads`,
+		text: `They pass unchecked: ${found.map((f) => f.name).join(", ")}.`,
+		remedy: "`caddy stale-session status` says what to do about each.",
+	}];
 }
 
 const recent = 15 * 60 * 1000; // milliseconds

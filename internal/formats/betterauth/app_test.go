@@ -19,13 +19,15 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/npm"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/pgtest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/redistest"
 )
 
 const appSecret = "a secret of the app: 32 bytes or more"
 
-// strategies are those of the cookie cache, each an app of its own on one database.
-// plugin is jwt, signed by the plugin of that name.
-var appStrategies = []string{"none", "compact", "jwt", "jwe", "plugin"}
+// appStrategies are those of the cookie cache, each an app of its own on one database.
+// plugin is jwt, signed by the plugin of that name; elsewhere is compact with sessions
+// that are not in Postgres; redis has them in Redis, and no cache.
+var appStrategies = []string{"none", "compact", "jwt", "jwe", "plugin", "elsewhere", "redis"}
 
 // app are running apps with the real Better Auth.
 type app struct {
@@ -49,6 +51,16 @@ func startApp(t *testing.T) *app {
 			t.Error(err)
 		}
 	})
+	memory, err := redistest.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := memory.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Setenv("REDIS_URL", memory.URL())
 	name, err := server.NewDatabase(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -200,8 +212,11 @@ func (a *app) site(t *testing.T, strategy string, options ...string) string {
 	if strategy == "plugin" {
 		options = append(options, "	format better_auth {", "		jwks http://"+a.addresses[strategy]+"/api/auth/jwks", "	}")
 	}
+	if strategy == "redis" {
+		options = append(options, "	format better_auth {", "		redis {env.REDIS_URL}", "	}")
+	}
 	directives = append(directives, options...)
-	return caddytest.Start(t, caddytest.Site(append(directives, "}", "reverse_proxy "+a.addresses[strategy])...))
+	return caddytest.Start(t, caddytest.Site(append(directives, "}", "header >X-Judged {http.stale_session.subject}", "reverse_proxy "+a.addresses[strategy])...))
 }
 
 // TestAppsWithBetterAuth has the real library before a real database, behind Caddy
@@ -225,6 +240,9 @@ func TestAppsWithBetterAuth(t *testing.T) {
 				t.Errorf("a write of somebody who is signed in: status %d", status)
 			}
 			client, early := ada.copy(), ada.copy()
+			if strategy != "none" {
+				a.testSignedOutElsewhere(t, strategy, bob)
+			}
 			a.exec(t, fmt.Sprintf(`delete from "user" where email = '%s'`, email("ada")))
 			eventually.Holds(t, "Ada is signed out", func() bool { return early.copy().signedIn() == "" })
 			around := early.copy()
@@ -235,6 +253,9 @@ func TestAppsWithBetterAuth(t *testing.T) {
 			}
 			if user := client.signedIn(); user != "" || len(client.sessions()) > 0 {
 				t.Errorf("get-session says %q, and leaves %q", user, client.sessions())
+			}
+			if strategy == "compact" {
+				early.testCleared(t)
 			}
 			if status := early.copy().write(); status != http.StatusUnauthorized {
 				t.Errorf("a write of somebody who is gone: status %d", status)
@@ -263,28 +284,96 @@ func TestAppsWithBetterAuth(t *testing.T) {
 			}
 		})
 	}
-	t.Run("a ban", a.testBan)
+	for _, strategy := range []string{"compact", "none", "redis"} {
+		t.Run("a ban, "+strategy, func(t *testing.T) { a.testBan(t, strategy) })
+	}
 	t.Run("a Bearer token", a.testBearer)
 }
 
+// testCleared has the cookies of a stale session as they are on HTTPS, in chunks.
+func (b *browser) testCleared(t *testing.T) {
+	const token, data = "__Secure-better-auth.session_token", "__Secure-better-auth.session_data"
+	chunks := b.jar["better-auth.session_data"]
+	half := len(chunks) / 2
+	secure := b.copy()
+	secure.jar = map[string]string{token: b.jar["better-auth.session_token"], data + ".0": chunks[:half], data + ".1": chunks[half:], "theme": "dark"}
+	_, header, _ := secure.send(http.MethodGet, "/api/auth/get-session", "")
+	cleared := make(map[string]bool)
+	for _, line := range header["Set-Cookie"] {
+		cookie, err := http.ParseSetCookie(line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasPrefix(cookie.Name, "__Secure-") && (!cookie.Secure || cookie.Path != "/" || cookie.MaxAge >= 0) {
+			t.Errorf("no browser accepts %s", line)
+		}
+		cleared[cookie.Name] = true
+	}
+	if !cleared[token] || !cleared[data+".0"] || !cleared[data+".1"] || cleared["theme"] {
+		t.Errorf("cleared %v", cleared)
+	}
+}
+
+// testSignedOutElsewhere signs somebody out whose cache is still valid.
+func (a *app) testSignedOutElsewhere(t *testing.T, strategy string, bob *browser) {
+	other := newBrowser(t, bob.base)
+	if status, _, body := other.send(http.MethodPost, "/api/auth/sign-in/email", fmt.Sprintf(`{"email":"bob@%s.example","password":"a password"}`, strategy)); status != http.StatusOK {
+		t.Fatalf("signing in: status %d, %s", status, body)
+	}
+	for _, b := range []*browser{bob, other} {
+		if user := b.user(); user == "" {
+			t.Error("signed out by signing in elsewhere")
+		}
+	}
+	eventually.Holds(t, "the session is judged", func() bool { // once the keys have been fetched
+		_, header, _ := other.send(http.MethodGet, "/", "")
+		judged := header.Get("X-Judged")
+		return judged != "" && judged[0] != '{'
+	})
+	if status, _, body := bob.send(http.MethodPost, "/api/auth/revoke-other-sessions", "{}"); status != http.StatusOK {
+		t.Fatalf("signing out elsewhere: status %d, %s", status, body)
+	}
+	if strategy == "elsewhere" { // only the app knows
+		if user := other.copy().user(); user == "" {
+			t.Error("a session without a row was ended by its absence")
+		}
+		return
+	}
+	eventually.Holds(t, "who is signed out elsewhere is nobody", func() bool { return other.copy().signedIn() == "" })
+	if user := bob.user(); user == "" {
+		t.Error("who has signed others out is signed out")
+	}
+	// The app ends all sessions, and begins another in the same answer.
+	old := bob.copy()
+	status, _, body := bob.send(http.MethodPost, "/api/auth/change-password", `{"currentPassword":"a password","newPassword":"another one","revokeOtherSessions":true}`)
+	if user := bob.user(); status != http.StatusOK || user == "" {
+		t.Errorf("changing the password: status %d, %s, and then the page greets %q", status, body, user)
+	}
+	eventually.Holds(t, "the session before is ended", func() bool { return old.copy().signedIn() == "" })
+	if user := bob.user(); user == "" {
+		t.Error("who has changed the password is signed out")
+	}
+}
+
 // testBan bans somebody by SQL, which the app itself does not notice.
-func (a *app) testBan(t *testing.T) {
-	base := a.site(t, "compact", "	sign_in /login")
+func (a *app) testBan(t *testing.T, strategy string) {
+	domain := "ban." + strategy
+	base := a.site(t, strategy, "	sign_in /login")
 	ada, bob := newBrowser(t, base), newBrowser(t, base)
-	ada.signUp("ada@example.com")
-	bob.signUp("bob@example.com")
+	ada.signUp("ada@" + domain)
+	bob.signUp("bob@" + domain)
 	ada.bearer, bob.bearer = "", ""
-	a.exec(t, `update "user" set banned = true, "banExpires" = now() - interval '1 minute' where email like 'bob%'`,
-		`update "user" set banned = true, "banExpires" = now() + interval '1 day' where email like 'ada%'`)
+	a.exec(t, `update "user" set banned = true, "banExpires" = now() - interval '1 minute' where email = 'bob@`+domain+"'",
+		`update "user" set banned = true, "banExpires" = now() + interval '1 day' where email = 'ada@`+domain+"'")
 	eventually.Holds(t, "Ada is led to the sign-in page", func() bool {
 		status, header, _ := ada.copy().send(http.MethodGet, "/", "")
 		return status == http.StatusSeeOther && strings.HasPrefix(header.Get("Location"), "/login?")
 	})
-	if user := bob.user(); user != "bob@example.com" {
+	if user := bob.user(); user != "bob@"+domain {
 		t.Errorf("Bob, whose ban has ended: %q", user)
 	}
 	a.exec(t, `update "user" set banned = false, "banExpires" = null`)
-	eventually.Holds(t, "Ada is back", func() bool { return ada.copy().user() == "ada@example.com" })
+	eventually.Holds(t, "Ada is back", func() bool { return ada.copy().user() == "ada@"+domain })
 }
 
 // testBearer has a token that passes: the app looks it up itself.

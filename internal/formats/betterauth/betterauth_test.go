@@ -205,11 +205,15 @@ func TestOptions(t *testing.T) {
 	for block, fails := range map[string]string{
 		"": "",
 		"{\nsecret {env.A} b\nprefix app\njwks /k\nsubject user.email\n}": "",
-		"{\ncookies sid sdata\n}":     "",
-		"{\ncookies sid\n}":           "give the two names",
-		"{\ncookies a b\nprefix c\n}": "give the two names",
-		"{\nsecret\n}":                "wrong argument count",
-		"{\ncolour red\n}":            `unrecognized option "colour" of format better_auth`,
+		"{\ncookies sid sdata\n}":                    "",
+		"{\ncookies sid\n}":                          "give the two names",
+		"{\ncookies a b\nprefix c\n}":                "give the two names",
+		"{\nredis redis://h\nredis_key {subject}\n}": "",
+		"{\nsessions off\n}":                         "",
+		"{\nredis_key {subject}\n}":                  "`redis_key` needs `redis`",
+		"{\nredis redis://h\nsessions s\n}":          "sessions that are not in Redis",
+		"{\nsecret\n}":                               "wrong argument count",
+		"{\ncolour red\n}":                           `unrecognized option "colour" of format better_auth`,
 	} {
 		d := caddyfile.NewTestDispenser("better_auth " + block)
 		var m Module

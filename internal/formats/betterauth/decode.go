@@ -23,12 +23,12 @@ func (f *format) Decode(text string, now time.Time) (formats.Session, error) {
 		if !valid {
 			return formats.Session{}, formats.ErrInvalid
 		}
-		return formats.Session{AppAsks: true}, nil
+		return formats.Session{AppAsks: true, ID: id}, nil
 	}
 	session, err := f.cache(cache, now)
 	switch {
 	case err != nil && valid && !errors.Is(err, formats.ErrKeysUnavailable): // the app looks the token up
-		return formats.Session{AppAsks: true}, nil
+		return formats.Session{AppAsks: true, ID: id}, nil
 	case err != nil:
 		return formats.Session{}, err
 	}
@@ -100,7 +100,7 @@ func (f *format) cache(text string, now time.Time) (formats.Session, error) {
 	if err != nil || !hasID || id == "" || subject == "" {
 		return formats.Session{}, formats.ErrInvalid
 	}
-	session := formats.Session{Claims: claims, Subject: subject}
+	session := formats.Session{Claims: claims, Subject: subject, ID: id}
 	session.SignedInAt, _ = formats.Time(formats.Find(claims, "session.createdAt"))
 	session.MadeAt = first(claims, "updatedAt", "iat")
 	for _, path := range []string{"expiresAt", "exp", "session.expiresAt"} {

@@ -20,6 +20,9 @@ type format struct {
 	decrypter *jose.Decrypter
 	verifier  formats.Verifier
 	subject   string
+	sessions  string // the table
+	redis     string // the address, if sessions are in Redis
+	key       string // of a session there
 }
 
 // names are the names of the two cookies.
@@ -38,6 +41,19 @@ func (f *format) Owns(name, _ string) bool {
 
 // Headers implements formats.Format.
 func (*format) Headers() []string { return []string{"Authorization"} }
+
+// Store implements formats.Stored.
+func (f *format) Store() formats.Store {
+	switch {
+	case f.redis != "":
+		return formats.Store{Redis: f.redis, Key: f.key, User: []string{"user.id"}, Created: []string{"session.createdAt"}}
+	case f.sessions == "off":
+		return formats.Store{}
+	}
+	return formats.Store{
+		Table: f.sessions, ID: "token", User: []string{"userId", "user_id"}, Created: []string{"createdAt", "created_at"}, Ends: []string{"expiresAt", "expires_at"},
+	}
+}
 
 // Generation implements formats.Keyed.
 func (f *format) Generation() uint64 { return f.verifier.Generation() }

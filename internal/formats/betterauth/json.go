@@ -273,7 +273,7 @@ func escape(text []byte) (unit rune, size int) {
 	if err != nil {
 		return 0, 0
 	}
-	return rune(n), 6 //nolint:gosec // 16 bits
+	return rune(n), 6
 }
 
 // appendCharacter appends a character as JSON.stringify writes it.

@@ -3,8 +3,10 @@
 package betterauth
 
 import (
+	"cmp"
 	"crypto/hkdf"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -41,6 +43,19 @@ type Module struct {
 	// cache (`sessionCookieCache`): usually /api/auth/jwks of the app. Default: none.
 	JWKS string `json:"jwks,omitempty"`
 
+	// The app's table of sessions, whose column `token` names them; `off` looks at none.
+	// A session whose row was there and is gone has been signed out elsewhere. Only
+	// with users in Postgres. Default: session.
+	Sessions string `json:"sessions,omitempty"`
+
+	// The address of the Redis that holds the app's sessions (`secondaryStorage`):
+	// redis:// or rediss://, as in `directory redis`. Use a placeholder. Default: none.
+	Redis string `json:"redis,omitempty"`
+
+	// The key of a session in Redis, with {subject} in place of its token. Default:
+	// better-auth:{subject}, as @better-auth/redis-storage writes it.
+	RedisKey string `json:"redis_key,omitempty"`
+
 	// The claim of session_data that holds the user id. Default: user.id.
 	Subject string `json:"subject,omitempty"`
 }
@@ -53,20 +68,26 @@ func (*Module) CaddyModule() caddy.ModuleInfo {
 // UnmarshalCaddyfile sets the module up from Caddyfile tokens. Syntax:
 //
 //	format better_auth {
-//		secret  <secret...>
-//		prefix  <prefix>
-//		cookies <session_token> <session_data>
-//		jwks    <path or URL>
-//		subject <claim>
+//		secret    <secret...>
+//		prefix    <prefix>
+//		cookies   <session_token> <session_data>
+//		jwks      <path or URL>
+//		sessions  <table>|off
+//		redis     <url>
+//		redis_key <key with {subject}>
+//		subject   <claim>
 //	}
 func (m *Module) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
 	return directive.Block(d, "format better_auth", directive.Options{
-		"secret":  directive.Texts(&m.Secrets),
-		"prefix":  directive.Text(&m.Prefix),
-		"cookies": directive.Texts(&m.Cookies),
-		"jwks":    directive.Text(&m.JWKS),
-		"subject": directive.Text(&m.Subject),
+		"secret":    directive.Texts(&m.Secrets),
+		"prefix":    directive.Text(&m.Prefix),
+		"cookies":   directive.Texts(&m.Cookies),
+		"jwks":      directive.Text(&m.JWKS),
+		"sessions":  directive.Text(&m.Sessions),
+		"redis":     directive.Text(&m.Redis),
+		"redis_key": directive.Text(&m.RedisKey),
+		"subject":   directive.Text(&m.Subject),
 	})
 }
 
@@ -79,9 +100,12 @@ func (m *Module) OpenFormat(environment formats.Environment) (formats.Format, er
 	if err != nil {
 		return nil, err
 	}
-	f := &format{subject: m.Subject}
-	if f.subject == "" {
-		f.subject = "user.id"
+	f := &format{subject: cmp.Or(m.Subject, "user.id"), sessions: cmp.Or(m.Sessions, "session"), key: cmp.Or(m.RedisKey, "better-auth:{subject}")}
+	if f.redis, err = environment.Fill("redis", m.Redis); err != nil {
+		return nil, err
+	}
+	if f.redis == "" && m.RedisKey != "" || f.redis != "" && m.Sessions != "" {
+		return nil, errors.New("`redis_key` needs `redis`, and `sessions` is for sessions that are not in Redis")
 	}
 	if f.names, err = m.names(environment); err != nil {
 		return nil, err
@@ -143,9 +167,7 @@ func (m *Module) names(environment formats.Environment) (all []names, err error)
 	if err != nil {
 		return nil, err
 	}
-	if prefix == "" {
-		prefix = "better-auth"
-	}
+	prefix = cmp.Or(prefix, "better-auth")
 	cookies := []string{prefix + ".session_token", prefix + ".session_data"}
 	if len(m.Cookies) > 0 {
 		if len(m.Cookies) != 2 || m.Prefix != "" {

@@ -138,7 +138,7 @@ func parseInt(text string) int {
 	if err != nil {
 		return 0
 	}
-	return int(number) //nolint:gosec // 16 bits
+	return int(number)
 }
 
 // Decode implements formats.Format.

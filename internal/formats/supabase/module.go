@@ -28,7 +28,8 @@ func init() {
 // NEXT_PUBLIC_SUPABASE_URL. The cookies are sb-PROJECT-auth-token, of any project. The user
 // id is the sub of the access token: the user beside it is not signed. A session whose
 // access token has expired passes, if the app can refresh it: Supabase refuses that
-// to users who are gone.
+// to users who are gone. A session whose row of auth.sessions was there and is gone
+// ends, too.
 type Supabase struct {
 	cookie.Options
 
@@ -167,6 +168,7 @@ func (f *format) Decode(text string, now time.Time) (formats.Session, error) {
 		return formats.Session{}, err
 	}
 	session.MadeAt, _ = timeOf(claims["iat"])
+	session.ID = formats.Subject(claims, "session_id")
 	return session, nil
 }
 
@@ -181,6 +183,11 @@ func timeOf(claim any) (time.Time, bool) {
 
 // UsersTable implements formats.Home.
 func (*format) UsersTable() string { return "auth.users" }
+
+// Store implements formats.Stored. Signing out, also elsewhere, deletes the row.
+func (*format) Store() formats.Store {
+	return formats.Store{Table: "auth.sessions", ID: "id", User: []string{"user_id"}, Created: []string{"created_at"}, Ends: []string{"not_after"}}
+}
 
 // Generation implements formats.Keyed.
 func (f *format) Generation() uint64 { return f.verifier.Generation() }

@@ -1,0 +1,99 @@
+// Package sessiontable looks into the place where the app keeps its sessions: whose one
+// is, and whether it has ended there while its cookie is still valid, because its owner
+// has signed out elsewhere.
+package sessiontable
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/seed-4adef13c/caddy-stale-session/directories"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/cache"
+)
+
+// Table is a table of sessions, or the Redis that holds them. It is safe for concurrent use.
+type Table struct {
+	rows   *accounts.Engine // an account is a row, disabled once it has ended
+	seen   *cache.Cache     // the ids of sessions that had a row
+	paused atomic.Int64     // until when, in nanoseconds since 1970, nobody asks
+}
+
+// seenBytes is the size of Table.seen: some ten thousand sessions.
+const seenBytes = 1 << 20
+
+// Open returns a table whose rows an engine looks up. It does not connect before the
+// first session.
+func Open(rows *accounts.Engine) *Table { return &Table{rows: rows, seen: cache.New(seenBytes)} }
+
+// Close closes the engine.
+func (t *Table) Close() error {
+	t.seen.Close()
+	return t.rows.Close()
+}
+
+const (
+	// seenLife is how long it is remembered that a session had a row.
+	seenLife = 7 * 24 * time.Hour
+	// pause is how long nobody asks a table that has not answered: perhaps there is
+	// none, because the app keeps its sessions elsewhere.
+	pause = 10 * time.Second
+)
+
+// Owner returns whose a session is, and when it was made, by its row; nil if that is
+// not known. It waits until ctx is done at most.
+func (t *Table) Owner(ctx context.Context, id []byte, now time.Time) (user []byte, made time.Time) {
+	var row accounts.Account
+	query := accounts.Query{Query: directories.Query{Subject: id}, Now: now}
+	if !t.find(ctx, query, &row) || !row.Exists || row.Disabled || len(row.Matched) == 0 {
+		return nil, time.Time{}
+	}
+	return append([]byte(nil), row.Matched[0]...), row.CreatedAt
+}
+
+// find looks a row up. It reports whether it could find out.
+func (t *Table) find(ctx context.Context, query accounts.Query, row *accounts.Account) bool {
+	if query.Now.UnixNano() < t.paused.Load() {
+		return false
+	}
+	_, err := t.rows.Lookup(ctx, query, row)
+	if err != nil && !errors.Is(ctx.Err(), context.Canceled) && !isOfOne(err) {
+		t.paused.Store(query.Now.Add(pause).UnixNano())
+	}
+	return err == nil
+}
+
+// isOfOne reports whether an error says something of one session, and nothing of the
+// table: a session must not be able to hide others.
+func isOfOne(err error) bool {
+	var e *directories.Error
+	return errors.As(err, &e) && (e.Class == directories.Standby || e.Class == directories.Unproven)
+}
+
+// Ended reports whether the row of a session is gone, or has ended. It waits until
+// ctx is done at most; what it cannot find out has not ended.
+//
+// A row that was never there proves nothing: the app may keep its sessions in Redis.
+func (t *Table) Ended(ctx context.Context, id []byte, now time.Time) bool {
+	var row accounts.Account
+	query := accounts.Query{Query: directories.Query{Subject: id}, Now: now}
+	for range 2 {
+		if !t.find(ctx, query, &row) {
+			return false
+		}
+		var room [1]byte
+		switch _, seen := t.seen.Get(id, room[:], now); {
+		case row.Exists && !row.Disabled:
+			if !seen {
+				t.seen.Set(id, room[:], now, seenLife)
+			}
+			return false
+		case !seen, t.rows.Braking():
+			return false
+		}
+		query.Ending, query.Since = true, now // once more, from nobody who may lag
+	}
+	return t.rows.Proves(&row, now)
+}
