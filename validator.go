@@ -94,7 +94,9 @@ func (v *validator) judgeToken(ctx context.Context, token *session.Token, asked 
 			made = asked.now
 		}
 		claims := session.Claims{Subject: user, IssuedAt: made, MintedAt: made, Lasting: true, SeenAt: c.SeenAt, Match: make([][]byte, len(sessionIDs))}
-		return v.judgeOne(ctx, &claims, asked, account)
+		owned := *token
+		owned.Claims = claims
+		return v.judgeUser(ctx, &owned, asked, account)
 	}
 	j := v.judgeUser(ctx, token, asked, account)
 	if j.Verdict == verdict.Live && sessions.Ended(ctx, c.SessionID, asked.now) {

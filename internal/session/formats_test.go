@@ -263,6 +263,25 @@ func TestATextInManySpellingsIsRememberedOnce(t *testing.T) {
 	}
 }
 
+// TestACookieOfAnotherFormIsNoSessionCookie has cookies with the name of one.
+func TestACookieOfAnotherFormIsNoSessionCookie(t *testing.T) {
+	t.Parallel()
+	rd := newReader(t, Config{Formats: []formats.Format{new(shy)}})
+	for cookies, want := range map[string]string{
+		"id=else": "", "id=valid:ada": "id", "id=valid:ada; id=else": "id", "id=else; id=valid:ada": "id",
+		v4Name + "=x; id=else": v4Name,
+	} {
+		if s := readPlain(rd, cookies, ""); strings.Join(s.Names, " ") != want {
+			t.Errorf("%s: %q", cookies, s.Names)
+		}
+	}
+	var s Session
+	rd.ReadResponse(http.Header{"Set-Cookie": {"id=; Max-Age=0", "cached=else"}}, nil, &s)
+	if strings.Join(s.Names, " ") != "id cached" {
+		t.Errorf("of a response: %q", s.Names)
+	}
+}
+
 // home is a format whose library has a users table.
 type home struct{ plain }
 

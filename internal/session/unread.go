@@ -35,12 +35,20 @@ func (rd *Reader) noticeBearers(lines []string, s *Session) {
 }
 
 // noticeParts notices cookies that a format owns by their name, and that it has no
-// reading of, because they have the form of another.
+// reading of, because they have the form of another. In a request they are none of the
+// session cookies then.
 func (rd *Reader) noticeParts(format int, p *sources, all []formats.Reading, s *Session) {
+	reads := func(i int) bool {
+		return slices.ContainsFunc(all, func(r formats.Reading) bool { return slices.Contains(r.Parts, i) })
+	}
 	for i, c := range p.cookies {
-		reads := func(r formats.Reading) bool { return slices.Contains(r.Parts, i) }
-		if c.owners == authJS<<(format+1) && !slices.ContainsFunc(all, reads) {
-			rd.notice(c.name, c.value, s)
+		if c.owners != authJS<<(format+1) || reads(i) {
+			continue
+		}
+		rd.notice(c.name, c.value, s)
+		named := func(other cookie) bool { return trim(other.name) == trim(c.name) }
+		if k := slices.IndexFunc(p.cookies, named); k == i && !s.made && !slices.ContainsFunc(p.cookies[i+1:], named) {
+			s.Names = slices.DeleteFunc(slices.Clone(s.Names), func(name string) bool { return name == trim(c.name) }) // tokens share it
 		}
 	}
 }

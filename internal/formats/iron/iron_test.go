@@ -114,13 +114,15 @@ func TestACookieWithoutAConfiguredNameIsReadInEverySpelling(t *testing.T) {
 	}
 	seal += "~2"
 	for name, value := range map[string]string{
-		"as it is written":      seal,
-		"behind a blank":        " " + seal,
-		"in quotes":             `"` + seal + `"`,
-		"with its first escape": "%46" + seal[1:],
-		"with its last escape":  "Fe26.2%2A" + seal[7:],
+		"as it is written":         "=" + seal,
+		"behind a blank":           "= " + seal,
+		"in quotes":                `="` + seal + `"`,
+		"with its first escape":    "=%46" + seal[1:],
+		"with its last escape":     "=Fe26.2%2A" + seal[7:],
+		"in chunks":                ".0=" + seal[:100] + "; app-session.1=" + seal[100:],
+		"in chunks, a letter each": ".0=F; app-session.3=" + seal[3:] + "; app-session.1=e; app-session.2=2",
 	} {
-		header := http.Header{"Cookie": {"a=1; app-session=" + value + "; b=2"}}
+		header := http.Header{"Cookie": {"a=1; app-session" + value + "; b=2"}}
 		if got := reads.Subjects(reader, header); !slices.Equal(got, []string{"ada"}) {
 			t.Errorf("%s: read %q", name, got)
 		}

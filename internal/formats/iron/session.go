@@ -21,8 +21,8 @@ func init() {
 //
 // The secrets are SECRET_COOKIE_PASSWORD, IRON_SESSION_PASSWORD, SESSION_PASSWORD and
 // SESSION_SECRET of the environment, those that have 32 characters or more. The library
-// has no default name of a cookie: without a name, a session is whatever begins like a
-// seal, unless it is in chunks. The user id is at userId, user.id or user.userId.
+// has no default name of a cookie: without a name, a session is any seal, whole or in
+// chunks. The user id is at userId, user.id or user.userId.
 type Session struct {
 	cookie.Options
 }
@@ -74,9 +74,19 @@ var ofOthers = []string{"nuxt-session", "h3", "wos-session"}
 // Owns implements formats.Format.
 func (f *ironSession) Owns(name, value string) bool {
 	if len(f.names) == 0 {
-		return formats.Begins(value, prefix+"*") && !slices.Contains(ofOthers, name)
+		base := baseOf(name)
+		return (base != name || formats.Begins(value, prefix+"*")) && !slices.Contains(ofOthers, base)
 	}
 	return ironChunks.IsNamed(name, f.names)
+}
+
+// baseOf returns the name of a cookie without the number of a chunk. Version 9 reads
+// chunks, whether it writes any or not, and anybody can split a seal.
+func baseOf(name string) string {
+	if at := len(name) - 2; at > 0 && name[at] == '.' && '0' <= name[at+1] && name[at+1] < '4' {
+		return name[:at]
+	}
+	return name
 }
 
 // Headers implements formats.Format.
@@ -94,11 +104,13 @@ func (f *ironSession) Readings(parts []formats.Part) (all []formats.Reading) {
 	return seals(all)
 }
 
-// namesOf returns the names of cookies, each once.
+// namesOf returns the names of cookies, whole or in chunks, each once.
 func namesOf(parts []formats.Part) (names []string) {
 	for _, p := range parts {
-		if !slices.Contains(names, p.Name) {
-			names = append(names, p.Name)
+		for _, name := range []string{p.Name, baseOf(p.Name)} {
+			if !slices.Contains(names, name) {
+				names = append(names, name)
+			}
 		}
 	}
 	return names
