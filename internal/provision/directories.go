@@ -58,7 +58,7 @@ func (r *Resources) Sessions(module directories.Module, store formats.Store, con
 		if err != nil {
 			return nil, nil, err
 		}
-		opened := sessiontable.Open(accounts.Open(directory, config))
+		opened := sessiontable.Open(accounts.Open(directory, config), store.Redis == "")
 		return opened, opened.Close, nil
 	})
 }

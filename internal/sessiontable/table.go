@@ -17,6 +17,7 @@ import (
 // Table is a table of sessions, or the Redis that holds them. It is safe for concurrent use.
 type Table struct {
 	rows   *accounts.Engine // an account is a row, disabled once it has ended
+	kept   bool             // a missing row has ended
 	seen   *cache.Cache     // the ids of sessions that had a row
 	paused atomic.Int64     // until when, in nanoseconds since 1970, nobody asks
 }
@@ -25,8 +26,11 @@ type Table struct {
 const seenBytes = 1 << 20
 
 // Open returns a table whose rows an engine looks up. It does not connect before the
-// first session.
-func Open(rows *accounts.Engine) *Table { return &Table{rows: rows, seen: cache.New(seenBytes)} }
+// first session. kept tells whether a row stays until its session ends: in Redis it may
+// be evicted, and the app has another copy.
+func Open(rows *accounts.Engine, kept bool) *Table {
+	return &Table{rows: rows, kept: kept, seen: cache.New(seenBytes)}
+}
 
 // Close closes the engine.
 func (t *Table) Close() error {
@@ -77,6 +81,9 @@ func isOfOne(err error) bool {
 //
 // A row that was never there proves nothing: the app may keep its sessions in Redis.
 func (t *Table) Ended(ctx context.Context, id []byte, now time.Time) bool {
+	if !t.kept {
+		return false
+	}
 	var row accounts.Account
 	query := accounts.Query{Query: directories.Query{Subject: id}, Now: now}
 	for range 2 {

@@ -66,7 +66,7 @@ func TestASessionEndsWithItsRow(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			directory := new(rows)
-			table := Open(accounts.Open(directory, accounts.Config{Timeout: 30 * time.Second, TTL: time.Nanosecond}))
+			table := Open(accounts.Open(directory, accounts.Config{Timeout: 30 * time.Second, TTL: time.Nanosecond}), true)
 			t.Cleanup(func() {
 				if err := table.Close(); err != nil {
 					t.Error(err)
@@ -86,7 +86,7 @@ func TestASessionEndsWithItsRow(t *testing.T) {
 func TestATableThatDoesNotAnswerIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	directory := &rows{away: errors.New("there is no such table")}
-	table := Open(accounts.Open(directory, accounts.Config{Timeout: 30 * time.Second}))
+	table := Open(accounts.Open(directory, accounts.Config{Timeout: 30 * time.Second}), true)
 	t.Cleanup(func() { _ = table.Close() })
 	now := time.Now()
 	for range 100 {
@@ -102,7 +102,7 @@ func TestATableThatDoesNotAnswerIsLeftAlone(t *testing.T) {
 func TestASessionThatProvesNothingHidesNoOther(t *testing.T) {
 	t.Parallel()
 	directory := &rows{away: &directories.Error{Class: directories.Unproven, Text: "the role may not see all rows"}}
-	table := Open(accounts.Open(directory, accounts.Config{Timeout: 30 * time.Second}))
+	table := Open(accounts.Open(directory, accounts.Config{Timeout: 30 * time.Second}), true)
 	t.Cleanup(func() { _ = table.Close() })
 	now := time.Now()
 	table.Ended(t.Context(), []byte("another"), now)
@@ -117,7 +117,7 @@ func TestASessionThatProvesNothingHidesNoOther(t *testing.T) {
 func TestAClientThatHangsUpHidesNothing(t *testing.T) {
 	t.Parallel()
 	directory := &rows{rows: map[string]directories.Account{"one": {Exists: true}}}
-	table := Open(accounts.Open(directory, accounts.Config{Timeout: 30 * time.Second, TTL: time.Nanosecond}))
+	table := Open(accounts.Open(directory, accounts.Config{Timeout: 30 * time.Second, TTL: time.Nanosecond}), true)
 	t.Cleanup(func() { _ = table.Close() })
 	now := time.Now()
 	table.Ended(t.Context(), []byte("one"), now)
@@ -146,7 +146,7 @@ func TestWhoseASessionIs(t *testing.T) {
 		"not to be found":  {directories.Account{}, errors.New("there is no such table"), ""},
 	} {
 		directory := &rows{rows: map[string]directories.Account{"one": c.row}, away: c.away}
-		table := Open(accounts.Open(directory, accounts.Config{Timeout: 30 * time.Second}))
+		table := Open(accounts.Open(directory, accounts.Config{Timeout: 30 * time.Second}), true)
 		user, at := table.Owner(t.Context(), []byte("one"), time.Now())
 		if string(user) != c.user || c.user != "" && !at.Equal(made) {
 			t.Errorf("%s: %q, made at %s", name, user, at)
@@ -154,5 +154,19 @@ func TestWhoseASessionIs(t *testing.T) {
 		if err := table.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+func TestARowThatMayBeEvictedEndsNothing(t *testing.T) {
+	t.Parallel()
+	directory := &rows{rows: map[string]directories.Account{"one": {Exists: true}}}
+	table := Open(accounts.Open(directory, accounts.Config{Timeout: 30 * time.Second, TTL: time.Nanosecond}), false)
+	t.Cleanup(func() { _ = table.Close() })
+	now := time.Now()
+	for i := range 2 {
+		if table.Ended(t.Context(), []byte("one"), now.Add(time.Duration(i)*time.Minute)) {
+			t.Errorf("step %d: ended", i)
+		}
+		directory.set(nil, nil)
 	}
 }
