@@ -1,6 +1,7 @@
 package session
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/seed-4adef13c/caddy-stale-session/formats"
@@ -51,9 +52,47 @@ func TestWhatProvesThatAUserIsGone(t *testing.T) {
 		evidence := rd.NewEvidence()
 		for _, library := range c.found {
 			evidence.Found(&Token{format: library})
+			evidence.Found(&Token{format: library, Claims: Claims{Subject: []byte("ada"), Guessed: true}})
 		}
-		if got := evidence.Proves(&Token{format: c.of, Claims: Claims{Guessed: c.guessed}}); got != c.want {
+		if got := evidence.Proves(&Token{format: c.of, Claims: Claims{Subject: []byte("bob"), Guessed: c.guessed}}); got != c.want {
 			t.Errorf("%s: %t", name, got)
 		}
+	}
+}
+
+// An app may have two kinds of cookies, and small numbers are ids in every table.
+func TestAGuessIsProvenForItsOwnCookie(t *testing.T) {
+	t.Parallel()
+	rd, err := New(Config{Formats: []formats.Format{new(plain)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(rd.Close)
+	token := func(cookie, subject string) *Token {
+		return &Token{format: 1, Names: []string{cookie}, Claims: Claims{Subject: []byte(subject), Guessed: true}}
+	}
+	evidence := rd.NewEvidence()
+	evidence.Found(token("staff.0", "ada"))
+	evidence.Found(token("numbered", "7"))
+	for name, c := range map[string]struct {
+		token *Token
+		want  bool
+	}{
+		"the same cookie":             {token("staff", "bob"), true},
+		"another chunk":               {token("staff.1", "bob"), true},
+		"another cookie":              {token("customer", "bob"), false},
+		"a number in the same cookie": {token("staff", "7"), false},
+		"where a number was found":    {token("numbered", "8"), false},
+		"a text there":                {token("numbered", "bob"), false},
+	} {
+		if got := evidence.Proves(c.token); got != c.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+	for i := range 2 * maxGuesses { // somebody names a cookie of their own in many ways
+		evidence.Found(token(fmt.Sprintf("mine%d", i), "ada"))
+	}
+	if len(evidence.guesses) != maxGuesses {
+		t.Errorf("%d kinds are kept", len(evidence.guesses))
 	}
 }
