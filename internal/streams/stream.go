@@ -12,7 +12,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -115,8 +114,11 @@ func (s *Stream) Enter(in *Registry, directory string, subjects [][]byte) {
 // Rename changes the subjects under which the stream is known, if the directory has
 // learned of another spelling. What has changed meanwhile under that is looked up again.
 func (s *Stream) Rename(subjects [][]byte) {
-	same := func(e entry, subject []byte) bool { return bytes.Equal(e.subject, subject) }
-	if !same(s.entry, subjects[0]) || !slices.EqualFunc(s.others, subjects[1:], same) {
+	same := bytes.Equal(s.entry.subject, subjects[0]) && len(s.others) == len(subjects)-1
+	for i := range s.others {
+		same = same && bytes.Equal(s.others[i].subject, subjects[1:][i])
+	}
+	if !same {
 		s.remove()
 		s.add(s.entry.directory, subjects)
 		s.hint(false)
