@@ -142,6 +142,7 @@ type Handler struct {
 	validator *validator
 	responder *answer.Responder
 	reporter  *telemetry.Reporter
+	streams   *streams.Registry // nil if they do not end
 	storage   certmagic.Storage
 	resources provision.Resources
 	lease     provision.Lease
@@ -191,8 +192,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.storage = ctx.Storage()
-	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok && h.endsStreams() {
-		server.RegisterConnContext(streams.Remember)
+	if h.mode == mode.Enforce && h.Streams != off {
+		h.streams = streams.Open
+		if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
+			server.RegisterConnContext(streams.Remember)
+		}
 	}
 	var err error
 	if h.validator, err = h.newValidator(env, &h.lease.Resources); err != nil {
@@ -203,7 +207,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return errors.New("`require_session` needs `sign_in`, or `respond json`: the library whose sessions are read has no sign-in page of its own")
 	}
 	if h.endsStreams() {
-		h.resources.Defer(streams.Open.End(h.validator.accounts.String()))
+		h.resources.Defer(h.streams.End(h.validator.accounts.String()))
 	}
 	if err := h.resources.Cleanup(h.SessionCleanup, h.directory, h.storage); err != nil {
 		return err

@@ -1667,7 +1667,7 @@ func handlerOf(t *testing.T, hole *blackHole, secret string, timeout time.Durati
 // newHandler returns a handler without a configuration.
 func newHandler(t *testing.T, engine *accounts.Engine, store revocation.Store, secret string, timeout time.Duration) *Handler {
 	t.Helper()
-	h := &Handler{mode: mode.Enforce}
+	h := &Handler{mode: mode.Enforce, streams: streams.NewRegistry()}
 	env := environment.New()
 	if err := h.provisionAnswers(env, nil); err != nil {
 		t.Fatal(err)
@@ -1950,12 +1950,13 @@ func visit(t *testing.T, browser *http.Client, address string) (path string, sta
 func TestARequestIsKnownBeforeItsUserIsLookedUp(t *testing.T) {
 	const secret = "a secret"
 	known := -1
-	users := &watchedTable{table: table{users: map[string]directories.Account{"live": {Exists: true}}}, during: func() { known = streams.Open.Count()["a watched table"] }}
-	h := newHandler(t, accounts.Open(users, accounts.Config{}), new(blackHole), secret, time.Minute)
+	var h *Handler
+	users := &watchedTable{table: table{users: map[string]directories.Account{"live": {Exists: true}}}, during: func() { known = h.streams.Count()["a watched table"] }}
+	h = newHandler(t, accounts.Open(users, accounts.Config{}), new(blackHole), secret, time.Minute)
 	if got := status(t, h, map[string]any{"sub": "live"}); got != http.StatusOK || known != 1 {
 		t.Errorf("status %d, %d known", got, known)
 	}
-	if left := streams.Open.Count(); left["a watched table"] != 0 {
+	if left := h.streams.Count(); left["a watched table"] != 0 {
 		t.Errorf("%v are known after their end", left)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
-	"github.com/seed-4adef13c/caddy-stale-session/internal/mode"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/provision"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/streams"
@@ -18,7 +17,7 @@ import (
 const expiryTolerance = 15 * time.Second
 
 // endsStreams reports whether streams end with their sessions.
-func (h *Handler) endsStreams() bool { return h.mode == mode.Enforce && h.Streams != off }
+func (h *Handler) endsStreams() bool { return h.streams != nil }
 
 // enter makes the request known by the subjects of its session, before these are
 // looked up.
@@ -28,7 +27,7 @@ func (x *request) enter() {
 	}
 	var room [1][]byte
 	if subjects := x.subjects(room[:0]); len(subjects) > 0 {
-		x.stream.Enter(streams.Open, x.validator.accounts.String(), subjects)
+		x.stream.Enter(x.handler.streams, x.validator.accounts.String(), subjects)
 	}
 }
 
@@ -77,7 +76,7 @@ func (x *request) expires() (at time.Time) {
 // and without a hint no connections are opened for it.
 func (x *request) Judge(swept bool) *streams.Ended {
 	h := x.handler
-	if engine := h.validator.accounts; h.lease.Ended() && (!streams.Open.Ends(engine.String()) || swept && !provision.InUse(engine)) {
+	if engine := h.validator.accounts; h.lease.Ended() && (!h.streams.Ends(engine.String()) || swept && !provision.InUse(engine)) {
 		return nil
 	}
 	v, lease := h.acquire()

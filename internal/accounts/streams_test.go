@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -75,7 +76,7 @@ func TestAccountsInUseNeverWaitForThoseWithStreams(t *testing.T) {
 			users[subject] = directories.Account{Exists: true}
 			streams.subjects = append(streams.subjects, []byte(subject))
 		}
-		var inUse, others int
+		var inUse, others atomic.Int64
 		d := &slowly{gated: gated{value: "0", shelf: shelf{users: users}}}
 		d.took = func(n int) time.Duration {
 			if n > maxRecheck {
@@ -85,29 +86,31 @@ func TestAccountsInUseNeverWaitForThoseWithStreams(t *testing.T) {
 		}
 		d.each = func(subject string) {
 			if subject == "busy" {
-				inUse++
+				inUse.Add(1)
 			} else {
-				others++
+				others.Add(1)
 			}
 		}
 		e := openShelf(t, d, Config{Streams: streams, TTL: time.Hour})
 		if got := said(e, "busy"); got != "there" {
 			t.Fatal(got)
 		}
-		time.Sleep(time.Minute) // what they may take at first is used up
-		inUse, others = 0, 0
-		const polls = 200
+		time.Sleep(time.Minute)
+		inUse.Store(0)
+		others.Store(0)
+		const polls = 60
 		for i := range polls {
 			d.set(func() { d.value = fmt.Sprint(i + 1) })
 			said(e, "busy")
 			time.Sleep(500 * time.Millisecond)
 		}
-		if inUse < polls*9/10 {
-			t.Errorf("the account in use was looked up %d times in %d polls", inUse, polls)
+		if n := inUse.Load(); n < polls*9/10 {
+			t.Errorf("the account in use was looked up %d times in %d polls", n, polls)
 		}
-		took := time.Duration(others) * perStatement / maxRecheck
-		if share := took.Seconds() / (polls * 0.5); share > 0.22 || share < 0.1 {
-			t.Errorf("those with streams took %.1f %% of the time", 100*share)
+		took := time.Duration(others.Load()) * perStatement / maxRecheck
+		share := polls * 500 * time.Millisecond / maxStreamDuty
+		if most := share + maxBurst + perStatement; took > most || took < share/2 {
+			t.Errorf("those with streams took %s, want %s at most", took, most)
 		}
 	})
 }

@@ -30,16 +30,16 @@ func TestARequestEndsAtAnyMomentOfItsLife(t *testing.T) {
 	drained := make(chan struct{})
 	go func() {
 		defer close(drained)
-		for range app.arrived { //nolint:revive // until the end
+		for range app.arrived {
 		}
 	}()
 	go func() {
-		for range app.ended { //nolint:revive // until the end
+		for range app.ended {
 		}
 	}()
 	for _, protocol := range []string{"h1", "h2c"} {
 		c := startFor(t, protocol, "stale_session", "reverse_proxy "+app.Listener.Addr().String()+" {", "	fail_duration 30s", "}")
-		random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // no secret
+		random := rand.New(rand.NewPCG(1, 2))
 		for round := range rounds {
 			var all []<-chan string
 			execute(t, database, `insert into "User" select 'gone ' || g from generate_series(0, 5) g`)

@@ -12,7 +12,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -115,12 +114,23 @@ func (s *Stream) Enter(in *Registry, directory string, subjects [][]byte) {
 // Rename changes the subjects under which the stream is known, if the directory has
 // learned of another spelling. What has changed meanwhile under that is looked up again.
 func (s *Stream) Rename(subjects [][]byte) {
-	same := func(e entry, subject []byte) bool { return bytes.Equal(e.subject, subject) }
-	if !same(s.entry, subjects[0]) || !slices.EqualFunc(s.others, subjects[1:], same) {
+	if !s.isNamed(subjects) {
 		s.remove()
 		s.add(s.entry.directory, subjects)
 		s.hint(false)
 	}
+}
+
+func (s *Stream) isNamed(subjects [][]byte) bool {
+	if len(subjects) != 1+len(s.others) || !bytes.Equal(s.entry.subject, subjects[0]) {
+		return false
+	}
+	for i, subject := range subjects[1:] {
+		if !bytes.Equal(s.others[i].subject, subject) {
+			return false
+		}
+	}
+	return true
 }
 
 func (s *Stream) add(directory string, subjects [][]byte) {
