@@ -14,7 +14,7 @@ const tell = {
 		const said = await stack.npm("db:seed");
 		assert.match(said, /Caddy dropped [1-9]\d* cached accounts?/);
 		assert.match(said, /is sent to sign in on its\s+next request/);
-		assert.ok(said.includes(`Sign in again: ${stack.address}/api/auth/signin`), said);
+		assert.ok(said.includes(`Sign in again: ${stack.address}/auth/signin`), said);
 	},
 	"caddy stale-session post-seed": async () => {
 		await stack.seed({ CADDY_ADMIN: "localhost:1" });
