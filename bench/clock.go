@@ -18,7 +18,7 @@ func (b *bed) buildAhead(ctx context.Context, seconds int) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	original := filepath.Join(strings.TrimSpace(string(root)), "src", "time", "time.go")
+	original := filepath.Join(strings.TrimSpace(root), "src", "time", "time.go")
 	source, err := os.ReadFile(original)
 	if err != nil {
 		return "", err

@@ -100,7 +100,7 @@ func (b *bed) withFleet(ctx context.Context, conn *pgx.Conn, n int, options stri
 	if err != nil {
 		return err
 	}
-	defer pooler.Close()
+	defer func() { _ = pooler.Close() }()
 	for i := range n {
 		caddy := b.options.caddy
 		if i == len(addresses)-1 {
