@@ -2003,3 +2003,26 @@ func TestWhoseNewSessionIsStaleToo(t *testing.T) {
 		}
 	}
 }
+
+// TestARevocationMayConcernASessionThatTheAppLooksUp beside another, or alone: whose it is
+// is not known, and it has no claims.
+func TestARevocationMayConcernASessionThatTheAppLooksUp(t *testing.T) {
+	h := handlerOf(t, new(blackHole), "a secret", time.Minute)
+	h.validator.matchesSessionID = true
+	for name, c := range map[string]struct {
+		id   string
+		want bool
+	}{
+		"in a store that names its user": {"a", true},
+		"in one that nobody can ask":     {"", false},
+	} {
+		read := &session.Session{Tokens: []session.Token{
+			{Claims: session.Claims{Subject: []byte("ada"), Match: make([][]byte, len(sessionIDs))}},
+			{Claims: session.Claims{AppAsks: true, SessionID: []byte(c.id)}},
+		}}
+		x := &request{handler: h, result: result{check: verdict.Check{Judgement: verdict.Judgement{Verdict: verdict.Live}, Session: read}}}
+		if got := x.Revoked(h.validator.revoked); got != c.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
