@@ -112,6 +112,8 @@ func (s *Stream) decide(why *Ended) (killed bool) {
 		return false
 	}
 	switch at, certain := s.due(); {
+	case why.Another && !s.kind.lasts(): // it may be of the session that is live
+		s.doomed = !s.sent
 	case !certain:
 		s.doomed = true
 	case at > now:

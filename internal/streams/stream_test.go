@@ -22,6 +22,7 @@ import (
 // judged is a session of which the test says what it is.
 type judged struct {
 	stale    atomic.Bool
+	another  bool
 	judged   atomic.Int32
 	reported atomic.Int32
 	reason   atomic.Value
@@ -32,7 +33,7 @@ func (j *judged) Judge(bool) *Ended {
 	if !j.stale.Load() {
 		return nil
 	}
-	return &Ended{Check: verdict.Check{Judgement: verdict.Judgement{Verdict: verdict.Stale, Reason: verdict.UserNotFound}}}
+	return &Ended{Check: verdict.Check{Judgement: verdict.Judgement{Verdict: verdict.Stale, Reason: verdict.UserNotFound}}, Another: j.another}
 }
 
 func (*judged) Revoked(*revocation.List) bool { return true }
@@ -177,6 +178,45 @@ func TestWhatLastsEndsWhenItsTokenExpires(t *testing.T) {
 			t.Error("a download has ended")
 		}
 	})
+}
+
+// TestWhatIsUnderWayOfTwoSessionsIsCompleted when one of them ends, which anybody on a
+// sibling domain can have added. What lasts ends: its client connects again.
+func TestWhatIsUnderWayOfTwoSessionsIsCompleted(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		method, body string
+		header       http.Header // of a response, once the session has ended; nil for none
+		want         bool
+	}{
+		"a long poll":     {"GET", "", nil, false},
+		"an upload":       {"POST", "arrives", nil, false},
+		"a download":      {"GET", "", http.Header{}, false},
+		"an event stream": {"GET", "", eventStream, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				g, j := NewRegistry(), &judged{another: true}
+				s, r := begin(g, j, httptest.NewRequest(c.method, "/", strings.NewReader(c.body)), Options{})
+				defer s.Leave()
+				time.Sleep(time.Minute)
+				j.stale.Store(true)
+				g.Changed("users", []byte("user"))
+				synctest.Wait()
+				if isEnded(r) {
+					t.Fatal("it has ended before there is a response")
+				}
+				if c.header != nil && !s.Send(http.StatusOK, c.header) {
+					t.Error("it gets no answer")
+				}
+				time.Sleep(grace)
+				if synctest.Wait(); isEnded(r) != c.want {
+					t.Errorf("ended: %t", isEnded(r))
+				}
+			})
+		})
+	}
 }
 
 // TestAHintWhileASessionIsJudgedCounts in the first judgement and in later ones.
