@@ -48,6 +48,7 @@ func (r *Resources) Sessions(module directories.Module, store formats.Store, con
 		return nil, nil //nolint:nilnil // there is none, and that is no error
 	}
 	config.Observer, config.Logger = nil, nil
+	config.Streams = nil // their subjects are users
 	distinct := struct {
 		Resolved string
 		Store    formats.Store
