@@ -418,9 +418,10 @@ type request struct {
 	marker    answer.Marker    // read for result.marks
 	header    answer.HeaderWriter
 	stream    streams.Stream
-	answers   bool  // a stale session is answered
-	replaced  bool  // an answer has replaced the app's
-	failure   error // of that
+	owned     []session.Token // that the stream is judged by
+	answers   bool            // a stale session is answered
+	replaced  bool            // an answer has replaced the app's
+	failure   error           // of that
 }
 
 // release releases the validator. A response that streams for hours must not keep
@@ -622,16 +623,26 @@ func (x *request) enter() {
 	if !x.handler.endsStreams() {
 		return
 	}
+	x.own(x.session.Tokens)
 	var room [1][]byte
 	if subjects := x.subjects(room[:0]); len(subjects) > 0 {
 		x.stream.Enter(x.handler.streams, x.validator.accounts.String(), subjects)
 	}
 }
 
+// own sets the tokens that a stream is judged by. The row of a session that the app looks
+// up can be gone with its user, so its owner is noted before.
+func (x *request) own(tokens []session.Token) {
+	v := x.validator
+	x.wait.Set(x.r.Context(), x.session.At.Add(v.timeout))
+	defer x.wait.End()
+	x.owned = v.owned(&x.wait, tokens, x.session.At)
+}
+
 // subjects appends those of the session, as the directory spells them.
 func (x *request) subjects(subjects [][]byte) [][]byte {
-	for i := range x.session.Tokens {
-		if subject := x.session.Tokens[i].Claims.Subject; len(subject) > 0 {
+	for i := range x.owned {
+		if subject := x.owned[i].Claims.Subject; len(subject) > 0 {
 			subjects = append(subjects, x.validator.accounts.Key(subject))
 		}
 	}
@@ -646,6 +657,9 @@ func (x *request) open(w http.ResponseWriter) http.ResponseWriter {
 	if x.check.Source != accounts.FromCache { // the directory may have learned how it spells them
 		x.stream.Rename(x.subjects(nil))
 	}
+	if x.check.Session != &x.session { // a part of it
+		x.own(x.sent())
+	}
 	w, x.r = x.stream.Open(streams.Options{
 		Session: x, Writer: w, Request: x.r, Began: x.session.At, Answers: x.answers, Expires: x.expires(),
 	})
@@ -655,9 +669,9 @@ func (x *request) open(w http.ResponseWriter) http.ResponseWriter {
 // expires returns when the tokens that have reached the app have all expired; zero for
 // never.
 func (x *request) expires() (at time.Time) {
-	tokens := x.sent()
-	for i := range tokens {
-		expires := tokens[i].Claims.ExpiresAt
+	for i := range x.owned {
+		c := &x.owned[i].Claims
+		expires := c.ExpiresAt
 		if expires.IsZero() {
 			return time.Time{}
 		}
@@ -680,7 +694,7 @@ func (x *request) Judge(swept bool) *streams.Ended {
 	defer lease.Release()
 	ctx, cancel := context.WithTimeout(context.Background(), v.timeout)
 	defer cancel()
-	judgements := v.held(v.judge(ctx, x.sent(), asking{now: time.Now(), aside: true}, nil))
+	judgements := v.held(v.judge(ctx, x.owned, asking{now: time.Now(), aside: true}, nil))
 	check := verdict.Whole(x.check.Session, judgements)
 	if check.Verdict != verdict.Stale && check.Dissent == nil {
 		return nil
@@ -698,9 +712,8 @@ func (x *request) Revoked(list *revocation.List) bool {
 	if list.Users() != v.revoked.Users() {
 		return false
 	}
-	tokens := x.sent()
-	for i := range tokens {
-		if v.mayRevoke(list, &tokens[i].Claims) {
+	for i := range x.owned {
+		if v.mayRevoke(list, &x.owned[i].Claims) {
 			return true
 		}
 	}

@@ -2016,11 +2016,10 @@ func TestARevocationMayConcernASessionThatTheAppLooksUp(t *testing.T) {
 		"in a store that names its user": {"a", true},
 		"in one that nobody can ask":     {"", false},
 	} {
-		read := &session.Session{Tokens: []session.Token{
+		x := &request{handler: h, owned: []session.Token{
 			{Claims: session.Claims{Subject: []byte("ada"), Match: make([][]byte, len(sessionIDs))}},
 			{Claims: session.Claims{AppAsks: true, SessionID: []byte(c.id)}},
 		}}
-		x := &request{handler: h, result: result{check: verdict.Check{Judgement: verdict.Judgement{Verdict: verdict.Live}, Session: read}}}
 		if got := x.Revoked(h.validator.revoked); got != c.want {
 			t.Errorf("%s: %t", name, got)
 		}

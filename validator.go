@@ -84,25 +84,53 @@ func (v *validator) judgeToken(ctx context.Context, token *session.Token, asked 
 	if len(c.SessionID) == 0 || v.sessions[token.Format()] == nil {
 		return v.judgeUser(ctx, token, asked, account)
 	}
-	sessions := v.sessions[token.Format()]
 	if c.AppAsks { // it ends by itself where it has ended there
-		user, made := sessions.Owner(ctx, c.SessionID, asked.now)
-		if len(user) == 0 {
+		claims, known := v.ownersClaims(ctx, token, asked.now)
+		if !known {
 			return verdict.Judgement{Verdict: verdict.Live}
 		}
-		if made.IsZero() {
-			made = asked.now
-		}
-		claims := session.Claims{Subject: user, IssuedAt: made, MintedAt: made, Lasting: true, SeenAt: c.SeenAt, Match: make([][]byte, len(sessionIDs))}
 		owned := *token
 		owned.Claims = claims
 		return v.judgeUser(ctx, &owned, asked, account)
 	}
 	j := v.judgeUser(ctx, token, asked, account)
-	if j.Verdict == verdict.Live && sessions.Ended(ctx, c.SessionID, asked.now) {
+	if j.Verdict == verdict.Live && v.sessions[token.Format()].Ended(ctx, c.SessionID, asked.now) {
 		j.Verdict, j.Reason, j.Source, j.Alone = verdict.Stale, verdict.TokenRevoked, accounts.FromDatabase, true
 	}
 	return j
+}
+
+// ownersClaims returns the claims of a session that the app looks up, if its store names
+// the user.
+func (v *validator) ownersClaims(ctx context.Context, token *session.Token, now time.Time) (claims session.Claims, known bool) {
+	c := &token.Claims
+	if !c.AppAsks || len(c.SessionID) == 0 || v.sessions[token.Format()] == nil {
+		return claims, false
+	}
+	user, made := v.sessions[token.Format()].Owner(ctx, c.SessionID, now)
+	if len(user) == 0 {
+		return claims, false
+	}
+	if made.IsZero() {
+		made = now
+	}
+	return session.Claims{
+		Subject: user, SessionID: c.SessionID, IssuedAt: made, MintedAt: made, Lasting: true, SeenAt: c.SeenAt, Match: make([][]byte, len(sessionIDs)),
+	}, true
+}
+
+// owned returns tokens, those that the app looks up with the claims of their owners.
+func (v *validator) owned(ctx context.Context, tokens []session.Token, now time.Time) []session.Token {
+	all := tokens
+	for i := range tokens {
+		if claims, known := v.ownersClaims(ctx, &tokens[i], now); known {
+			if &all[0] == &tokens[0] {
+				all = slices.Clone(tokens)
+			}
+			all[i].Claims = claims
+		}
+	}
+	return all
 }
 
 // judgeUser judges a token by its user.

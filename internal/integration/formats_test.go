@@ -3,10 +3,14 @@ package integration
 import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -304,6 +308,27 @@ func TestASessionOfSupabaseThatWasSignedOutElsewhereEnds(t *testing.T) {
 	if status := ask(t, base, here); status != http.StatusOK {
 		t.Errorf("the other session of the same user: status %d", status)
 	}
+}
+
+// TestAStreamOfASessionThatTheAppLooksUpEndsWithItsUser although its row is gone, too.
+func TestAStreamOfASessionThatTheAppLooksUpEndsWithItsUser(t *testing.T) {
+	name := newDatabase(t)
+	execute(t, name, `insert into "User" values ('gone')`,
+		`create table session (token text primary key, "userId" text not null references "User" on delete cascade, "createdAt" timestamptz not null default now(), "expiresAt" timestamptz not null)`,
+		`insert into session (token, "userId", "expiresAt") select id || '-session', id, now() + interval '1 day' from "User"`)
+	otherEnvironment(t, server.DSN(name), map[string]string{"BETTER_AUTH_SECRET": secret})
+	app := newStreamsApp(t, (*httptest.Server).Start)
+	c := startFor(t, "h1", "stale_session {", "poll 50ms", "sign_in /login", "users User", "}", "reverse_proxy "+app.Listener.Addr().String())
+	cookie := func(user string) string {
+		id := user + "-session"
+		mac := hmac.New(sha256.New, []byte(secret))
+		mac.Write([]byte(id))
+		return "better-auth.session_token=" + url.QueryEscape(id+"."+base64.StdEncoding.EncodeToString(mac.Sum(nil)))
+	}
+	gone, live := c.open(t, "/events", cookie("gone")), c.open(t, "/events", cookie("live"))
+	execute(t, name, `delete from "User" where id = 'gone'`)
+	ends(t, gone)
+	goesOn(t, live)
 }
 
 // TestTheKeySetOfASupabaseProjectIsFound has nothing but the project's address.
