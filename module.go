@@ -672,7 +672,7 @@ func (x *request) expires() (at time.Time) {
 	for i := range x.owned {
 		c := &x.owned[i].Claims
 		expires := c.ExpiresAt
-		if expires.IsZero() {
+		if expires.IsZero() || len(c.SessionID) > 0 { // the app renews it from its store
 			return time.Time{}
 		}
 		if expires = expires.Add(expiryTolerance); expires.After(at) {

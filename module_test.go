@@ -2025,3 +2025,27 @@ func TestARevocationMayConcernASessionThatTheAppLooksUp(t *testing.T) {
 		}
 	}
 }
+
+// TestWhenAStreamExpires with its tokens, of which the app may renew some by itself.
+func TestWhenAStreamExpires(t *testing.T) {
+	t.Parallel()
+	soon := time.Now()
+	later := soon.Add(time.Hour)
+	for name, c := range map[string]struct {
+		claims []session.Claims
+		want   time.Time
+	}{
+		"a token":                           {[]session.Claims{{ExpiresAt: soon}}, soon.Add(expiryTolerance)},
+		"two of them, with the last":        {[]session.Claims{{ExpiresAt: soon}, {ExpiresAt: later}}, later.Add(expiryTolerance)},
+		"one that never expires":            {[]session.Claims{{ExpiresAt: soon}, {}}, time.Time{}},
+		"the cache of a session in a store": {[]session.Claims{{ExpiresAt: soon, SessionID: []byte("a")}}, time.Time{}},
+	} {
+		x := new(request)
+		for _, claims := range c.claims {
+			x.owned = append(x.owned, session.Token{Claims: claims})
+		}
+		if got := x.expires(); !got.Equal(c.want) {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}
