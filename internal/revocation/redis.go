@@ -299,13 +299,14 @@ func (r *Redis) scan(ctx context.Context, prefixes []string) ([]Revocation, erro
 		return nil, err
 	}
 	var found []Revocation
+	seen := make(map[string]struct{}) // a replica has the keys of its primary, and SCAN may return a key twice
 	for _, node := range client.Nodes() {
 		for cursor := uint64(0); ; {
 			entry, err := node.Do(ctx, node.B().Scan().Cursor(cursor).Match(redisPrefix+"*").Count(scanCount).Build()).AsScanEntry()
 			if err != nil {
 				return nil, err
 			}
-			page, err := r.read(ctx, entry.Elements, prefixes)
+			page, err := r.read(ctx, unseen(entry.Elements, prefixes, seen), prefixes)
 			if err != nil {
 				return nil, err
 			}
@@ -313,12 +314,27 @@ func (r *Redis) scan(ctx context.Context, prefixes []string) ([]Revocation, erro
 			if cursor = entry.Cursor; cursor == 0 {
 				break
 			}
-			if most := 2 * maxEntries; len(found) > most*len(prefixes) {
+			if most := 2 * maxEntries; len(seen) > most*len(prefixes) {
 				return nil, fmt.Errorf("there are more than %d revocations", most)
 			}
 		}
 	}
 	return found, nil
+}
+
+// unseen returns those of the keys that are of these users and new, and adds them to
+// those that were seen.
+func unseen(keys, prefixes []string, seen map[string]struct{}) (fresh []string) {
+	for _, key := range keys {
+		if prefix, _ := cut(key, prefixes); prefix == "" {
+			continue
+		}
+		if _, again := seen[key]; !again {
+			seen[key] = struct{}{}
+			fresh = append(fresh, key)
+		}
+	}
+	return fresh
 }
 
 // read reads the revocations with the given keys. A missing key has expired or

@@ -1,6 +1,8 @@
 package revocation
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -38,6 +40,45 @@ func TestAFailoverInAClusterLosesNoRevocation(t *testing.T) {
 				eventually.Holds(t, fmt.Sprintf("node %d knows %s", n, subject), func() bool { _, found := node.Find([]byte(subject)); return found })
 			}
 		}
+	}
+}
+
+// A revocation under one name of the users is under the others, too, once these are
+// known: also on the primary that has a replica, which holds the same keys.
+func TestEveryServerOfAClusterHasRevocationsByAllNames(t *testing.T) {
+	c := startCluster(t)
+	open := func(name string) *Redis {
+		store, err := OpenRedis(func() (string, error) { return c.Primaries[1].URL(), nil }, name, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(store.Close)
+		return store
+	}
+	var before []Revocation
+	for i := range 20 { // on all servers
+		before = append(before, Revocation{Subject: fmt.Sprint(i), At: time.Now()})
+	}
+	if err := open("one").Put(t.Context(), before); err != nil {
+		t.Fatal(err)
+	}
+	id, err := c.Replica.ID(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually.Holds(t, "clients know the replica, which has the keys of its primary", func() bool {
+		nodes, err := c.Primaries[1].Do(t.Context(), "CLUSTER", "SLOTS")
+		size, err1 := c.Primaries[0].Do(t.Context(), "DBSIZE")
+		copied, err2 := c.Replica.Do(t.Context(), "DBSIZE")
+		return errors.Join(err, err1, err2) == nil && strings.Contains(nodes, id) && size != ":0\r\n" && copied == size
+	})
+	one, other := open("one"), open("other")
+	one.Use(func(context.Context) string { return "other" })
+	f := fleet{t, func(*testing.T) Store { return one }}
+	f.node()
+	late := fleet{t, func(*testing.T) Store { return other }}.node()
+	for _, r := range before {
+		eventually.Holds(t, r.Subject+" is known by the other name", func() bool { return knows(late, r.Subject) })
 	}
 }
 
