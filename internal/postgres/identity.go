@@ -30,29 +30,54 @@ func (i Identity) String() string {
 	return i.Table + " in database " + i.Database
 }
 
+// Identity returns the users as they were identified last, empty if that fails. It
+// asks the database only if they never were: one that sleeps stays asleep.
+func (d *Directory) Identity(ctx context.Context) Identity {
+	users, known := d.known()
+	if !known {
+		_ = d.Read(ctx, func(ctx context.Context, conn *pgx.Conn) (err error) {
+			users, err = d.Identify(ctx, conn)
+			return err
+		})
+	}
+	return users
+}
+
 // Identify identifies the users by what a connection reads. While the table cannot
 // be read, as in the middle of a reset, they are those identified last.
 func (d *Directory) Identify(ctx context.Context, conn *pgx.Conn) (Identity, error) {
-	s, database := d.lookups.statement.Load(), d.lookups.database.Load()
-	if s == nil || database == nil {
-		if last := d.identified.Load(); last != nil {
-			return *last, nil
-		}
-		d.lookups.discovering.Lock()
-		defer d.lookups.discovering.Unlock()
-		var err error
-		if s, err = d.discover(ctx, conn, d.lookups); err != nil {
-			return Identity{}, err
-		}
-		known, err := identityOf(ctx, conn)
-		if err != nil {
-			return Identity{}, err
-		}
-		database = &known
+	if users, known := d.known(); known {
+		return users, nil
 	}
-	users := Identity{Database: *database, Table: cmp.Or(s.table, d.queryName())}
+	d.lookups.discovering.Lock()
+	defer d.lookups.discovering.Unlock()
+	s, err := d.discover(ctx, conn, d.lookups)
+	if err != nil {
+		return Identity{}, err
+	}
+	database, err := identityOf(ctx, conn)
+	if err != nil {
+		return Identity{}, err
+	}
+	return d.identify(s, database), nil
+}
+
+// known returns the users as lookups identify them, or as they were identified last;
+// false if they never were.
+func (d *Directory) known() (Identity, bool) {
+	if s, database := d.lookups.statement.Load(), d.lookups.database.Load(); s != nil && database != nil {
+		return d.identify(s, *database), true
+	}
+	if last := d.identified.Load(); last != nil {
+		return *last, true
+	}
+	return Identity{}, false
+}
+
+func (d *Directory) identify(s *statement, database string) Identity {
+	users := Identity{Database: database, Table: cmp.Or(s.table, d.queryName())}
 	d.identified.Store(&users)
-	return users, nil
+	return users
 }
 
 // queryName names Config.Query: several of them are of different users.

@@ -8,7 +8,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/certmagic"
-	"github.com/jackc/pgx/v5"
 	"go.uber.org/zap"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
@@ -93,24 +92,13 @@ func (r *Resources) Revocations(options *revocation.Revocations, storage certmag
 	case *revocation.Redis:
 		if isPostgres && options.Name == "" {
 			r.Defer(store.Use(func(ctx context.Context) string {
-				name := identify(ctx, database)
+				name := database.Identity(ctx).String()
 				list.Name(name)
 				return name
 			}))
 		}
 	}
 	return list, nil
-}
-
-// identify returns what identifies the users of a database, whatever its address is;
-// empty if that is not known now.
-func identify(ctx context.Context, database *postgres.Directory) (name string) {
-	_ = database.Read(ctx, func(ctx context.Context, conn *pgx.Conn) error { // asked again
-		users, err := database.Identify(ctx, conn)
-		name = users.String()
-		return err
-	})
-	return name
 }
 
 // identity returns a text that differs between storages. One that does not name
