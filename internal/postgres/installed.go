@@ -37,13 +37,14 @@ type installed struct {
 //
 // The function that creates the triggers again must be SECURITY DEFINER: then it can
 // do what its owner can, whoever that is, and nothing with the rights of the role that
-// calls it.
+// calls it. Where the table was recreated by somebody else, its owner has no right to
+// create triggers there, and would only keep writers waiting.
 const installedSQL = `coalesce((select case when p.proname = 'notify' then 'outdated' when current_setting('max_prepared_transactions') <> '0' or current_setting('track_counts') = 'off' then 'silent' else 'working' end
     from pg_trigger t join pg_proc p on p.oid = t.tgfoid where t.tgname = '` + deleteTrigger + `' and t.tgenabled <> 'D'
     and (t.tgrelid = c.oid or coalesce(c.relkind, 'v') not in ('r', 'p')) order by p.proname = 'notify' desc limit 1), 'missing'),
   coalesce((select format('select %I.%I()', s.nspname, p.proname) from pg_proc p join pg_namespace s on s.oid = p.pronamespace
     where s.nspname = '` + triggerSchema + `' and p.proname = ('restore ' || n.nspname || '.' || c.relname)::name and p.pronargs = 0 and p.prosecdef
-    and has_schema_privilege(s.oid, 'usage') and has_function_privilege(p.oid, 'execute') and c.relkind in ('r', 'p') and not pg_is_in_recovery()
+    and has_schema_privilege(s.oid, 'usage') and has_function_privilege(p.oid, 'execute') and pg_has_role(p.proowner, c.relowner, 'usage') and c.relkind in ('r', 'p') and not pg_is_in_recovery()
     and not exists (select from pg_trigger t where t.tgrelid = c.oid and t.tgname = '` + deleteTrigger + `')), '')`
 
 const (

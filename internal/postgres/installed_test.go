@@ -144,6 +144,24 @@ func TestTheTriggersComeBackAfterAReset(t *testing.T) {
 	if lines.FilterMessageSnippet("installed again").Len() < 2 {
 		t.Errorf("logged %v", lines.All())
 	}
+	// On a table of somebody else, the function could only keep writers waiting.
+	restorable := func() (sql string) {
+		t.Helper()
+		if err := d.Read(t.Context(), func(ctx context.Context, conn *pgx.Conn) error {
+			var epoch, state, catalog string
+			return conn.QueryRow(ctx, epochSQL, `"public"."User"`, "").Scan(&epoch, &state, &sql, &catalog)
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return sql
+	}
+	run(t, name, `begin; drop table "User"; create table "User" (id text primary key, "deletedAt" timestamptz); grant select on "User" to `+reader+`; commit`)
+	if sql := restorable(); sql != "" {
+		t.Errorf("for a table of somebody else, %s is called", sql)
+	}
+	run(t, name, `drop table "User"`)
+	runAs(t, asOwner, table)
+	eventually.Holds(t, "that of the owner has its triggers again", func() bool { return installedOn(t, name, `public."User"`) == 3 })
 	// What the operator has disabled stays disabled.
 	runAs(t, asOwner, `alter table "User" disable trigger all`)
 	eventually.Holds(t, "the triggers are missed", func() bool { return !d.Describe().Notified })
