@@ -197,3 +197,26 @@ func TestAForeignFunctionIsNotCalled(t *testing.T) {
 	}
 	run(t, name, `drop table called`)
 }
+
+// TestAForeignFunctionIsNotRun has somebody who may create schemas make the function
+// that the triggers call: it would run with the rights of the app.
+func TestAForeignFunctionIsNotRun(t *testing.T) {
+	t.Parallel()
+	name := database(t, oneUser, `create table called ()`)
+	other, asOther := role(t, name, `grant create on database `+name+` to %s`)
+	const plant = `create function stale_session."changed public.users"() returns trigger language plpgsql as 'begin drop table public.called; return null; end'`
+	runAs(t, asOther, `create schema stale_session; `+plant)
+	d, _ := open(t, server.DSN(name), Config{})
+	install(t, d)
+	run(t, name, `do $$ begin assert (select pg_get_userbyid(proowner) from pg_proc where proname = 'changed public.users') <> '`+other+`', 'somebody else owns the function'; end $$`)
+	restore, err := d.RestoreSQL(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, name, restore)
+	runAs(t, asOther, `drop function stale_session."changed public.users"() cascade; `+plant)
+	if err := server.Exec(t.Context(), name, `select stale_session."restore public.users"()`); sqlState(err) != "42501" {
+		t.Errorf("triggers are put back that call it: %v", err)
+	}
+	run(t, name, `delete from users`, `drop table called`)
+}

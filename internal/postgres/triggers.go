@@ -107,9 +107,18 @@ end
 `
 }
 
-// functionSQL returns the SQL that creates that function.
+// foreign returns the SQL condition that the function exists, and that its owner has
+// no right to create triggers on the table. Somebody who may create schemas could
+// have put it there, and change what the app runs.
+func (t triggers) foreign() string {
+	return "exists (select from pg_catalog.pg_proc p join pg_catalog.pg_class c on c.oid = " + literal(t.table()) + "::regclass\n" +
+		"      where p.oid = pg_catalog.to_regprocedure(" + literal(t.changedFunction()) + ") and not pg_catalog.pg_has_role(p.proowner, c.relowner, 'usage'))"
+}
+
+// functionSQL returns the SQL that creates that function, for the current role.
 func (t triggers) functionSQL() string {
-	return "create or replace function " + t.changedFunction() + " returns trigger\n" +
+	guard := "\nbegin\n  if " + t.foreign() + " then\n    drop function " + t.changedFunction() + " cascade;\n  end if;\nend\n"
+	return "do " + dollars(guard) + ";\ncreate or replace function " + t.changedFunction() + " returns trigger\n" +
 		"language plpgsql set search_path = pg_catalog, pg_temp as " + dollars(t.body()) + ";\n"
 }
 
@@ -125,11 +134,14 @@ func (t triggers) triggersSQL() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `
 begin
+  if %s then
+    raise insufficient_privilege;
+  end if;
   if (select count(*) from pg_catalog.pg_trigger where tgrelid = %s::regclass and tgname in ('%s', '%s', '%s')
       and tgenabled = 'A' and tgfoid = %s::regprocedure) = 3 then
     return;
   end if;
-`, literal(table), deleteTrigger, updateTrigger, truncateTrigger, literal(t.changedFunction()))
+`, t.foreign(), literal(table), deleteTrigger, updateTrigger, truncateTrigger, literal(t.changedFunction()))
 	within := func(rows string) string {
 		return fmt.Sprintf("for each row when (pg_catalog.pg_stat_get_xact_tuples_%s(old.tableoid) between 1 and %d)", rows, maxNamed)
 	}
