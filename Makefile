@@ -70,12 +70,17 @@ uplot: ## copies uPlot, in the version that e2e/package-lock.json pins, into the
 
 .PHONY: fuzz
 fuzz: ## runs each fuzz target for FUZZTIME, and compares HEADERS requests with the real libraries
-	@go test -list '^Fuzz' ./... | awk '/^Fuzz/ {t[n++]=$$1} /^ok/ {for (i=0;i<n;i++) print $$2, t[i]; n=0}' | \
-		while read -r package target; do \
-			echo "$$package $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" || exit 1; \
-		done
+	@mkdir -p bin
+	@for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' internal formats | xargs -n1 dirname | sort -u); do \
+		go test -c -fuzz=. -o bin/fuzz.test ./$$dir || exit 1; \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\)(.*/\1/p' $$dir/*_test.go); do \
+			echo "$$dir $$target"; \
+			(cd $$dir && $(CURDIR)/bin/fuzz.test -test.run '^$$' -test.fuzz "^$$target\$$" -test.fuzztime $(FUZZTIME) \
+				-test.fuzzcachedir $(CURDIR)/.cache/fuzz/$$dir) || exit 1; \
+		done; \
+	done
 	go test -run TestTheRealLibraries -count=1 -timeout 2h -v ./internal/session -headers $(HEADERS) -seed 0
-	go test -run TestTheRealLibraries -count=1 -timeout 2h -v ./internal/formats/libraries -headers 10000 -seed 0
+	go test -run TestTheRealLibraries -count=1 -timeout 2h -v ./internal/formats/libraries -headers $(HEADERS) -seed 0
 
 .PHONY: valkey
 valkey: ## runs the tests of Redis with Valkey
