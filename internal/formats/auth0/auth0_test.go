@@ -2,6 +2,7 @@ package auth0
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -131,4 +132,29 @@ func FuzzDecrypt(f *testing.F) {
 			t.Errorf("%q was read without its secret", text)
 		}
 	})
+}
+
+// TestChunksOfOneNumberAreReadTogether has names whose numbers are the same to the
+// library, which counts them and does not compare them.
+func TestChunksOfOneNumberAreReadTogether(t *testing.T) {
+	t.Parallel()
+	const first, second = "eyJlbmMiOiJBMjU2", "R0NNIiwiYWxnIjoiZGlyIn0..aXY.dGV4dA.dGFn"
+	f := &format{names: []string{"__session"}}
+	for name, c := range map[string]struct {
+		parts []formats.Part
+		want  string
+	}{
+		"current":            {[]formats.Part{{Name: "__session__1", Value: first}, {Name: "__session__01", Value: second}}, first + second},
+		"old":                {[]formats.Part{{Name: "__session.1", Value: first}, {Name: "__session.01", Value: second}}, first + second},
+		"after another":      {[]formats.Part{{Name: "__session__10", Value: second}, {Name: "__session__002", Value: ""}, {Name: "__session__2", Value: first}}, first + second},
+		"the last of a name": {[]formats.Part{{Name: "__session__1", Value: "x"}, {Name: "__session__01", Value: second}, {Name: "__session__1", Value: first}}, first + second},
+	} {
+		var texts []string
+		for _, r := range f.Readings(c.parts) {
+			texts = append(texts, r.Text)
+		}
+		if !slices.Contains(texts, c.want) {
+			t.Errorf("%s: %q", name, texts)
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package auth0
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -102,6 +103,7 @@ func (*format) Headers() []string { return nil }
 // Readings implements formats.Format. Cookies of the same name that have another form
 // are those of Remix, Clerk and Firebase.
 func (f *format) Readings(parts []formats.Part) (all []formats.Reading) {
+	sent := parts
 	parts = slices.Clone(parts)
 	for i := range parts {
 		parts[i].Name = withoutZeros(parts[i].Name)
@@ -109,9 +111,50 @@ func (f *format) Readings(parts []formats.Part) (all []formats.Reading) {
 	for _, name := range f.names {
 		all = append(all, chunks.Readings(parts, name)...)
 		all = append(all, chunks3.Joined(parts, name)...)
+		for _, separator := range []string{"__", "."} {
+			all = append(all, byName(sent, name+separator)...)
+		}
 	}
 	return slices.DeleteFunc(all, func(r formats.Reading) bool { return !IsSession(r.Text) })
 }
+
+// byName returns what the library reads if chunks have the same number, as __1 and
+// __01 have: it sorts them by that, and counts them, but does not compare it. Of each
+// name, Next.js takes the last cookie, and others take the first.
+func byName(parts []formats.Part, prefix string) (all []formats.Reading) {
+	var first, last []int // parts, one of each name
+	numbers := make(map[string]bool)
+	for i, p := range parts {
+		if p.Header != "" || !strings.HasPrefix(p.Name, prefix) || !isNumber(p.Name[len(prefix):], "") {
+			continue
+		}
+		numbers[withoutZeros(p.Name)] = true
+		at := slices.IndexFunc(first, func(k int) bool { return parts[k].Name == p.Name })
+		if at < 0 {
+			first, last = append(first, i), append(last, i)
+		} else {
+			last[at] = i
+		}
+	}
+	if len(numbers) == len(first) || len(first) > maxSplit {
+		return nil
+	}
+	for _, chosen := range [][]int{first, last} {
+		slices.SortStableFunc(chosen, func(a, b int) int {
+			x, y := withoutZeros(parts[a].Name), withoutZeros(parts[b].Name)
+			return cmp.Or(cmp.Compare(len(x), len(y)), strings.Compare(x, y))
+		})
+		var text strings.Builder
+		for _, i := range chosen {
+			text.WriteString(parts[i].Value)
+		}
+		all = append(all, formats.Reading{Text: text.String(), Parts: chosen})
+	}
+	return all
+}
+
+// maxSplit bounds the chunks that are read by name. The library writes a handful.
+const maxSplit = 100
 
 // withoutZeros removes the zeros before the number at the end of a name, which the
 // library takes for the same number.
