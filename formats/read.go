@@ -54,14 +54,24 @@ func escape(text string) (high, low byte, ok bool) {
 // maxChunks bounds the chunks that are joined. No library writes more.
 const maxChunks = 100
 
-// IsChunk reports whether a name is that of a chunk: base, separator and a decimal
-// number without leading zeros.
+// IsChunk reports whether a name is that of a chunk: see ChunkNumber.
 func IsChunk(name, base, separator string) bool {
-	_, ok := chunkNumber(name, base, separator)
+	_, ok := ChunkNumber(name, base, separator)
 	return ok
 }
 
-func chunkNumber(name, base, separator string) (int, bool) {
+// Whole returns the name of a cookie without the separator and the number of a chunk, if
+// it has them. It does not allocate.
+func Whole(name, separator string) string {
+	if at := strings.LastIndex(name, separator); at > 0 && IsChunk(name, name[:at], separator) {
+		return name[:at]
+	}
+	return name
+}
+
+// ChunkNumber returns the number of a chunk, whose name is base, separator and a decimal
+// number without leading zeros, of three digits at most.
+func ChunkNumber(name, base, separator string) (number int, ok bool) {
 	rest, ok := strings.CutPrefix(name, base)
 	if !ok {
 		return 0, false
@@ -70,8 +80,8 @@ func chunkNumber(name, base, separator string) (int, bool) {
 	if !ok || digits == "" || len(digits) > 3 || digits[0] == '0' && len(digits) > 1 {
 		return 0, false
 	}
-	number, err := strconv.ParseUint(digits, 10, 16)
-	return int(number), err == nil
+	parsed, err := strconv.ParseUint(digits, 10, 16)
+	return int(parsed), err == nil
 }
 
 // Joined returns what the chunks of a cookie say together, joined by their numbers:
@@ -81,7 +91,7 @@ func Joined(parts []Part, base, separator string, upToGap bool) []Reading {
 	first, last := make(map[int]int), make(map[int]int)
 	var numbers []int
 	for i, p := range parts {
-		number, ok := chunkNumber(p.Name, base, separator)
+		number, ok := ChunkNumber(p.Name, base, separator)
 		if !ok || p.Header != "" {
 			continue
 		}

@@ -128,3 +128,17 @@ func TestTimes(t *testing.T) {
 		}
 	}
 }
+
+func TestTheNameOfACookieWithoutTheNumberOfAChunk(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{
+		"s.0": "s", "s.12": "s", "a.b.3": "a.b", "s": "s", "s.": "s.", "s.01": "s.01", "s.x": "s.x", "s.1234": "s.1234", ".1": ".1", "": "",
+	} {
+		if got := Whole(name, "."); got != want {
+			t.Errorf("%q: %q, want %q", name, got, want)
+		}
+	}
+	if got := Whole("s__2", "__"); got != "s" {
+		t.Errorf("two underscores: %q", got)
+	}
+}

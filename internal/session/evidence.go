@@ -4,6 +4,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"github.com/seed-4adef13c/caddy-stale-session/formats"
 )
 
 // maxGuesses is how many kinds of cookies evidence is kept of. Nobody of the others is
@@ -94,11 +96,7 @@ func (t *Token) guess() guess {
 	if len(t.Names) == 0 {
 		return guess{t.format, ""}
 	}
-	name := t.Names[0]
-	if at := strings.LastIndexByte(name, '.'); at > 0 && at < len(name)-1 && isNumber([]byte(name[at+1:])) {
-		name = name[:at]
-	}
-	return guess{t.format, name}
+	return guess{t.format, formats.Whole(t.Names[0], ".")}
 }
 
 // isNumber reports whether a text has digits only.

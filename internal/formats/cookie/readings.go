@@ -2,7 +2,6 @@ package cookie
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/seed-4adef13c/caddy-stale-session/formats"
 )
@@ -37,15 +36,8 @@ func (c Chunks) Joined(parts []formats.Part, name string) []formats.Reading {
 
 // has reports whether a name is that of a chunk that the library reads.
 func (c Chunks) has(name, base string) bool {
-	digits, ok := strings.CutPrefix(name, base+c.Separator)
-	if !ok || !formats.IsChunk(name, base, c.Separator) {
-		return false
-	}
-	number := 0
-	for _, digit := range digits {
-		number = 10*number + int(digit-'0')
-	}
-	return c.First <= number && number-c.First < c.Count
+	number, ok := formats.ChunkNumber(name, base, c.Separator)
+	return ok && c.First <= number && number-c.First < c.Count
 }
 
 // IsNamed reports whether a cookie has one of the names, or is a chunk of one that has.

@@ -101,15 +101,7 @@ func (f *format) Owns(name, _ string) bool {
 	if len(f.names) > 0 {
 		return chunks.IsNamed(name, f.names)
 	}
-	return strings.HasPrefix(name, "sb-") && IsCookie(base(name))
-}
-
-// base returns the name of a cookie without the number of a chunk.
-func base(name string) string {
-	if at := strings.LastIndexByte(name, '.'); at > 0 && formats.IsChunk(name, name[:at], ".") {
-		return name[:at]
-	}
-	return name
+	return strings.HasPrefix(name, "sb-") && IsCookie(formats.Whole(name, "."))
 }
 
 // Headers implements formats.Format.
@@ -123,7 +115,7 @@ func (f *format) Readings(parts []formats.Part) (all []formats.Reading) {
 			if token := formats.Bearer(p.Value); isToken(token) {
 				all = append(all, formats.Reading{Text: token, Parts: []int{i}})
 			}
-		} else if name := base(p.Name); len(f.names) == 0 && !slices.Contains(names, name) {
+		} else if name := formats.Whole(p.Name, "."); len(f.names) == 0 && !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	}
