@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -49,22 +48,7 @@ type app struct {
 
 func startApp(t *testing.T, variant, dsn string) *app {
 	t.Helper()
-	cmd := exec.Command("node", "server.mjs")
-	cmd.Dir = "app"
-	cmd.Env = append(os.Environ(), "VARIANT="+variant, "DATABASE_URL="+dsn, "AUTH_SECRET="+secret, "NEXTAUTH_URL=http://127.0.0.1", "NODE_ENV=production", "NO_COLOR=1")
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // it has nothing to save
-		_ = cmd.Wait()
-	})
-	a := &app{lines: bufio.NewReader(out)}
+	a := &app{lines: npm.Start(t, "app", "VARIANT="+variant, "DATABASE_URL="+dsn, "AUTH_SECRET="+secret, "NEXTAUTH_URL=http://127.0.0.1", "NODE_ENV=production", "NO_COLOR=1")}
 	a.address = a.line(t)
 	return a
 }

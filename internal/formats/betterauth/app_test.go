@@ -8,8 +8,6 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -71,20 +69,7 @@ func startApp(t *testing.T) *app {
 	}
 	t.Setenv("DATABASE_URL", server.DSN(name))
 	t.Setenv("BETTER_AUTH_SECRET", appSecret)
-	cmd := exec.Command("node", "server.mjs")
-	cmd.Dir, cmd.Stderr = "app", os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // it has nothing to save
-		_ = cmd.Wait()
-	})
-	lines := bufio.NewScanner(out)
+	lines := bufio.NewScanner(npm.Start(t, "app"))
 	for range appStrategies {
 		if !lines.Scan() {
 			t.Fatalf("the app has ended: %v", lines.Err())
