@@ -33,6 +33,9 @@ func serveApp(ctx context.Context) error {
 		_, _ = io.WriteString(w, appBody) // fails only if the client disconnected
 	})
 	mux.HandleFunc("/admin/events", sendEvents)
+	mux.HandleFunc("/admin/quiet", sendEvent)
+	mux.HandleFunc("/admin/download", download)
+	mux.HandleFunc("/admin/poll", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	mux.HandleFunc("/admin/socket", echo)
 	mux.HandleFunc("/admin/upload", func(w http.ResponseWriter, r *http.Request) {
 		n, err := io.Copy(io.Discard, r.Body)
@@ -51,6 +54,28 @@ func sendEvents(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	for i := 0; ; i++ {
 		if _, err := fmt.Fprintf(w, "data: %d\n\n", i); err != nil || http.NewResponseController(w).Flush() != nil {
+			return
+		}
+		select {
+		case <-r.Context().Done():
+			return
+		case <-time.After(eventEvery):
+		}
+	}
+}
+
+// sendEvent sends one server-sent event, and then nothing more.
+func sendEvent(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/event-stream")
+	if _, err := io.WriteString(w, "data: 0\n\n"); err == nil && http.NewResponseController(w).Flush() == nil {
+		<-r.Context().Done()
+	}
+}
+
+// download sends a piece of a file now and then, for ever.
+func download(w http.ResponseWriter, r *http.Request) {
+	for {
+		if _, err := w.Write(make([]byte, 1<<10)); err != nil || http.NewResponseController(w).Flush() != nil {
 			return
 		}
 		select {

@@ -158,15 +158,20 @@ func (b *bed) startServer(ctx context.Context, address string, variables []strin
 		return nil, err
 	}
 	b.processes = append(b.processes, p)
-	for deadline := time.Now().Add(20 * time.Second); ; {
-		if _, _, err = ask(ctx, "http://"+address+"/page", ""); err == nil {
-			return p, nil
+	if err := answers(ctx, "http://"+address+"/page"); err != nil {
+		said, _ := os.ReadFile(log.Name())
+		return nil, fmt.Errorf("%s does not answer: %w: %s", program, err, bytes.TrimSpace(said))
+	}
+	return p, nil
+}
+
+// answers waits until a URL answers.
+func answers(ctx context.Context, url string) error {
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) { // between two polls
+		_, _, err := ask(ctx, url, "")
+		if err == nil || ctx.Err() != nil || time.Now().After(deadline) {
+			return err
 		}
-		if ctx.Err() != nil || time.Now().After(deadline) {
-			said, _ := os.ReadFile(log.Name())
-			return nil, fmt.Errorf("%s does not answer: %w: %s", program, err, bytes.TrimSpace(said))
-		}
-		time.Sleep(20 * time.Millisecond) // between two polls
 	}
 }
 

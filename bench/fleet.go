@@ -38,8 +38,9 @@ type fleet struct {
 
 // fleetNode is a Caddy with an admin endpoint.
 type fleetNode struct {
-	url   string
-	admin *http.Client
+	url    string // of a guarded page
+	secure string // of the site, by HTTP/1.1, 2 and 3
+	admin  *http.Client
 }
 
 // measureFleet measures fleets and prints tables in Markdown.
@@ -115,24 +116,32 @@ func (b *bed) withFleet(ctx context.Context, conn *pgx.Conn, n int, options stri
 	return measure(f, ctx)
 }
 
-// startNode starts a Caddy of a fleet, with its own address of the database.
+// startNode starts a Caddy of a fleet, with options of the directive and its own
+// address of the database.
 func (b *bed) startNode(ctx context.Context, caddy, options, database string) (fleetNode, error) {
 	address, err := freeAddress(ctx)
 	if err != nil {
 		return fleetNode{}, err
 	}
+	secure, err := freeAddress(ctx)
+	if err != nil {
+		return fleetNode{}, err
+	}
 	name := fmt.Sprintf("node%d", len(b.processes))
 	socket := filepath.Join(b.dir, name)
-	file, err := b.write(name+".Caddyfile", fmt.Sprintf("{\n\tadmin unix/%s\n\tstorage file_system %s.storage\n\tpersist_config off\n\tauto_https off\n\tskip_install_trust\n\tgrace_period 1s\n}\nhttp://%s {\n\t%s\n\treverse_proxy %s\n}\n",
-		socket, socket, address, guarded+options, b.app))
+	file, err := b.write(name+".Caddyfile", fmt.Sprintf("{\n\tadmin unix/%s\n\tstorage file_system %s.storage\n\tpersist_config off\n\tauto_https disable_redirects\n\tskip_install_trust\n\tgrace_period 1s\n}\nhttp://%s, https://%s {\n\ttls internal\n\tbench_memory %s\n\t%s\n\treverse_proxy %s\n}\n",
+		socket, socket, address, secure, collectAt, guarded+options, b.app))
 	if err != nil {
 		return fleetNode{}, err
 	}
 	if _, err := b.startServer(ctx, address, []string{"DATABASE_URL=" + database}, caddy, "run", "--config", file, "--adapter", "caddyfile"); err != nil {
 		return fleetNode{}, err
 	}
+	if err := answers(ctx, "https://"+secure+"/page"); err != nil { // once it has a certificate
+		return fleetNode{}, err
+	}
 	var dialer net.Dialer
-	return fleetNode{"http://" + address + "/admin", &http.Client{Transport: &http.Transport{
+	return fleetNode{"http://" + address + "/admin", "https://" + secure, &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return dialer.DialContext(ctx, "unix", socket)
 		},

@@ -28,8 +28,8 @@ type options struct {
 	Rounds, Seconds, Connections, Sessions int
 	only                                   []string
 	soak                                   time.Duration
-	crowd                                  int
-	fleet                                  bool
+	crowd, Trials                          int
+	fleet, streams                         bool
 	caddy, out                             string
 }
 
@@ -58,6 +58,8 @@ func main() {
 	flag.DurationVar(&o.soak, "soak", 0, "instead of measuring, put load on Caddy for this long, at most an hour: every version of HTTP, streams and uploads, users who are deleted and inserted, reloads and killed connections; each verdict is checked")
 	flag.IntVar(&o.crowd, "crowd", 10_000, "the number of connections that a soak opens first; the limit of open files must allow it")
 	flag.BoolVar(&o.fleet, "fleet", false, "instead of the groups, measure fleets of 1, 2 and 4 Caddys with -sessions users, and print the tables of docs/scaling.md")
+	flag.BoolVar(&o.streams, "streams", false, "instead of the groups, measure how soon streams end on 1 and on 4 Caddys, and print the tables of docs/scaling.md")
+	flag.IntVar(&o.Trials, "trials", 1000, "how many streams of each kind, and for each reason, -streams ends")
 	flag.StringVar(&o.caddy, "caddy", "bin/caddy-bench", "the Caddy to measure, built from bench/caddy")
 	flag.StringVar(&o.out, "out", "docs/performance.md", "the file to write once all groups are measured")
 	upstream := flag.Bool("upstream", false, "run the app behind Caddy (for internal use)")
@@ -82,6 +84,13 @@ func main() {
 		b := &bed{options: o}
 		if err = b.start(ctx); err == nil {
 			err = b.measureFleet(ctx)
+		}
+		err = errors.Join(err, b.close())
+	case o.streams:
+		o.only, o.Sessions = []string{"streams"}, people
+		b := &bed{options: o}
+		if err = b.start(ctx); err == nil {
+			err = b.measureStreams(ctx)
 		}
 		err = errors.Join(err, b.close())
 	default:

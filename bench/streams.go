@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -25,13 +24,12 @@ const pieces = 30
 
 // protocols returns the clients of a soak by version of HTTP.
 func (s *soaking) protocols() map[string]*client {
-	trusting := &tls.Config{InsecureSkipVerify: true} // Caddy's own authority, on the loopback
 	var one, two http.Protocols
 	one.SetHTTP1(true)
 	two.SetHTTP2(true)
 	return map[string]*client{
 		"HTTP/1.1": {url: s.url, RoundTripper: &http.Transport{Protocols: &one, MaxIdleConnsPerHost: askers}},
-		"HTTP/2":   {url: s.secure, RoundTripper: &http.Transport{Protocols: &two, TLSClientConfig: trusting}},
+		"HTTP/2":   {url: s.secure, RoundTripper: &http.Transport{Protocols: &two, TLSClientConfig: trusting.Clone()}},
 		"HTTP/3":   {url: s.secure, RoundTripper: &http3.Transport{TLSClientConfig: trusting.Clone()}},
 	}
 }
