@@ -112,8 +112,11 @@ func request(ctx context.Context, t http.RoundTripper, method, url, cookie strin
 	return t.RoundTrip(r)
 }
 
-// errComplete is the error of a stream that looks complete.
-var errComplete = errors.New("a stream has ended as if it was complete")
+// The errors of streams that have ended otherwise than with their session.
+var (
+	errComplete = errors.New("a stream has ended as if it was complete")
+	errOther    = errors.New("a WebSocket was not closed with 1008")
+)
 
 func openEvents(ctx context.Context, t http.RoundTripper, base, cookie string) (*opened, error) {
 	return openResponse(ctx, t, base+"/admin/quiet", cookie)
@@ -192,7 +195,7 @@ func openSocket(ctx context.Context, t http.RoundTripper, base, cookie string) (
 	return begin(func() error {
 		defer func() { _ = conn.CloseNow() }()
 		if _, _, err := conn.Read(ctx); websocket.CloseStatus(err) != websocket.StatusPolicyViolation {
-			return fmt.Errorf("a WebSocket was not closed with 1008: %w", err)
+			return fmt.Errorf("%w: %w", errOther, err)
 		}
 		return nil
 	}), nil

@@ -38,8 +38,17 @@ const soakConfig = `{
 	auto_https disable_redirects
 	skip_install_trust
 	grace_period 5s
-	log {
+	log default {
 		level ERROR
+		exclude http.handlers.stale_session
+	}
+	log ended {
+		include http.handlers.stale_session
+		level INFO
+		format json
+		output file %s {
+			roll_disabled
+		}
 	}
 }
 http://%s, https://%s {
@@ -66,6 +75,8 @@ type soaked struct {
 	exists  bool
 	since   time.Time // the acknowledgement of the last change
 	busy    bool      // a change is under way
+	// absences are in order. They are read once nothing changes any more.
+	absences []absence
 }
 
 // state returns whether the user exists, since when, and whether that changes.
@@ -119,6 +130,10 @@ func (b *bed) soak(ctx context.Context, d time.Duration) error {
 			work.Go(func() error { return s.stream(ctx, c, gone, false, kind.what, kind.do) })
 		}
 	}
+	kinds, _ := streamKinds()
+	for n := range s.users {
+		work.Go(func() error { return s.hold(ctx, n, kinds[n/2%len(kinds)]) }) // of both who are deleted and who are not
+	}
 	for lane := range 2 {
 		work.Go(func() error { return s.change(ctx, lane) })
 	}
@@ -126,7 +141,9 @@ func (b *bed) soak(ctx context.Context, d time.Duration) error {
 	work.Go(func() error { return s.every(ctx, soakKill, s.kill) })
 	work.Go(func() error { return s.every(ctx, d/soakMeasures, s.measure) })
 	err = work.Wait()
+	err = errors.Join(err, s.check())
 	fmt.Println(s.streams.String())
+	fmt.Println(s.held.String())
 	for version, c := range clients {
 		fmt.Printf("%s: %d requests\n", version, c.asked.Load())
 		if c.asked.Load() == 0 {
@@ -135,7 +152,7 @@ func (b *bed) soak(ctx context.Context, d time.Duration) error {
 	}
 	fmt.Printf("%d requests, %d changes, %d reloads, %d connections of the watch killed, %d connections broken, %d sessions not checked in time: %d live ones ended, %d stale ones admitted\n",
 		s.requests.Load(), s.changes.Load(), s.reloads.Load(), s.kills.Load(), s.broken.Load(), s.unknown.Load(), s.ended.Load(), s.admitted.Load())
-	if err == nil && s.ended.Load()+s.admitted.Load() > 0 {
+	if err == nil && s.ended.Load()+s.admitted.Load()+s.held.wrong.Load()+s.held.left.Load() > 0 {
 		err = errors.New("there were wrong verdicts")
 	}
 	return errors.Join(err, s.flat())
@@ -151,6 +168,7 @@ type soaking struct {
 	config        string
 	heaps, counts []int // live memory and goroutines, in order
 	streams       streamed
+	held          held
 
 	requests, changes, reloads, kills, killed, broken, unknown, ended, admitted atomic.Int64
 }
@@ -171,7 +189,7 @@ func (s *soaking) start(ctx context.Context) error {
 	s.url, s.secure = "http://"+address, "https://"+secure
 	// After a reload Caddy keeps idle connections of the old proxy to the app,
 	// two goroutines each, for two minutes by default.
-	s.config = fmt.Sprintf(soakConfig, s.admin, address, secure, collectAt, guarded, s.bed.app)
+	s.config = fmt.Sprintf(soakConfig, s.admin, s.endedLog(), address, secure, collectAt, guarded, s.bed.app)
 	file, err := s.bed.write("soak.Caddyfile", s.config)
 	if err != nil {
 		return err
@@ -210,14 +228,9 @@ func (s *soaking) ask(ctx context.Context, c *client) error {
 		s.requests.Add(1)
 		c.asked.Add(1)
 		after, same, changing := u.state()
-		bound := soakBound
-		killed := time.Unix(0, s.killed.Load())
-		if killed.After(since) {
-			bound = soakBlind
-		}
-		settled := !busy && !changing && before == after && since.Equal(same) && began.Sub(since) > bound
+		settled := !busy && !changing && before == after && since.Equal(same) && began.Sub(since) > s.bound(since)
 		if settled && status != http.StatusServiceUnavailable && before != (status == http.StatusOK) {
-			fmt.Printf("wrong verdict: status %d, %s after the change, %s after the watch was killed\n", status, began.Sub(since), began.Sub(killed))
+			fmt.Printf("wrong verdict: status %d, %s after the change, %s after the watch was killed\n", status, began.Sub(since), began.Sub(time.Unix(0, s.killed.Load())))
 		}
 		switch {
 		case status == http.StatusServiceUnavailable: // the database did not answer in time
@@ -245,6 +258,9 @@ func (s *soaking) change(ctx context.Context, lane int) error {
 		u := &s.users[n]
 		u.mu.Lock()
 		u.busy = true
+		if u.exists {
+			u.absences = append(u.absences, absence{from: time.Now()})
+		}
 		u.mu.Unlock()
 		if u.exists {
 			_, err = conn.Exec(ctx, `delete from "User" where id = $1`, subject(n))
@@ -256,6 +272,9 @@ func (s *soaking) change(ctx context.Context, lane int) error {
 		}
 		u.mu.Lock()
 		u.exists, u.since, u.busy = !u.exists, time.Now(), false
+		if u.exists {
+			u.absences[len(u.absences)-1].until = u.since
+		}
 		u.mu.Unlock()
 		s.changes.Add(1)
 		select {
@@ -317,7 +336,7 @@ func (s *soaking) measure(ctx context.Context) error {
 	}
 	count, err := strconv.Atoi(match[1])
 	s.heaps, s.counts = append(s.heaps, h.Live), append(s.counts, count)
-	fmt.Printf("%8d requests  %6.1f MiB live  %4d goroutines\n", s.requests.Load(), float64(h.Live)/(1<<20), count)
+	fmt.Printf("%8d requests  %6.1f MiB live  %4d goroutines  %4d streams held\n", s.requests.Load(), float64(h.Live)/(1<<20), count, s.held.open.Load())
 	return err
 }
 
