@@ -80,14 +80,15 @@ func TestFrameworks(t *testing.T) {
 	run(ctx, t, 1, append(environment, "AUTH_VARIANT=apps"), files...)
 }
 
-// TestDashboard uses the dashboard in a browser.
+// TestDashboard uses the dashboard in a browser, and streams by the clients that apps
+// use.
 func TestDashboard(t *testing.T) {
 	if os.Getenv("MODULE") == "off" {
 		t.Skip("there is no dashboard without the module")
 	}
 	t.Parallel()
 	ctx := withinTest(t)
-	run(ctx, t, 1, prepare(ctx, t), "dashboard/dashboard.test.mjs")
+	run(ctx, t, 2, prepare(ctx, t), "dashboard/dashboard.test.mjs", "streams/streams.test.mjs")
 }
 
 // withinTest is a context that ends when the test is interrupted, and soon

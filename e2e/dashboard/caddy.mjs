@@ -1,4 +1,4 @@
-// Caddy with the module and its dashboard, in front of an app that answers "ok".
+// Caddy with the module and its dashboard, in front of an app.
 
 import { execFile, spawn } from "node:child_process";
 import { createHmac } from "node:crypto";
@@ -25,8 +25,9 @@ export const patience = 20_000;
 
 export const operator = { username: "operator", password: "a password" };
 
-export async function start(name) {
-	const caddy = new Caddy(name);
+/** Starts Caddy. The app is a directive; it answers "ok" if there is none. */
+export async function start(name, app = "respond ok") {
+	const caddy = new Caddy(name, app);
 	try {
 		await caddy.start();
 		return caddy;
@@ -37,13 +38,15 @@ export async function start(name) {
 }
 
 class Caddy {
+	#app;
 	#directory;
 	#file;
 	#environment;
 	#process;
 	#browser;
 
-	constructor(name) {
+	constructor(name, app) {
+		this.#app = app;
 		this.database = `dashboard_${name}`;
 	}
 
@@ -93,7 +96,7 @@ ${this.site} {
 		}
 	}
 	${directive}
-	respond ok
+	${this.#app}
 	${further.join("\n\t")}
 }
 `);
