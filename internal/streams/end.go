@@ -21,7 +21,7 @@ const (
 
 // kill ends the stream. The caller holds s.mu.
 func (s *Stream) kill(why *Ended) {
-	s.ended, s.killedAt = why, now()
+	s.ended, s.killedAt, s.left = why, now(), make(chan struct{})
 	s.killed.Store(true)
 	if s.socket != nil && s.kind.upgraded() {
 		go s.socket.end(why.Another)

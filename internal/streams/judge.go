@@ -16,6 +16,11 @@ const (
 	// minSweep is how many of these are judged at a time at least, and sweepShare
 	// which share of all.
 	minSweep, sweepShare = 100, 20
+	// maxEnding is how many streams end at a time, and maxTurn how long one may keep
+	// the others waiting. So requests get their turn while thousands end, and clients
+	// that read nothing hold nobody up for long.
+	maxEnding = 64
+	maxTurn   = 25 * time.Millisecond
 )
 
 // queue holds the streams that are to be judged again, each once.
@@ -23,6 +28,8 @@ type queue struct {
 	mu      sync.Mutex
 	waiting []*Stream
 	working int
+
+	ending chan struct{} // has one for each stream that ends
 }
 
 func (q *queue) put(s *Stream) {
@@ -85,18 +92,47 @@ func (s *Stream) judge() {
 		swept, session := s.swept, s.session
 		s.mu.Unlock()
 		why := session.Judge(swept)
+		stale := why != nil
+		if stale && s.waitTurn() { // what was found may have changed meanwhile
+			why = session.Judge(swept)
+		}
 		s.mu.Lock()
 		killed := false
 		if again = s.again && why == nil; !again {
 			s.queued, s.swept = false, false
 			killed = s.decide(why)
 		}
-		kind, ended, age := s.kind, s.ended, s.killedAt-s.began
+		kind, ended, age, left := s.kind, s.ended, s.killedAt-s.began, s.left
 		s.mu.Unlock()
 		if killed {
 			session.Report(kind.String(), ended, age)
 		}
+		if stale {
+			s.registry.queue.endTurn(left)
+		}
 	}
+}
+
+// waitTurn waits until the stream may end, and reports whether it was hinted since it was
+// judged.
+func (s *Stream) waitTurn() (hinted bool) {
+	s.registry.queue.ending <- struct{}{}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.again
+}
+
+// endTurn lets the next stream end, once one has left, or takes too long.
+func (q *queue) endTurn(left <-chan struct{}) {
+	if left != nil {
+		timer := time.NewTimer(maxTurn)
+		defer timer.Stop()
+		select {
+		case <-left:
+		case <-timer.C:
+		}
+	}
+	<-q.ending
 }
 
 // decide decides what becomes of the stream, and reports whether it has ended it. The

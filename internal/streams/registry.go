@@ -42,7 +42,7 @@ var Open = NewRegistry()
 
 // NewRegistry returns a registry without streams.
 func NewRegistry() *Registry {
-	return &Registry{seed: maphash.MakeSeed(), enders: make(map[string]int)}
+	return &Registry{seed: maphash.MakeSeed(), enders: make(map[string]int), queue: queue{ending: make(chan struct{}, maxEnding)}}
 }
 
 // End tells that a handler ends the streams of a directory's users, until it calls

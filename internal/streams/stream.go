@@ -90,6 +90,7 @@ type Stream struct {
 	expires   instant // 0 for never
 	noticed   instant // the last hint
 	killedAt  instant
+	left      chan struct{} // closed once its handler returns; nil if it is not killed
 	ended     *Ended
 	session   Session
 	cancel    context.CancelFunc
@@ -283,6 +284,7 @@ func (s *Stream) Leave() {
 		s.interrupt.Stop()
 	}
 	if s.killed.Load() {
+		close(s.left)
 		telemetry.StreamEnded(now() - s.noticed)
 	}
 }

@@ -129,6 +129,86 @@ func TestWhenWhatIsUnderWayEnds(t *testing.T) {
 	}
 }
 
+// TestVeryManyStreamsEndInTurns so that requests get theirs, although no client reads.
+func TestVeryManyStreamsEndInTurns(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const open = 4000
+		g, j := NewRegistry(), new(judged)
+		all, requests := make([]*Stream, open), make([]*http.Request, open)
+		for i := range all {
+			all[i], requests[i] = begin(g, j, get(), Options{})
+			all[i].Send(http.StatusOK, eventStream)
+		}
+		j.stale.Store(true)
+		began := time.Now()
+		g.Changed("users", []byte("user"))
+		synctest.Wait()
+		ended := func() (n int) {
+			for _, r := range requests {
+				if isEnded(r) {
+					n++
+				}
+			}
+			return n
+		}
+		if n := ended(); n != maxEnding {
+			t.Errorf("%d end at once, want %d", n, maxEnding)
+		}
+		for i, r := range requests {
+			if isEnded(r) {
+				all[i].Leave()
+				all[i] = nil
+				break
+			}
+		}
+		synctest.Wait()
+		if n := ended(); n != maxEnding+1 {
+			t.Errorf("%d have ended once one has left, want %d", n, maxEnding+1)
+		}
+		for _, r := range requests {
+			<-r.Context().Done()
+		}
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("the last of %d was ended after %s", open, took)
+		}
+		for _, s := range all {
+			if s != nil {
+				s.Leave()
+			}
+		}
+	})
+}
+
+// TestAStreamThatWaitsForItsTurnIsJudgedAgain if its session is live by then.
+func TestAStreamThatWaitsForItsTurnIsJudgedAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g, j := NewRegistry(), new(judged)
+		s, r := begin(g, j, get(), Options{})
+		defer s.Leave()
+		s.Send(http.StatusOK, eventStream)
+		for range maxEnding {
+			g.queue.ending <- struct{}{}
+		}
+		j.stale.Store(true)
+		g.Changed("users", []byte("user"))
+		synctest.Wait()
+		j.stale.Store(false)
+		g.Changed("users", []byte("user"))
+		for range maxEnding {
+			<-g.queue.ending
+		}
+		synctest.Wait()
+		if isEnded(r) {
+			t.Error("the stream of a live session was ended")
+		}
+		j.stale.Store(true)
+		g.Changed("users", []byte("user"))
+		<-r.Context().Done()
+	})
+}
+
 // TestAStreamWithoutAHintIsJudgedTwiceAMinute is about changes that are not noticed.
 func TestAStreamWithoutAHintIsJudgedTwiceAMinute(t *testing.T) {
 	t.Parallel()
