@@ -685,10 +685,10 @@ func (x *request) expires() (at time.Time) {
 // Judge implements streams.Session, by the rules for requests. What outlives its
 // configuration ends only while a handler of a later one ends streams of the same users,
 // and without a hint no connections are opened for it.
-func (x *request) Judge(swept bool) *streams.Ended {
+func (x *request) Judge(swept bool) (ended *streams.Ended, known bool) {
 	h := x.handler
 	if engine := h.validator.accounts; h.lease.Ended() && (!h.streams.Ends(engine.String()) || swept && !provision.InUse(engine)) {
-		return nil
+		return nil, true
 	}
 	v, lease := h.acquire()
 	defer lease.Release()
@@ -697,13 +697,13 @@ func (x *request) Judge(swept bool) *streams.Ended {
 	judgements := v.held(v.judge(ctx, x.owned, asking{now: time.Now(), aside: true}, nil))
 	check := verdict.Whole(x.check.Session, judgements)
 	if check.Verdict != verdict.Stale && check.Dissent == nil {
-		return nil
+		return nil, check.Verdict != verdict.Unknown
 	}
-	ended := &streams.Ended{Check: check, Judgements: judgements}
+	ended = &streams.Ended{Check: check, Judgements: judgements}
 	if check.Dissent != nil { // the app may act on either
 		ended.Judgement, ended.Another = *check.Dissent, true
 	}
-	return ended
+	return ended, true
 }
 
 // Revoked implements streams.Session.

@@ -7,11 +7,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
 	"sync/atomic"
 	"time"
+)
+
+// heldSpread is how long it takes until all streams are open, and heldRetry about how
+// long a client waits before it connects again.
+const (
+	heldSpread = 20 * time.Second
+	heldRetry  = 2 * time.Second
 )
 
 // held counts the streams of a soak that stay open until their session ends, one of
@@ -29,11 +37,19 @@ type absence struct{ from, until time.Time }
 
 // hold keeps a stream of a user open.
 func (s *soaking) hold(ctx context.Context, n int, kind streamKind) error {
+	// Not all at once: what a busy machine does not admit in time comes back, too.
+	wait := rand.N(heldSpread)
 	u, base := &s.users[n], s.url
 	if kind.secure {
 		base = s.secure
 	}
-	for ctx.Err() == nil {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+		wait = heldRetry/2 + rand.N(heldRetry)
 		began := time.Now()
 		opening, cancel := context.WithCancel(ctx)
 		stream, err := kind.open(opening, kind.transport, base, u.session)
@@ -57,12 +73,7 @@ func (s *soaking) hold(ctx context.Context, n int, kind streamKind) error {
 			s.held.open.Add(-1)
 		}
 		cancel()
-		select {
-		case <-ctx.Done():
-		case <-time.After(time.Second): // as clients do
-		}
 	}
-	return nil
 }
 
 // leaves waits until a stream ends. It returns false if that is of a user who has been

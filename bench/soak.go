@@ -320,15 +320,18 @@ func (s *soaking) kill(ctx context.Context) error {
 
 var goroutines = regexp.MustCompile(`goroutine profile: total (\d+)`)
 
-// measure records the memory and the goroutines of Caddy.
+// measure records the memory and the goroutines of Caddy, unless a reload breaks the
+// connection.
 func (s *soaking) measure(ctx context.Context) error {
 	h, err := target{url: s.url + "/admin", collects: true}.heap(ctx)
 	if err != nil {
-		return err
+		s.broken.Add(1) // by a reload
+		return nil
 	}
 	_, text, err := ask(ctx, "http://"+s.admin+"/debug/pprof/goroutine?debug=1", "")
 	if err != nil {
-		return err
+		s.broken.Add(1)
+		return nil
 	}
 	match := goroutines.FindStringSubmatch(text)
 	if match == nil {

@@ -74,7 +74,7 @@ func (s *Stream) hint(swept bool) {
 		s.again = true
 		s.swept = s.swept && swept
 	default:
-		s.queued, s.swept, s.noticed = true, swept, now()
+		s.queued, s.swept, s.noticed = true, swept && !s.unsure, now()
 		s.registry.queue.put(s)
 	}
 }
@@ -91,12 +91,13 @@ func (s *Stream) judge() {
 		s.again = false
 		swept, session := s.swept, s.session
 		s.mu.Unlock()
-		why := session.Judge(swept)
+		why, known := session.Judge(swept)
 		stale := why != nil
 		if stale && s.waitTurn() { // what was found may have changed meanwhile
-			why = session.Judge(swept)
+			why, known = session.Judge(swept)
 		}
 		s.mu.Lock()
+		s.unsure = !known
 		killed := false
 		if again = s.again && why == nil; !again {
 			s.queued, s.swept = false, false

@@ -25,9 +25,9 @@ import (
 // Session judges the session of a stream.
 type Session interface {
 	// Judge judges it again, and returns why it has ended; nil if it goes on, or if
-	// that is not known. swept tells that nothing has given a hint. It may wait for a
-	// lookup.
-	Judge(swept bool) *Ended
+	// that is not known. swept tells that nothing has given a hint since that was known
+	// last. It may wait for a lookup.
+	Judge(swept bool) (ended *Ended, known bool)
 	// Revoked reports whether a list may revoke it. It does not wait.
 	Revoked(list *revocation.List) bool
 	// Report tells that its stream is being ended. It is not called at the same time as
@@ -77,6 +77,7 @@ type Stream struct {
 	queued    bool // waits to be judged, or is
 	again     bool // was hinted while it was judged again
 	swept     bool
+	unsure    bool // the last judgement had no result
 	sent      bool // the header of the response
 	doomed    bool // the session has ended, the request goes on until its header is sent
 	tunneled  bool // by an extended CONNECT

@@ -22,18 +22,23 @@ import (
 // judged is a session of which the test says what it is.
 type judged struct {
 	stale    atomic.Bool
+	unknown  atomic.Bool  // its state
+	swept    atomic.Int32 // how often it was judged without a hint
 	another  bool
 	judged   atomic.Int32
 	reported atomic.Int32
 	reason   atomic.Value
 }
 
-func (j *judged) Judge(bool) *Ended {
+func (j *judged) Judge(swept bool) (*Ended, bool) {
 	j.judged.Add(1)
-	if !j.stale.Load() {
-		return nil
+	if swept {
+		j.swept.Add(1)
 	}
-	return &Ended{Check: verdict.Check{Judgement: verdict.Judgement{Verdict: verdict.Stale, Reason: verdict.UserNotFound}}, Another: j.another}
+	if j.unknown.Load() || !j.stale.Load() {
+		return nil, !j.unknown.Load()
+	}
+	return &Ended{Check: verdict.Check{Judgement: verdict.Judgement{Verdict: verdict.Stale, Reason: verdict.UserNotFound}}, Another: j.another}, true
 }
 
 func (*judged) Revoked(*revocation.List) bool { return true }
@@ -206,6 +211,29 @@ func TestAStreamThatWaitsForItsTurnIsJudgedAgain(t *testing.T) {
 		j.stale.Store(true)
 		g.Changed("users", []byte("user"))
 		<-r.Context().Done()
+	})
+}
+
+// TestAHintThatLedToNothingHolds until something is known: without a hint, the stream of
+// a former configuration is not judged at all.
+func TestAHintThatLedToNothingHolds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g, j := NewRegistry(), new(judged)
+		s, _ := begin(g, j, get(), Options{})
+		defer s.Leave()
+		s.Send(http.StatusOK, eventStream)
+		j.unknown.Store(true)
+		g.Changed("users", []byte("user"))
+		time.Sleep(5 * time.Minute)
+		if judged, swept := j.judged.Load(), j.swept.Load(); judged < 5 || swept != 0 {
+			t.Errorf("judged %d times, as without a hint %d times", judged, swept)
+		}
+		j.unknown.Store(false)
+		time.Sleep(5 * time.Minute)
+		if j.swept.Load() < 5 {
+			t.Error("the hint holds although its result is known")
+		}
 	})
 }
 
