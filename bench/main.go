@@ -29,7 +29,8 @@ type options struct {
 	only                                   []string
 	soak                                   time.Duration
 	crowd, Trials                          int
-	fleet, streams                         bool
+	fleet, streams, latency                bool
+	after                                  time.Duration
 	caddy, out                             string
 }
 
@@ -59,18 +60,26 @@ func main() {
 	flag.IntVar(&o.crowd, "crowd", 10_000, "the number of connections that a soak opens first; the limit of open files must allow it")
 	flag.BoolVar(&o.fleet, "fleet", false, "instead of the groups, measure fleets of 1, 2 and 4 Caddys with -sessions users, and print the tables of docs/scaling.md")
 	flag.BoolVar(&o.streams, "streams", false, "instead of the groups, measure how soon streams end on 1 and on 4 Caddys, and print the tables of docs/scaling.md")
-	flag.IntVar(&o.Trials, "trials", 1000, "how many streams of each kind, and for each reason, -streams ends")
+	flag.IntVar(&o.Trials, "trials", 0, "how many streams of each kind, and for each reason, -streams ends (default 1000), and how many times -latency measures each change of each set-up (default 200)")
+	flag.BoolVar(&o.latency, "latency", false, "instead of the groups, measure how long people who are deleted, disabled or signed out are served, and write docs/latency.md: see make latency")
+	flag.DurationVar(&o.after, "after", 40*time.Second, "how long -latency waits for a refusal")
 	flag.StringVar(&o.caddy, "caddy", "bin/caddy-bench", "the Caddy to measure, built from bench/caddy")
-	flag.StringVar(&o.out, "out", "docs/performance.md", "the file to write once all groups are measured")
+	flag.StringVar(&o.out, "out", "docs/performance.md", "the file to write once all is measured")
 	upstream := flag.Bool("upstream", false, "run the app behind Caddy (for internal use)")
 	flag.Parse()
+	if o.Trials == 0 {
+		o.Trials = 1000
+		if o.latency {
+			o.Trials = 200
+		}
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	var err error
 	switch {
 	case *upstream:
 		err = serveApp(ctx)
-	case min(o.Rounds, o.Seconds, o.Connections, o.Sessions) < 1:
-		err = errors.New("-rounds, -seconds, -connections and -sessions must be at least 1")
+	case min(o.Rounds, o.Seconds, o.Connections, o.Sessions, o.Trials) < 1:
+		err = errors.New("-rounds, -seconds, -connections, -sessions and -trials must be at least 1")
 	case o.soak > 0:
 		o.only = []string{"soak"}
 		o.soak = min(o.soak, time.Hour)
@@ -93,6 +102,9 @@ func main() {
 			err = b.measureStreams(ctx)
 		}
 		err = errors.Join(err, b.close())
+	case o.latency:
+		b := &bed{options: o}
+		err = errors.Join(b.measureLatency(ctx), b.close())
 	default:
 		err = run(ctx, o)
 	}

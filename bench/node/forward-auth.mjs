@@ -5,6 +5,7 @@
 import { createServer } from "node:http";
 import { parse } from "cookie";
 import pg from "pg";
+import { live } from "./user.mjs";
 
 const secret = process.env.NEXTAUTH_SECRET;
 const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL, max: 4 });
@@ -15,17 +16,11 @@ const read = {
 	"@auth/core": ({ headers }) => getToken({ req: { headers }, secret }),
 }[process.env.LIBRARY];
 
-async function live(request) {
-	const token = await read(request);
-	if (!token) return false;
-	const { rowCount } = await pool.query({ name: "user", text: 'select 1 from "User" where id = $1', values: [token.sub] });
-	return rowCount > 0;
-}
-
 const [host, port] = process.env.LISTEN.split(":");
 createServer(async (request, response) => {
 	try {
-		response.statusCode = (await live(request)) ? 200 : 401;
+		const token = await read(request);
+		response.statusCode = token && (await live(pool, token)) ? 200 : 401;
 	} catch (error) {
 		console.error(error);
 		response.statusCode = 500;
