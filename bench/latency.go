@@ -25,9 +25,9 @@ import (
 // How a trial goes.
 const (
 	latencyApart = 90 * time.Millisecond // between the starts of two trials
-	latencyPace  = 2 * time.Millisecond   // between two requests, at first
-	latencyShare = 20                     // later they are as far apart as this part of the time that has passed
-	latencyCosts = 300                    // requests that the cost is measured with
+	latencyPace  = 2 * time.Millisecond  // between two requests, at first
+	latencyShare = 20                    // later they are as far apart as this part of the time that has passed
+	latencyCosts = 300                   // requests that the cost is measured with
 )
 
 //go:embed latency.md.tmpl

@@ -67,4 +67,5 @@ app.get("/admin/events", (request, response) => {
 });
 
 const [host, port] = process.env.LISTEN.split(":");
-app.listen(Number(port), host);
+// Longer than Caddy keeps a connection, so that none is closed as a request is sent.
+app.listen(Number(port), host).keepAliveTimeout = 5 * 60 * 1000;
