@@ -97,6 +97,11 @@ type Users struct {
 	// Claims that must equal columns: claim path to column name.
 	Match map[string]string `json:"match,omitempty"`
 
+	// The table of the accounts that users have linked at identity providers, with
+	// its schema if that is another: see Handler.BackchannelLogout. Its columns are
+	// those of Auth.js or Better Auth. Default: found next to the users table.
+	Accounts string `json:"accounts,omitempty"`
+
 	store       *formats.Store // the rows are sessions
 	bannedUntil ban            // ends what the column banned says
 	softDeletes bool           // Disabled was found: a time in it counts whatever it is, as apps filter it
@@ -124,6 +129,7 @@ func (u *Users) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"valid_after": directive.Text(&u.ValidAfter),
 		"disabled":    directive.Texts(&u.Disabled),
 		"match":       directive.Pairs(&u.Match),
+		"accounts":    directive.Text(&u.Accounts),
 	}, "match")
 }
 
