@@ -35,6 +35,7 @@ import (
 	_ "github.com/seed-4adef13c/caddy-stale-session/internal/formats/iron"       // registers its module
 	_ "github.com/seed-4adef13c/caddy-stale-session/internal/formats/remix"      // registers its module
 	_ "github.com/seed-4adef13c/caddy-stale-session/internal/formats/supabase"   // registers its module
+	"github.com/seed-4adef13c/caddy-stale-session/internal/identities"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/logout"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/mode"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
@@ -216,9 +217,12 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	if h.BackchannelLogout != nil {
-		defaults := logout.Defaults{Issuer: h.Issuer, Audience: h.Audience, JWKS: h.JWKS, AuthPath: h.auth.Base()}
+		defaults := logout.Defaults{Issuer: h.Issuer, Audience: h.Audience, JWKS: h.JWKS, AuthPath: h.auth.Base(), IssuedAt: cmp.Or(h.IssuedAt, session.DefaultIssuedAt) != session.DefaultIssuedAt}
 		if h.logout, err = h.BackchannelLogout.Open(env, defaults, h.resources.KeySet); err != nil {
 			return err
+		}
+		if users, found := postgres.ConfigOf(h.directory); len(h.BackchannelLogout.Provider) > 0 && (!found || users.Query != "") {
+			return fmt.Errorf("backchannel_logout: %w", identities.ErrUnsupported)
 		}
 	}
 	detections := telemetry.Detections{Logger: ctx.Logger(), Context: ctx, Mode: h.mode}
@@ -320,6 +324,13 @@ func (h *Handler) acquire() (*validator, *provision.Lease) {
 		v = h.validator // closed: its verdict is unknown
 	}
 	return v, late
+}
+
+// site returns where signals from outside end sessions, and what releases it.
+func (h *Handler) site() (logout.Site, func()) {
+	v, lease := h.acquire()
+	users, _ := v.accounts.Directory().(identities.Users)
+	return logout.Site{Users: users, Revoke: v.revoked.Revoke}, lease.Release
 }
 
 // reader acquires the token reader.
@@ -756,12 +767,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return next.ServeHTTP(w, r)
 	}
 	if h.logout != nil && r.URL.Path == h.logout.Path {
-		revoked, err := h.logout.Serve(w, r, func(ctx context.Context, revoked revocation.Revocation) error {
-			v, lease := h.acquire()
-			defer lease.Release()
-			return v.revoked.Revoke(ctx, revoked)
+		revoked, err := h.logout.Serve(w, r, h.site)
+		h.reporter.Signalled(telemetry.Signal{
+			Kind: telemetry.BackchannelLogout, Path: h.logout.Path, Revoked: revoked, Err: err, Invalid: logout.IsInvalid(err),
 		})
-		h.reporter.Ended(h.logout.Path, revoked, err)
 		return nil
 	}
 	route, err := h.rules.Of(r)

@@ -32,7 +32,7 @@ func (e notAllowed) Error() string      { return string(e) }
 func (notAllowed) Is(target error) bool { return target == ErrNotAllowed }
 
 // ErrUnsupported is the error that users cannot be found where the app's users are.
-var ErrUnsupported = errors.New("`provider` and `email_domains` need the users in Postgres")
+var ErrUnsupported = errors.New("`provider` and `email_domains` need the users in Postgres, and in a table: not `query`")
 
 // Accounts say which accounts of the app's users are those of an issuer. An issuer
 // speaks for no others.

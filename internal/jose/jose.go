@@ -14,6 +14,10 @@ var (
 	// or value that is not accepted, or that it was made with another key.
 	ErrInvalid = errors.New("the token is malformed, or made with another key")
 
+	// ErrAlgorithm means that the token is signed with an algorithm that is not among
+	// VerifierConfig.Algorithms.
+	ErrAlgorithm = errors.New("the token is signed with another algorithm")
+
 	// ErrKeysUnavailable means that the key set has not been fetched yet, so
 	// that the token may be valid or not.
 	ErrKeysUnavailable = errors.New("the key set has not been fetched yet")

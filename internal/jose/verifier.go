@@ -41,6 +41,15 @@ type VerifierConfig struct {
 	JWKS *JWKS
 	// Type is the typ that tokens may have besides JWT. Default: at+jwt.
 	Type string
+	// Algorithms are those that tokens may be signed with. Default: all that the keys
+	// verify.
+	Algorithms []string
+}
+
+// IsPublicKeyAlgorithm reports whether tokens can be signed with an algorithm and
+// verified with a public key.
+func IsPublicKeyAlgorithm(name string) bool {
+	return slices.Contains(slices.Concat(rsaAlgorithms, ecAlgorithms, edAlgorithms), name)
 }
 
 // Verifier verifies signed tokens. Its keys determine which algorithms it
@@ -50,6 +59,7 @@ type Verifier struct {
 	public  map[string][]jwt.VerificationKey // by algorithm
 	jwks    *JWKS
 	typ     string
+	allowed []string // algorithms; nil for all
 }
 
 // NewVerifier returns a verifier. A public key of a type that is not supported
@@ -59,6 +69,8 @@ func NewVerifier(config VerifierConfig) (*Verifier, error) {
 		public: make(map[string][]jwt.VerificationKey),
 		jwks:   config.JWKS,
 		typ:    cmp.Or(config.Type, typeAccess),
+
+		allowed: config.Algorithms,
 	}
 	for _, secret := range config.Secrets {
 		v.secrets = append(v.secrets, []byte(secret))
@@ -101,7 +113,7 @@ func unsupportedKey(key crypto.PublicKey) error {
 }
 
 // Verify returns the claims of a token whose signature is valid. Numbers are
-// json.Number. The error is ErrInvalid or ErrKeysUnavailable.
+// json.Number. The error is ErrInvalid, ErrAlgorithm or ErrKeysUnavailable.
 func (v *Verifier) Verify(token string) (map[string]any, error) {
 	signed, err := v.Parse(token)
 	if err != nil {
@@ -120,7 +132,7 @@ type Signed struct {
 }
 
 // Parse parses a token and finds the keys that may verify it, at least one, which
-// costs little compared to Signed.Verify. The error is ErrInvalid or
+// costs little compared to Signed.Verify. The error is ErrInvalid, ErrAlgorithm or
 // ErrKeysUnavailable.
 func (v *Verifier) Parse(token string) (*Signed, error) {
 	end := strings.LastIndexByte(token, '.')
@@ -135,6 +147,9 @@ func (v *Verifier) Parse(token string) (*Signed, error) {
 	method := jwt.GetSigningMethod(header["alg"])
 	if method == nil {
 		return nil, ErrInvalid
+	}
+	if v.allowed != nil && !slices.Contains(v.allowed, method.Alg()) {
+		return nil, ErrAlgorithm
 	}
 	keys, err := v.keys(method.Alg(), header)
 	if err != nil {

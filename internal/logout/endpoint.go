@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed-4adef13c/caddy-stale-session/internal/identities"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/jose"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 )
@@ -30,7 +31,10 @@ type Endpoint struct {
 
 	verifier         *jose.Verifier
 	issuer, audience string
+	algorithms       []string
+	accounts         identities.Accounts
 	endsUser         bool // a token with a sid ends all sessions of its sub
+	lasting          bool // sessions say when their user signed in
 	now              func() time.Time
 	bodyTimeout      time.Duration
 
@@ -44,27 +48,44 @@ type requestError string
 
 func (e requestError) Error() string { return string(e) }
 
-// Revoke ends sessions. It is called once a whole request was read and is valid, so
-// that nobody's slow request holds what Revoke uses.
-type Revoke func(context.Context, revocation.Revocation) error
+// IsInvalid reports whether an error of Serve says that the request is invalid. Any other
+// says that it could not be served.
+func IsInvalid(err error) bool {
+	var invalid requestError
+	return errors.As(err, &invalid) || errors.Is(err, identities.ErrNotAllowed)
+}
 
-// Serve answers a request: 200 once revoke has ended the sessions, 400 if the
-// request is invalid, 503 if the provider should repeat it. It returns what was
-// revoked, or why nothing was.
-func (e *Endpoint) Serve(w http.ResponseWriter, r *http.Request, revoke Revoke) (revocation.Revocation, error) {
+// Site is where sessions end.
+type Site struct {
+	// Users finds users by their accounts at the provider; nil if that is not possible.
+	Users identities.Users
+	// Revoke ends sessions.
+	Revoke func(context.Context, revocation.Revocation) error
+}
+
+// Open returns the site, and what releases it. It is called once a whole request was
+// read and is valid, so that nobody's slow request holds what the site uses.
+type Open func() (site Site, release func())
+
+// Serve answers a request: 200 once the sessions have ended, also if there is no such
+// user here, 400 if the request is invalid, 503 if the provider should repeat it. It
+// returns what was revoked, nothing for a user who is not known, or why nothing was.
+func (e *Endpoint) Serve(w http.ResponseWriter, r *http.Request, open Open) ([]revocation.Revocation, error) {
 	w.Header().Set("Cache-Control", "no-store")
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
 		http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
-		return revocation.Revocation{}, nil
+		return nil, requestError("the method is not POST")
 	}
-	revoked, err := e.accept(w, r, revoke)
+	revoked, err := e.accept(w, r, open)
 	var invalid requestError
 	switch {
 	case err == nil:
 		w.WriteHeader(http.StatusOK)
 	case errors.As(err, &invalid):
 		writeError(w, http.StatusBadRequest, "invalid_request", string(invalid))
+	case errors.Is(err, identities.ErrNotAllowed):
+		writeError(w, http.StatusBadRequest, "invalid_request", "sub names no user here: sid is required")
 	default:
 		w.Header().Set("Retry-After", "5")
 		writeError(w, http.StatusServiceUnavailable, "temporarily_unavailable", "try again later")
@@ -79,29 +100,50 @@ func writeError(w http.ResponseWriter, status int, code, description string) {
 }
 
 // accept ends the sessions that a request names.
-func (e *Endpoint) accept(w http.ResponseWriter, r *http.Request, revoke Revoke) (revocation.Revocation, error) {
-	var none revocation.Revocation
+func (e *Endpoint) accept(w http.ResponseWriter, r *http.Request, open Open) ([]revocation.Revocation, error) {
 	body, err := e.readBody(w, r)
 	if err != nil {
-		return none, requestError("the body cannot be read, takes too long or is too long")
+		return nil, requestError("the body cannot be read, takes too long or is too long")
 	}
 	text, err := logoutToken(r.Header, body)
 	if err != nil {
-		return none, err
+		return nil, err
 	}
 	now := e.now()
 	token, err := e.read(text, now)
 	if err != nil {
-		return none, err
+		return nil, err
 	}
 	if e.wasUsed(token.id, now) {
-		return none, requestError("the logout token was used before")
+		return nil, requestError("the logout token was used before")
 	}
-	if err := revoke(r.Context(), token.revocation); err != nil {
-		return none, err
+	site, release := open()
+	defer release()
+	revoked, err := e.revocations(r.Context(), token, site.Users)
+	if err != nil {
+		return nil, err
+	}
+	for _, one := range revoked {
+		if err := site.Revoke(r.Context(), one); err != nil {
+			return nil, err
+		}
 	}
 	e.markUsed(token.id, now) // only now: the provider may repeat what failed
-	return token.revocation, nil
+	return revoked, nil
+}
+
+// revocations returns what ends the sessions that a token names; none if it names a user
+// who is not known.
+func (e *Endpoint) revocations(ctx context.Context, t token, users identities.Users) ([]revocation.Revocation, error) {
+	if t.sid != "" {
+		return []revocation.Revocation{{Session: t.sid, At: t.endedUpTo}}, nil
+	}
+	subjects, err := e.accounts.Find(ctx, users, t.sub)
+	var all []revocation.Revocation
+	for _, subject := range subjects {
+		all = append(all, revocation.Revocation{Subject: subject, At: t.endedUpTo})
+	}
+	return all, err
 }
 
 // readBody reads the body of a request, which may neither be long nor take long.

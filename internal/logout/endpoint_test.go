@@ -5,9 +5,11 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -21,29 +23,37 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/identities"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/jose"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 )
 
 var now = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 
-// provider is an OpenID provider's key.
+// provider is an OpenID provider with two keys.
 type provider struct {
-	key  *ecdsa.PrivateKey
-	file string
+	rsa  *rsa.PrivateKey
+	ec   *ecdsa.PrivateKey
+	file string // its key set
 }
 
 func newProvider(t *testing.T) provider {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	ecKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := json.Marshal(gojose.JSONWebKeySet{Keys: []gojose.JSONWebKey{{Key: key.Public(), KeyID: "k1", Algorithm: "ES256", Use: "sig"}}})
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := provider{key, filepath.Join(t.TempDir(), "jwks.json")}
+	text, err := json.Marshal(gojose.JSONWebKeySet{Keys: []gojose.JSONWebKey{
+		{Key: rsaKey.Public(), KeyID: "k1", Algorithm: "RS256", Use: "sig"}, {Key: ecKey.Public(), KeyID: "k2", Algorithm: "ES256", Use: "sig"},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := provider{rsaKey, ecKey, filepath.Join(t.TempDir(), "jwks.json")}
 	if err := os.WriteFile(p.file, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -60,9 +70,15 @@ func claims() jwt.MapClaims {
 
 func (p provider) sign(t *testing.T, c jwt.MapClaims) string {
 	t.Helper()
-	token := jwt.NewWithClaims(jwt.SigningMethodES256, c)
-	token.Header["kid"], token.Header["typ"] = "k1", "logout+jwt"
-	text, err := token.SignedString(p.key)
+	return signed(t, jwt.SigningMethodRS256, p.rsa, map[string]any{"kid": "k1", "typ": "logout+jwt"}, c)
+}
+
+// signed signs claims under a header.
+func signed(t *testing.T, method jwt.SigningMethod, key any, header map[string]any, c jwt.MapClaims) string {
+	t.Helper()
+	token := jwt.NewWithClaims(method, c)
+	maps.Copy(token.Header, header)
+	text, err := token.SignedString(key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,12 +99,15 @@ func (l *listed) revoke(_ context.Context, r revocation.Revocation) error {
 	return nil
 }
 
+// open implements Open.
+func (l *listed) open() (Site, func()) { return Site{Revoke: l.revoke}, func() {} }
+
 // openKeySet opens the key set in a file.
 func openKeySet(file string) (*jose.JWKS, error) { return jose.OpenJWKS(file, nil) }
 
 func (p provider) endpoint(t *testing.T, ends string) *Endpoint {
 	t.Helper()
-	b := Backchannel{Path: "/logout", Issuer: "https://id.example", Audience: "app", JWKS: p.file, Ends: ends}
+	b := Backchannel{Path: "/logout", Issuer: "https://id.example", Audience: "app", JWKS: p.file, Ends: ends, Accounts: identities.Accounts{SubIsUserID: true}}
 	e, err := b.Open(environment.New(), Defaults{}, openKeySet)
 	if err != nil {
 		t.Fatal(err)
@@ -105,7 +124,7 @@ func form(token string) *http.Request {
 
 func serve(e *Endpoint, r *http.Request, l *listed) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
-	_, _ = e.Serve(w, r, l.revoke)
+	_, _ = e.Serve(w, r, l.open)
 	return w
 }
 
@@ -243,9 +262,9 @@ func TestABodyThatDoesNotArrive(t *testing.T) {
 	e := newProvider(t).endpoint(t, "")
 	e.bodyTimeout = time.Millisecond
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = e.Serve(w, r, func(context.Context, revocation.Revocation) error {
+		_, _ = e.Serve(w, r, func() (Site, func()) {
 			t.Error("a session ends")
-			return nil
+			return Site{}, func() {}
 		})
 	}))
 	defer server.Close()
@@ -265,7 +284,7 @@ func TestOptionsDefaultToThoseOfTheSessionTokens(t *testing.T) {
 	p := newProvider(t)
 	t.Setenv("LOGOUT_TEST_ISSUER", "https://id.example")
 	defaults := Defaults{Issuer: "{env.LOGOUT_TEST_ISSUER}", Audience: "app", JWKS: p.file}
-	e, err := new(Backchannel).Open(environment.New(), defaults, openKeySet)
+	e, err := (&Backchannel{Accounts: identities.Accounts{SubIsUserID: true}}).Open(environment.New(), defaults, openKeySet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -290,6 +309,10 @@ func TestInvalidOptions(t *testing.T) {
 		`ends is "all"; it must be one of session, user`:         {Backchannel{Ends: "all"}, all},
 		`path is "logout"; it must begin with a slash`:           {Backchannel{Path: "logout"}, all},
 		"audience: evaluated placeholder {env.NOT_SET} is empty": {Backchannel{Audience: "{env.NOT_SET}"}, all},
+		"`ends user` needs `provider`":                           {Backchannel{Ends: "user"}, all},
+		"provider and sub_is_user_id exclude each other":         {Backchannel{Accounts: identities.Accounts{Provider: []string{"keycloak"}, SubIsUserID: true}}, all},
+		`algorithms has "HS256"`:                                 {Backchannel{Algorithms: []string{"RS256", "HS256"}}, all},
+		`algorithms has "none"`:                                  {Backchannel{Algorithms: []string{"none"}}, all},
 		"open /nowhere/jwks.json":                                {Backchannel{JWKS: "/nowhere/jwks.json"}, all},
 	} {
 		if _, err := c.options.Open(environment.New(), c.defaults, openKeySet); err == nil || !strings.HasPrefix(err.Error(), "backchannel_logout: ") || !strings.Contains(err.Error(), says) {

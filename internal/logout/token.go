@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/jose"
@@ -27,8 +28,9 @@ const logoutEvent = "http://schemas.openid.net/event/backchannel-logout"
 
 // token is a valid logout token.
 type token struct {
-	id         string // its jti
-	revocation revocation.Revocation
+	id        string    // its jti
+	sub, sid  string    // what it ends: all sessions of a sub, if sid is empty
+	endedUpTo time.Time // sessions of the sub that began later go on
 }
 
 // logoutToken returns the logout token of a request (section 2.5).
@@ -49,6 +51,8 @@ func (e *Endpoint) read(text string, now time.Time) (token, error) {
 	switch {
 	case errors.Is(err, jose.ErrKeysUnavailable):
 		return token{}, err
+	case errors.Is(err, jose.ErrAlgorithm):
+		return token{}, requestError("the logout token is not signed with " + strings.Join(e.algorithms, " or ") + ": `algorithms` has to name what the provider signs with")
 	case err != nil:
 		return token{}, requestError("the logout token is not signed by a key of the provider")
 	}
@@ -78,14 +82,17 @@ func (e *Endpoint) read(text string, now time.Time) (token, error) {
 	case subject == "" && (sid == "" || e.endsUser):
 		return token{}, requestError("sub is missing")
 	}
-	// At is when the provider ended them: a session that began later, by a new
-	// sign-in, goes on.
-	t := token{id: id, revocation: revocation.Revocation{Subject: subject, At: issued}}
-	if sid != "" && !e.endsUser {
-		t.revocation.Subject, t.revocation.Session = "", sid
+	t := token{id: id, sub: subject, sid: sid, endedUpTo: now}
+	if e.endsUser {
+		t.sid = ""
 	}
-	if err := t.revocation.Validate(); err != nil {
-		return token{}, requestError("sub or sid is invalid: " + err.Error())
+	// Whoever has signed in since the provider ended the sessions stays signed in. If
+	// sessions only say when they were renewed, one that was ended may have been since.
+	if e.lasting && issued.Before(now) {
+		t.endedUpTo = issued
+	}
+	if len(subject) > revocation.MaxID || len(sid) > revocation.MaxID || strings.ContainsRune(subject+sid, 0) {
+		return token{}, requestError("sub or sid is too long, or has a NUL byte")
 	}
 	return t, nil
 }

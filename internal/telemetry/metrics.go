@@ -32,6 +32,8 @@ var (
 		"Number of streams that were ended because their session was, by kind (websocket, upgrade, events, response, or request for one without a response yet) and reason.", "kind", "reason")
 	streamEndDuration = histogram("stream_end_seconds",
 		"Time from the notice that a session may have ended to the end of one of its streams, in seconds.", prometheus.ExponentialBuckets(0.001, 2, 14))
+	signals = counter("signals_total",
+		"Number of messages in which an identity provider asked to end sessions, by kind (backchannel_logout) and result: ended, nobody (it names nobody who has signed in here), rejected (it is invalid), failed (who it names could not be found, or what it ends not be stored).", "kind", "result")
 	sessionsRemoved = counter("sessions_removed_total",
 		"Number of rows removed from the sessions table, by kind: expired or orphaned.", "kind")
 	lookupDuration = histogram("lookup_duration_seconds",
@@ -93,8 +95,14 @@ func init() {
 	for _, class := range directories.Classes {
 		lookupErrors.WithLabelValues(string(class), "")
 	}
+	for _, result := range []string{"ended", "nobody", "rejected", "failed"} {
+		signals.WithLabelValues(BackchannelLogout, result)
+	}
 	CleanedUp(0, 0)
 }
+
+// BackchannelLogout is a Signal.Kind.
+const BackchannelLogout = "backchannel_logout"
 
 // liveFromCache counts nearly all requests. It is resolved once, because finding
 // a series by its labels is slow.

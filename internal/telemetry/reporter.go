@@ -115,16 +115,41 @@ func (p *Reporter) Rescued(r *http.Request, j verdict.Judgement) {
 	p.detections.report(r, j, "rescued")
 }
 
-// Ended reports what a logout message that arrived at a path revoked, or the
-// error why it was rejected.
-func (p *Reporter) Ended(path string, revoked revocation.Revocation, err error) {
+// Signal is a message in which an identity provider asks to end sessions.
+type Signal struct {
+	// Kind is that of the messages, as the metric signals_total has it.
+	Kind string
+	// Path is where it arrived.
+	Path string
+	// Revoked is what has ended because of it; nothing if it names nobody here.
+	Revoked []revocation.Revocation
+	// Err is why nothing has.
+	Err error
+	// Invalid reports whether Err says that the message is.
+	Invalid bool
+}
+
+// Signalled reports a signal.
+func (p *Reporter) Signalled(s Signal) {
+	path := zap.String("path", s.Path)
 	switch {
-	case err != nil:
-		p.rejected.raise(err, func(requests int64) {
-			p.detections.Logger.Warn("logout message rejected", zap.String("path", path), zap.Error(err), zap.Int64("requests", requests))
+	case s.Err != nil:
+		result := "failed"
+		if s.Invalid {
+			result = "rejected"
+		}
+		signals.WithLabelValues(s.Kind, result).Inc()
+		p.rejected.raise(s.Err, func(requests int64) {
+			p.detections.Logger.Warn("logout message "+result, path, zap.Error(s.Err), zap.Int64("requests", requests))
 		})
-	case !revoked.At.IsZero():
-		p.detections.Logger.Info("sessions revoked by a logout message", zap.String("path", path),
+	case len(s.Revoked) == 0:
+		signals.WithLabelValues(s.Kind, "nobody").Inc()
+		p.detections.Logger.Info("a logout message names nobody who has signed in here", path)
+	default:
+		signals.WithLabelValues(s.Kind, "ended").Inc()
+	}
+	for _, revoked := range s.Revoked {
+		p.detections.Logger.Info("sessions revoked by a logout message", path,
 			zap.String("subject", revoked.Subject), zap.String("session", revoked.Session), zap.String("token", revoked.Token))
 		Publish("revoked", map[string]any{"subject": revoked.Subject, "session": revoked.Session, "token": revoked.Token})
 	}

@@ -18,7 +18,6 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/verdict"
 )
@@ -84,7 +83,7 @@ func TestRejectedLogoutMessagesDoNotFillTheLog(t *testing.T) {
 				for round := range 2 {
 					for range 200 {
 						for _, err := range c.errs {
-							p.Ended("/logout", revocation.Revocation{}, err)
+							p.Signalled(Signal{Kind: BackchannelLogout, Path: "/logout", Err: err, Invalid: true})
 						}
 					}
 					if got, want := lines.Len(), (round+1)*c.lines; got != want {
