@@ -50,6 +50,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //			valid_after <column>
 //			disabled    <column...>
 //			match       <claim> <column>
+//			accounts    <table>
 //		}
 //		query           <sql>
 //		format          <module> [{ … }]     # again for each
@@ -84,11 +85,14 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //			life      <duration>
 //		}
 //		backchannel_logout {
-//			issuer    <issuer>
-//			audience  <client id>
-//			jwks      <path or URL>
-//			path      <path>
-//			ends      session|user
+//			issuer      <issuer>
+//			audience    <client id>
+//			jwks        <path or URL>
+//			algorithms  <algorithm...>
+//			provider    <id...>
+//			sub_is_user_id
+//			path        <path>
+//			ends        session|user
 //		}
 //		rescue          on|off
 //		streams         on|off

@@ -413,8 +413,12 @@ func describe(text []byte) (site command.Site, err error) {
 	if signIn == "" && len(h.AuthPaths) > 0 {
 		signIn = strings.TrimRight(h.AuthPaths[0], "/") + "/signin"
 	}
+	var providers []string
+	if h.BackchannelLogout != nil {
+		providers = h.BackchannelLogout.Provider
+	}
 	return command.Site{
-		Directory: h.directory, Unwatched: h.Poll == off, Timeout: time.Duration(h.Timeout), Revocations: h.Revocations, SignIn: signIn,
+		Directory: h.directory, Providers: providers, Unwatched: h.Poll == off, Timeout: time.Duration(h.Timeout), Revocations: h.Revocations, SignIn: signIn,
 		Reader: func() (*session.Reader, error) { return provision.QuietReader(environment.New(), h.sessions()) },
 	}, nil
 }

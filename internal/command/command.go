@@ -32,6 +32,9 @@ type Site struct {
 	Timeout time.Duration
 	// Revocations is the option revocations; nil for the default.
 	Revocations *revocation.Revocations
+	// Providers are what the app calls the identity providers that may end sessions, in
+	// its table of linked accounts; none if that is not used.
+	Providers []string
 	// SignIn is the option sign_in; empty for the default.
 	SignIn string
 	// Reader returns its token reader, or an error of the configuration.

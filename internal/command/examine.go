@@ -93,6 +93,11 @@ func (x *examination) examineDirectory(site Site, directory directories.Director
 			x.add(tryDirectory(x.ctx, directory))
 		}
 	}
+	if linked, ok := directory.(interface {
+		DiagnoseLinked(ctx context.Context, providers []string) []directories.Finding
+	}); ok && len(site.Providers) > 0 && x.first("linked", same, site.Providers) {
+		x.add(linked.DiagnoseLinked(x.ctx, site.Providers)...)
+	}
 	if subject != nil && x.first("user", same, subject) {
 		x.add(findUser(x.ctx, directory, subject))
 	}

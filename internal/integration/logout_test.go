@@ -9,6 +9,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -59,7 +62,7 @@ func TestAnIdentityProviderEndsSessions(t *testing.T) {
 	o := newOperator(t)
 	base := caddytest.Start(t, o.config("stale_session /admin* {",
 		"	users {", "		match email email", "	}",
-		"	backchannel_logout {", "		issuer "+provider.URL, "		audience app", "		jwks "+provider.URL+"/jwks", "	}",
+		"	backchannel_logout {", "		issuer "+provider.URL, "		audience app", "		jwks "+provider.URL+"/jwks", "		algorithms ES256", "		sub_is_user_id", "	}",
 		"}", app.Proxy()))
 	logout := func(id string, claims map[string]any, key *ecdsa.PrivateKey) int {
 		t.Helper()
@@ -132,4 +135,75 @@ func TestAnIdentityProviderEndsSessions(t *testing.T) {
 			t.Errorf("the app was asked for %s", r.URL.Path)
 		}
 	}
+}
+
+// TestAnIdentityProviderEndsOnlyTheSessionsOfItsOwnAccounts logs people out by their
+// accounts at a provider, whose names of them are also the ids of others.
+func TestAnIdentityProviderEndsOnlyTheSessionsOfItsOwnAccounts(t *testing.T) {
+	database := newDatabase(t)
+	execute(t, database, `insert into "User" values ('ada'), ('eve')`,
+		`create table "Account" ("userId" text not null references "User", provider text not null, "providerAccountId" text not null, primary key (provider, "providerAccountId"))`,
+		`insert into "Account" values ('ada', 'keycloak', 'eve'), ('eve', 'google', 'live'), ('live', 'github', 'ada')`)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "k1", Algorithm: "ES256"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := filepath.Join(t.TempDir(), "jwks.json")
+	if err := os.WriteFile(keys, set, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	app := caddytest.NewApp(t)
+	base := caddytest.Start(t, caddytest.Site("stale_session /admin* {", "	backchannel_logout {", "		issuer https://id.example", "		audience app", "		jwks "+keys, "		algorithms ES256", "		provider keycloak", "		ends user", "	}", "}", app.Proxy()))
+	messages := 0
+	logout := func(sub string) int {
+		t.Helper()
+		messages++
+		token := jwt.NewWithClaims(jwt.SigningMethodES256, jwt.MapClaims{
+			"iss": "https://id.example", "aud": "app", "sub": sub, "sid": "s1", "iat": time.Now().Unix(), "exp": time.Now().Add(time.Minute).Unix(), "jti": fmt.Sprint(messages),
+			"events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}},
+		})
+		token.Header["kid"] = "k1"
+		text, err := token.SignedString(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return post(t, base+"/api/auth/backchannel-logout", url.Values{"logout_token": {text}}.Encode(), http.Header{"Content-Type": {"application/x-www-form-urlencoded"}})
+	}
+	sessions := make(map[string]string)
+	for _, subject := range []string{"ada", "eve", "live"} {
+		sessions[subject] = session(t, subject)
+	}
+	must := func(what string, ended ...string) {
+		t.Helper()
+		for subject, cookie := range sessions {
+			want := http.StatusOK
+			if slices.Contains(ended, subject) {
+				want = http.StatusUnauthorized
+			}
+			if status := ask(t, base+"/admin", cookie); status != want {
+				t.Errorf("%s: %s: status %d, want %d", what, subject, status, want)
+			}
+		}
+	}
+	must("at first")
+	for _, sub := range []string{"live", "ada", "nobody"} { // what other providers call somebody, and nobody
+		if status := logout(sub); status != http.StatusOK {
+			t.Errorf("%s: status %d", sub, status)
+		}
+	}
+	must("what the provider calls nobody")
+	execute(t, database, `alter table "Account" rename to links`, `create table copy as select * from links`)
+	if status := logout("eve"); status != http.StatusServiceUnavailable {
+		t.Errorf("while nobody knows whose it is: status %d", status)
+	}
+	must("while nobody knows whose it is")
+	execute(t, database, `drop table copy`)
+	if status := logout("eve"); status != http.StatusOK {
+		t.Errorf("the account of the provider: status %d", status)
+	}
+	must("the account of the provider", "ada")
 }

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// Certificate is a certificate for 127.0.0.1.
+// Certificate is a certificate for 127.0.0.1, and for names.
 type Certificate struct {
 	*x509.Certificate
 	// File and KeyFile are the paths of the certificate and its key, in PEM.
@@ -24,7 +24,7 @@ type Certificate struct {
 
 // Write creates a certificate, valid for a day, and writes it and its key to a
 // directory.
-func Write(dir string) (*Certificate, error) {
+func Write(dir string, names ...string) (*Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
@@ -32,7 +32,7 @@ func Write(dir string) (*Certificate, error) {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test server"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: names, IsCA: true, BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
