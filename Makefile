@@ -53,13 +53,33 @@ lint: bin/golangci-lint ## checks formatting and lints
 
 # tools/go.mod pins xcaddy. @v0.0.0 keeps it from looking for a version of this
 # checkout.
+XCADDY       = GOFLAGS= XCADDY_GO_BUILD_FLAGS="-tags=$(TAGS) -trimpath -ldflags='-s -w'" bin/xcaddy build $(CADDY_VERSION)
+HERE        := --with $(MODULE_PATH)@v0.0.0 --replace $(MODULE_PATH)=.
+REDIS       := --with $(MODULE_PATH)/redis
+
 .PHONY: xcaddy
-xcaddy: bin/xcaddy ## builds Caddy with the module as users do, as bin/caddy-xcaddy
-	GOFLAGS= XCADDY_GO_BUILD_FLAGS="-tags=$(TAGS) -trimpath -ldflags='-s -w'" bin/xcaddy build $(CADDY_VERSION) \
-		--output bin/caddy-xcaddy --with $(MODULE_PATH)@v0.0.0=.
+xcaddy: bin/xcaddy ## builds Caddy with the module as users do: as bin/caddy-xcaddy, and with Redis as bin/caddy-xcaddy-redis
+	$(XCADDY) --output bin/caddy-xcaddy $(HERE)
+	$(XCADDY) --output bin/caddy-xcaddy-redis $(HERE) $(REDIS)
 	bin/caddy-xcaddy list-modules | grep -x http.handlers.stale_session
 	bin/caddy-xcaddy list-modules | grep -x http.handlers.stale_session_dashboard
 	bin/caddy-xcaddy list-modules | grep -x http.handlers.stale_session_health
+	! bin/caddy-xcaddy list-modules | grep -x http.handlers.stale_session.directories.redis
+	bin/caddy-xcaddy-redis list-modules | grep -x http.handlers.stale_session.directories.redis
+
+# What the module adds to Caddy at most, in bytes: 9 MiB without Redis.
+# docs/dependencies.md says what that is.
+SIZE        := 9437184
+
+.PHONY: size
+size: ## fails if the module adds more than SIZE bytes to Caddy, without Redis
+	@mkdir -p .cache/size/plain .cache/size/module
+	@grep -v '$(MODULE_PATH)' cmd/caddy/main.go >.cache/size/plain/main.go
+	@grep -v '$(MODULE_PATH)/redis' cmd/caddy/main.go >.cache/size/module/main.go
+	@for of in plain module; do go build -trimpath -buildvcs=false -ldflags '-s -w' -o .cache/size/$$of/caddy .cache/size/$$of/main.go || exit 1; done
+	@plain=$$(wc -c <.cache/size/plain/caddy) module=$$(wc -c <.cache/size/module/caddy); \
+		echo "Caddy $$plain bytes, with the module $$module: $$((module - plain)) more, of $(SIZE) at most"; \
+		test $$((module - plain)) -le $(SIZE)
 
 # uPlot draws the dashboard's charts. A test compares the copy with the package.
 .PHONY: uplot
@@ -128,8 +148,7 @@ caddy-tests: bin/gotestsum ## runs Caddy's own integration tests with the module
 .PHONY: reproducible
 reproducible: bin/xcaddy ## builds twice and compares
 	rm -rf .cache/again && mkdir -p .cache/again
-	for n in 1 2; do GOFLAGS= XCADDY_GO_BUILD_FLAGS="-tags=$(TAGS) -trimpath -ldflags='-s -w'" bin/xcaddy build $(CADDY_VERSION) \
-		--output .cache/again/xcaddy$$n --with $(MODULE_PATH)@v0.0.0=. || exit 1; done
+	for n in 1 2; do $(XCADDY) --output .cache/again/xcaddy$$n $(HERE) $(REDIS) || exit 1; done
 	cmp .cache/again/xcaddy1 .cache/again/xcaddy2
 	git ls-files -z | tar c --null -T - | (mkdir .cache/again/elsewhere && tar x -C .cache/again/elsewhere)
 	go build -trimpath -buildvcs=false -ldflags '-s -w' -o .cache/again/caddy1 ./cmd/caddy

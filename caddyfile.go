@@ -12,6 +12,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/formats"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/directive"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/mode"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/provision"
 )
 
 func init() {
@@ -150,6 +151,9 @@ func (h *Handler) unmarshalDirectory(d *caddyfile.Dispenser) error {
 		return d.ArgErr()
 	}
 	name := d.Val()
+	if err := provision.Linked(name); err != nil {
+		return d.Errf("directory %s: %v", name, err)
+	}
 	module, err := caddyfile.UnmarshalModule(d, directories.Namespace+"."+name)
 	if err != nil {
 		return err

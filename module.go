@@ -40,7 +40,6 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/mode"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/provision"
-	_ "github.com/seed-4adef13c/caddy-stale-session/internal/redis" // registers its module
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/scope"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
@@ -385,6 +384,12 @@ func (h *Handler) loadDirectory(ctx caddy.Context) error {
 	}
 	if h.DatabaseOptions != (postgres.DatabaseOptions{}) {
 		return errors.New("with `directory`, set database, users, query and listen_database in the block of `directory postgres`")
+	}
+	var of struct{ Module string }
+	if err := json.Unmarshal(h.DirectoryRaw, &of); err == nil { // else LoadModule says what is wrong
+		if err := provision.Linked(of.Module); err != nil {
+			return fmt.Errorf("directory %s: %w", of.Module, err)
+		}
 	}
 	module, err := ctx.LoadModule(h, "DirectoryRaw")
 	if err != nil {

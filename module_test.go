@@ -1075,6 +1075,46 @@ func TestCaddyModuleHasAPointerReceiver(t *testing.T) {
 	}
 }
 
+// The tests of this package are built without the package redis, as plain xcaddy
+// builds Caddy.
+func TestACaddyWithoutRedisSaysHowToGetIt(t *testing.T) {
+	newDatabase(t)
+	t.Setenv("REDIS_URL", "redis://:hunter2@127.0.0.1:1")
+	t.Setenv("BETTER_AUTH_SECRET", "a secret of Better Auth, which is long")
+	for name, c := range map[string]struct{ options, says string }{
+		"users":                 {"directory redis", "directory redis: this Caddy is built without Redis"},
+		"revocations":           {"revocations {\n\tredis {env.REDIS_URL}\n}", "revocations: this Caddy is built without Redis"},
+		"sessions":              {"format better_auth {\n\tredis {env.REDIS_URL}\n}", "this Caddy is built without Redis"},
+		"nothing in Redis":      {"", ""},
+		"another that is not":   {"directory ldap", "ldap"},
+		"users, with a typo":    {"directory redsi", "redsi"},
+		"revocations, no Redis": {"revocations {\n\tname shop\n}", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := caddytest.Load(caddytest.Site("stale_session {\n" + c.options + "\n}"))
+			if err == nil {
+				_ = caddy.Stop()
+			}
+			switch hint := "`--with github.com/seed-4adef13c/caddy-stale-session/redis`"; {
+			case (err != nil) != (c.says != ""), err != nil && !strings.Contains(err.Error(), c.says):
+				t.Errorf("error %v, want %q", err, c.says)
+			case err != nil && strings.Contains(err.Error(), hint) != strings.Contains(c.says, "without Redis"):
+				t.Errorf("error %v, which should say %s if Redis is used, and only then", err, hint)
+			case err != nil && strings.Contains(err.Error(), "hunter2"):
+				t.Errorf("a password is in the error: %v", err)
+			}
+		})
+	}
+	config := new(caddy.Config)
+	text := `{"admin":{"disabled":true},"apps":{"http":{"servers":{"s":{"listen":["127.0.0.1:0"],"routes":[{"handle":[{"handler":"stale_session","directory":{"module":"redis"}}]}]}}}}}`
+	if err := json.Unmarshal([]byte(text), config); err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Validate(config); err == nil || !strings.Contains(err.Error(), "directory redis: this Caddy is built without Redis") {
+		t.Errorf("in JSON: error %v", err)
+	}
+}
+
 func TestALikelyMisconfigurationIsLoggedOnce(t *testing.T) {
 	nameless, err := mint.V4(secret, map[string]any{"email": "a@b.c"})
 	if err != nil {

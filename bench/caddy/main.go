@@ -12,6 +12,7 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
 	_ "github.com/seed-4adef13c/caddy-stale-session"
+	_ "github.com/seed-4adef13c/caddy-stale-session/redis"
 )
 
 func main() {

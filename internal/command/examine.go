@@ -15,6 +15,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/provision"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
 )
@@ -191,7 +192,7 @@ func examineRevocations(ctx context.Context, directory directories.Directory, op
 
 // examineRedis tests the Redis through which nodes share revocations.
 func examineRedis(ctx context.Context, options *revocation.Revocations) directories.Finding {
-	store, err := revocation.OpenRedis(environment.Later("redis", options.Redis), options.Name, time.Duration(options.Life))
+	store, err := provision.OpenRevocations(environment.Later("redis", options.Redis), options.Name, time.Duration(options.Life))
 	if err != nil {
 		return directories.Finding{Level: directories.Bad, Text: "the Redis of revocations is not configured", Remedy: err.Error()}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/deadline"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/mint"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/pgtest"
+	_ "github.com/seed-4adef13c/caddy-stale-session/redis"
 )
 
 const (

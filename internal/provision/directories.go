@@ -9,7 +9,6 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/formats"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
-	"github.com/seed-4adef13c/caddy-stale-session/internal/redis"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/sessiontable"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/shared"
@@ -34,8 +33,7 @@ func (r *Resources) Sessions(module directories.Module, store formats.Store, con
 	database, isPostgres := module.(rows)
 	switch {
 	case store.Redis != "":
-		of := redis.Config{URL: func() (string, error) { return store.Redis, nil }, Key: store.Key, CreatedAt: store.Created[0], Match: store.User[:1]}
-		open = func() (directories.Directory, error) { return redis.NewDirectory(of) }
+		open = func() (directories.Directory, error) { return openSessions(store) }
 	case isPostgres && store.Table != "":
 		var err error
 		if resolved, err = database.Resolved(); err != nil {

@@ -56,11 +56,11 @@ func (r *Resources) Revocations(options *revocation.Revocations, storage certmag
 		}
 		closeRedis := func() {}
 		if url != "" {
-			redis, err := revocation.OpenRedis(address, name, life)
+			store, err := OpenRevocations(address, name, life)
 			if err != nil {
 				return nil, nil, fmt.Errorf("revocations: %w", err)
 			}
-			config.Shared, closeRedis = redis, redis.Close
+			config.Shared, closeRedis = store, store.Close
 		} else if isPostgres {
 			identified := local.Name
 			if options.Name != "" { // that is what tells them apart
@@ -89,7 +89,7 @@ func (r *Resources) Revocations(options *revocation.Revocations, storage certmag
 			r.Defer(store.Use(database, users.Watches()))
 			users.StartWatch()
 		}
-	case *revocation.Redis:
+	case revocation.Remote:
 		if isPostgres && options.Name == "" {
 			r.Defer(store.Use(func(ctx context.Context) string {
 				name := database.Identity(ctx).String()

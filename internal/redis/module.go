@@ -5,13 +5,16 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
+	"github.com/seed-4adef13c/caddy-stale-session/formats"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/directive"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 )
 
 func init() {
@@ -69,6 +72,19 @@ func (r Module) OpenDirectory() (directories.Directory, error) {
 		config.Match = append(config.Match, r.Match[claim])
 	}
 	return NewDirectory(config)
+}
+
+// OpenSessions returns the directory of the sessions that a library keeps in Redis.
+func (Module) OpenSessions(of formats.Store) (directories.Directory, error) {
+	return NewDirectory(Config{
+		URL: func() (string, error) { return of.Redis, nil }, Key: of.Key, CreatedAt: of.Created[0], Match: of.User[:1],
+	})
+}
+
+// OpenRevocations returns the store of the revocations of a users table, as
+// OpenRevocations does.
+func (Module) OpenRevocations(url func() (string, error), name string, life time.Duration) (revocation.Remote, error) {
+	return OpenRevocations(url, name, life)
 }
 
 func (r Module) address() string { return cmp.Or(r.URL, "{env.REDIS_URL}") }

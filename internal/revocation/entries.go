@@ -2,8 +2,8 @@ package revocation
 
 import "time"
 
-// maxEntries is the largest number of entries.
-const maxEntries = 1_000_000
+// MaxEntries is the largest number of revocations in a List.
+const MaxEntries = 1_000_000
 
 // entries holds the latest state of each revocation. Subjects are separate, so
 // that a request looks its subject up without building a key.
@@ -22,7 +22,7 @@ func (e *entries) place(r Revocation) (in map[string]state, key string) {
 	if r.Subject != "" {
 		return e.subjects, r.Subject
 	}
-	return e.ids, r.key()
+	return e.ids, r.Key()
 }
 
 // get returns the state of a revocation.
@@ -41,9 +41,9 @@ func (e *entries) set(r Revocation) (news, ok bool) {
 	if found && !s.after(known) {
 		return false, true
 	}
-	if !found && len(e.subjects)+len(e.ids) >= maxEntries {
+	if !found && len(e.subjects)+len(e.ids) >= MaxEntries {
 		e.sweep()
-		if len(e.subjects)+len(e.ids) >= maxEntries {
+		if len(e.subjects)+len(e.ids) >= MaxEntries {
 			return false, false
 		}
 	}
@@ -72,7 +72,7 @@ func (e *entries) list(restored bool) []Revocation {
 		}
 	}
 	for key, s := range e.ids {
-		if r, ok := parse(key, s); ok && (restored || !s.restored) {
+		if r, ok := Parse(key, s.at, s.restored); ok && (restored || !s.restored) {
 			all = append(all, r)
 		}
 	}

@@ -165,8 +165,8 @@ func AllOf(lists []*List) []Revocation {
 	latest := make(map[string]Revocation)
 	for _, l := range lists {
 		for _, r := range l.all(false) {
-			if known, found := latest[r.key()]; !found || known.At.Before(r.At) {
-				latest[r.key()] = r
+			if known, found := latest[r.Key()]; !found || known.At.Before(r.At) {
+				latest[r.Key()] = r
 			}
 		}
 	}
@@ -209,7 +209,7 @@ func (l *List) Revoke(ctx context.Context, r Revocation) error {
 		l.config.Grown(l)
 	}
 	if !ok {
-		return fmt.Errorf("there are %d revocations, and no more are kept: use a column such as `valid_after` instead", maxEntries)
+		return fmt.Errorf("there are %d revocations, and no more are kept: use a column such as `valid_after` instead", MaxEntries)
 	}
 	return l.write(ctx, r)
 }

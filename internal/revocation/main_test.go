@@ -2,6 +2,8 @@ package revocation
 
 import (
 	"context"
+	"crypto/sha256"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -69,16 +71,31 @@ func do(t *testing.T, s *redistest.Server, words ...string) {
 	}
 }
 
+// OpenRedis opens the store of a users table in the Redis at an address.
+var OpenRedis func(url, name string, life time.Duration) (Remote, error)
+
+func openRedis(t *testing.T, url, name string, life time.Duration) Remote {
+	t.Helper()
+	store, err := OpenRedis(url, name, life)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(store.Close)
+	return store
+}
+
 func inRedis(url string) func(t *testing.T) Store {
 	return func(t *testing.T) Store {
 		t.Helper()
-		store, err := OpenRedis(func() (string, error) { return url, nil }, "users", 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(store.Close)
-		return store
+		return openRedis(t, url, "users", 0)
 	}
+}
+
+// keyPrefix returns the prefix of the keys of users in Redis, by their name. Nodes of
+// earlier versions have the same.
+func keyPrefix(users string) string {
+	digest := sha256.Sum256([]byte(users))
+	return fmt.Sprintf("stale_session:revoked:%x:", digest[:8])
 }
 
 // newUsers creates a database with users and the table of revocations. It returns

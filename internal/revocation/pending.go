@@ -55,12 +55,12 @@ func (l *List) writeShared(ctx context.Context, all []Revocation) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, r := range all {
-		queued, found := l.pending[r.key()]
+		queued, found := l.pending[r.Key()]
 		switch {
 		case err != nil && !errors.Is(err, errNoStore):
 			l.enqueue(r)
 		case found && !queued.after(r.state()):
-			delete(l.pending, r.key())
+			delete(l.pending, r.Key())
 		}
 	}
 	l.wakeFlush()
@@ -98,11 +98,11 @@ func (l *List) outdated(all []Revocation, complete bool) []Revocation {
 	}
 	stored := make(map[string]struct{}, len(all))
 	for _, r := range all {
-		stored[r.key()] = struct{}{}
+		stored[r.Key()] = struct{}{}
 	}
 	since := time.Now().Add(-l.config.Life) // stores keep nothing older
 	for _, r := range l.all(true) {
-		if _, found := stored[r.key()]; !found && r.At.After(since) {
+		if _, found := stored[r.Key()]; !found && r.At.After(since) {
 			outdated = append(outdated, r)
 		}
 	}
@@ -111,8 +111,8 @@ func (l *List) outdated(all []Revocation, complete bool) []Revocation {
 
 // enqueue adds a pending write. The caller holds l.mu.
 func (l *List) enqueue(r Revocation) {
-	if queued, found := l.pending[r.key()]; !found || r.state().after(queued) {
-		l.pending[r.key()] = r.state()
+	if queued, found := l.pending[r.Key()]; !found || r.state().after(queued) {
+		l.pending[r.Key()] = r.state()
 	}
 }
 
@@ -168,7 +168,7 @@ func (l *List) pendingWrites() []Revocation {
 	defer l.mu.RUnlock()
 	all := make([]Revocation, 0, len(l.pending))
 	for key, s := range l.pending {
-		if r, ok := parse(key, s); ok {
+		if r, ok := Parse(key, s.at, s.restored); ok {
 			all = append(all, r)
 		}
 	}

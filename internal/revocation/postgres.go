@@ -173,7 +173,7 @@ func (p *Postgres) Put(ctx context.Context, all []Revocation) error {
 	var ats []float64
 	var restored []bool
 	for _, r := range all {
-		key := r.key()
+		key := r.Key()
 		kinds, ids = append(kinds, key[:1]), append(ids, key[1:])
 		ats, restored = append(ats, float64(r.At.UnixMicro())), append(restored, r.Restored)
 	}
@@ -321,7 +321,7 @@ func (f *follower) query(ctx context.Context, conn *pgx.Conn, users string) (fou
 		if kind == nil {
 			continue
 		}
-		if r, ok := parse(*kind+*id, state{time.UnixMicro(int64(*at)), *restored}); ok {
+		if r, ok := Parse(*kind+*id, time.UnixMicro(int64(*at)), *restored); ok {
 			found = append(found, r)
 		}
 	}

@@ -47,14 +47,7 @@ func TestAFailoverInAClusterLosesNoRevocation(t *testing.T) {
 // known: also on the primary that has a replica, which holds the same keys.
 func TestEveryServerOfAClusterHasRevocationsByAllNames(t *testing.T) {
 	c := startCluster(t)
-	open := func(name string) *Redis {
-		store, err := OpenRedis(func() (string, error) { return c.Primaries[1].URL(), nil }, name, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(store.Close)
-		return store
-	}
+	open := func(name string) Remote { return openRedis(t, c.Primaries[1].URL(), name, 0) }
 	var before []Revocation
 	for i := range 20 { // on all servers
 		before = append(before, Revocation{Subject: fmt.Sprint(i), At: time.Now()})
@@ -144,7 +137,7 @@ func TestPendingRevocationsAreReplayedWhenRedisAcceptsWritesAgain(t *testing.T) 
 func TestAnOlderStateInRedisIsOverwritten(t *testing.T) {
 	redis := startRedis(t)
 	open := inRedis(redis.URL())
-	key := open(t).(*Redis).names()[0] + "sada"
+	key := keyPrefix("users") + "sada"
 	f := fleet{t, open}
 	a := f.node()
 	for name, write := range map[string]func(older string){
@@ -202,7 +195,7 @@ func TestARevocationIsWrittenOnce(t *testing.T) {
 func TestInvalidValuesInRedisAreIgnored(t *testing.T) {
 	redis := startRedis(t)
 	open := inRedis(redis.URL())
-	prefix := open(t).(*Redis).names()[0]
+	prefix := keyPrefix("users")
 	year := strconv.FormatInt(time.Now().Add(365*24*time.Hour).UnixMicro(), 10)
 	write := func() {
 		do(t, redis, "RPUSH", prefix+"slist", "x")

@@ -42,8 +42,8 @@ const (
 	kindToken   = 't'
 )
 
-// key returns the kind and the ID.
-func (r Revocation) key() string {
+// Key returns the kind and the ID, as stores write them.
+func (r Revocation) Key() string {
 	switch {
 	case r.Session != "":
 		return string(kindSession) + r.Session
@@ -53,10 +53,10 @@ func (r Revocation) key() string {
 	return string(kindSubject) + r.Subject
 }
 
-// parse returns the revocation with a key. It reports false if the key is
-// invalid.
-func parse(key string, s state) (Revocation, bool) {
-	r := Revocation{At: s.at, Restored: s.restored}
+// Parse returns the revocation with a Key, made or undone at a time. It reports false
+// if the key is invalid.
+func Parse(key string, at time.Time, restored bool) (Revocation, bool) {
+	r := Revocation{At: at, Restored: restored}
 	if len(key) < 2 || len(key) > MaxID+1 {
 		return r, false
 	}
@@ -108,6 +108,9 @@ type state struct {
 
 func (r Revocation) state() state { return state{r.At, r.Restored} }
 
+// Supersedes reports whether r is a later state than other, which has the same Key.
+func (r Revocation) Supersedes(other Revocation) bool { return r.state().after(other.state()) }
+
 // after reports whether s supersedes other. Of the same time, the revocation
 // supersedes its undo.
 func (s state) after(other state) bool {
@@ -120,7 +123,7 @@ func (s state) after(other state) bool {
 // latestFirst sorts revocations.
 func latestFirst(all []Revocation) []Revocation {
 	slices.SortFunc(all, func(a, b Revocation) int {
-		return cmp.Or(b.At.Compare(a.At), strings.Compare(a.key(), b.key()))
+		return cmp.Or(b.At.Compare(a.At), strings.Compare(a.Key(), b.Key()))
 	})
 	return all
 }

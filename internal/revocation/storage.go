@@ -92,8 +92,8 @@ func (s *Storage) put(ctx context.Context, file string, all []Revocation) error 
 	now := time.Now()
 	merged := make(map[string]Revocation, len(stored)+len(all))
 	for _, r := range slices.Concat(stored, all) {
-		if known, found := merged[r.key()]; r.counts(now, DefaultLife) && (!found || r.state().after(known.state())) {
-			merged[r.key()] = r
+		if known, found := merged[r.Key()]; r.counts(now, DefaultLife) && (!found || r.Supersedes(known)) {
+			merged[r.Key()] = r
 		}
 	}
 	if len(merged) > maxStored {
@@ -142,8 +142,8 @@ func (s *Storage) load(ctx context.Context) ([]Revocation, error) {
 		}
 		contents = append(contents, all)
 		for _, r := range all {
-			if known, found := latest[r.key()]; !found || r.state().after(known.state()) {
-				latest[r.key()] = r
+			if known, found := latest[r.Key()]; !found || r.Supersedes(known) {
+				latest[r.Key()] = r
 			}
 		}
 	}
@@ -151,7 +151,7 @@ func (s *Storage) load(ctx context.Context) ([]Revocation, error) {
 	for _, content := range contents {
 		current := 0
 		for _, r := range content {
-			if !latest[r.key()].state().after(r.state()) {
+			if !latest[r.Key()].Supersedes(r) {
 				current++
 			}
 		}

@@ -17,6 +17,23 @@ type Store interface {
 	String() string
 }
 
+// Remote is a Store elsewhere than in the users' database and in Caddy's storage:
+// Redis, in a Caddy that is built with the package redis.
+type Remote interface {
+	Store
+	// Use lets the store ask who the users are, until release is called.
+	Use(identify Identify) (release func())
+	// Examine returns an error if the store cannot be read or written. It changes
+	// nothing.
+	Examine(ctx context.Context) error
+	// Close closes the connections.
+	Close()
+}
+
+// Identify returns what identifies the users, whatever the address of their database
+// is; empty if that is not known now.
+type Identify func(ctx context.Context) string
+
 // errNoStore means that the store does not exist, which needs no attention: the
 // local store is used instead.
 var errNoStore = errors.New("the store does not exist")

@@ -107,11 +107,7 @@ func TestRedisKnowsTheUsersByEveryAddress(t *testing.T) {
 	known := make(chan struct{})
 	node := func(address, users string) *List {
 		return fleet{t, func(t *testing.T) Store {
-			store, err := OpenRedis(func() (string, error) { return redis.URL(), nil }, address, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(store.Close)
+			store := openRedis(t, redis.URL(), address, 0)
 			store.Use(func(context.Context) string {
 				select {
 				case <-known:
@@ -171,11 +167,7 @@ func TestAShorterLifeForgetsNothingOfOthers(t *testing.T) {
 			return Config{Shared: store, Local: NewStorage(&certmagic.FileStorage{Path: t.TempDir()}, "users", life)}
 		},
 		"Redis": func(t *testing.T, life time.Duration) Config {
-			store, err := OpenRedis(func() (string, error) { return redis.URL(), nil }, "users", life)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(store.Close)
+			store := openRedis(t, redis.URL(), "users", life)
 			return Config{Shared: store, Local: NewStorage(&certmagic.FileStorage{Path: t.TempDir()}, "users", life)}
 		},
 		"Caddy's storage": func(_ *testing.T, life time.Duration) Config {
@@ -201,12 +193,7 @@ func TestAShorterLifeForgetsNothingOfOthers(t *testing.T) {
 		})
 	}
 	for _, key := range []string{"sada", "sbob"} {
-		store, err := OpenRedis(func() (string, error) { return redis.URL(), nil }, "users", 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer store.Close()
-		answer, err := redis.Do(t.Context(), "TTL", store.names()[0]+key)
+		answer, err := redis.Do(t.Context(), "TTL", keyPrefix("users")+key)
 		if want := map[string]string{"sada": ":345", "sbob": ":3"}[key]; err != nil || !strings.HasPrefix(answer, want) {
 			t.Errorf("%s lives for %q, %v", key, answer, err)
 		}

@@ -18,6 +18,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/npm"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/pgtest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/redistest"
+	_ "github.com/seed-4adef13c/caddy-stale-session/redis"
 )
 
 const appSecret = "a secret of the app: 32 bytes or more"

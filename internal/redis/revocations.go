@@ -1,4 +1,4 @@
-package revocation
+package redis
 
 import (
 	"context"
@@ -14,78 +14,78 @@ import (
 
 	"github.com/redis/rueidis"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/redis"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 )
 
 const (
-	// redisPrefix is the prefix of all keys.
-	redisPrefix = "stale_session:revoked:"
+	// revokedPrefix is the prefix of all keys.
+	revokedPrefix = "stale_session:revoked:"
 	// scanCount is how many keys a SCAN examines. With more changed keys, all are
 	// read again.
 	scanCount = 1000
 	// identifyPeriod is how often it is asked who the users are, once that is known:
 	// the database may be another one behind the same address.
 	identifyPeriod = 30 * time.Second
+	// identifyRetry is how often it is asked before.
+	identifyRetry = 3 * time.Second
+	// identifyTimeout bounds the answer: revocations wait for it.
+	identifyTimeout = 300 * time.Millisecond
 )
 
-// Redis is a Store in Redis or Valkey. Each revocation has a key for each name of the
+// Revocations is a revocation.Store in Redis or Valkey. Each revocation has a key for each name of the
 // users, which expires after the longest life that a node gives it. The value is its
 // time in microseconds since 1970, negative if it was undone. All names hold the same,
 // and each is enough, because a name may change.
-type Redis struct {
-	client *redis.Client
+type Revocations struct {
+	client *Client
 	life   time.Duration
 
 	mu       sync.Mutex
-	prefixes []string            // of keys, by name
-	users    []*Identify         // in use
-	keys     map[string]struct{} // changed since they were last read
-	all      bool                // any key may have changed
+	prefixes []string               // of keys, by name
+	users    []*revocation.Identify // in use
+	keys     map[string]struct{}    // changed since they were last read
+	all      bool                   // any key may have changed
 	changed  chan struct{}
 }
 
-// Identify returns what identifies the users, whatever the address of their database
-// is; empty if that is not known now.
-type Identify func(ctx context.Context) string
-
-// OpenRedis returns the store of a users table in a Redis, without connecting.
+// OpenRevocations returns the store of a users table in a Redis, without connecting.
 // Nodes share revocations if they use the same name. With a life of 0,
-// revocations are kept for DefaultLife. An error is one of the URL.
-func OpenRedis(url func() (string, error), name string, life time.Duration) (*Redis, error) {
+// revocations are kept for revocation.DefaultLife. An error is one of the URL.
+func OpenRevocations(url func() (string, error), name string, life time.Duration) (*Revocations, error) {
 	if life == 0 {
-		life = DefaultLife
+		life = revocation.DefaultLife
 	}
-	r := &Redis{
+	r := &Revocations{
 		prefixes: []string{prefixOf(name)}, life: life,
 		keys: make(map[string]struct{}), changed: make(chan struct{}, 1),
 	}
 	var err error
-	r.client, err = redis.Open(url, redisPrefix, r.invalidate)
+	r.client, err = Open(url, revokedPrefix, r.invalidate)
 	return r, err
 }
 
 // prefixOf returns the prefix of the keys for a name of the users.
 func prefixOf(name string) string {
 	digest := sha256.Sum256([]byte(name))
-	return redisPrefix + hex.EncodeToString(digest[:8]) + ":"
+	return revokedPrefix + hex.EncodeToString(digest[:8]) + ":"
 }
 
 // Use lets the store ask who the users are, until release is called.
-func (r *Redis) Use(identify Identify) (release func()) {
+func (r *Revocations) Use(identify revocation.Identify) (release func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.users = append(r.users, &identify)
 	return func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.users = slices.DeleteFunc(r.users, func(other *Identify) bool { return other == &identify })
+		r.users = slices.DeleteFunc(r.users, func(other *revocation.Identify) bool { return other == &identify })
 	}
 }
 
 // identify asks who the users are, and adds that to their names. It returns when to
 // ask again.
-func (r *Redis) identify(ctx context.Context) time.Duration {
-	ctx, cancel := context.WithTimeout(ctx, firstPoll) // revocations wait for it
+func (r *Revocations) identify(ctx context.Context) time.Duration {
+	ctx, cancel := context.WithTimeout(ctx, identifyTimeout)
 	defer cancel()
 	r.mu.Lock()
 	users := slices.Clone(r.users)
@@ -107,11 +107,11 @@ func (r *Redis) identify(ctx context.Context) time.Duration {
 		}
 		return identifyPeriod
 	}
-	return pollPeriod
+	return identifyRetry
 }
 
 // names returns the prefixes of the keys.
-func (r *Redis) names() []string {
+func (r *Revocations) names() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.prefixes)
@@ -128,13 +128,13 @@ func cut(key string, prefixes []string) (prefix, rest string) {
 }
 
 // Close closes the connections.
-func (r *Redis) Close() { r.client.Close() }
+func (r *Revocations) Close() { r.client.Close() }
 
-// String implements Store.
-func (r *Redis) String() string { return r.client.String() }
+// String implements revocation.Store.
+func (r *Revocations) String() string { return r.client.String() }
 
 // invalidate records changed keys; nil means any key.
-func (r *Redis) invalidate(keys []string) {
+func (r *Revocations) invalidate(keys []string) {
 	r.mu.Lock()
 	r.all = r.all || keys == nil || len(r.keys) > scanCount
 	for _, key := range keys {
@@ -154,7 +154,7 @@ func (r *Redis) invalidate(keys []string) {
 
 // takeChanged returns the keys that have changed since the last call, or that any
 // may have.
-func (r *Redis) takeChanged() (keys []string, all bool) {
+func (r *Revocations) takeChanged() (keys []string, all bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for key := range r.keys {
@@ -166,22 +166,22 @@ func (r *Redis) takeChanged() (keys []string, all bool) {
 	return keys, all
 }
 
-// Put implements Store.
-func (r *Redis) Put(ctx context.Context, all []Revocation) error {
+// Put implements revocation.Store.
+func (r *Revocations) Put(ctx context.Context, all []revocation.Revocation) error {
 	client, err := r.client.Get()
 	if err != nil {
 		return describe(err)
 	}
 	prefixes := r.names()
 	var commands rueidis.Commands
-	for _, revocation := range all {
+	for _, revoked := range all {
 		for _, prefix := range prefixes {
-			commands = append(commands, client.B().Pttl().Key(prefix+revocation.key()).Build())
+			commands = append(commands, client.B().Pttl().Key(prefix+revoked.Key()).Build())
 		}
 	}
 	lives := client.DoMulti(ctx, commands...)
 	commands = nil
-	for i, revocation := range all {
+	for i, revoked := range all {
 		life := r.life // unless another node has given it a longer one
 		for _, result := range lives[i*len(prefixes) : (i+1)*len(prefixes)] {
 			left, err := result.AsInt64()
@@ -190,12 +190,12 @@ func (r *Redis) Put(ctx context.Context, all []Revocation) error {
 			}
 			life = max(life, time.Duration(left)*time.Millisecond)
 		}
-		value := revocation.At.UnixMicro()
-		if revocation.Restored {
+		value := revoked.At.UnixMicro()
+		if revoked.Restored {
 			value = -value
 		}
 		for _, prefix := range prefixes {
-			commands = append(commands, client.B().Set().Key(prefix+revocation.key()).Value(strconv.FormatInt(value, 10)).Px(life).Build())
+			commands = append(commands, client.B().Set().Key(prefix+revoked.Key()).Value(strconv.FormatInt(value, 10)).Px(life).Build())
 		}
 	}
 	for _, result := range client.DoMulti(ctx, commands...) {
@@ -208,7 +208,7 @@ func (r *Redis) Put(ctx context.Context, all []Revocation) error {
 
 // Examine returns an error if the store cannot be read or written. It changes
 // nothing: SET with XX does not create a key, but needs the same rights.
-func (r *Redis) Examine(ctx context.Context) error {
+func (r *Revocations) Examine(ctx context.Context) error {
 	client, err := r.client.Get()
 	if err != nil {
 		return describe(err)
@@ -227,8 +227,8 @@ func (r *Redis) Examine(ctx context.Context) error {
 	return nil
 }
 
-// Follow implements Store.
-func (r *Redis) Follow(ctx context.Context, merge func([]Revocation, bool)) error {
+// Follow implements revocation.Store.
+func (r *Revocations) Follow(ctx context.Context, merge func([]revocation.Revocation, bool)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	next := time.NewTimer(r.identify(ctx))
@@ -249,7 +249,7 @@ func (r *Redis) Follow(ctx context.Context, merge func([]Revocation, bool)) erro
 		}
 		prefixes := r.names()
 		keys, all := r.takeChanged()
-		var found []Revocation
+		var found []revocation.Revocation
 		var err error
 		if all {
 			found, err = r.scan(ctx, prefixes)
@@ -271,15 +271,15 @@ func (r *Redis) Follow(ctx context.Context, merge func([]Revocation, bool)) erro
 
 // latestOf returns the latest state of each revocation, and those of which not all
 // names hold that.
-func latestOf(found []Revocation, names int) (latest, uneven []Revocation) {
+func latestOf(found []revocation.Revocation, names int) (latest, uneven []revocation.Revocation) {
 	holders := make(map[string]int, len(found))
-	states := make(map[string]Revocation, len(found))
+	states := make(map[string]revocation.Revocation, len(found))
 	for _, r := range found {
-		key := r.key()
+		key := r.Key()
 		switch known, seen := states[key]; {
-		case !seen || r.state().after(known.state()):
+		case !seen || r.Supersedes(known):
 			states[key], holders[key] = r, 1
-		case !known.state().after(r.state()):
+		case !known.Supersedes(r):
 			holders[key]++
 		}
 	}
@@ -293,16 +293,16 @@ func latestOf(found []Revocation, names int) (latest, uneven []Revocation) {
 }
 
 // scan reads all revocations from each server.
-func (r *Redis) scan(ctx context.Context, prefixes []string) ([]Revocation, error) {
+func (r *Revocations) scan(ctx context.Context, prefixes []string) ([]revocation.Revocation, error) {
 	client, err := r.client.Get()
 	if err != nil {
 		return nil, err
 	}
-	var found []Revocation
+	var found []revocation.Revocation
 	seen := make(map[string]struct{}) // a replica has the keys of its primary, and SCAN may return a key twice
 	for _, node := range client.Nodes() {
 		for cursor := uint64(0); ; {
-			entry, err := node.Do(ctx, node.B().Scan().Cursor(cursor).Match(redisPrefix+"*").Count(scanCount).Build()).AsScanEntry()
+			entry, err := node.Do(ctx, node.B().Scan().Cursor(cursor).Match(revokedPrefix+"*").Count(scanCount).Build()).AsScanEntry()
 			if err != nil {
 				return nil, err
 			}
@@ -314,7 +314,7 @@ func (r *Redis) scan(ctx context.Context, prefixes []string) ([]Revocation, erro
 			if cursor = entry.Cursor; cursor == 0 {
 				break
 			}
-			if most := 2 * maxEntries; len(seen) > most*len(prefixes) {
+			if most := 2 * revocation.MaxEntries; len(seen) > most*len(prefixes) {
 				return nil, fmt.Errorf("there are more than %d revocations", most)
 			}
 		}
@@ -340,7 +340,7 @@ func unseen(keys, prefixes []string, seen map[string]struct{}) (fresh []string) 
 // read reads the revocations with the given keys. A missing key has expired or
 // was lost, which does not undo the revocation. Invalid values are ignored, and the
 // keys of other users.
-func (r *Redis) read(ctx context.Context, keys, prefixes []string) ([]Revocation, error) {
+func (r *Revocations) read(ctx context.Context, keys, prefixes []string) ([]revocation.Revocation, error) {
 	client, err := r.client.Get()
 	if err != nil {
 		return nil, err
@@ -356,7 +356,7 @@ func (r *Redis) read(ctx context.Context, keys, prefixes []string) ([]Revocation
 	if len(commands) == 0 {
 		return nil, nil
 	}
-	var found []Revocation
+	var found []revocation.Revocation
 	for i, result := range client.DoMulti(ctx, commands...) {
 		value, err := result.AsInt64()
 		switch {
@@ -365,8 +365,8 @@ func (r *Redis) read(ctx context.Context, keys, prefixes []string) ([]Revocation
 		case err != nil:
 			return nil, err
 		}
-		if revocation, ok := parse(names[i], state{time.UnixMicro(max(value, -value)), value < 0}); ok {
-			found = append(found, revocation)
+		if revoked, ok := revocation.Parse(names[i], time.UnixMicro(max(value, -value)), value < 0); ok {
+			found = append(found, revoked)
 		}
 	}
 	return found, nil
@@ -382,5 +382,8 @@ func describe(err error) error {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return err
 	}
-	return errors.New(redis.Describe(err))
+	return errors.New(Describe(err))
 }
+
+// Interface guard
+var _ revocation.Remote = (*Revocations)(nil)
