@@ -157,6 +157,25 @@ reproducible: bin/xcaddy ## builds twice and compares
 	sha256sum .cache/again/xcaddy1 .cache/again/caddy1
 	rm -rf .cache/again
 
+# .goreleaser.yaml says what a release consists of. GoReleaser reads the version from
+# git, and the flags from there alone.
+GORELEASER := GOFLAGS= PATH="$(CURDIR)/bin:$$PATH" bin/goreleaser release --clean
+
+.PHONY: release
+release: bin/goreleaser bin/cyclonedx-gomod ## builds the tag's release, and uploads it as a draft; CI runs this
+	$(GORELEASER)
+
+.PHONY: release-snapshot
+release-snapshot: setup bin/goreleaser bin/cyclonedx-gomod ## builds a release of this commit in .cache/dist, twice, and compares; runs it without Go
+	rm -rf .cache/first
+	$(GORELEASER) --snapshot
+	mv .cache/dist .cache/first
+	$(GORELEASER) --snapshot
+	diff .cache/first/checksums.txt .cache/dist/checksums.txt
+	cd .cache/dist && sha256sum --check --quiet checksums.txt
+	go test -count=1 -timeout 20m -run 'TestTheReadmeWorksWithoutGo$$' ./internal/integration \
+		-archive $(CURDIR)/.cache/dist/caddy-stale-session_*_$$(go env GOOS)_$$(go env GOARCH).tar.gz
+
 # Exit code 3 means that there are vulnerabilities, 1 that the check failed.
 .PHONY: vulnerabilities
 vulnerabilities: bin/govulncheck ## looks for known vulnerabilities in the code that is called
@@ -176,6 +195,9 @@ licences: sbom ## writes docs/licences.md
 .PHONY: licences-check
 licences-check: sbom ## fails if docs/licences.md is out of date
 	cd tools && GOFLAGS= go run ./licences -check ../bin/sbom.json ../docs/licences.md
+
+bin/goreleaser: tools/goreleaser/go.mod
+	cd tools/goreleaser && GOFLAGS= go build -o ../../bin/goreleaser github.com/goreleaser/goreleaser/v2
 
 bin/%: tools/go.mod
 	cd tools && GOFLAGS= go build -o ../bin/$* $$(GOFLAGS= go list tool | grep "/$*$$")
