@@ -1,7 +1,8 @@
-// GoReleaser, apart from the other tools: it has a thousand modules of its own.
+// GoReleaser, apart from the other tools, because it has more dependencies than all
+// of them. CI builds releases with the version of Go below.
 module github.com/seed-4adef13c/caddy-stale-session/tools/goreleaser
 
-go 1.26.1
+go 1.26.8
 
 tool github.com/goreleaser/goreleaser/v2
 
