@@ -272,11 +272,11 @@ func findLinked(ctx context.Context, conn *pgx.Conn, users *statement, named str
 	case len(all) == 0:
 		return linked{}, schemaError("no table of linked accounts was found: none in the schema %s has columns such as provider, \"providerAccountId\" and \"userId\": if it is elsewhere, add `accounts TABLE` to the block of `users`; if the app has none, its sessions may have the provider's sub as their subject: then `sub_is_user_id` takes the place of `provider`", quote(schema))
 	}
-	lines := make([]string, len(all))
+	texts := make([]string, len(all))
 	for i, l := range all {
-		lines[i] = line("accounts", joinName(l.schema, l.name))
+		texts[i] = line("accounts", joinName(l.schema, l.name))
 	}
-	return linked{}, schemaError("several tables could be that of linked accounts: add one of these lines to the block of `users`: %s", strings.Join(lines, ", "))
+	return linked{}, schemaError("several tables could be that of linked accounts: add one of these lines to the block of `users`: %s", strings.Join(texts, ", "))
 }
 
 // accountsOf returns how a table of linked accounts is called next to a users table.
