@@ -29,11 +29,12 @@ import (
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/npm"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/pgtest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/redistest"
 )
 
 const (
 	example = "../examples/nextjs"
-	apps    = "apps" // one of each other framework
+	apps    = "apps" // one of each other framework and library
 )
 
 // browsers are the names of Chromium. tools/setup looks for them, too.
@@ -64,20 +65,30 @@ func TestBrowser(t *testing.T) {
 	}
 }
 
-// TestFrameworks uses an app of each other framework in a browser.
+// TestFrameworks uses an app of each other framework, and of each library whose sessions
+// are read, in a browser.
 func TestFrameworks(t *testing.T) {
 	t.Parallel()
 	ctx := withinTest(t)
 	environment := prepare(ctx, t)
 	install(ctx, t, apps)
-	for _, app := range []string{"react-router", "sveltekit"} {
+	for _, app := range []string{"nuxt", "react-router", "sveltekit"} {
 		build(ctx, t, filepath.Join(apps, app), "build")
 	}
 	files, err := filepath.Glob(filepath.Join(apps, "*.test.mjs"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	run(ctx, t, 1, append(environment, "AUTH_VARIANT=apps"), files...)
+	sessions, err := redistest.Start(ctx) // of an app with Better Auth
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := sessions.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	run(ctx, t, 1, append(environment, "AUTH_VARIANT=apps", "E2E_REDIS="+sessions.URL()), files...)
 }
 
 // TestDashboard uses the dashboard in a browser, and streams by the clients that apps

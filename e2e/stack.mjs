@@ -39,6 +39,8 @@ function file(name) {
  *
  * - app: one in apps/, instead of the example app
  * - page: the page of docs/fronting that shows the Caddyfile; that of the app
+ * - example: which of its Caddyfiles that is, if there are more than one
+ * - browser: one that others use too, instead of one of its own
  * - ids: "uuid" or "serial"
  * - module: whether the Caddyfile has the directive
  * - guarded: the paths that it guards
@@ -57,8 +59,17 @@ export async function start(name, given = {}) {
 	}
 }
 
+/** Starts a browser. */
+export function launch() {
+	return chromium.launch({
+		executablePath: process.env.CHROMIUM,
+		args: ["--host-resolver-rules=MAP *.example.test 127.0.0.1"],
+	});
+}
+
 class Stack {
 	#page;
+	#example;
 	#folder;
 	#scripts; // which start sooner without npm
 	#caddyfile;
@@ -72,11 +83,14 @@ class Stack {
 	#directory;
 	#processes = [];
 	#browser;
+	#shared; // the browser of others
 	#traffic = new WeakMap();
 
 	constructor(name, {
 		app,
 		page = app,
+		example = 0,
+		browser,
 		ids = "uuid",
 		module = process.env.MODULE !== "off",
 		guarded = ["/admin*", "/api/admin*", "/api/site-customization*", "/api/upload*"],
@@ -86,6 +100,8 @@ class Stack {
 	}) {
 		this.#name = name;
 		this.#page = page;
+		this.#example = example;
+		this.#shared = browser;
 		this.#folder = file(app ? `apps/${app}` : "../examples/nextjs");
 		this.#scripts = JSON.parse(readFileSync(path.join(this.#folder, "package.json"))).scripts;
 		this.#ids = ids;
@@ -132,10 +148,7 @@ class Stack {
 		this.#caddyfile = path.join(this.#directory, "Caddyfile");
 		await writeFile(this.#caddyfile, this.#global() + (this.#page ? this.#documented(upstream) : this.#site(upstream)));
 		this.#run("caddy", process.env.E2E_CADDY, ["run", "--config", this.#caddyfile, "--adapter", "caddyfile"]);
-		this.#browser = await chromium.launch({
-			executablePath: process.env.CHROMIUM,
-			args: ["--host-resolver-rules=MAP *.example.test 127.0.0.1"],
-		});
+		this.#browser = this.#shared ?? (await launch());
 		await until(() => this.#status("/"), "the app to answer through Caddy", patience * 2);
 	}
 
@@ -163,12 +176,12 @@ ${site.map((line) => `\t${line}`).join("\n")}
 `;
 	}
 
-	/** The first Caddyfile of a page of the documentation, with the addresses of the tests. */
+	/** A Caddyfile of a page of the documentation, with the addresses of the tests. */
 	#documented(upstream) {
 		const page = readFileSync(file(`../docs/fronting/${this.#page}.md`), "utf8");
-		const [, caddyfile] = /^```caddyfile\n(.*?)^```/ms.exec(page);
+		const [, caddyfile] = [...page.matchAll(/^```caddyfile\n(example\.com.*?)^```/gms)][this.#example];
 		const site = caddyfile.replaceAll("example.com", this.address).replaceAll("localhost:3000", `127.0.0.1:${upstream}`);
-		return this.#module ? site : site.replace(/^\tstale_session [^{\n]*(\{.*?^\t\})?\n/ms, "");
+		return this.#module ? site : site.replace(/^\tstale_session\b[^{\n]*(\{.*?^\t\})?\n/ms, "");
 	}
 
 	#run(name, program, args) {
@@ -179,7 +192,7 @@ ${site.map((line) => `\t${line}`).join("\n")}
 	}
 
 	async stop() {
-		await this.#browser?.close();
+		if (!this.#shared) await this.#browser?.close();
 		await Promise.all(this.#processes.map(end));
 		if (this.#directory) await rm(this.#directory, { recursive: true });
 	}

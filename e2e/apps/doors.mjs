@@ -100,8 +100,8 @@ export function testDoors(stack, found, doors) {
 }
 
 /** Returns a page in a new browser, where a person has signed in and opened /admin. */
-async function signedIn(test, stack, email) {
-	const page = await stack.visit(test);
+export async function signedIn(test, stack, email, options) {
+	const page = await stack.visit(test, options);
 	await page.goto("/admin");
 	await signIn(page, email);
 	await page.goto("/admin"); // as none of the apps leads back by itself
@@ -110,7 +110,7 @@ async function signedIn(test, stack, email) {
 }
 
 /** Signs in on a sign-in page, and waits until it leads somewhere else. */
-async function signIn(page, email = ada) {
+export async function signIn(page, email = ada) {
 	const { pathname } = new URL(page.url());
 	await enter(page, email);
 	await page.getByRole("button", { name: /^Sign in/ }).click();
@@ -118,7 +118,7 @@ async function signIn(page, email = ada) {
 }
 
 /** Waits until a page shows the sign-in page, which says why. */
-async function isAskedToSignIn(page) {
+export async function isAskedToSignIn(page) {
 	try {
 		await page.getByText(sessionRequired).waitFor();
 	} catch {

@@ -2,7 +2,7 @@
 
 import pg from "pg";
 
-const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL, max: 2 });
+const pool = new pg.Pool({ connectionString: process.env.APP_DATABASE_URL ?? process.env.DATABASE_URL, max: 2 });
 
 /** Returns the user with this e-mail address and password, or null. */
 export async function authorize({ email, password }) {
