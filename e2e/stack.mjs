@@ -22,8 +22,9 @@ mkdirSync(artifacts, { recursive: true });
 // module caches an account.
 const promised = 10_000;
 
-// The longest that a page may take on a busy machine.
+// The longest that a page may take on a busy machine, and an app to start.
 const patience = 15_000;
+const startup = 120_000;
 
 // A page that sends nothing for this long has loaded its session and its
 // prefetches.
@@ -149,7 +150,7 @@ class Stack {
 		await writeFile(this.#caddyfile, this.#global() + (this.#page ? this.#documented(upstream) : this.#site(upstream)));
 		this.#run("caddy", process.env.E2E_CADDY, ["run", "--config", this.#caddyfile, "--adapter", "caddyfile"]);
 		this.#browser = this.#shared ?? (await launch());
-		await until(() => this.#status("/"), "the app to answer through Caddy", patience * 2);
+		await until(() => this.#status("/"), "the app to answer through Caddy", startup);
 	}
 
 	#global() {

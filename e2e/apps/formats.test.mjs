@@ -35,7 +35,7 @@ const apps = {
 	},
 	"better-auth-redis": {
 		app: "better-auth", page: "better-auth", example: 1,
-		users: '"user"', values: null, sites: ["none", "compact"], elsewhere: true,
+		users: '"user"', values: null, sites: ["none"], elsewhere: true,
 		origin: "http://*.example.test", environment: { BETTER_AUTH_SECRET: secret, REDIS_URL: process.env.E2E_REDIS },
 	},
 	"iron-session": { environment: { SESSION_PASSWORD: secret } },

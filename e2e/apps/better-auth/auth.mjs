@@ -27,6 +27,7 @@ export const options = (strategy) => ({
 	trustedOrigins: (request) => (request ? [request.headers.get("origin")] : []),
 	rateLimit: { enabled: false },
 	telemetry: { enabled: false },
+	logger: { level: "error" },
 });
 
 export const withStrategy = (strategy) => betterAuth(options(strategy));
