@@ -87,29 +87,26 @@ class People {
 		return signedIn(this.#test, this.#stack, email, { baseURL: this.#address });
 	}
 
-	/** Has Ada lose her account with three browsers open, and sign in again with another one. */
+	/** Has Ada lose her account, and make another one. Somebody has a copy of her cookies. */
 	async lose({ users, values = "(name, email, password) VALUES ('Ada Lovelace', 'ada@example.com', 'password')", keeps }) {
 		this.#grace = await this.#signedIn("grace@example.com");
 		const page = await this.#signedIn(ada);
-		const context = page.context();
-		const [form, copy] = await Promise.all([1, 2].map(async () => {
-			const other = await this.#stack.visit(this.#test, { baseURL: this.#address, storageState: await context.storageState() });
-			await other.goto("/admin");
-			await sees(other, "Admin");
-			return other;
-		}));
-		await saves(form, "by Ada");
-		const cookies = await context.cookies();
-		for (const tab of [page, form, copy]) await this.#stack.settled(tab.context());
+		await saves(page, "by Ada");
+		const storageState = await page.context().storageState();
+		const copy = await this.#stack.visit(this.#test, { baseURL: this.#address, storageState });
+		await copy.goto("/admin");
+		await sees(copy, "Admin");
+		for (const tab of [page, copy]) await this.#stack.settled(tab.context());
 
 		await this.#stack.query(`DELETE FROM ${users} WHERE email = $1`, ada);
 		await isRefused(copy);
-		await save(form, "of nobody");
-		await isAskedToSignIn(form);
-		await page.goto("/admin");
+		await save(page, "of nobody");
 		await isAskedToSignIn(page);
+		await this.#stack.giveBack(copy.context(), storageState.cookies);
+		await copy.goto("/admin");
+		await isAskedToSignIn(copy);
 		if (!keeps) {
-			const left = (await context.cookies()).filter(({ name }) => cookies.some((cookie) => cookie.name === name));
+			const left = (await copy.context().cookies()).filter(({ name }) => storageState.cookies.some((cookie) => cookie.name === name));
 			assert.deepEqual(left, []);
 		}
 
@@ -117,8 +114,7 @@ class People {
 		await signIn(page);
 		await sees(page, "Admin");
 		await saves(page, "by Ada again");
-		await copy.context().clearCookies();
-		await copy.context().addCookies(cookies);
+		await this.#stack.giveBack(copy.context(), storageState.cookies);
 		assert.equal(await statusOf(copy, stats), 401, "the cookies of before are accepted again");
 		await this.#staysSignedIn();
 	}
