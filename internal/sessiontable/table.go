@@ -6,6 +6,7 @@ package sessiontable
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -63,17 +64,18 @@ func (t *Table) find(ctx context.Context, query accounts.Query, row *accounts.Ac
 		return false
 	}
 	_, err := t.rows.Lookup(ctx, query, row)
-	if err != nil && !errors.Is(ctx.Err(), context.Canceled) && !isOfOne(err) {
+	if err != nil && !errors.Is(ctx.Err(), context.Canceled) && hides(err) {
 		t.paused.Store(query.Now.Add(pause).UnixNano())
 	}
 	return err == nil
 }
 
-// isOfOne reports whether an error says something of one session, and nothing of the
-// table: a session must not be able to hide others.
-func isOfOne(err error) bool {
+// hides reports whether nobody should ask the table for a while after an error. What says
+// something of one session alone must not hide others; nor must one slow answer, because
+// the engine stops asking a table that stays slow.
+func hides(err error) bool {
 	var e *directories.Error
-	return errors.As(err, &e) && (e.Class == directories.Standby || e.Class == directories.Unproven)
+	return !errors.As(err, &e) || !slices.Contains([]directories.Class{directories.Standby, directories.Unproven, directories.Slow, directories.Busy}, e.Class)
 }
 
 // Ended reports whether the row of a session is gone, or has ended. It waits until

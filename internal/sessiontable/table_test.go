@@ -85,15 +85,22 @@ func TestASessionEndsWithItsRow(t *testing.T) {
 
 func TestATableThatDoesNotAnswerIsLeftAlone(t *testing.T) {
 	t.Parallel()
-	directory := &rows{away: errors.New("there is no such table")}
-	table := Open(accounts.Open(directory, accounts.Config{Timeout: 30 * time.Second}), true)
-	t.Cleanup(func() { _ = table.Close() })
-	now := time.Now()
-	for range 100 {
-		table.Ended(t.Context(), []byte("one"), now)
-	}
-	if directory.asked > 2 {
-		t.Errorf("asked %d times", directory.asked)
+	for _, c := range []struct {
+		away error
+		most int
+	}{{errors.New("there is no such table"), 2}, {&directories.Error{Class: directories.Slow, Text: "no answer in time"}, 10}} {
+		directory := &rows{away: c.away}
+		table := Open(accounts.Open(directory, accounts.Config{Timeout: 30 * time.Second}), true)
+		t.Cleanup(func() { _ = table.Close() })
+		now := time.Now()
+		for range 100 {
+			table.Ended(t.Context(), []byte("one"), now)
+		}
+		directory.mu.Lock()
+		if directory.asked > c.most {
+			t.Errorf("%v: asked %d times", c.away, directory.asked)
+		}
+		directory.mu.Unlock()
 	}
 }
 
@@ -127,6 +134,25 @@ func TestAClientThatHangsUpHidesNothing(t *testing.T) {
 	table.Ended(gone, []byte("another"), now)
 	if !table.Ended(t.Context(), []byte("one"), now.Add(time.Second)) {
 		t.Error("a session whose row is gone goes on")
+	}
+}
+
+// TestOneSlowAnswerHidesNothing has somebody sign out elsewhere just after the database was
+// too busy to answer in time.
+func TestOneSlowAnswerHidesNothing(t *testing.T) {
+	t.Parallel()
+	for _, class := range []directories.Class{directories.Slow, directories.Busy} {
+		directory := &rows{rows: map[string]directories.Account{"one": {Exists: true}}}
+		table := Open(accounts.Open(directory, accounts.Config{Timeout: 30 * time.Second, TTL: time.Nanosecond}), true)
+		t.Cleanup(func() { _ = table.Close() })
+		now := time.Now()
+		table.Ended(t.Context(), []byte("one"), now)
+		directory.set(nil, &directories.Error{Class: class, Text: "no answer in time"})
+		table.Ended(t.Context(), []byte("one"), now.Add(time.Hour))
+		directory.set(nil, nil)
+		if !table.Ended(t.Context(), []byte("one"), now.Add(time.Hour+time.Second)) {
+			t.Errorf("%s: a session whose row is gone goes on", class)
+		}
 	}
 }
 
