@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
+	"github.com/seed-4adef13c/caddy-stale-session/formats"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/provision"
@@ -63,8 +64,16 @@ func (x *examination) first(what string, values ...any) bool {
 
 // examine tests what a handler needs.
 func (x *examination) examine(site Site) {
-	found, subject := examineReader(site, x.token)
-	x.add(found...)
+	var subject []byte
+	var stores []formats.Store
+	if reader, err := site.Reader(); err != nil {
+		x.add(directories.Finding{Level: directories.Bad, Text: "sessions cannot be read", Remedy: err.Error()})
+	} else {
+		var found directories.Finding
+		found, subject = examineReader(reader, x.token)
+		x.add(found)
+		stores = reader.Stores()
+	}
 	directory, err := openQuietly(site.Directory)
 	if err != nil {
 		x.add(directories.Finding{Level: directories.Bad, Text: "the database is not configured", Remedy: err.Error()})
@@ -74,9 +83,51 @@ func (x *examination) examine(site Site) {
 		}
 		x.examineDirectory(site, directory, subject)
 	}
+	x.examineSessions(site.Directory, stores)
 	if site.Unwatched {
 		x.add(unwatched(site.Timeout))
 	}
+}
+
+// examineSessions tests the tables in which apps keep their sessions. Without such a
+// table there is nothing to say: most apps have none.
+func (x *examination) examineSessions(module directories.Module, stores []formats.Store) {
+	database, ok := module.(interface {
+		Rows(of formats.Store) postgres.DatabaseOptions
+		directories.Resolver
+	})
+	if !ok {
+		return
+	}
+	resolved, err := database.Resolved()
+	if err != nil {
+		return // the findings of the directory have it
+	}
+	for _, store := range stores {
+		if store.Redis == "" && store.Table != "" && x.first("sessions", resolved, store) {
+			x.add(tryRows(x.ctx, database.Rows(store), store.Table)...)
+		}
+	}
+}
+
+// tryRows looks up a session that does not exist.
+func tryRows(ctx context.Context, options postgres.DatabaseOptions, table string) []directories.Finding {
+	config := options.Config()
+	config.Logger = zap.NewNop
+	rows, err := postgres.Open(config)
+	if err != nil {
+		return nil // the same address as that of the users
+	}
+	defer rows.Close()
+	_, err = confirm(ctx, rows, []byte(nobody))
+	var failure *directories.Error
+	switch {
+	case err == nil:
+		return []directories.Finding{{Level: directories.Good, Text: "who signs out elsewhere is noticed, by the table " + table}}
+	case errors.As(err, &failure) && (failure.Class == directories.Rights || failure.Class == directories.Unproven):
+		return []directories.Finding{{Level: directories.Note, Text: "who signs out elsewhere is noticed only when the cookie ends: the table " + table + " cannot be read", Remedy: err.Error()}}
+	}
+	return nil
 }
 
 // examineDirectory tests the directory of a handler, and where its revocations are. It
@@ -205,18 +256,14 @@ func examineRedis(ctx context.Context, options *revocation.Revocations) director
 
 // examineReader tests the secret and the keys. It returns the subject of a token;
 // nil if there is none.
-func examineReader(site Site, token string) (found []directories.Finding, subject []byte) {
-	reader, err := site.Reader()
-	switch {
-	case err != nil:
-		return []directories.Finding{{Level: directories.Bad, Text: "sessions cannot be read", Remedy: err.Error()}}, nil
-	case token == "":
-		return []directories.Finding{{Level: directories.Good, Text: "a secret or a key is configured", Remedy: "to test whether it is the app's own, pass the value of a session cookie with --token"}}, nil
+func examineReader(reader *session.Reader, token string) (found directories.Finding, subject []byte) {
+	if token == "" {
+		return directories.Finding{Level: directories.Good, Text: "a secret or a key is configured", Remedy: "to test whether it is the app's own, pass the value of a session cookie with --token"}, nil
 	}
 	if wrong := reader.Diagnose(token); wrong != "" {
-		return []directories.Finding{{Level: directories.Bad, Text: "the token cannot be read", Remedy: wrong}}, nil
+		return directories.Finding{Level: directories.Bad, Text: "the token cannot be read", Remedy: wrong}, nil
 	}
 	s := new(session.Session)
 	reader.ReadToken(token, s)
-	return []directories.Finding{{Level: directories.Good, Text: "the token can be read, and has a user id"}}, s.Tokens[0].Claims.Subject
+	return directories.Finding{Level: directories.Good, Text: "the token can be read, and has a user id"}, s.Tokens[0].Claims.Subject
 }

@@ -207,3 +207,30 @@ func closePooler(t *testing.T, p *pgtest.Pooler) {
 		t.Error(err)
 	}
 }
+
+// TestDoctorTellsWhetherSigningOutElsewhereIsNoticed has the table of sessions of Better
+// Auth, for roles with and without the right to read it.
+func TestDoctorTellsWhetherSigningOutElsewhereIsNoticed(t *testing.T) {
+	caddy := program(t)
+	database := newDatabase(t)
+	const role = "reader_of_sessions"
+	execute(t, database, `create role `+role+` login`, `grant select on "User" to `+role)
+	asRole := strings.Replace(server.DSN(database), "postgres@", role+"@", 1)
+	config := write(t, "Caddyfile", caddytest.Site("stale_session {", "	users User", "}", "respond ok"))
+	for _, c := range []struct {
+		name, sql, dsn, says string
+	}{
+		{"no table", `select`, asRole, ""},
+		{"another library's table", `create table session (id text primary key)`, asRole, ""},
+		{"no right", `drop table session; create table session (token text primary key, "userId" text not null, "expiresAt" timestamptz not null)`, asRole, "the table session cannot be read"},
+		{"rows that are hidden", `grant select on session to ` + role + `; alter table session enable row level security`, asRole, "the table session cannot be read"},
+		{"all rights", `select`, server.DSN(database), "who signs out elsewhere is noticed, by the table session"},
+	} {
+		execute(t, database, strings.Split(c.sql, "; ")...)
+		env := without([]string{"DATABASE_URL", "NEXTAUTH_SECRET"}, "DATABASE_URL="+c.dsn, "BETTER_AUTH_SECRET="+secret)
+		out, errs, _ := in(t, env, caddy, "stale-session", "doctor", "--config", config)
+		if c.says == "" && strings.Contains(out, "signs out elsewhere") || !strings.Contains(out, c.says) || strings.Contains(out, "panic") {
+			t.Errorf("%s: %s%s", c.name, out, errs)
+		}
+	}
+}
