@@ -107,7 +107,7 @@ func (s *soaking) bound(since time.Time) time.Duration {
 	return soakBound
 }
 
-// endedLog is the file in which Caddy tells which streams it has ended.
+// endedLog is the file of the default logger, the one that tells which streams were ended.
 func (s *soaking) endedLog() string { return filepath.Join(s.bed.dir, "ended.log") }
 
 // check compares the streams that Caddy says it has ended with when the users were gone.

@@ -38,13 +38,7 @@ const soakConfig = `{
 	auto_https disable_redirects
 	skip_install_trust
 	grace_period 5s
-	log default {
-		level ERROR
-		exclude http.handlers.stale_session
-	}
-	log ended {
-		include http.handlers.stale_session
-		level INFO
+	log {
 		format json
 		output file %s {
 			roll_disabled
