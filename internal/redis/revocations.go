@@ -32,10 +32,10 @@ const (
 	identifyTimeout = 300 * time.Millisecond
 )
 
-// Revocations is a revocation.Store in Redis or Valkey. Each revocation has a key for each name of the
-// users, which expires after the longest life that a node gives it. The value is its
-// time in microseconds since 1970, negative if it was undone. All names hold the same,
-// and each is enough, because a name may change.
+// Revocations is a revocation.Store in Redis or Valkey. Each revocation has a key for
+// each name of the users, which expires after the longest life that a node gives it,
+// unless it is a block. The value is its time in microseconds since 1970, negative if it
+// was undone. All names hold the same, and each is enough, because a name may change.
 type Revocations struct {
 	client *Client
 	life   time.Duration
@@ -182,20 +182,27 @@ func (r *Revocations) Put(ctx context.Context, all []revocation.Revocation) erro
 	lives := client.DoMulti(ctx, commands...)
 	commands = nil
 	for i, revoked := range all {
-		life := r.life // unless another node has given it a longer one
+		life := revoked.Life(r.life) // unless another node has given it a longer one
 		for _, result := range lives[i*len(prefixes) : (i+1)*len(prefixes)] {
 			left, err := result.AsInt64()
 			if err != nil {
 				return describe(err)
 			}
-			life = max(life, time.Duration(left)*time.Millisecond)
+			if life != revocation.Forever {
+				life = max(life, time.Duration(left)*time.Millisecond)
+			}
 		}
 		value := revoked.At.UnixMicro()
 		if revoked.Restored {
 			value = -value
 		}
 		for _, prefix := range prefixes {
-			commands = append(commands, client.B().Set().Key(prefix+revoked.Key()).Value(strconv.FormatInt(value, 10)).Px(life).Build())
+			set := client.B().Set().Key(prefix + revoked.Key()).Value(strconv.FormatInt(value, 10))
+			if life == revocation.Forever {
+				commands = append(commands, set.Build())
+			} else {
+				commands = append(commands, set.Px(life).Build())
+			}
 		}
 	}
 	for _, result := range client.DoMulti(ctx, commands...) {

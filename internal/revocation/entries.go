@@ -2,8 +2,13 @@ package revocation
 
 import "time"
 
-// MaxEntries is the largest number of revocations in a List.
-const MaxEntries = 1_000_000
+const (
+	// MaxEntries is the largest number of entries.
+	MaxEntries = 1_000_000
+	// maxMessages is the largest number of messages among them. What more are
+	// delivered again revokes again.
+	maxMessages = 100_000
+)
 
 // entries holds the latest state of each revocation. Subjects are separate, so
 // that a request looks its subject up without building a key.
@@ -11,16 +16,23 @@ type entries struct {
 	life     time.Duration
 	subjects map[string]state // by subject
 	ids      map[string]state // sessions and tokens, by key
+	blocks   map[string]state // by subject
+	messages map[string]state // by key
 }
 
 func newEntries(life time.Duration) entries {
-	return entries{life, make(map[string]state), make(map[string]state)}
+	return entries{life, make(map[string]state), make(map[string]state), make(map[string]state), make(map[string]state)}
 }
 
 // place returns the map and the key of a revocation.
 func (e *entries) place(r Revocation) (in map[string]state, key string) {
-	if r.Subject != "" {
+	switch {
+	case r.Blocked:
+		return e.blocks, r.Subject
+	case r.Subject != "":
 		return e.subjects, r.Subject
+	case r.Message != "":
+		return e.messages, r.Key()
 	}
 	return e.ids, r.Key()
 }
@@ -41,40 +53,63 @@ func (e *entries) set(r Revocation) (news, ok bool) {
 	if found && !s.after(known) {
 		return false, true
 	}
-	if !found && len(e.subjects)+len(e.ids) >= MaxEntries {
+	if !found && e.full(r) {
 		e.sweep()
-		if len(e.subjects)+len(e.ids) >= MaxEntries {
-			return false, false
+		if e.full(r) {
+			return false, r.Message != ""
 		}
 	}
 	in[key] = s
-	return !s.restored, true
+	return !s.restored && r.Message == "", true
 }
 
-// sweep removes what is older than any session.
+// full reports whether there is no room for another revocation like r.
+func (e *entries) full(r Revocation) bool {
+	if r.Message != "" {
+		return len(e.messages) >= maxMessages
+	}
+	return len(e.subjects)+len(e.ids)+len(e.blocks) >= MaxEntries
+}
+
+// sweep removes what is older than it is kept.
 func (e *entries) sweep() {
-	since := time.Now().Add(-e.life)
-	for _, in := range []map[string]state{e.subjects, e.ids} {
-		for key, s := range in {
-			if s.at.Before(since) {
-				delete(in, key)
-			}
+	now := time.Now()
+	for r := range e.each {
+		if !r.counts(now, e.life) && r.At.Before(now) {
+			in, key := e.place(r)
+			delete(in, key)
 		}
 	}
 }
 
 // list returns the revocations, and with restored also those that were undone.
 func (e *entries) list(restored bool) []Revocation {
-	all := make([]Revocation, 0, len(e.subjects)+len(e.ids))
-	for subject, s := range e.subjects {
-		if restored || !s.restored {
-			all = append(all, Revocation{Subject: subject, At: s.at, Restored: s.restored})
-		}
-	}
-	for key, s := range e.ids {
-		if r, ok := Parse(key, s.at, s.restored); ok && (restored || !s.restored) {
+	all := make([]Revocation, 0, len(e.subjects)+len(e.ids)+len(e.blocks)+len(e.messages))
+	for r := range e.each {
+		if restored || !r.Restored {
 			all = append(all, r)
 		}
 	}
 	return all
+}
+
+// each yields all entries.
+func (e *entries) each(yield func(Revocation) bool) {
+	for subject, s := range e.subjects {
+		if !yield(Revocation{Subject: subject, At: s.at, Restored: s.restored}) {
+			return
+		}
+	}
+	for subject, s := range e.blocks {
+		if !yield(Revocation{Subject: subject, Blocked: true, At: s.at, Restored: s.restored}) {
+			return
+		}
+	}
+	for _, in := range []map[string]state{e.ids, e.messages} {
+		for key, s := range in {
+			if r, ok := Parse(key, s.at, s.restored); ok && !yield(r) {
+				return
+			}
+		}
+	}
 }

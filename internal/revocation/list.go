@@ -51,6 +51,7 @@ type List struct {
 	entries  entries
 	pending  map[string]state // by key: writes that the shared store has not accepted yet
 	nonEmpty atomic.Bool      // there are entries
+	blocks   atomic.Bool      // there are, or were, blocks among them
 }
 
 // Open returns a list. It reads its stores once Await is called, and follows them
@@ -117,6 +118,9 @@ func (l *List) set(r Revocation) (news, ok bool) {
 	news, ok = l.entries.set(r)
 	if ok {
 		l.nonEmpty.Store(true)
+		if r.Blocked {
+			l.blocks.Store(true)
+		}
 	}
 	return news, ok
 }
@@ -136,6 +140,18 @@ func (l *List) Find(subject []byte) (at time.Time, found bool) {
 	defer l.mu.RUnlock()
 	s, found := l.entries.subjects[string(canonical(subject))]
 	return s.at, found && !s.restored
+}
+
+// Blocks reports whether all sessions of a subject are refused until that is
+// restored.
+func (l *List) Blocks(subject []byte) bool {
+	if !l.blocks.Load() {
+		return false
+	}
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	s, found := l.entries.blocks[string(canonical(subject))]
+	return found && !s.restored
 }
 
 // HasID reports whether the session or the token with an ID is revoked. Either
@@ -165,6 +181,9 @@ func AllOf(lists []*List) []Revocation {
 	latest := make(map[string]Revocation)
 	for _, l := range lists {
 		for _, r := range l.all(false) {
+			if r.Message != "" {
+				continue
+			}
 			if known, found := latest[r.Key()]; !found || known.At.Before(r.At) {
 				latest[r.Key()] = r
 			}
@@ -184,54 +203,100 @@ func (l *List) OutOfSync() bool {
 	return len(l.pending) > 0
 }
 
-// Revoke revokes sessions. An error that r is invalid, or that there are too many
-// revocations, means that nothing is revoked. After any other error they are
-// revoked on this node, but the other nodes do not know yet, or a restart forgets
-// it: a write that the shared store rejected is pending, and repeated until it
-// succeeds.
+// Revoke revokes sessions. An error that r is invalid, or ErrFull, means that nothing
+// is revoked. After any other error they are revoked on this node, but the other nodes
+// do not know yet, or a restart forgets it: a write that the shared store rejected is
+// pending, and repeated until it succeeds.
 func (l *List) Revoke(ctx context.Context, r Revocation) error {
-	if err := r.Validate(); err != nil {
-		return err
-	}
-	r.At, r.Subject = r.At.Truncate(precision), string(canonical([]byte(r.Subject)))
-	l.Await(ctx)
-	l.mu.Lock()
-	if r.Subject != "" {
-		// It supersedes an earlier undo, even if the clock of another node is
-		// ahead.
-		if known, found := l.entries.get(r); found && known.restored && !r.At.After(known.at) {
-			r.At = known.at.Add(precision)
+	_, err := l.apply(ctx, "", []Revocation{r}, true)
+	return err
+}
+
+// Apply revokes, blocks or restores sessions because of the message with an ID; empty
+// for none. A message that was applied before changes nothing, and again is true. In any
+// case all is stored once Apply returns no error. The errors are those of Revoke.
+//
+// Messages may arrive in any order: a block or its undo counts unless one of a later
+// time is known.
+func (l *List) Apply(ctx context.Context, message string, all []Revocation) (again bool, err error) {
+	return l.apply(ctx, message, all, false)
+}
+
+// apply revokes all, unless a message with this ID was applied before. With
+// supersede, revocations count although an undo is dated later.
+func (l *List) apply(ctx context.Context, message string, all []Revocation, supersede bool) (again bool, err error) {
+	for _, r := range all {
+		if err := r.Validate(); err != nil {
+			return false, err
 		}
 	}
-	news, ok := l.set(r)
+	l.Await(ctx)
+	l.mu.Lock()
+	if message != "" {
+		record := Revocation{Message: message, At: time.Now()}
+		_, again = l.entries.get(record)
+		all = append(slices.Clip(all), record) // the last: what was not applied may come again
+	}
+	news, full := false, false
+	stored := make([]Revocation, 0, len(all))
+	for _, r := range all {
+		r.At, r.Subject = r.At.Truncate(precision), string(canonical([]byte(r.Subject)))
+		known, found := l.entries.get(r)
+		switch {
+		case again && !found:
+			continue
+		case again || found && !supersede && known.after(r.state()):
+			r.At, r.Restored = known.at, known.restored
+		default:
+			if supersede && r.Subject != "" && found && known.restored && !r.At.After(known.at) {
+				r.At = known.at.Add(precision) // the clock of another node may be ahead
+			}
+			added, ok := l.set(r)
+			news, full = news || added, !ok
+		}
+		if full {
+			break
+		}
+		stored = append(stored, r)
+	}
 	l.mu.Unlock()
 	if news && l.config.Grown != nil {
 		l.config.Grown(l)
 	}
-	if !ok {
-		return fmt.Errorf("there are %d revocations, and no more are kept: use a column such as `valid_after` instead", MaxEntries)
+	if full {
+		return again, ErrFull
 	}
-	return l.write(ctx, r)
+	return again, l.write(ctx, stored)
 }
+
+// ErrFull is the error of List.Revoke if there are too many revocations.
+var ErrFull = fmt.Errorf("there are %d revocations, and no more are kept: use a column such as `valid_after` instead", MaxEntries)
 
 // ErrNone is the error of List.Restore if there is nothing to restore.
 var ErrNone = errors.New("nothing to restore: no sessions of this user are revoked")
 
-// Restore undoes the revocation of a subject. It returns ErrNone if there is
-// none, and else the same errors as Revoke.
+// Restore undoes the revocation and the block of a subject. It returns ErrNone if
+// there is neither, and else the same errors as Revoke.
 func (l *List) Restore(ctx context.Context, subject string, now time.Time) error {
 	l.Await(ctx)
-	r := Revocation{Subject: string(canonical([]byte(subject))), At: now.Truncate(precision), Restored: true}
+	id := string(canonical([]byte(subject)))
+	var undone []Revocation
 	l.mu.Lock()
-	known, found := l.entries.get(r)
-	if !found || known.restored {
-		l.mu.Unlock()
+	for _, blocked := range []bool{false, true} {
+		r := Revocation{Subject: id, Blocked: blocked, At: now.Truncate(precision), Restored: true}
+		known, found := l.entries.get(r)
+		if !found || known.restored {
+			continue
+		}
+		if !r.At.After(known.at) {
+			r.At = known.at.Add(precision)
+		}
+		l.set(r)
+		undone = append(undone, r)
+	}
+	l.mu.Unlock()
+	if len(undone) == 0 {
 		return ErrNone
 	}
-	if !r.At.After(known.at) {
-		r.At = known.at.Add(precision)
-	}
-	l.set(r)
-	l.mu.Unlock()
-	return l.write(ctx, r)
+	return l.write(ctx, undone)
 }

@@ -18,11 +18,10 @@ const (
 	flushBatch = 1000
 )
 
-// write writes a revocation to the shared store, or to the local one if there is
-// no shared one. It goes on if ctx is canceled, as when the client disconnects.
-func (l *List) write(ctx context.Context, r Revocation) error {
+// write writes revocations to the shared store, or to the local one if there is no
+// shared one. It goes on if ctx is canceled, as when the client disconnects.
+func (l *List) write(ctx context.Context, all []Revocation) error {
 	ctx = context.WithoutCancel(ctx)
-	all := []Revocation{r}
 	if l.config.Shared != nil {
 		err := l.writeShared(ctx, all)
 		if err == nil {
@@ -100,9 +99,9 @@ func (l *List) outdated(all []Revocation, complete bool) []Revocation {
 	for _, r := range all {
 		stored[r.Key()] = struct{}{}
 	}
-	since := time.Now().Add(-l.config.Life) // stores keep nothing older
+	now := time.Now()
 	for _, r := range l.all(true) {
-		if _, found := stored[r.Key()]; !found && r.At.After(since) {
+		if _, found := stored[r.Key()]; !found && r.counts(now, l.config.Life) { // stores keep nothing older
 			outdated = append(outdated, r)
 		}
 	}

@@ -160,8 +160,9 @@ on conflict (users, kind, id) do update set at = excluded.at, restored = exclude
   where excluded.at > r.at or excluded.at = r.at and r.restored and not excluded.restored or r.at > now() + interval '1 day'`
 
 // pruneSQL deletes what no session is as old as, by the clock of the database and
-// whatever the life of a node is: others may keep it for longer.
-const pruneSQL = `delete from ` + table + ` where at < now() - interval '400 days'`
+// whatever the life of a node is: others may keep it for longer. A block stays.
+const pruneSQL = `delete from ` + table + ` where at < now() - interval '400 days' and (kind <> 'b' or restored)
+  or kind = 'm' and at < now() - interval '8 days'`
 
 // Put implements Store.
 func (p *Postgres) Put(ctx context.Context, all []Revocation) error {
@@ -206,7 +207,7 @@ func (p *Postgres) Put(ctx context.Context, all []Revocation) error {
 // had ended.
 const followSQL = `select pg_snapshot_xmin(s)::text, '` + table + `'::regclass::oid::text, r.kind, r.id, (extract(epoch from r.at) * 1e6)::float8, r.restored
 from pg_current_snapshot() s left join ` + table + ` r on r.users in ('', $2) and ($1::text = '' or r.written >= $1::text::xid8)
-  and r.at > now() - make_interval(secs => $3)`
+  and (r.at > now() - make_interval(secs => $3) or r.kind = 'b')`
 
 const (
 	// firstPoll is how long Follow waits for the connection of the watch at first.

@@ -15,12 +15,16 @@ const (
 	// DefaultLife is how long a revocation is kept: browsers keep no cookie
 	// longer (RFC 6265bis, section 5.5).
 	DefaultLife = 400 * 24 * time.Hour
-	// MaxID is the longest subject, session ID or token ID, in bytes.
+	// messageLife is how long a message is kept, so that it can be delivered again for as
+	// long.
+	messageLife = 7 * 24 * time.Hour
+	// MaxID is the longest subject, or ID of a session, token or message, in bytes.
 	MaxID = 1024
 )
 
 // Revocation ends the sessions of a subject that were issued up to a time, or the
-// session or token with an ID. Exactly one of Subject, Session and Token is set.
+// session or token with an ID; or it records a message, so that nothing is revoked for
+// it again. Exactly one of Subject, Session, Token and Message is set.
 type Revocation struct {
 	// Subject is the user id.
 	Subject string `json:"subject,omitempty"`
@@ -28,8 +32,13 @@ type Revocation struct {
 	Session string `json:"session,omitempty"`
 	// Token is the ID of a token, the claim `jti`.
 	Token string `json:"token,omitempty"`
-	// At is when it was revoked. Sessions of the subject that were issued later
-	// stay valid: people can sign in again.
+	// Message is the ID of a message because of which sessions were revoked.
+	Message string `json:"message,omitempty"`
+	// Blocked reports whether all sessions of the subject are refused until that is
+	// restored, those too that are issued later.
+	Blocked bool `json:"blocked,omitempty"`
+	// At is when it was revoked. Unless Blocked, sessions of the subject that were
+	// issued later stay valid: people can sign in again.
 	At time.Time `json:"at"`
 	// Restored reports whether the revocation was undone.
 	Restored bool `json:"restored,omitempty"`
@@ -40,6 +49,8 @@ const (
 	kindSubject = 's'
 	kindSession = 'i'
 	kindToken   = 't'
+	kindBlock   = 'b' // of a subject
+	kindMessage = 'm'
 )
 
 // Key returns the kind and the ID, as stores write them.
@@ -49,6 +60,10 @@ func (r Revocation) Key() string {
 		return string(kindSession) + r.Session
 	case r.Token != "":
 		return string(kindToken) + r.Token
+	case r.Message != "":
+		return string(kindMessage) + r.Message
+	case r.Blocked:
+		return string(kindBlock) + r.Subject
 	}
 	return string(kindSubject) + r.Subject
 }
@@ -67,6 +82,10 @@ func Parse(key string, at time.Time, restored bool) (Revocation, bool) {
 		r.Session = id
 	case kindToken:
 		r.Token = id
+	case kindBlock:
+		r.Subject, r.Blocked = string(canonical([]byte(id))), true
+	case kindMessage:
+		r.Message = id
 	default:
 		return r, false
 	}
@@ -76,7 +95,7 @@ func Parse(key string, at time.Time, restored bool) (Revocation, bool) {
 // Validate returns an error unless exactly one ID is set, and is valid.
 func (r Revocation) Validate() error {
 	given := 0
-	for _, id := range []string{r.Subject, r.Session, r.Token} {
+	for _, id := range []string{r.Subject, r.Session, r.Token, r.Message} {
 		if id != "" {
 			given++
 		}
@@ -84,7 +103,7 @@ func (r Revocation) Validate() error {
 			return fmt.Errorf("an ID must have 1 to %d bytes and no NUL byte", MaxID)
 		}
 	}
-	if given != 1 {
+	if given != 1 || r.Blocked && r.Subject == "" {
 		return errors.New("a revocation needs exactly one of subject, session and token")
 	}
 	return nil
@@ -94,10 +113,25 @@ func (r Revocation) Validate() error {
 // nobody could sign in any more.
 const maxAhead = 24 * time.Hour
 
-// counts reports whether a revocation is neither older than life nor too far in the
-// future.
+// counts reports whether a revocation is neither older than its life nor too far in
+// the future. The life is of a usual one.
 func (r Revocation) counts(now time.Time, life time.Duration) bool {
-	return r.At.After(now.Add(-life)) && r.At.Before(now.Add(maxAhead))
+	life = r.Life(life)
+	return (life == Forever || r.At.After(now.Add(-life))) && r.At.Before(now.Add(maxAhead))
+}
+
+// Forever is the life of what only an undo ends.
+const Forever = time.Duration(-1)
+
+// Life returns how long the revocation is kept, where life is how long a usual one is.
+func (r Revocation) Life(life time.Duration) time.Duration {
+	switch {
+	case r.Blocked && !r.Restored:
+		return Forever
+	case r.Message != "":
+		return messageLife
+	}
+	return life
 }
 
 // state is what is known of a key.

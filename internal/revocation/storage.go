@@ -97,7 +97,7 @@ func (s *Storage) put(ctx context.Context, file string, all []Revocation) error 
 		}
 	}
 	if len(merged) > maxStored {
-		maps.DeleteFunc(merged, func(_ string, r Revocation) bool { return !r.counts(now, s.life) })
+		maps.DeleteFunc(merged, func(_ string, r Revocation) bool { return r.Message != "" || !r.counts(now, s.life) })
 	}
 	if len(merged) > maxStored {
 		return fmt.Errorf("there are %d revocations, and Caddy's storage keeps no more: use `revocations` in Redis, or a column such as `valid_after`", maxStored)

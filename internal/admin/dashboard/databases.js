@@ -65,8 +65,8 @@ function showRevoked(target, { revoked }, restore) {
 	const shown = JSON.stringify([revoked, Boolean(restore)]);
 	if (target.dataset.shown === shown) return;
 	target.dataset.shown = shown;
-	const rows = revoked.map(({ subject, at }) => {
-		const row = make("li", {}, make("code", { textContent: subject }), make("span", { textContent: `sessions from before ${moment(at)}` }));
+	const rows = revoked.map(({ subject, at, blocked }) => {
+		const row = make("li", {}, make("code", { textContent: subject }), make("span", { textContent: blocked ? "refused until restored" : `sessions from before ${moment(at)}` }));
 		if (restore) {
 			const button = make("button", { type: "button", textContent: "Restore…", ariaLabel: `Restore the sessions of ${subject}` });
 			button.addEventListener("click", () => restore(subject));
