@@ -19,6 +19,16 @@ const typeAccess = "at+jwt"
 // Header is the header of a token: its fields by name.
 type Header map[string]string
 
+// IsType reports whether a typ names a type, with or without "application/" (RFC 7515,
+// section 4.1.9).
+func IsType(typ, name string) bool {
+	const media = "application/"
+	if len(typ) > len(media) && strings.EqualFold(typ[:len(media)], media) {
+		typ = typ[len(media):]
+	}
+	return strings.EqualFold(typ, name)
+}
+
 // parseHeader parses the first segment of a token. The header must be a flat
 // JSON object of strings, without duplicates, and have no fields but those
 // allowed, so crit, zip, embedded keys and key URLs are refused. Its typ, if
@@ -58,7 +68,7 @@ func parseHeader(segment, typ string, allowed []string) (Header, error) {
 	if _, err := in.Token(); !errors.Is(err, io.EOF) {
 		return nil, ErrInvalid
 	}
-	if kind, ok := header["typ"]; ok && !strings.EqualFold(kind, "JWT") && !strings.EqualFold(kind, typ) {
+	if kind, ok := header["typ"]; ok && !strings.EqualFold(kind, "JWT") && !IsType(kind, typ) {
 		return nil, ErrInvalid
 	}
 	if kind, ok := header["cty"]; ok && !strings.EqualFold(kind, "JWT") {

@@ -49,3 +49,16 @@ func TestHeadersThatAreRefusedUnread(t *testing.T) {
 		}
 	}
 }
+
+// RFC 7515, section 4.1.9, and RFC 9068, section 2.1.
+func TestATypMayBeAMediaType(t *testing.T) {
+	v := newVerifier(t, VerifierConfig{Secrets: []string{secret}, Type: TypeSecurityEvent})
+	for typ, want := range map[string]bool{
+		"secevent+jwt": true, "SecEvent+JWT": true, "application/secevent+jwt": true, "Application/secevent+jwt": true,
+		"text/secevent+jwt": false, "application/": false, "application/application/secevent+jwt": false, "at+jwt": false, "logout+jwt": false,
+	} {
+		if _, err := v.Verify(forge(`{"alg":"HS256","typ":"` + typ + `"}`)); (err == nil) != want {
+			t.Errorf("%s: %v", typ, err)
+		}
+	}
+}

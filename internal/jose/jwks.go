@@ -37,6 +37,7 @@ const (
 // signature keys are used. It is safe for concurrent use.
 type JWKS struct {
 	url     string
+	issuer  string // whose metadata are at url, and name the set; empty if url is the set's
 	failed  func(error)
 	keys    atomic.Pointer[[]gojose.JSONWebKey] // nil until fetched
 	unknown chan struct{}                       // signals an unknown key id; nil for a file
@@ -55,10 +56,24 @@ func OpenJWKS(address string, failed func(error)) (*JWKS, error) {
 	if err != nil || j.url == "" {
 		return j, err
 	}
+	return j.open(failed), nil
+}
+
+// DiscoverJWKS is OpenJWKS for the key set that the metadata of an issuer name, at an
+// http or https URL.
+func DiscoverJWKS(metadata, issuer string, failed func(error)) (*JWKS, error) {
+	if _, err := url.Parse(metadata); err != nil || issuer == "" || !strings.HasPrefix(metadata, "https://") && !strings.HasPrefix(metadata, "http://") {
+		return nil, errors.New("the key set cannot be discovered, because the issuer is no URL that begins with https://: set `jwks`")
+	}
+	j := &JWKS{url: metadata, issuer: issuer}
+	return j.open(failed), nil
+}
+
+func (j *JWKS) open(failed func(error)) *JWKS {
 	ctx, cancel := context.WithCancel(context.Background())
 	j.failed, j.unknown, j.cancel = failed, make(chan struct{}, 1), cancel
 	j.done.Go(func() { j.refresh(ctx) })
-	return j, nil
+	return j
 }
 
 // FetchJWKS is OpenJWKS for what needs the keys at once: it fetches a URL before it
@@ -170,24 +185,14 @@ func (j *JWKS) refresh(ctx context.Context) {
 func (j *JWKS) fetch(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, j.url, http.NoBody)
-	if err != nil {
-		return err
-	}
-	request.Header.Set("Accept", "application/jwk-set+json, application/json")
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		var withURL *url.Error
-		if errors.As(err, &withURL) { // the URL may hold a secret
-			err = withURL.Err
+	address := j.url
+	if j.issuer != "" {
+		var err error
+		if address, err = j.discover(ctx); err != nil {
+			return err
 		}
-		return err
 	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("status %d", response.StatusCode)
-	}
-	text, err := io.ReadAll(io.LimitReader(response.Body, maxKeySetBytes))
+	text, err := get(ctx, address)
 	if err != nil {
 		return err
 	}
@@ -198,6 +203,51 @@ func (j *JWKS) fetch(ctx context.Context) error {
 	j.keys.Store(&keys)
 	j.generation.Add(1)
 	return nil
+}
+
+// discover returns the URL of the set that the metadata name, which must be those of the
+// issuer.
+func (j *JWKS) discover(ctx context.Context) (string, error) {
+	text, err := get(ctx, j.url)
+	if err != nil {
+		return "", fmt.Errorf("fetching the metadata: %w", err)
+	}
+	var metadata struct {
+		Issuer string `json:"issuer"`
+		JWKS   string `json:"jwks_uri"`
+	}
+	if err := json.Unmarshal(text, &metadata); err != nil || metadata.JWKS == "" {
+		return "", errors.New("the metadata have no jwks_uri")
+	}
+	if metadata.Issuer != j.issuer {
+		return "", errors.New("the metadata are of another issuer: set `issuer` exactly as they have it")
+	}
+	if !strings.HasPrefix(metadata.JWKS, "https://") && !(strings.HasPrefix(j.url, "http://") && strings.HasPrefix(metadata.JWKS, "http://")) {
+		return "", errors.New("the jwks_uri in the metadata does not begin with https://")
+	}
+	return metadata.JWKS, nil
+}
+
+// get returns what is at a URL.
+func get(ctx context.Context, address string) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
+	if err != nil {
+		return nil, errors.New("it is no URL")
+	}
+	request.Header.Set("Accept", "application/jwk-set+json, application/json")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		var withURL *url.Error
+		if errors.As(err, &withURL) { // the URL may hold a secret
+			err = withURL.Err
+		}
+		return nil, err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("status %d", response.StatusCode)
+	}
+	return io.ReadAll(io.LimitReader(response.Body, maxKeySetBytes))
 }
 
 // parseKeySet returns the public signature keys of a set. It skips keys of

@@ -15,9 +15,17 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// TypeLogout is the VerifierConfig.Type of logout tokens (OpenID Connect
-// Back-Channel Logout 1.0, section 2.4).
-const TypeLogout = "logout+jwt"
+// The values of VerifierConfig.Type besides the default.
+const (
+	// TypeLogout is that of logout tokens (OpenID Connect Back-Channel Logout 1.0,
+	// section 2.4).
+	TypeLogout = "logout+jwt"
+	// TypeSecurityEvent is that of Security Event Tokens (RFC 8417, section 2.3).
+	TypeSecurityEvent = "secevent+jwt"
+	// TypeTokenRevocation is that of the tokens of Global Token Revocation requests, as
+	// Okta makes them.
+	TypeTokenRevocation = "global-token-revocation+jwt"
+)
 
 // Signature algorithms (RFC 7518, section 3.1, and RFC 8037).
 var (

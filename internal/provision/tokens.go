@@ -77,8 +77,18 @@ func (r *Resources) KeySet(location string) (*jose.JWKS, error) {
 	if text, err := os.ReadFile(location); err == nil {
 		distinct = append(distinct, string(text))
 	}
+	return r.keySet(distinct, func(failed func(error)) (*jose.JWKS, error) { return jose.OpenJWKS(location, failed) })
+}
+
+// DiscoverKeySet acquires the JSON Web Key Set that the metadata of an issuer name, at a
+// URL.
+func (r *Resources) DiscoverKeySet(metadata, issuer string) (*jose.JWKS, error) {
+	return r.keySet([]string{metadata, issuer}, func(failed func(error)) (*jose.JWKS, error) { return jose.DiscoverJWKS(metadata, issuer, failed) })
+}
+
+func (r *Resources) keySet(distinct []string, open func(failed func(error)) (*jose.JWKS, error)) (*jose.JWKS, error) {
 	keys, err := acquire(r, keySets, distinct, func() (*jose.JWKS, func() error, error) {
-		keys, err := jose.OpenJWKS(location, func(err error) {
+		keys, err := open(func(err error) {
 			caddy.Log().Named("http.handlers.stale_session").Error("cannot fetch the JSON Web Key Set", zap.Error(err))
 		})
 		if err != nil {
