@@ -95,6 +95,30 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //			path        <path>
 //			ends        session|user
 //		}
+//		global_token_revocation {             # again for each provider
+//			path          <path>
+//			secret        <secret>
+//			issuer        <issuer>
+//			jwks          <path or URL>
+//			audience      <URL of the endpoint>
+//			algorithms    <algorithm...>
+//			provider      <name...>
+//			sub_is_user_id
+//			email_domains <domain...>
+//		}
+//		shared_signals {                      # again for each transmitter
+//			path            <path>
+//			issuer          <issuer>
+//			audience        <audience...>
+//			jwks            <path or URL>
+//			algorithms      <algorithm...>
+//			authorization   <header>
+//			provider        <name...>
+//			sub_is_user_id
+//			email_domains   <domain...>
+//			password_change ignore|end
+//			transmitter     keycloak|authentik|okta|google
+//		}
 //		rescue          on|off
 //		streams         on|off
 //		cleanup {
@@ -106,7 +130,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 //		timeout         <duration>
 //	}
 //
-// The matcher selects the guarded routes: where people are sent to sign in. Each option but format can be set once.
+// The matcher selects the guarded routes: where people are sent to sign in. Each option but format, global_token_revocation and shared_signals can be set once.
 func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
 	options := h.DatabaseOptions.Options()
@@ -122,11 +146,15 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"require_session":    directive.Flag(&h.RequireSession),
 		"revocations":        directive.Nested(&h.Revocations),
 		"backchannel_logout": directive.Nested(&h.BackchannelLogout),
-		"rescue":             directive.Text(&h.Rescue),
-		"streams":            directive.Text(&h.Streams),
-		"cleanup":            directive.Nested(&h.SessionCleanup),
+
+		"global_token_revocation": directive.Several(&h.TokenRevocation),
+		"shared_signals":          directive.Several(&h.SharedSignals),
+
+		"rescue":  directive.Text(&h.Rescue),
+		"streams": directive.Text(&h.Streams),
+		"cleanup": directive.Nested(&h.SessionCleanup),
 	})
-	err := directive.Block(d, "stale_session", options, "format")
+	err := directive.Block(d, "stale_session", options, "format", "global_token_revocation", "shared_signals")
 	mode.Advise(h.Mode)
 	return err
 }

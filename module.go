@@ -43,6 +43,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/scope"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/signals"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/streams"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/telemetry"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/verdict"
@@ -133,10 +134,18 @@ type Handler struct {
 	// Lets an OpenID provider end sessions. Default: off.
 	BackchannelLogout *logout.Backchannel `json:"backchannel_logout,omitempty"`
 
+	// Let identity providers, or scripts of your own, end all sessions of a user: each
+	// with its own path. Default: off.
+	TokenRevocation []*signals.TokenRevocation `json:"global_token_revocation,omitempty"`
+
+	// Receive the events of transmitters of Shared Signals: each with its own path.
+	// Default: off.
+	SharedSignals []*signals.SharedSignals `json:"shared_signals,omitempty"`
+
 	mode      string
 	directory directories.Module
 	formats   []caddy.Module
-	logout    *logout.Endpoint // nil without BackchannelLogout
+	signals   []signals.Endpoint
 	auth      *authroutes.Routes
 	rules     scope.Rules
 	validator *validator
@@ -215,14 +224,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.resources.Record(); err != nil {
 		return err
 	}
-	if h.BackchannelLogout != nil {
-		defaults := logout.Defaults{Issuer: h.Issuer, Audience: h.Audience, JWKS: h.JWKS, AuthPath: h.auth.Base(), IssuedAt: cmp.Or(h.IssuedAt, session.DefaultIssuedAt) != session.DefaultIssuedAt}
-		if h.logout, err = h.BackchannelLogout.Open(env, defaults, h.resources.KeySet); err != nil {
-			return err
-		}
-		if users, found := postgres.ConfigOf(h.directory); len(h.BackchannelLogout.Provider) > 0 && (!found || users.Query != "") {
-			return fmt.Errorf("backchannel_logout: %w", identities.ErrUnsupported)
-		}
+	if err := h.openSignals(env); err != nil {
+		return err
 	}
 	detections := telemetry.Detections{Logger: ctx.Logger(), Context: ctx, Mode: h.mode}
 	if app, err := ctx.AppIfConfigured("events"); err == nil {
@@ -236,6 +239,43 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		Mode: h.mode, SignIn: h.responder.Page, Accounts: h.validator.accounts, Reader: h.validator.reader, Revoked: h.validator.revoked, Judge: h.validator.judgeNow,
 	}))
 	return telemetry.Register(ctx.GetMetricsRegistry())
+}
+
+// openSignals sets up the endpoints for signals from outside.
+func (h *Handler) openSignals(env environment.Environment) error {
+	users, found := postgres.ConfigOf(h.directory)
+	defaults := signals.Defaults{
+		Issuer: h.Issuer, Audience: h.Audience, Origin: env.Origin(), AuthPath: h.auth.Base(),
+		IssuedAt: cmp.Or(h.IssuedAt, session.DefaultIssuedAt) != session.DefaultIssuedAt, NoUsers: !found || users.Query != "",
+	}
+	var failures []error
+	add := func(e signals.Endpoint, err error) {
+		if err == nil && slices.ContainsFunc(h.signals, func(other signals.Endpoint) bool { return other.At() == e.At() }) {
+			err = fmt.Errorf("%s: another endpoint has the path %s too: set `path`", e.Kind(), e.At())
+		}
+		if err != nil {
+			failures = append(failures, err)
+			return
+		}
+		h.signals = append(h.signals, e)
+	}
+	if b := h.BackchannelLogout; b != nil {
+		e, err := b.Open(env, logout.Defaults{Issuer: h.Issuer, Audience: h.Audience, JWKS: h.JWKS, AuthPath: defaults.AuthPath, IssuedAt: defaults.IssuedAt}, h.resources.KeySet)
+		if err == nil && len(b.Provider) > 0 && defaults.NoUsers {
+			err = fmt.Errorf("backchannel_logout: %w", identities.ErrUnsupported)
+		}
+		if err != nil {
+			return err
+		}
+		add(e.Signals(), nil)
+	}
+	for _, t := range h.TokenRevocation {
+		add(t.Open(env, defaults, &h.resources))
+	}
+	for _, s := range h.SharedSignals {
+		add(s.Open(env, defaults, &h.resources))
+	}
+	return errors.Join(failures...)
 }
 
 // provisionAnswers sets up the routes and the answers to stale sessions.
@@ -276,7 +316,9 @@ func (h *Handler) Cleanup() error { return errors.Join(h.resources.Release(), h.
 
 // matchesSessionID reports whether sessions can be revoked by the claims of
 // sessionIDs.
-func (h *Handler) matchesSessionID() bool { return h.BackchannelLogout != nil }
+func (h *Handler) matchesSessionID() bool {
+	return h.BackchannelLogout != nil || len(h.SharedSignals) > 0
+}
 
 // newValidator returns a validator, and acquires the resources that it shares with
 // other handlers.
@@ -325,11 +367,11 @@ func (h *Handler) acquire() (*validator, *provision.Lease) {
 	return v, late
 }
 
-// site returns where signals from outside end sessions, and what releases it.
-func (h *Handler) site() (logout.Site, func()) {
+// target returns what signals from outside act on, and what releases it.
+func (h *Handler) target() (signals.Target, func()) {
 	v, lease := h.acquire()
 	users, _ := v.accounts.Directory().(identities.Users)
-	return logout.Site{Users: users, Revoke: v.revoked.Revoke}, lease.Release
+	return signals.Target{Users: users, Exists: v.exists, Sessions: v.revoked}, lease.Release
 }
 
 // reader acquires the token reader.
@@ -421,6 +463,12 @@ func describe(text []byte) (site command.Site, err error) {
 	var providers []string
 	if h.BackchannelLogout != nil {
 		providers = h.BackchannelLogout.Provider
+	}
+	for _, t := range h.TokenRevocation {
+		providers = append(slices.Clip(providers), t.Provider...)
+	}
+	for _, s := range h.SharedSignals {
+		providers = append(slices.Clip(providers), s.Provider...)
 	}
 	return command.Site{
 		Directory: h.directory, Providers: providers, Unwatched: h.Poll == off, Timeout: time.Duration(h.Timeout), Revocations: h.Revocations, SignIn: signIn,
@@ -775,12 +823,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if h.mode == mode.Off {
 		return next.ServeHTTP(w, r)
 	}
-	if h.logout != nil && r.URL.Path == h.logout.Path {
-		revoked, err := h.logout.Serve(w, r, h.site)
-		h.reporter.Signalled(telemetry.Signal{
-			Kind: telemetry.BackchannelLogout, Path: h.logout.Path, Revoked: revoked, Err: err, Invalid: logout.IsInvalid(err),
-		})
-		return nil
+	for _, e := range h.signals {
+		if r.URL.Path == e.At() {
+			h.reporter.Signalled(e.Kind(), e.At(), e.Serve(w, r, h.target))
+			return nil
+		}
 	}
 	route, err := h.rules.Of(r)
 	switch {

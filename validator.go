@@ -163,28 +163,45 @@ func (v *validator) judgeOne(ctx context.Context, claims *session.Claims, asked 
 	// Right after the start the revocations may not have been read yet. The
 	// account is looked up meanwhile, so that both fit into one deadline.
 	ready := v.revoked.Ready()
-	if !ready || !v.isRevoked(claims) {
+	var reason verdict.Reason
+	if ready {
+		reason = v.revocation(claims)
+	}
+	if reason == "" {
 		j = v.judgeAccount(ctx, claims, asked, account)
 		if ready || j.Verdict == verdict.Stale {
 			return j
 		}
-		if v.revoked.Await(ctx); !v.isRevoked(claims) {
+		v.revoked.Await(ctx)
+		if reason = v.revocation(claims); reason == "" {
 			return j
 		}
 	}
-	j.Verdict, j.Reason, j.Source = verdict.Stale, verdict.TokenRevoked, accounts.FromRevocation
+	j.Verdict, j.Reason, j.Source = verdict.Stale, reason, accounts.FromRevocation
 	return j
 }
 
-// isRevoked reports whether a session was revoked, by its subject or its id.
-func (v *validator) isRevoked(claims *session.Claims) bool {
+// revocation returns why a session was revoked, by its subject or its id; nothing if it
+// was not.
+func (v *validator) revocation(claims *session.Claims) verdict.Reason {
+	if v.revoked.Blocks(claims.Subject) {
+		return verdict.UserDisabled
+	}
 	if until, revoked := v.revoked.Find(claims.Subject); revoked && verdict.Revoked(claims, until, v.accounts.Clocks().Known()) {
-		return true
+		return verdict.TokenRevoked
 	}
-	if !v.matchesSessionID {
-		return false
+	if v.matchesSessionID && v.hasID(v.revoked, claims) {
+		return verdict.TokenRevoked
 	}
-	return v.hasID(v.revoked, claims)
+	return ""
+}
+
+// exists reports whether there is a user with an id, by a lookup past the cache.
+func (v *validator) exists(ctx context.Context, id string) (bool, error) {
+	var account accounts.Account
+	now := time.Now()
+	_, err := v.accounts.Lookup(ctx, accounts.Query{Query: directories.Query{Subject: []byte(id), Since: now}, Now: now}, &account)
+	return account.Exists, err
 }
 
 // hasID reports whether a list has the id of a session.
@@ -199,7 +216,7 @@ func (v *validator) mayRevoke(list *revocation.List, claims *session.Claims) boo
 		return len(claims.SessionID) > 0
 	}
 	_, found := list.Find(claims.Subject)
-	return found || v.matchesSessionID && v.hasID(list, claims)
+	return found || list.Blocks(claims.Subject) || v.matchesSessionID && v.hasID(list, claims)
 }
 
 // judgeAccount judges a token by the account of its subject.

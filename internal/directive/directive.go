@@ -58,6 +58,21 @@ func Nested[T any, P interface {
 	}
 }
 
+// Several is Nested for an option that may repeat.
+func Several[T any, P interface {
+	*T
+	caddyfile.Unmarshaler
+}](into *[]P) Option {
+	return func(d *caddyfile.Dispenser) error {
+		var one P
+		if err := Nested(&one)(d); err != nil {
+			return err
+		}
+		*into = append(*into, one)
+		return nil
+	}
+}
+
 // Flag parses an option without arguments, which sets a bool to true.
 func Flag(into *bool) Option {
 	return func(d *caddyfile.Dispenser) error {

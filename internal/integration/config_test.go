@@ -114,6 +114,8 @@ func TestConfigurationsThatDoNotLoad(t *testing.T) {
 		"backchannel_logout, ends":     {"backchannel_logout {\n\t\t\tends all\n\t\t}", "", `backchannel_logout: ends is "all"; it must be one of session, user`},
 		"backchannel_logout, bad jwks": {"backchannel_logout {\n\t\t\tissuer https://id.example\n\t\t\taudience app\n\t\t\tjwks /nowhere/jwks.json\n\t\t}", "", "jwks: open /nowhere/jwks.json"},
 		"backchannel_logout, bad path": {"backchannel_logout {\n\t\t\tissuer https://id.example\n\t\t\taudience app\n\t\t\tjwks https://id.example/jwks\n\t\t\tpath logout\n\t\t}", "", `backchannel_logout: path is "logout"; it must begin with a slash`},
+		"two endpoints at one path":    {"global_token_revocation {\n\t\t\tpath /x\n\t\t\tsecret 0123456789abcdef0123456789abcdef\n\t\t}\n\t\tshared_signals {\n\t\t\tpath /x\n\t\t\tissuer https://id.example\n\t\t\taudience app\n\t\t\tsub_is_user_id\n\t\t}", "", "shared_signals: another endpoint has the path /x too: set `path`"},
+		"a provider, without Postgres": {"directory redis {\n\t\t\turl redis://127.0.0.1:1\n\t\t}\n\t\tshared_signals {\n\t\t\tissuer https://id.example\n\t\t\taudience app\n\t\t\tprovider keycloak\n\t\t}", "", "shared_signals: `provider` and `email_domains` need the users in Postgres"},
 		"revocations, bad life":        {"revocations {\n\t\tlife soon\n\t}", "", `"soon" is not a positive duration`},
 		"directory redis, bad match":   {"directory redis {\n\t\t\tmatch email\n\t\t}", "", "wrong argument count"},
 		"directory redis, bad flag":    {"directory redis {\n\t\t\tno_eviction yes\n\t\t}", "", "wrong argument count"},
@@ -193,6 +195,9 @@ func TestTheExamplesAreRight(t *testing.T) {
 	t.Setenv("CLEANUP_DATABASE_URL", "postgres://c:hunter2@127.0.0.1:1/d")
 	t.Setenv("DIRECT_URL", "postgres://o:hunter2@127.0.0.1:1/d")
 	t.Setenv("REDIS_URL", "redis://:hunter2@127.0.0.1:1")
+	for _, name := range []string{"REVOCATION_SECRET", "EVENTS_SECRET"} {
+		t.Setenv(name, strings.Repeat("hunter2 ", 4))
+	}
 	examples := map[string]string{}
 	for _, file := range globs(t, "../../Caddyfile.example", "../../examples/container/Caddyfile", "../../examples/nextjs/Caddyfile") {
 		examples[file] = read(t, file)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/signals"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/verdict"
 )
 
@@ -32,8 +33,8 @@ var (
 		"Number of streams that were ended because their session was, by kind (websocket, upgrade, events, response, or request for one without a response yet) and reason.", "kind", "reason")
 	streamEndDuration = histogram("stream_end_seconds",
 		"Time from the notice that a session may have ended to the end of one of its streams, in seconds.", prometheus.ExponentialBuckets(0.001, 2, 14))
-	signals = counter("signals_total",
-		"Number of messages in which an identity provider asked to end sessions, by kind (backchannel_logout) and result: ended, nobody (it names nobody who has signed in here), rejected (it is invalid), failed (who it names could not be found, or what it ends not be stored).", "kind", "result")
+	signalled = counter("signals_total",
+		"Number of messages in which an identity provider asked to end sessions, by kind (backchannel_logout, global_token_revocation or shared_signals) and result: ended (or refused until later, or restored), repeated (it was applied before), nobody (it names nobody who has signed in here), ignored (it is about something else), rejected (it is invalid), failed (who it names could not be found, or what it ends not be stored).", "kind", "result")
 	sessionsRemoved = counter("sessions_removed_total",
 		"Number of rows removed from the sessions table, by kind: expired or orphaned.", "kind")
 	lookupDuration = histogram("lookup_duration_seconds",
@@ -86,6 +87,7 @@ func init() {
 		expect(verdict.Stale, reason, known...)
 	}
 	expect(verdict.Stale, verdict.TokenRevoked, accounts.FromRevocation)
+	expect(verdict.Stale, verdict.UserDisabled, accounts.FromRevocation)
 	for _, v := range []verdict.Verdict{verdict.Anonymous, verdict.Invalid, verdict.Unknown} {
 		expect(v, "", "")
 	}
@@ -95,14 +97,13 @@ func init() {
 	for _, class := range directories.Classes {
 		lookupErrors.WithLabelValues(string(class), "")
 	}
-	for _, result := range []string{"ended", "nobody", "rejected", "failed"} {
-		signals.WithLabelValues(BackchannelLogout, result)
+	for _, kind := range signals.Kinds {
+		for _, result := range []string{"ended", "repeated", "nobody", "ignored", "rejected", "failed"} {
+			signalled.WithLabelValues(string(kind), result)
+		}
 	}
 	CleanedUp(0, 0)
 }
-
-// BackchannelLogout is a Signal.Kind.
-const BackchannelLogout = "backchannel_logout"
 
 // liveFromCache counts nearly all requests. It is resolved once, because finding
 // a series by its labels is slow.

@@ -8,9 +8,10 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/signals"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/verdict"
 )
 
@@ -115,43 +116,50 @@ func (p *Reporter) Rescued(r *http.Request, j verdict.Judgement) {
 	p.detections.report(r, j, "rescued")
 }
 
-// Signal is a message in which an identity provider asks to end sessions.
-type Signal struct {
-	// Kind is that of the messages, as the metric signals_total has it.
-	Kind string
-	// Path is where it arrived.
-	Path string
-	// Revoked is what has ended because of it; nothing if it names nobody here.
-	Revoked []revocation.Revocation
-	// Err is why nothing has.
-	Err error
-	// Invalid reports whether Err says that the message is.
-	Invalid bool
-}
-
-// Signalled reports a signal.
-func (p *Reporter) Signalled(s Signal) {
-	path := zap.String("path", s.Path)
+// Signalled reports what a signal of a kind that arrived at a path has led to.
+func (p *Reporter) Signalled(kind signals.Kind, at string, result signals.Result) {
+	name, path := zap.String("kind", string(kind)), zap.String("path", at)
+	outcome := "ended"
 	switch {
-	case s.Err != nil:
-		result := "failed"
-		if s.Invalid {
-			result = "rejected"
+	case result.NotFound:
+		outcome = "nobody"
+		p.detections.Logger.Info("a signal names nobody who has signed in here", name, path)
+	case result.Err != nil:
+		outcome = "failed"
+		if result.Refused {
+			outcome = "rejected"
 		}
-		signals.WithLabelValues(s.Kind, result).Inc()
-		p.rejected.raise(s.Err, func(requests int64) {
-			p.detections.Logger.Warn("logout message "+result, path, zap.Error(s.Err), zap.Int64("requests", requests))
+		p.rejected.raise(result.Err, func(requests int64) {
+			p.detections.Logger.Warn("signal "+outcome, name, path, zap.Error(result.Err), zap.Int64("requests", requests))
 		})
-	case len(s.Revoked) == 0:
-		signals.WithLabelValues(s.Kind, "nobody").Inc()
-		p.detections.Logger.Info("a logout message names nobody who has signed in here", path)
-	default:
-		signals.WithLabelValues(s.Kind, "ended").Inc()
+	case result.Again:
+		outcome = "repeated"
+	case result.Ignored != "":
+		outcome = "ignored"
+		level := zapcore.InfoLevel
+		if result.Attention {
+			level = zapcore.WarnLevel
+		}
+		p.detections.Logger.Log(level, "a signal ends nothing: "+result.Ignored, name, path)
 	}
-	for _, revoked := range s.Revoked {
-		p.detections.Logger.Info("sessions revoked by a logout message", path,
-			zap.String("subject", revoked.Subject), zap.String("session", revoked.Session), zap.String("token", revoked.Token))
-		Publish("revoked", map[string]any{"subject": revoked.Subject, "session": revoked.Session, "token": revoked.Token})
+	signalled.WithLabelValues(string(kind), outcome).Inc()
+	if outcome != "ended" {
+		return
+	}
+	for _, r := range result.Revoked {
+		text := "sessions revoked by a signal"
+		switch {
+		case r.Restored:
+			text = "a user may sign in again, by a signal"
+		case r.Blocked:
+			text = "a user is refused until a signal says otherwise"
+		}
+		p.detections.Logger.Info(text, name, path, zap.String("subject", r.Subject), zap.String("session", r.Session))
+		if r.Restored {
+			Publish("restored", map[string]any{"subject": r.Subject})
+		} else {
+			Publish("revoked", map[string]any{"subject": r.Subject, "session": r.Session, "token": r.Token})
+		}
 	}
 }
 

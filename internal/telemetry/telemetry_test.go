@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/signals"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/verdict"
 )
 
@@ -83,7 +84,7 @@ func TestRejectedLogoutMessagesDoNotFillTheLog(t *testing.T) {
 				for round := range 2 {
 					for range 200 {
 						for _, err := range c.errs {
-							p.Signalled(Signal{Kind: BackchannelLogout, Path: "/logout", Err: err, Invalid: true})
+							p.Signalled(signals.BackchannelLogout, "/logout", signals.Result{Err: err, Refused: true})
 						}
 					}
 					if got, want := lines.Len(), (round+1)*c.lines; got != want {
