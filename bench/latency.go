@@ -275,7 +275,7 @@ func (s *setup) open(ctx context.Context, cookie string) (*openStream, error) {
 		return nil, err
 	}
 	request.Header.Set("Cookie", cookie)
-	response, err := transport.RoundTrip(request)
+	response, err := transport.RoundTrip(request) //nolint:bodyclose // below, once it has ended
 	if err != nil {
 		return nil, err
 	}

@@ -164,7 +164,7 @@ func openUpload(ctx context.Context, t http.RoundTripper, base, cookie string) (
 	sent, body := io.Pipe()
 	go func() { _, _ = body.Write(make([]byte, 1<<10)) }() // fails if the client gives up
 	return begin(func() error {
-		defer sent.Close()
+		defer func() { _ = sent.Close() }()
 		return answered(request(ctx, t, http.MethodPost, base+"/admin/upload", cookie, sent))
 	}), nil
 }

@@ -118,7 +118,7 @@ func tryRows(ctx context.Context, options postgres.DatabaseOptions, table string
 	if err != nil {
 		return nil // the same address as that of the users
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }() // it was only read
 	_, err = confirm(ctx, rows, []byte(nobody))
 	var failure *directories.Error
 	switch {

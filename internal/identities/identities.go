@@ -26,10 +26,12 @@ type Users interface {
 // what it speaks of. The errors that wrap it say what to add.
 var ErrNotAllowed = errors.New("not allowed")
 
-type notAllowed string
+type notAllowedError string
 
-func (e notAllowed) Error() string      { return string(e) }
-func (notAllowed) Is(target error) bool { return target == ErrNotAllowed }
+func (e notAllowedError) Error() string { return string(e) }
+
+// Is reports whether target is ErrNotAllowed.
+func (notAllowedError) Is(target error) bool { return target == ErrNotAllowed }
 
 // ErrUnsupported is the error that users cannot be found where the app's users are.
 var ErrUnsupported = errors.New("`provider` and `email_domains` need the users in Postgres, and in a table: not `query`")
@@ -75,7 +77,7 @@ func (a *Accounts) Find(ctx context.Context, users Users, sub string) ([]string,
 	case a.SubIsUserID:
 		return []string{sub}, nil
 	case len(a.Provider) == 0:
-		return nil, notAllowed("whose `sub` it is, is not configured: add `provider` with what the app calls the issuer in its table of linked accounts, or `sub_is_user_id` if the app's sessions have it as their subject")
+		return nil, notAllowedError("whose `sub` it is, is not configured: add `provider` with what the app calls the issuer in its table of linked accounts, or `sub_is_user_id` if the app's sessions have it as their subject")
 	case users == nil:
 		return nil, ErrUnsupported
 	}
@@ -92,7 +94,7 @@ func (d Domains) Find(ctx context.Context, users Users, email string) ([]string,
 	name, domain, _ := cutLast(email, "@")
 	switch {
 	case name == "" || !slices.ContainsFunc(d, func(allowed string) bool { return strings.EqualFold(allowed, domain) }):
-		return nil, notAllowed("the issuer may not name users by addresses of this domain: add it to `email_domains`")
+		return nil, notAllowedError("the issuer may not name users by addresses of this domain: add it to `email_domains`")
 	case users == nil:
 		return nil, ErrUnsupported
 	}

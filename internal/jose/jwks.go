@@ -222,7 +222,8 @@ func (j *JWKS) discover(ctx context.Context) (string, error) {
 	if metadata.Issuer != j.issuer {
 		return "", errors.New("the metadata are of another issuer: set `issuer` exactly as they have it")
 	}
-	if !strings.HasPrefix(metadata.JWKS, "https://") && !(strings.HasPrefix(j.url, "http://") && strings.HasPrefix(metadata.JWKS, "http://")) {
+	plain := strings.HasPrefix(j.url, "http://") && strings.HasPrefix(metadata.JWKS, "http://")
+	if !plain && !strings.HasPrefix(metadata.JWKS, "https://") {
 		return "", errors.New("the jwks_uri in the metadata does not begin with https://")
 	}
 	return metadata.JWKS, nil

@@ -59,7 +59,7 @@ const (
 
 // UnmarshalCaddyfile parses the block of `backchannel_logout`.
 func (b *Backchannel) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	options := b.Accounts.Options()
+	options := b.Options()
 	maps.Copy(options, directive.Options{
 		"path":       directive.Text(&b.Path),
 		"issuer":     directive.Text(&b.Issuer),
@@ -95,7 +95,7 @@ func (b *Backchannel) Open(env environment.Environment, defaults Defaults, keySe
 }
 
 func (b *Backchannel) open(env environment.Environment, defaults Defaults, keySet func(string) (*jose.JWKS, error)) (*Endpoint, error) {
-	if err := errors.Join(directive.OneOf("ends", b.Ends, endsSession, endsUser), b.Accounts.Validate()); err != nil {
+	if err := errors.Join(directive.OneOf("ends", b.Ends, endsSession, endsUser), b.Validate()); err != nil {
 		return nil, err
 	}
 	if b.Ends == endsUser && !b.Known() {

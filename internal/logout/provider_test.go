@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -76,7 +77,7 @@ func startDrill(t *testing.T, options ...string) *drill {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &drill{site: fmt.Sprintf("https://%s:%d", host, port), database: database, server: server, trusted: x509.NewCertPool()}
+	d := &drill{site: "https://" + net.JoinHostPort(host, strconv.Itoa(port)), database: database, server: server, trusted: x509.NewCertPool()}
 	d.trusted.AddCert(certificate.Certificate)
 	if err := npm.Install(t.Context(), "app"); err != nil {
 		t.Fatal(err)
