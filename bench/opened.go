@@ -69,17 +69,19 @@ func streamKinds() (kinds, others []streamKind) {
 	tls1 := &http.Transport{Protocols: &one, MaxIdleConnsPerHost: askers, TLSClientConfig: trusting.Clone()}
 	http2 := spread(func() http.RoundTripper { return &http.Transport{Protocols: &two, TLSClientConfig: trusting.Clone()} })
 	http3 := spread(func() http.RoundTripper { return &http3.Transport{TLSClientConfig: trusting.Clone()} })
-	return []streamKind{
-			{"WebSocket, HTTP/1.1", false, plain, openSocket},
-			{"event stream, HTTP/1.1", false, plain, openEvents},
-			{"event stream, HTTP/1.1 with TLS", true, tls1, openEvents},
-			{"event stream, HTTP/2", true, http2, openEvents},
-			{"event stream, HTTP/3", true, http3, openEvents},
-		}, []streamKind{
-			{"download, HTTP/2", true, http2, openDownload},
-			{"long poll, HTTP/1.1", false, plain, openPoll},
-			{"upload, HTTP/3", true, http3, openUpload},
-		}
+	kinds = []streamKind{
+		{"WebSocket, HTTP/1.1", false, plain, openSocket},
+		{"event stream, HTTP/1.1", false, plain, openEvents},
+		{"event stream, HTTP/1.1 with TLS", true, tls1, openEvents},
+		{"event stream, HTTP/2", true, http2, openEvents},
+		{"event stream, HTTP/3", true, http3, openEvents},
+	}
+	others = []streamKind{
+		{"download, HTTP/2", true, http2, openDownload},
+		{"long poll, HTTP/1.1", false, plain, openPoll},
+		{"upload, HTTP/3", true, http3, openUpload},
+	}
+	return kinds, others
 }
 
 // spread returns several transports that take turns: a connection of HTTP/2 or 3 has
