@@ -156,6 +156,28 @@ func TestAllUsersOfAnAccountAreFound(t *testing.T) {
 	}
 }
 
+// Policies that show all rows to a role, such as the one that our errors advise, hide
+// nobody.
+func TestAPolicyThatShowsAllRowsHidesNobody(t *testing.T) {
+	t.Parallel()
+	db := database(t, `create table users (id text primary key, email text); insert into users values ('ada', 'ada@example.com'); alter table users enable row level security; create policy all_rows on users for select using (true);
+		create table accounts ("userId" text, provider text, "providerAccountId" text); insert into accounts values ('ada', 'keycloak', 's1'); alter table accounts enable row level security; create policy all_rows on accounts for select using (true)`)
+	_, dsn := role(t, db, "grant select on users to %s", "grant select on accounts to %s")
+	d, _ := open(t, dsn, Config{})
+	if found := byAccount(t, d, "s1", "keycloak"); !slices.Equal(found, []string{"ada"}) {
+		t.Errorf("by account: found %q", found)
+	}
+	if found := byAccount(t, d, "s2", "keycloak"); len(found) > 0 {
+		t.Errorf("another account: found %q", found)
+	}
+	if found, err := d.ByEmail(t.Context(), "ada@example.com"); err != nil || !slices.Equal(found, []string{"ada"}) {
+		t.Errorf("by address: found %q, error %v", found, err)
+	}
+	if found := d.DiagnoseLinked(t.Context(), []string{"keycloak"}); len(found) != 1 || found[0].Level != directories.Good {
+		t.Errorf("doctor: %v", found)
+	}
+}
+
 // What cannot be looked up is not "no such user".
 func TestAFailedSearchFindsNotNobody(t *testing.T) {
 	t.Parallel()
