@@ -88,6 +88,28 @@ func TestMessagesCountInTheOrderOfTheirTimes(t *testing.T) {
 	}
 }
 
+// The life of revocations is that of sessions, not how late an event may be delivered.
+func TestABlockThatWasLiftedStaysLiftedLongerThanSessionsLast(t *testing.T) {
+	t.Parallel()
+	storage := &certmagic.FileStorage{Path: t.TempDir()}
+	open := func() *List {
+		l := Open(Config{Local: NewStorage(storage, "users", time.Hour), Life: time.Hour, Logger: zap.NewNop})
+		t.Cleanup(func() { l.Close() })
+		return l
+	}
+	enabled := time.Now().Add(-2 * time.Hour)
+	if _, err := open().Apply(t.Context(), "enabled", []Revocation{{Subject: "ada", Blocked: true, Restored: true, At: enabled}}); err != nil {
+		t.Fatal(err)
+	}
+	restarted := open()
+	if _, err := restarted.Apply(t.Context(), "disabled", []Revocation{{Subject: "ada", Blocked: true, At: enabled.Add(-time.Minute)}}); err != nil {
+		t.Fatal(err)
+	}
+	if restarted.Blocks([]byte("ada")) {
+		t.Error("who was enabled since is refused for good")
+	}
+}
+
 func TestAMessageThatComesAgainRevokesNobodyAgain(t *testing.T) {
 	t.Parallel()
 	storage := NewStorage(&certmagic.FileStorage{Path: t.TempDir()}, "users", 0)

@@ -128,6 +128,8 @@ func (r Revocation) Life(life time.Duration) time.Duration {
 	switch {
 	case r.Blocked && !r.Restored:
 		return Forever
+	case r.Blocked: // sessions do not outlive life, but the event that was undone may come late
+		return DefaultLife
 	case r.Message != "":
 		return messageLife
 	}
