@@ -18,7 +18,7 @@ var (
 	// VerifierConfig.Algorithms.
 	ErrAlgorithm = errors.New("the token is signed with another algorithm")
 
-	// ErrKeysUnavailable means that the key set has not been fetched yet, so
-	// that the token may be valid or not.
+	// ErrKeysUnavailable means that the key set has not been fetched yet, or not for
+	// a new key, so that the token may be valid or not.
 	ErrKeysUnavailable = errors.New("the key set has not been fetched yet")
 )

@@ -41,6 +41,9 @@ type JWKS struct {
 	failed  func(error)
 	keys    atomic.Pointer[[]gojose.JSONWebKey] // nil until fetched
 	unknown chan struct{}                       // signals an unknown key id; nil for a file
+	limit   *rate.Limiter                       // of fetches for these: anyone can send them
+	asked   atomic.Uint64                       // how many fetches were asked for by these
+	fetched atomic.Uint64                       // how many of them are done
 	// generation counts how often keys were stored.
 	generation atomic.Uint64
 	cancel     context.CancelFunc
@@ -72,6 +75,7 @@ func DiscoverJWKS(metadata, issuer string, failed func(error)) (*JWKS, error) {
 func (j *JWKS) open(failed func(error)) *JWKS {
 	ctx, cancel := context.WithCancel(context.Background())
 	j.failed, j.unknown, j.cancel = failed, make(chan struct{}, 1), cancel
+	j.limit = rate.NewLimiter(rate.Every(unknownKeyInterval), 1)
 	j.done.Go(func() { j.refresh(ctx) })
 	return j
 }
@@ -123,6 +127,9 @@ func (j *JWKS) Close() error {
 	return nil
 }
 
+// errKeyUnknown is the error of JWKS.find while the set is fetched for an unknown key id.
+var errKeyUnknown = errors.New("the key set is being fetched because it lacks the key")
+
 // find returns the keys that may verify an algorithm: those with the key id if
 // the token has one, otherwise all.
 func (j *JWKS) find(id string, hasID bool, algorithm string) ([]jwt.VerificationKey, error) {
@@ -142,22 +149,27 @@ func (j *JWKS) find(id string, hasID bool, algorithm string) ([]jwt.Verification
 		}
 	}
 	if hasID && !known && j.unknown != nil {
-		select {
-		case j.unknown <- struct{}{}:
-		default:
+		if j.limit.Allow() {
+			j.asked.Add(1)
+			select {
+			case j.unknown <- struct{}{}:
+			default:
+			}
+		}
+		if j.asked.Load() != j.fetched.Load() {
+			return nil, errKeyUnknown
 		}
 	}
 	return found, nil
 }
 
 // refresh keeps the set up to date until ctx is done. A fetch that fails is
-// retried with backoff. Unknown key ids trigger a fetch too, rate limited,
-// because anyone can send them.
+// retried with backoff. Unknown key ids trigger a fetch too.
 func (j *JWKS) refresh(ctx context.Context) {
-	limit := rate.NewLimiter(rate.Every(unknownKeyInterval), 1)
 	retry := minRetryDelay
 	for {
 		wait := refreshInterval
+		asked := j.asked.Load()
 		if err := j.fetch(ctx); err != nil {
 			if ctx.Err() == nil {
 				j.failed(err)
@@ -165,18 +177,15 @@ func (j *JWKS) refresh(ctx context.Context) {
 			wait, retry = retry, min(2*retry, maxRetryDelay)
 		} else {
 			retry = minRetryDelay
+			j.fetched.Store(asked)
 		}
 		timer := time.NewTimer(wait)
-		for due := false; !due; {
-			select {
-			case <-ctx.Done():
-				timer.Stop()
-				return
-			case <-timer.C:
-				due = true
-			case <-j.unknown:
-				due = limit.Allow()
-			}
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		case <-j.unknown:
 		}
 		timer.Stop()
 	}

@@ -8,6 +8,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rsa"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -52,6 +53,10 @@ type VerifierConfig struct {
 	// Algorithms are those that tokens may be signed with. Default: all that the keys
 	// verify.
 	Algorithms []string
+	// Patient reports whether a token that names an unknown key is ErrKeysUnavailable
+	// until JWKS was fetched for it, at most every five minutes: the issuer may have a new
+	// key, and sends the token again. Default: it is ErrInvalid at once.
+	Patient bool
 }
 
 // IsPublicKeyAlgorithm reports whether tokens can be signed with an algorithm and
@@ -68,6 +73,7 @@ type Verifier struct {
 	jwks    *JWKS
 	typ     string
 	allowed []string // algorithms; nil for all
+	patient bool
 }
 
 // NewVerifier returns a verifier. A public key of a type that is not supported
@@ -78,7 +84,7 @@ func NewVerifier(config VerifierConfig) (*Verifier, error) {
 		jwks:   config.JWKS,
 		typ:    cmp.Or(config.Type, typeAccess),
 
-		allowed: config.Algorithms,
+		allowed: config.Algorithms, patient: config.Patient,
 	}
 	for _, secret := range config.Secrets {
 		v.secrets = append(v.secrets, []byte(secret))
@@ -255,6 +261,11 @@ func (v *Verifier) keys(algorithm string, header Header) ([]jwt.VerificationKey,
 	}
 	id, hasID := header["kid"]
 	published, err := v.jwks.find(id, hasID, algorithm)
+	if errors.Is(err, errKeyUnknown) {
+		if err = nil; v.patient {
+			err = ErrKeysUnavailable
+		}
+	}
 	if err != nil && len(keys) == 0 {
 		return nil, err
 	}

@@ -135,7 +135,7 @@ func (b *Backchannel) open(env environment.Environment, defaults Defaults, keySe
 	if err != nil {
 		return nil, err
 	}
-	e.verifier, err = jose.NewVerifier(jose.VerifierConfig{Type: jose.TypeLogout, JWKS: keys, Algorithms: algorithms})
+	e.verifier, err = jose.NewVerifier(jose.VerifierConfig{Type: jose.TypeLogout, JWKS: keys, Algorithms: algorithms, Patient: true})
 	return e, err
 }
 

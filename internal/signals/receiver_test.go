@@ -5,7 +5,9 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -389,6 +391,44 @@ func TestWhatCannotBeAppliedIsSentAgain(t *testing.T) {
 	options.Issuer, options.JWKS = "http://127.0.0.1:1", ""
 	if w, _ := push(receive(t, options, true), newSite(t), set); w.Code != http.StatusServiceUnavailable {
 		t.Errorf("the keys are not known: status %d %s", w.Code, w.Body)
+	}
+}
+
+// TestANewKeyOfTheTransmitterLosesNoEvent signs with a key that was not there when the set
+// was fetched: what is answered with 400 is not sent again.
+func TestANewKeyOfTheTransmitterLosesNoEvent(t *testing.T) {
+	t.Parallel()
+	p, next := newProvider(t), newProvider(t)
+	file, old := atomic.Pointer[string]{}, p.file
+	file.Store(&old)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, *file.Load()) }))
+	t.Cleanup(server.Close)
+	options := p.shared()
+	options.JWKS = server.URL
+	e, s := receive(t, options, true), newSite(t)
+	claims := event(caep+"session-revoked", ada, nil)
+	eventually.Holds(t, "the keys are known", func() bool {
+		w, _ := push(e, s, p.sign(t, "secevent+jwt", with(claims, "jti", "j0")))
+		return w.Code == http.StatusAccepted
+	})
+	renamed, err := os.ReadFile(next.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(next.file, []byte(strings.Replace(string(renamed), `"kid":"r"`, `"kid":"new"`, 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	file.Store(&next.file)
+	set := sign(t, jwt.SigningMethodRS256, next.rsa, "new", "secevent+jwt", claims)
+	eventually.Holds(t, "the event is accepted", func() bool {
+		w, _ := push(e, s, set)
+		if w.Code != http.StatusAccepted && w.Code != http.StatusServiceUnavailable {
+			t.Fatalf("status %d %s", w.Code, w.Body)
+		}
+		return w.Code == http.StatusAccepted
+	})
+	if w, _ := push(e, s, sign(t, jwt.SigningMethodRS256, next.rsa, "nobody's", "secevent+jwt", claims)); w.Code != http.StatusBadRequest {
+		t.Errorf("a key that the set does not have: status %d", w.Code)
 	}
 }
 

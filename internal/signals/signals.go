@@ -149,7 +149,7 @@ func openTokens(keys *jose.JWKS, typ string, algorithms []string) (*tokens, erro
 			return nil, fmt.Errorf("algorithms has %q; it must be one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA", name)
 		}
 	}
-	verifier, err := jose.NewVerifier(jose.VerifierConfig{Type: typ, JWKS: keys, Algorithms: algorithms})
+	verifier, err := jose.NewVerifier(jose.VerifierConfig{Type: typ, JWKS: keys, Algorithms: algorithms, Patient: true})
 	return &tokens{verifier: verifier, typ: typ, algorithms: algorithms}, err
 }
 
