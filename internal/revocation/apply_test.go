@@ -219,7 +219,7 @@ func TestMessagesAreBounded(t *testing.T) {
 		t.Errorf("%d messages", len(e.messages))
 	}
 	for key := range e.messages {
-		e.messages[key] = state{at: time.Now().Add(-2 * messageLife)}
+		e.messages[key] = state{at: time.Now().Add(-2 * MessageLife)}
 	}
 	e.set(Revocation{Subject: "ada", Blocked: true, At: time.Now().Add(-2 * DefaultLife)})
 	e.set(Revocation{Subject: "bob", At: time.Now().Add(-2 * DefaultLife)})

@@ -15,9 +15,9 @@ const (
 	// DefaultLife is how long a revocation is kept: browsers keep no cookie
 	// longer (RFC 6265bis, section 5.5).
 	DefaultLife = 400 * 24 * time.Hour
-	// messageLife is how long a message is kept, so that it can be delivered again for as
+	// MessageLife is how long a message is kept, so that it can be delivered again for as
 	// long.
-	messageLife = 7 * 24 * time.Hour
+	MessageLife = 7 * 24 * time.Hour
 	// MaxID is the longest subject, or ID of a session, token or message, in bytes.
 	MaxID = 1024
 )
@@ -131,7 +131,7 @@ func (r Revocation) Life(life time.Duration) time.Duration {
 	case r.Blocked: // sessions do not outlive life, but the event that was undone may come late
 		return DefaultLife
 	case r.Message != "":
-		return messageLife
+		return MessageLife
 	}
 	return life
 }

@@ -322,9 +322,12 @@ func (e *receiver) endsSessions(event map[string]any) bool {
 // no such user.
 func (e *receiver) revocations(ctx context.Context, s *set, users identities.Users, now time.Time) ([]revocation.Revocation, *failure) {
 	// Sessions that only say when they were renewed may have been renewed since the event.
+	// What is delivered again when it is forgotten ends no new ones.
 	until := s.at
 	if !e.lasting {
-		until = now
+		if until = s.issued.Add(revocation.MessageLife); until.After(now) {
+			until = now
+		}
 	}
 	if s.action == end && s.about.session != "" {
 		return []revocation.Revocation{{Session: s.about.session, At: until}}, nil

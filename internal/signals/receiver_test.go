@@ -285,6 +285,7 @@ func TestUpToWhenAnEventEndsSessions(t *testing.T) {
 		"a clock that is ahead":                 {nil, nil, now.Add(time.Minute / 2), true, now},
 		"sessions that only say their renewal":  {ago(time.Hour).Unix(), nil, ago(time.Minute), false, now},
 		"their renewal, a clock that is ahead":  {nil, nil, now.Add(time.Minute / 2), false, now},
+		"their renewal, weeks late":             {ago(720 * time.Hour).Unix(), nil, ago(720 * time.Hour), false, ago((720 - 168) * time.Hour)},
 		"an event that was delivered days late": {ago(72 * time.Hour).Unix(), nil, ago(72 * time.Hour), true, ago(72 * time.Hour)},
 	} {
 		t.Run(name, func(t *testing.T) {

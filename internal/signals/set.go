@@ -22,6 +22,7 @@ const (
 type set struct {
 	id     string // its jti
 	action action
+	issued time.Time // its iat
 	at     time.Time // of the event, by the transmitter, but never in the future
 	event  map[string]any
 	uri    string
@@ -54,7 +55,7 @@ func (e *receiver) parse(claims map[string]any, now time.Time) (set, *failure) {
 	if len(events) != 1 || s.event == nil {
 		return s, badSET("events must have one event, an object")
 	}
-	s.action = actions[s.uri]
+	s.action, s.issued = actions[s.uri], issued
 	var failed *failure
 	if s.at, failed = happened(claims, s.event, issued, now); failed != nil {
 		return s, failed
