@@ -196,6 +196,7 @@ type linked struct {
 	relation
 	provider, account, user string // columns
 	users                   string // the column of the users table that user refers to
+	elsewhere               bool   // user refers to other tables
 }
 
 const (
@@ -226,12 +227,16 @@ var linkedColumns = []struct{ provider, account string }{
 
 // linkedSQL returns the relations of the schema $1, of which $2 is the only one if it is
 // not empty, with those of their columns that may be those of a table of linked accounts,
-// and the column that the user's refers to in the relation $3.
+// and the column that the user's refers to in the relation $3; and whether it refers to
+// other tables, although $3 is one.
 const linkedSQL = `select n.nspname, c.relname, c.oid, array_agg(a.attname::text order by a.attnum),
   coalesce((select min(f.attname::text) from pg_constraint k
     join pg_attribute u on u.attrelid = k.conrelid and u.attnum = k.conkey[1] and lower(replace(u.attname, '_', '')) = 'userid'
     join pg_attribute f on f.attrelid = k.confrelid and f.attnum = k.confkey[1]
-    where k.conrelid = c.oid and k.contype = 'f' and k.confrelid = $3::bigint::oid and cardinality(k.conkey) = 1), 'id')
+    where k.conrelid = c.oid and k.contype = 'f' and k.confrelid = $3::bigint::oid and cardinality(k.conkey) = 1), 'id'),
+  coalesce((select bool_and(k.confrelid <> t.oid) from pg_constraint k join pg_class t on t.oid = $3::bigint::oid and t.relkind in ('r', 'p')
+    join pg_attribute u on u.attrelid = k.conrelid and u.attnum = k.conkey[1] and lower(replace(u.attname, '_', '')) = 'userid'
+    where k.conrelid = c.oid and k.contype = 'f' and cardinality(k.conkey) = 1), false)
 from pg_class c join pg_namespace n on n.oid = c.relnamespace join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
 where c.relkind in ('r', 'p', 'v', 'm', 'f') and not c.relispartition and n.nspname = $1::text and $2::text in ('', c.relname)
   and lower(replace(a.attname, '_', '')) = any('{provider,providerid,provideraccountid,accountid,userid}')
@@ -257,9 +262,13 @@ func findLinked(ctx context.Context, conn *pgx.Conn, users *statement, named str
 	}
 	var all []linked
 	var l linked
-	var columns []string
-	_, err = pgx.ForEachRow(rows, []any{&l.schema, &l.name, &l.oid, &columns, &l.users}, func() error {
-		if l.named = named != ""; l.assign(columns) {
+	var columns, others []string
+	_, err = pgx.ForEachRow(rows, []any{&l.schema, &l.name, &l.oid, &columns, &l.users, &l.elsewhere}, func() error {
+		switch l.named = named != ""; {
+		case !l.assign(columns):
+		case l.elsewhere && !l.named:
+			others = append(others, l.String())
+		default:
 			all = append(all, l)
 		}
 		return nil
@@ -275,6 +284,8 @@ func findLinked(ctx context.Context, conn *pgx.Conn, users *statement, named str
 		return all[0], nil
 	case len(all) == 0 && named != "":
 		return linked{}, schemaError("there is no table %s with the columns of linked accounts, such as provider, \"providerAccountId\" and \"userId\": `accounts` is wrong, or a migration is running", named)
+	case len(all) == 0 && len(others) > 0:
+		return linked{}, schemaError("the table of linked accounts %s refers to other users than %s: name the right table in `users`, or, if both have the same ids, add `accounts TABLE` to its block", strings.Join(others, ", "), users.table)
 	case len(all) == 0:
 		return linked{}, schemaError("no table of linked accounts was found: none in the schema %s has columns such as provider, \"providerAccountId\" and \"userId\": if it is elsewhere, add `accounts TABLE` to the block of `users`; if the app has none, its sessions may have the provider's sub as their subject: then `sub_is_user_id` takes the place of `provider`", quote(schema))
 	}

@@ -116,6 +116,11 @@ func TestUsersAreFoundByTheirAccountsInWellKnownSchemas(t *testing.T) {
 				insert into users values (1, 'k1'); insert into accounts values ('k1', 'keycloak', 's1')`,
 			ada: "1",
 		},
+		"named, of users with the same ids": {
+			schema: `create table users (id text primary key); create table people (id text primary key); create table accounts ("userId" text references people, provider text, "providerAccountId" text);
+				insert into users values ('ada'); insert into people values ('ada'); insert into accounts values ('ada', 'keycloak', 's1')`,
+			users: Users{Table: "users", Accounts: "accounts"}, ada: "ada",
+		},
 		"a named view": {
 			schema: `create table users (id text primary key); create table links ("user" text, at text, is_ text); insert into users values ('ada'); insert into links values ('ada', 'keycloak', 's1');
 				create view accounts as select "user" as "userId", at as provider, is_ as "providerAccountId" from links`,
@@ -194,6 +199,10 @@ func TestAFailedSearchFindsNotNobody(t *testing.T) {
 		"no table":                    {schema: users, class: directories.Schema, says: []string{"no table of linked accounts", "accounts TABLE", "sub_is_user_id"}},
 		"a table that lacks a column": {schema: users + `create table accounts ("userId" text, provider text)`, class: directories.Schema, says: []string{"no table of linked accounts"}},
 		"two columns of one meaning":  {schema: users + `create table accounts ("userId" text, user_id text, provider text, "providerAccountId" text)`, class: directories.Schema, says: []string{"no table of linked accounts"}},
+		"accounts of other users": {
+			schema: users + `create table members (id text primary key); create table accounts ("userId" text references members, provider text, "providerAccountId" text); insert into members values ('ada'); insert into accounts values ('ada', 'keycloak', 's1')`,
+			config: Config{Users: Users{Table: "users"}}, class: directories.Schema, says: []string{`"accounts" refers to other users than`, "accounts TABLE"},
+		},
 		"a named table that is missing": {
 			schema: accounts, config: Config{Users: Users{Accounts: "public.links"}}, class: directories.Schema, says: []string{"no table public.links"},
 		},
