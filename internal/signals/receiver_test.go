@@ -198,6 +198,8 @@ func TestInvalidSETs(t *testing.T) {
 		"of no type":                           {p.sign(t, "", valid), errInvalidRequest},
 		"of the type JWT":                      {p.sign(t, "JWT", valid), errInvalidRequest},
 		"whose time is none":                   {changed(caep+"session-revoked", object{"event_timestamp": "now"}), errInvalidRequest},
+		"whose time is before 1970":            {changed(risc+"account-disabled", object{"event_timestamp": -1}), errInvalidRequest},
+		"whose time rounds to none":            {changed(risc+"account-enabled", object{"event_timestamp": 1e-9}), errInvalidRequest},
 		"a credential-change without a type":   {changed(caep+"credential-change", object{"change_type": "update"}), errInvalidRequest},
 		"a credential-compromise without one":  {changed(risc+"credential-compromise", nil), errInvalidRequest},
 		"a stream-updated without a status":    {changed(ssf+"stream-updated", nil), errInvalidRequest},

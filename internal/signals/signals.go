@@ -198,7 +198,7 @@ func seconds(claim any) (time.Time, bool) {
 		return time.Time{}, false
 	}
 	s, err := number.Float64()
-	if err != nil || !(s > 0 && s < 1e15) {
+	if err != nil || !(s >= 1 && s < 1e15) {
 		return time.Time{}, false
 	}
 	if s > maxSeconds { // milliseconds, perhaps: later than any time that counts
