@@ -51,6 +51,45 @@ func TestEveryNodeRefusesWhoIsBlocked(t *testing.T) {
 	}
 }
 
+// Whoever has linked an account elsewhere, which is enabled there, stays refused.
+func TestABlockIsLiftedByWhoMadeItOnly(t *testing.T) {
+	for name, open := range stores(t) {
+		t.Run(name, func(t *testing.T) {
+			f := fleet{t, open}
+			node, other := f.node(), f.node()
+			now := time.Now()
+			apply := func(by string, restored bool) {
+				t.Helper()
+				now = now.Add(time.Millisecond)
+				if _, err := node.Apply(t.Context(), fmt.Sprint(by, restored), []Revocation{{Subject: "ada", Blocked: true, By: by, Restored: restored, At: now}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			apply("https://a.example/x y", false)
+			apply("https://b.example", true)
+			apply("https://c.example", false)
+			apply("https://c.example", true)
+			known := Revocation{Subject: "ada", Blocked: true, By: "https://c.example"}
+			eventually.Holds(t, "the other node knows all", func() bool {
+				other.Await(t.Context())
+				other.mu.RLock()
+				defer other.mu.RUnlock()
+				s, found := other.entries.get(known)
+				return found && s.restored
+			})
+			for i, l := range []*List{node, other} {
+				if !l.Blocks([]byte("ada")) {
+					t.Errorf("node %d: another issuer has lifted the block", i)
+				}
+			}
+			if err := other.Restore(t.Context(), "ada", now); err != nil {
+				t.Fatal(err)
+			}
+			eventually.Holds(t, "the operator has lifted it", func() bool { return !node.Blocks([]byte("ada")) && !other.Blocks([]byte("ada")) })
+		})
+	}
+}
+
 func TestMessagesCountInTheOrderOfTheirTimes(t *testing.T) {
 	t.Parallel()
 	at := func(seconds int) time.Time {

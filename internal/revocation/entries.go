@@ -14,21 +14,22 @@ const (
 // that a request looks its subject up without building a key.
 type entries struct {
 	life     time.Duration
-	subjects map[string]state // by subject
-	ids      map[string]state // sessions and tokens, by key
-	blocks   map[string]state // by subject
-	messages map[string]state // by key
+	subjects map[string]state            // by subject
+	ids      map[string]state            // sessions and tokens, by key
+	blocks   map[string]map[string]state // by subject, and by whom
+	messages map[string]state            // by key
 }
 
 func newEntries(life time.Duration) entries {
-	return entries{life, make(map[string]state), make(map[string]state), make(map[string]state), make(map[string]state)}
+	return entries{life, make(map[string]state), make(map[string]state), make(map[string]map[string]state), make(map[string]state)}
 }
 
-// place returns the map and the key of a revocation.
+// place returns the map and the key of a revocation. The map is nil for the first block of
+// a subject.
 func (e *entries) place(r Revocation) (in map[string]state, key string) {
 	switch {
 	case r.Blocked:
-		return e.blocks, r.Subject
+		return e.blocks[r.Subject], r.By
 	case r.Subject != "":
 		return e.subjects, r.Subject
 	case r.Message != "":
@@ -58,6 +59,11 @@ func (e *entries) set(r Revocation) (news, ok bool) {
 		if e.full(r) {
 			return false, r.Message != ""
 		}
+		in, key = e.place(r)
+	}
+	if in == nil {
+		in = make(map[string]state)
+		e.blocks[r.Subject] = in
 	}
 	in[key] = s
 	return !s.restored && r.Message == "", true
@@ -77,7 +83,9 @@ func (e *entries) sweep() {
 	for r := range e.each {
 		if !r.counts(now, e.life) && r.At.Before(now) {
 			in, key := e.place(r)
-			delete(in, key)
+			if delete(in, key); r.Blocked && len(in) == 0 {
+				delete(e.blocks, r.Subject)
+			}
 		}
 	}
 }
@@ -100,9 +108,11 @@ func (e *entries) each(yield func(Revocation) bool) {
 			return
 		}
 	}
-	for subject, s := range e.blocks {
-		if !yield(Revocation{Subject: subject, Blocked: true, At: s.at, Restored: s.restored}) {
-			return
+	for subject, all := range e.blocks {
+		for by, s := range all {
+			if !yield(Revocation{Subject: subject, Blocked: true, By: by, At: s.at, Restored: s.restored}) {
+				return
+			}
 		}
 	}
 	for _, in := range []map[string]state{e.ids, e.messages} {

@@ -150,8 +150,12 @@ func (l *List) Blocks(subject []byte) bool {
 	}
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	s, found := l.entries.blocks[string(canonical(subject))]
-	return found && !s.restored
+	for _, s := range l.entries.blocks[string(canonical(subject))] {
+		if !s.restored {
+			return true
+		}
+	}
+	return false
 }
 
 // HasID reports whether the session or the token with an ID is revoked. Either
@@ -275,15 +279,19 @@ var ErrFull = fmt.Errorf("there are %d revocations, and no more are kept: use a 
 // ErrNone is the error of List.Restore if there is nothing to restore.
 var ErrNone = errors.New("nothing to restore: no sessions of this user are revoked")
 
-// Restore undoes the revocation and the block of a subject. It returns ErrNone if
+// Restore undoes the revocation and all blocks of a subject. It returns ErrNone if
 // there is neither, and else the same errors as Revoke.
 func (l *List) Restore(ctx context.Context, subject string, now time.Time) error {
 	l.Await(ctx)
 	id := string(canonical([]byte(subject)))
 	var undone []Revocation
 	l.mu.Lock()
-	for _, blocked := range []bool{false, true} {
-		r := Revocation{Subject: id, Blocked: blocked, At: now.Truncate(precision), Restored: true}
+	all := []Revocation{{Subject: id}}
+	for by := range l.entries.blocks[id] {
+		all = append(all, Revocation{Subject: id, Blocked: true, By: by})
+	}
+	for _, r := range all {
+		r.At, r.Restored = now.Truncate(precision), true
 		known, found := l.entries.get(r)
 		if !found || known.restored {
 			continue

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -37,6 +38,8 @@ type Revocation struct {
 	// Blocked reports whether all sessions of the subject are refused until that is
 	// restored, those too that are issued later.
 	Blocked bool `json:"blocked,omitempty"`
+	// By is who has Blocked the subject: nobody else lifts that, but the operator.
+	By string `json:"by,omitempty"`
 	// At is when it was revoked. Unless Blocked, sessions of the subject that were
 	// issued later stay valid: people can sign in again.
 	At time.Time `json:"at"`
@@ -49,7 +52,7 @@ const (
 	kindSubject = 's'
 	kindSession = 'i'
 	kindToken   = 't'
-	kindBlock   = 'b' // of a subject
+	kindBlock   = 'b' // by whom, escaped, and of which subject, with a space between them
 	kindMessage = 'm'
 )
 
@@ -63,7 +66,7 @@ func (r Revocation) Key() string {
 	case r.Message != "":
 		return string(kindMessage) + r.Message
 	case r.Blocked:
-		return string(kindBlock) + r.Subject
+		return string(kindBlock) + url.QueryEscape(r.By) + " " + r.Subject
 	}
 	return string(kindSubject) + r.Subject
 }
@@ -72,7 +75,7 @@ func (r Revocation) Key() string {
 // if the key is invalid.
 func Parse(key string, at time.Time, restored bool) (Revocation, bool) {
 	r := Revocation{At: at, Restored: restored}
-	if len(key) < 2 || len(key) > MaxID+1 {
+	if len(key) < 2 || len(key) > 2*MaxID+2 {
 		return r, false
 	}
 	switch id := key[1:]; key[0] {
@@ -83,13 +86,18 @@ func Parse(key string, at time.Time, restored bool) (Revocation, bool) {
 	case kindToken:
 		r.Token = id
 	case kindBlock:
-		r.Subject, r.Blocked = string(canonical([]byte(id))), true
+		by, subject, _ := strings.Cut(id, " ")
+		var err error
+		if r.By, err = url.QueryUnescape(by); err != nil {
+			return r, false
+		}
+		r.Subject, r.Blocked = string(canonical([]byte(subject))), true
 	case kindMessage:
 		r.Message = id
 	default:
 		return r, false
 	}
-	return r, true
+	return r, r.Validate() == nil
 }
 
 // Validate returns an error unless exactly one ID is set, and is valid.
@@ -102,6 +110,9 @@ func (r Revocation) Validate() error {
 		if len(id) > MaxID || strings.ContainsRune(id, 0) {
 			return fmt.Errorf("an ID must have 1 to %d bytes and no NUL byte", MaxID)
 		}
+	}
+	if len(url.QueryEscape(r.By)) > MaxID {
+		return errors.New("the name of who blocks a user is too long")
 	}
 	if given != 1 || r.Blocked && r.Subject == "" {
 		return errors.New("a revocation needs exactly one of subject, session and token")

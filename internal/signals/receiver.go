@@ -340,9 +340,9 @@ func (e *receiver) revocations(ctx context.Context, s *set, users identities.Use
 	for _, user := range found {
 		switch s.action {
 		case block:
-			all = append(all, revocation.Revocation{Subject: user, At: until}, revocation.Revocation{Subject: user, Blocked: true, At: s.at})
+			all = append(all, revocation.Revocation{Subject: user, At: until}, revocation.Revocation{Subject: user, Blocked: true, By: e.tokens.issuer, At: s.at})
 		case unblock:
-			all = append(all, revocation.Revocation{Subject: user, Blocked: true, Restored: true, At: s.at})
+			all = append(all, revocation.Revocation{Subject: user, Blocked: true, By: e.tokens.issuer, Restored: true, At: s.at})
 		default:
 			all = append(all, revocation.Revocation{Subject: user, At: until})
 		}

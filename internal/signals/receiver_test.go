@@ -345,6 +345,25 @@ func TestTheOrderOfEventsIsThatOfTheirTimes(t *testing.T) {
 	}
 }
 
+// TestAnIssuerLiftsNoBlockOfAnother has a user disabled at one of two issuers.
+func TestAnIssuerLiftsNoBlockOfAnother(t *testing.T) {
+	t.Parallel()
+	p, s := newProvider(t), newSite(t)
+	const second = "https://second.example"
+	both := p.shared()
+	both.Issuer = second
+	first, other := receive(t, p.shared(), true), receive(t, both, true)
+	enabled := event(risc+"account-enabled", with(ada, "iss", second), object{"event_timestamp": now.Unix()})
+	enabled["iss"], enabled["iat"] = second, now.Unix()
+	push(first, s, p.sign(t, "secevent+jwt", event(risc+"account-disabled", ada, nil)))
+	if w, _ := push(other, s, p.sign(t, "secevent+jwt", enabled)); w.Code != http.StatusAccepted || !s.sessions.Blocks([]byte("ada")) {
+		t.Errorf("status %d %s; the other issuer has lifted the block", w.Code, w.Body)
+	}
+	if err := s.sessions.Restore(t.Context(), "ada", now); err != nil || s.sessions.Blocks([]byte("ada")) {
+		t.Errorf("an operator cannot lift it: %v", err)
+	}
+}
+
 // TestASETThatComesAgainEndsNothingAgain delivers a SET when its user has signed in again.
 func TestASETThatComesAgainEndsNothingAgain(t *testing.T) {
 	t.Parallel()
