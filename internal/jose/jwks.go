@@ -27,6 +27,7 @@ const (
 	refreshInterval    = time.Hour
 	unknownKeyInterval = 5 * time.Minute // at most one fetch for unknown key ids in this time
 	fetchTimeout       = 10 * time.Second
+	patience           = 3 * time.Second // how long a patient Verifier waits for a fetch
 	minRetryDelay      = time.Second
 	maxRetryDelay      = time.Minute
 	maxKeySetBytes     = 1 << 20
@@ -44,6 +45,7 @@ type JWKS struct {
 	limit   *rate.Limiter                       // of fetches for these: anyone can send them
 	asked   atomic.Uint64                       // how many fetches were asked for by these
 	fetched atomic.Uint64                       // how many of them are done
+	attempt atomic.Pointer[chan struct{}]       // closed when the next fetch ends
 	// generation counts how often keys were stored.
 	generation atomic.Uint64
 	cancel     context.CancelFunc
@@ -76,6 +78,8 @@ func (j *JWKS) open(failed func(error)) *JWKS {
 	ctx, cancel := context.WithCancel(context.Background())
 	j.failed, j.unknown, j.cancel = failed, make(chan struct{}, 1), cancel
 	j.limit = rate.NewLimiter(rate.Every(unknownKeyInterval), 1)
+	attempt := make(chan struct{})
+	j.attempt.Store(&attempt)
 	j.done.Go(func() { j.refresh(ctx) })
 	return j
 }
@@ -163,6 +167,20 @@ func (j *JWKS) find(id string, hasID bool, algorithm string) ([]jwt.Verification
 	return found, nil
 }
 
+// await waits for the fetch that an unknown key id has asked for, but not for long.
+func (j *JWKS) await() {
+	attempt := *j.attempt.Load()
+	if j.asked.Load() == j.fetched.Load() {
+		return
+	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-attempt:
+	case <-timer.C:
+	}
+}
+
 // refresh keeps the set up to date until ctx is done. A fetch that fails is
 // retried with backoff. Unknown key ids trigger a fetch too.
 func (j *JWKS) refresh(ctx context.Context) {
@@ -179,6 +197,8 @@ func (j *JWKS) refresh(ctx context.Context) {
 			retry = minRetryDelay
 			j.fetched.Store(asked)
 		}
+		next := make(chan struct{})
+		close(*j.attempt.Swap(&next))
 		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():

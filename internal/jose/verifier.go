@@ -53,9 +53,10 @@ type VerifierConfig struct {
 	// Algorithms are those that tokens may be signed with. Default: all that the keys
 	// verify.
 	Algorithms []string
-	// Patient reports whether a token that names an unknown key is ErrKeysUnavailable
-	// until JWKS was fetched for it, at most every five minutes: the issuer may have a new
-	// key, and sends the token again. Default: it is ErrInvalid at once.
+	// Patient reports whether a token that names an unknown key waits until JWKS was
+	// fetched for it, at most every five minutes and for three seconds, and is
+	// ErrKeysUnavailable after that: the issuer may have a new key. Default: it is
+	// ErrInvalid at once.
 	Patient bool
 }
 
@@ -262,8 +263,13 @@ func (v *Verifier) keys(algorithm string, header Header) ([]jwt.VerificationKey,
 	id, hasID := header["kid"]
 	published, err := v.jwks.find(id, hasID, algorithm)
 	if errors.Is(err, errKeyUnknown) {
-		if err = nil; v.patient {
-			err = ErrKeysUnavailable
+		if !v.patient {
+			err = nil
+		} else {
+			v.jwks.await()
+			if published, err = v.jwks.find(id, hasID, algorithm); errors.Is(err, errKeyUnknown) {
+				err = ErrKeysUnavailable
+			}
 		}
 	}
 	if err != nil && len(keys) == 0 {
