@@ -98,10 +98,9 @@ func (s *Stream) judge() {
 		}
 		s.mu.Lock()
 		s.unsure = !known
-		killed := false
-		if again = s.again && why == nil; !again {
+		killed := (why != nil || !s.again) && s.decide(why)
+		if again = s.again && !killed; !again {
 			s.queued, s.swept = false, false
-			killed = s.decide(why)
 		}
 		kind, ended, age, left := s.kind, s.ended, s.killedAt-s.began, s.left
 		s.mu.Unlock()

@@ -25,6 +25,7 @@ type judged struct {
 	unknown  atomic.Bool  // its state
 	swept    atomic.Int32 // how often it was judged without a hint
 	another  bool
+	found    func() // is called once it is known
 	judged   atomic.Int32
 	reported atomic.Int32
 	reason   atomic.Value
@@ -38,7 +39,11 @@ func (j *judged) Judge(swept bool) (*Ended, bool) {
 	if j.unknown.Load() || !j.stale.Load() {
 		return nil, !j.unknown.Load()
 	}
-	return &Ended{Check: verdict.Check{Judgement: verdict.Judgement{Verdict: verdict.Stale, Reason: verdict.UserNotFound}}, Another: j.another}, true
+	ended := &Ended{Check: verdict.Check{Judgement: verdict.Judgement{Verdict: verdict.Stale, Reason: verdict.UserNotFound}}, Another: j.another}
+	if j.found != nil {
+		j.found()
+	}
+	return ended, true
 }
 
 func (*judged) Revoked(*revocation.List) bool { return true }
@@ -233,6 +238,31 @@ func TestAHintThatLedToNothingHolds(t *testing.T) {
 		time.Sleep(5 * time.Minute)
 		if j.swept.Load() < 5 {
 			t.Error("the hint holds although its result is known")
+		}
+	})
+}
+
+// TestAHintCountsWhileAnotherSessionIsFound that the download may belong to: that one
+// ends too meanwhile.
+func TestAHintCountsWhileAnotherSessionIsFound(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g, j := NewRegistry(), &judged{another: true}
+		s, r := begin(g, j, get(), Options{})
+		defer s.Leave()
+		s.Send(http.StatusOK, nil)
+		time.Sleep(2 * grace)
+		j.found = func() {
+			if j.another {
+				j.another = j.judged.Load() < 2 // the second time is when it may end
+				g.Changed("users", []byte("user"))
+			}
+		}
+		j.stale.Store(true)
+		g.Changed("users", []byte("user"))
+		synctest.Wait()
+		if !isEnded(r) {
+			t.Error("it goes on")
 		}
 	})
 }
