@@ -143,6 +143,7 @@ type Handler struct {
 	SharedSignals []*signals.SharedSignals `json:"shared_signals,omitempty"`
 
 	mode      string
+	lookups   accounts.Config
 	directory directories.Module
 	formats   []caddy.Module
 	signals   []signals.Endpoint
@@ -208,7 +209,12 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		}
 	}
 	var err error
-	if h.validator, err = h.newValidator(env, &h.lease.Resources); err != nil {
+	if h.lookups, err = h.LookupOptions.Config(); err != nil {
+		return err
+	}
+	h.lookups.Observer, h.lookups.Streams = telemetry.Directories{}, streams.Open
+	h.lookups.Logger = func() *zap.Logger { return caddy.Log().Named("http.handlers.stale_session.directory") }
+	if h.validator, err = h.newValidator(env, &h.lease.Resources, h.lookups); err != nil {
 		return err
 	}
 	h.directory = h.directoryOf(h.validator.reader.UsersTable())
@@ -322,14 +328,8 @@ func (h *Handler) matchesSessionID() bool {
 
 // newValidator returns a validator, and acquires the resources that it shares with
 // other handlers.
-func (h *Handler) newValidator(env environment.Environment, resources *provision.Resources) (*validator, error) {
-	config, err := h.LookupOptions.Config()
-	if err != nil {
-		return nil, err
-	}
-	config.Observer, config.Streams = telemetry.Directories{}, streams.Open
-	config.Logger = func() *zap.Logger { return caddy.Log().Named("http.handlers.stale_session.directory") }
-	v := &validator{timeout: cmp.Or(config.Timeout, accounts.DefaultTimeout), matchesSessionID: h.matchesSessionID()}
+func (h *Handler) newValidator(env environment.Environment, resources *provision.Resources, config accounts.Config) (v *validator, err error) {
+	v = &validator{timeout: cmp.Or(config.Timeout, accounts.DefaultTimeout), matchesSessionID: h.matchesSessionID()}
 	if v.reader, err = h.reader(env, resources); err != nil {
 		return nil, err
 	}
@@ -350,20 +350,25 @@ func (h *Handler) newValidator(env environment.Environment, resources *provision
 	return v, err
 }
 
-// acquire returns the validator, and the lease that keeps it open. A request that
-// arrives after a reload has replaced the configuration, because an earlier handler
-// delayed it, gets a new validator.
+// acquire returns the validator, and the lease that keeps it open. What goes on after a
+// reload has replaced the configuration, such as a stream, or a request that an earlier
+// handler delayed, gets a new validator. That asks the same directory by an engine in
+// use, if there is one, whatever its options: the caches and the brake of a new one
+// would know nobody.
 func (h *Handler) acquire() (*validator, *provision.Lease) {
 	if h.lease.Acquire() {
 		return h.validator, &h.lease
 	}
 	late := new(provision.Lease)
 	late.Acquire()
-	v, err := h.newValidator(environment.New(), &late.Resources)
+	config, _ := provision.Lookups(h.directory, h.lookups)
+	v, err := h.newValidator(environment.New(), &late.Resources, config)
 	if err = errors.Join(err, late.End()); err != nil { // the request's lease releases the resources
 		caddy.Log().Named("http.handlers.stale_session").Error("cannot check a request of a replaced configuration", zap.Error(err))
-		v = h.validator // closed: its verdict is unknown
+		return h.validator, late // closed: its verdict is unknown
 	}
+	v.late = true
+	v.accounts.Succeed(h.validator.accounts)
 	return v, late
 }
 
@@ -755,8 +760,11 @@ func (x *request) expires() (at time.Time) {
 // and without a hint no connections are opened for it.
 func (x *request) Judge(swept bool) (ended *streams.Ended, known bool) {
 	h := x.handler
-	if engine := h.validator.accounts; h.lease.Ended() && (!h.streams.Ends(engine.String()) || swept && !provision.InUse(engine)) {
-		return nil, true
+	if h.lease.Ended() {
+		_, inUse := provision.Lookups(h.directory, h.lookups)
+		if !h.streams.Ends(h.validator.accounts.String()) || swept && !inUse {
+			return nil, true
+		}
 	}
 	v, lease := h.acquire()
 	defer lease.Release()

@@ -11,6 +11,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/deadline"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/provision"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/sessiontable"
@@ -27,6 +28,7 @@ type validator struct {
 	evidence         *session.Evidence     // of the reader's sessions, in the engine's table
 	timeout          time.Duration
 	matchesSessionID bool // Claims.Match ends with the values of sessionIDs
+	late             bool // its configuration was replaced before
 }
 
 // result is the session of a request and the verdict on it. It is part of request,
@@ -58,7 +60,13 @@ func (v *validator) validate(r *http.Request, res *result) {
 			return v.judge(&res.wait, tokens, asking{now: res.session.At}, nil)
 		})
 	}
-	res.check.Braked = (res.check.Verdict == verdict.Stale && res.check.Source != accounts.FromRevocation || res.check.Dissent != nil) && v.accounts.Braking()
+	res.check.Braked = (res.check.Verdict == verdict.Stale && res.check.Source != accounts.FromRevocation || res.check.Dissent != nil) && v.braking()
+}
+
+// braking reports whether nobody's session ends who is gone. That of a replaced
+// configuration does so too while those do that are in use: it has seen few itself.
+func (v *validator) braking() bool {
+	return v.accounts.Braking() || v.late && provision.Braking(v.accounts.String())
 }
 
 // asking says what a judgement is for.
@@ -316,7 +324,7 @@ func (v *validator) judgeAgain(ctx context.Context, tokens []session.Token, sinc
 // held makes those judgements unknown that the brake holds.
 func (v *validator) held(judgements []verdict.Judgement) []verdict.Judgement {
 	for i := range judgements {
-		if j := &judgements[i]; j.Verdict == verdict.Stale && j.Source != accounts.FromRevocation && v.accounts.Braking() {
+		if j := &judgements[i]; j.Verdict == verdict.Stale && j.Source != accounts.FromRevocation && v.braking() {
 			j.Verdict, j.Reason = verdict.Unknown, ""
 		}
 	}

@@ -60,6 +60,14 @@ func (e *Engine) Braking() bool {
 	return e.brake.share > 0 && (e.brake.braking.Load() || !e.found.Load())
 }
 
+// Succeed takes over from an engine of the same directory, which may be closed, that
+// some user was found.
+func (e *Engine) Succeed(former *Engine) {
+	if e.name == former.name && former.found.Load() {
+		e.found.Store(true)
+	}
+}
+
 // seen records that a user was seen. An account that was looked up before all
 // users were replaced is not one of them.
 func (b *brake) seen(subject string, a *Account, now instant) {

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -383,6 +384,33 @@ func TestAStreamOutlivesAReload(t *testing.T) {
 				t.Fatal(err)
 			}
 			eventually.Holds(t, "no connection is left", func() bool { return len(backends(t, database)) == 0 })
+			goesOn(t, live)
+		})
+	}
+}
+
+// TestAStreamOfAReplacedConfigurationEndsWithABrake whatever has changed: to an engine
+// that was opened for it alone, nobody's session was live before.
+func TestAStreamOfAReplacedConfigurationEndsWithABrake(t *testing.T) {
+	for name, then := range map[string][]string{
+		"by the engine of other options":       {"	brake 60%"},
+		"by the engine of another directory":   {"	brake 60%", "	users {", "		id id", "	}"},
+		"by the engine of one without a brake": {"	timeout 900ms"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			database := newDatabase(t)
+			execute(t, database, `insert into "User" values ('gone')`)
+			app := newStreamsApp(t, (*httptest.Server).Start)
+			proxy := "reverse_proxy " + app.Listener.Addr().String()
+			before := startFor(t, "h1", "stale_session {", "	brake 50%", "}", proxy)
+			gone, live := before.open(t, "/events", session(t, "gone")), before.open(t, "/events", session(t, "live"))
+			if err := caddytest.Load(caddytest.Site(slices.Concat([]string{"stale_session {"}, then, []string{"}", proxy})...)); err != nil {
+				t.Fatal(err)
+			}
+			after := client{caddytest.Address(t), before.http}
+			_ = after.open(t, "/events", session(t, "live"))
+			execute(t, database, `delete from "User" where id = 'gone'`)
+			ends(t, gone)
 			goesOn(t, live)
 		})
 	}

@@ -1,6 +1,8 @@
 package provision
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -14,7 +16,18 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/shared"
 )
 
-var engines = shared.NewPool[*accounts.Engine]()
+var engines = shared.NewPool[engine]()
+
+// engine is one in use, and what it was opened with.
+type engine struct {
+	*accounts.Engine
+	of     origin
+	config accounts.Config
+}
+
+// origin tells directories apart that were opened with different options. It is a
+// digest: these may have secrets.
+type origin [sha256.Size]byte
 
 var tables = shared.NewPool[*sessiontable.Table]()
 
@@ -63,35 +76,76 @@ func (r *Resources) Sessions(module directories.Module, store formats.Store, con
 }
 
 // Engines returns the engines in use.
-func Engines() []*accounts.Engine { return engines.All() }
+func Engines() []*accounts.Engine {
+	var all []*accounts.Engine
+	for _, e := range engines.All() {
+		all = append(all, e.Engine)
+	}
+	return all
+}
 
-// InUse reports whether an engine is in use.
-func InUse(engine *accounts.Engine) bool { return slices.Contains(Engines(), engine) }
+// Braking reports whether an engine in use brakes that has a name.
+func Braking(name string) bool {
+	return slices.ContainsFunc(engines.All(), func(e engine) bool { return e.String() == name && e.Braking() })
+}
+
+// Lookups returns the configuration with which an engine in use asks the directory of a
+// module: the given one, if there is one of it. It reports false if there is none.
+func Lookups(module directories.Module, config accounts.Config) (accounts.Config, bool) {
+	of, err := originOf(module)
+	if err != nil { // whoever acquires it hears of it
+		return config, false
+	}
+	alike := slices.DeleteFunc(engines.All(), func(e engine) bool { return e.of != of })
+	given, _ := json.Marshal(config) // has nothing that fails
+	same := func(e engine) bool {
+		its, _ := json.Marshal(e.config)
+		return bytes.Equal(its, given)
+	}
+	if len(alike) > 0 && !slices.ContainsFunc(alike, same) {
+		config = alike[0].config
+	}
+	return config, len(alike) > 0
+}
+
+// originOf returns that of a module's directory.
+func originOf(module directories.Module) (origin, error) {
+	text, err := json.Marshal(module)
+	if err != nil {
+		return origin{}, err
+	}
+	distinct := []string{fmt.Sprintf("%T", module), string(text)}
+	if resolver, ok := module.(directories.Resolver); ok {
+		resolved, err := resolver.Resolved()
+		if err != nil {
+			return origin{}, err
+		}
+		distinct = append(distinct, resolved)
+	}
+	text, err = json.Marshal(distinct)
+	return sha256.Sum256(text), err
+}
 
 // Accounts acquires the engine of a module's directory. Handlers whose module and
 // configuration are the same share one.
 func (r *Resources) Accounts(module directories.Module, config accounts.Config) (*accounts.Engine, error) {
-	text, err := json.Marshal(module)
+	of, err := originOf(module)
 	if err != nil {
 		return nil, err
 	}
 	distinct := struct {
-		Module, JSON, Resolved string
-		Config                 accounts.Config
-	}{Module: fmt.Sprintf("%T", module), JSON: string(text), Config: config}
-	if resolver, ok := module.(directories.Resolver); ok {
-		if distinct.Resolved, err = resolver.Resolved(); err != nil {
-			return nil, err
-		}
-	}
-	return acquire(r, engines, distinct, func() (*accounts.Engine, func() error, error) {
+		Of     origin
+		Config accounts.Config
+	}{of, config}
+	acquired, err := acquire(r, engines, distinct, func() (engine, func() error, error) {
 		directory, err := module.OpenDirectory()
 		if err != nil {
-			return nil, nil, err
+			return engine{}, nil, err
 		}
-		engine := accounts.Open(directory, config)
-		return engine, engine.Close, nil
+		opened := accounts.Open(directory, config)
+		return engine{opened, of, config}, opened.Close, nil
 	})
+	return acquired.Engine, err
 }
 
 var evidence = shared.NewPool[*session.Evidence]()
