@@ -37,6 +37,12 @@ const (
 	apps    = "apps" // one of each other framework and library
 )
 
+// What make xcaddy builds.
+const (
+	bare      = "caddy-xcaddy"
+	withRedis = "caddy-xcaddy-redis"
+)
+
 // browsers are the names of Chromium. tools/setup looks for them, too.
 var browsers = []string{
 	"chromium-headless-shell", "chromium", "chromium-browser", "google-chrome",
@@ -49,7 +55,7 @@ var installing sync.Mutex
 func TestBrowser(t *testing.T) {
 	t.Parallel()
 	ctx := withinTest(t)
-	environment := prepare(ctx, t)
+	environment := prepare(ctx, t, bare)
 	files, err := filepath.Glob("*.test.mjs")
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +76,7 @@ func TestBrowser(t *testing.T) {
 func TestFrameworks(t *testing.T) {
 	t.Parallel()
 	ctx := withinTest(t)
-	environment := prepare(ctx, t)
+	environment := prepare(ctx, t, withRedis)
 	install(ctx, t, apps)
 	for _, app := range []string{"nuxt", "react-router", "sveltekit"} {
 		build(ctx, t, filepath.Join(apps, app), "build")
@@ -99,7 +105,7 @@ func TestDashboard(t *testing.T) {
 	}
 	t.Parallel()
 	ctx := withinTest(t)
-	run(ctx, t, 2, prepare(ctx, t), "dashboard/dashboard.test.mjs", "streams/streams.test.mjs")
+	run(ctx, t, 2, prepare(ctx, t, bare), "dashboard/dashboard.test.mjs", "streams/streams.test.mjs")
 }
 
 // withinTest is a context that ends when the test is interrupted, and soon
@@ -116,8 +122,8 @@ func withinTest(t *testing.T) context.Context {
 }
 
 // prepare installs the packages, starts Postgres until the end of the test, and
-// returns the environment of the tests in Node.
-func prepare(ctx context.Context, t *testing.T) []string {
+// returns the environment of the tests in Node, with a Caddy that make xcaddy has built.
+func prepare(ctx context.Context, t *testing.T, build string) []string {
 	t.Helper()
 	browser := os.Getenv("CHROMIUM")
 	for _, name := range browsers {
@@ -128,7 +134,7 @@ func prepare(ctx context.Context, t *testing.T) []string {
 	if browser == "" {
 		t.Fatal("Chromium is not installed: run make setup")
 	}
-	caddy, err := filepath.Abs("../bin/caddy-xcaddy")
+	caddy, err := filepath.Abs("../bin/" + build)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -177,12 +177,16 @@ ${site.map((line) => `\t${line}`).join("\n")}
 `;
 	}
 
-	/** A Caddyfile of a page of the documentation, with the addresses of the tests. */
+	/**
+	 * A Caddyfile of a page of the documentation, with the addresses of the tests. Lookups
+	 * may take long on a busy machine, after which sessions would pass unchecked.
+	 */
 	#documented(upstream) {
 		const page = readFileSync(file(`../docs/fronting/${this.#page}.md`), "utf8");
 		const [, caddyfile] = [...page.matchAll(/^```caddyfile\n(example\.com.*?)^```/gms)][this.#example];
 		const site = caddyfile.replaceAll("example.com", this.address).replaceAll("localhost:3000", `127.0.0.1:${upstream}`);
-		return this.#module ? site : site.replace(/^\tstale_session\b[^{\n]*(\{.*?^\t\})?\n/ms, "");
+		const patient = (line, head, block) => (block ? `${line}\n\t\ttimeout 30s` : `${line} {\n\t\ttimeout 30s\n\t}`);
+		return this.#module ? site.replace(/^(\tstale_session\b[^{\n]*?)( \{)?$/m, patient) : site.replace(/^\tstale_session\b[^{\n]*(\{.*?^\t\})?\n/ms, "");
 	}
 
 	#run(name, program, args) {
