@@ -1440,7 +1440,10 @@ func TestHowOftenARequestAllocates(t *testing.T) {
 		r.Header.Set("Accept", c.accept)
 		r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, new(caddyhttp.Server))
 		allocations := math.Inf(1)
-		for range 5 { // once at least without the poll of the gate
+		for range 50 { // with the race detector, a sync.Pool drops some of its values
+			if allocations <= c.allocations {
+				break
+			}
 			allocations = min(allocations, testing.AllocsPerRun(20, func() {
 				clear(w.Header())
 				w.Body.Reset()
