@@ -15,6 +15,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/identities"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/jose"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/signals"
 )
 
 // Backchannel lets an OpenID provider end sessions, by OpenID Connect
@@ -112,7 +113,7 @@ func (b *Backchannel) open(env environment.Environment, defaults Defaults, keySe
 	}
 	e := &Endpoint{
 		Path: cmp.Or(b.Path, cmp.Or(defaults.AuthPath, env.AuthPath())+"/backchannel-logout"), endsUser: b.Ends == endsUser,
-		accounts: b.Accounts, algorithms: algorithms, lasting: defaults.IssuedAt, now: time.Now, bodyTimeout: bodyTimeout, used: make(map[string]time.Time),
+		accounts: b.Accounts, algorithms: algorithms, lasting: defaults.IssuedAt, now: time.Now, bodyTimeout: signals.BodyTimeout, used: make(map[string]time.Time),
 	}
 	if e.Path[0] != '/' {
 		return nil, fmt.Errorf("path is %q; it must begin with a slash", e.Path)

@@ -2,9 +2,7 @@ package logout
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"sync"
 	"time"
@@ -12,16 +10,11 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/identities"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/jose"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/signals"
 )
 
-const (
-	// maxBody is the longest request body, in bytes.
-	maxBody = 64 << 10
-	// bodyTimeout is how long the body may take to arrive.
-	bodyTimeout = 10 * time.Second
-	// maxUsed is how many used tokens are remembered.
-	maxUsed = 100_000
-)
+// maxUsed is how many used tokens are remembered.
+const maxUsed = 100_000
 
 // Endpoint accepts logout tokens at a path, each once. It is safe for concurrent
 // use.
@@ -71,10 +64,7 @@ type Open func() (site Site, release func())
 // user here, 400 if the request is invalid, 503 if the provider should repeat it. It
 // returns what was revoked, nothing for a user who is not known, or why nothing was.
 func (e *Endpoint) Serve(w http.ResponseWriter, r *http.Request, open Open) ([]revocation.Revocation, error) {
-	w.Header().Set("Cache-Control", "no-store")
-	if r.Method != http.MethodPost {
-		w.Header().Set("Allow", http.MethodPost)
-		http.Error(w, http.StatusText(http.StatusMethodNotAllowed), http.StatusMethodNotAllowed)
+	if !signals.IsPost(w, r) {
 		return nil, requestError("the method is not POST")
 	}
 	revoked, err := e.accept(w, r, open)
@@ -94,14 +84,12 @@ func (e *Endpoint) Serve(w http.ResponseWriter, r *http.Request, open Open) ([]r
 }
 
 func writeError(w http.ResponseWriter, status int, code, description string) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(map[string]string{"error": code, "error_description": description}) // fails if the client disconnected
+	signals.WriteJSON(w, status, map[string]string{"error": code, "error_description": description})
 }
 
 // accept ends the sessions that a request names.
 func (e *Endpoint) accept(w http.ResponseWriter, r *http.Request, open Open) ([]revocation.Revocation, error) {
-	body, err := e.readBody(w, r)
+	body, err := signals.ReadBody(w, r, e.bodyTimeout)
 	if err != nil {
 		return nil, requestError("the body cannot be read, takes too long or is too long")
 	}
@@ -144,17 +132,6 @@ func (e *Endpoint) revocations(ctx context.Context, t token, users identities.Us
 		all = append(all, revocation.Revocation{Subject: subject, At: t.endedUpTo})
 	}
 	return all, err
-}
-
-// readBody reads the body of a request, which may neither be long nor take long.
-func (e *Endpoint) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	control := http.NewResponseController(w)
-	bounded := control.SetReadDeadline(time.Now().Add(e.bodyTimeout)) == nil
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if bounded && err == nil { // else what follows is not waited for either
-		err = control.SetReadDeadline(time.Time{})
-	}
-	return body, err
 }
 
 // wasUsed reports whether a token was used while it was valid.

@@ -26,6 +26,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/identities"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/jose"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/signals"
 )
 
 var now = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
@@ -235,7 +236,7 @@ func TestInvalidRequests(t *testing.T) {
 	plain := httptest.NewRequest(http.MethodPost, "/", strings.NewReader("logout_token="+p.sign(t, claims())))
 	valid := url.Values{"logout_token": {p.sign(t, claims())}}.Encode()
 	huge, twice, empty := form("x"), form("x"), form("x")
-	huge.Body = io.NopCloser(strings.NewReader(valid + "&x=" + strings.Repeat("x", maxBody)))
+	huge.Body = io.NopCloser(strings.NewReader(valid + "&x=" + strings.Repeat("x", signals.MaxBody)))
 	twice.Body = io.NopCloser(strings.NewReader(valid + "&" + valid))
 	empty.Body = http.NoBody
 	for name, c := range map[string]struct {

@@ -6,12 +6,12 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/jose"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/signals"
 )
 
 const (
@@ -67,7 +67,7 @@ func (e *Endpoint) read(text string, now time.Time) (token, error) {
 	switch {
 	case claims["iss"] != e.issuer:
 		return token{}, requestError("iss is not the configured issuer")
-	case !contains(claims["aud"], e.audience):
+	case !signals.Contains(claims["aud"], []string{e.audience}):
 		return token{}, requestError("aud does not contain the configured audience")
 	case !hasIssued || issued.After(now.Add(leeway)) || now.Sub(issued) > maxAge+leeway:
 		return token{}, requestError("iat is missing, in the future or too old")
@@ -108,12 +108,4 @@ func numericDate(claim any) (time.Time, bool) {
 		return time.Time{}, false
 	}
 	return time.UnixMicro(int64(seconds * 1e6)), true
-}
-
-// contains reports whether an aud claim is or contains an audience.
-func contains(claim any, audience string) bool {
-	if list, ok := claim.([]any); ok {
-		return slices.Contains(list, any(audience))
-	}
-	return claim == audience
 }

@@ -117,7 +117,7 @@ func (s *SharedSignals) open(env environment.Environment, defaults Defaults, key
 	}
 	e := &receiver{
 		accounts: s.Accounts, domains: s.EmailDomains, endsOnPassword: s.PasswordChange == "end", lasting: defaults.IssuedAt,
-		tolerance: tolerances[s.Transmitter], now: time.Now, bodyTimeout: bodyTimeout,
+		tolerance: tolerances[s.Transmitter], now: time.Now, bodyTimeout: BodyTimeout,
 	}
 	if e.path, err = defaults.path(s.Path, "shared-signals"); err != nil {
 		return nil, err
@@ -203,7 +203,7 @@ func (e *receiver) At() string { return e.path }
 
 // Serve implements Endpoint.
 func (e *receiver) Serve(w http.ResponseWriter, r *http.Request, acquire Acquire) Result {
-	if !isPost(w, r) {
+	if !IsPost(w, r) {
 		return Result{Err: errMethod, Refused: true}
 	}
 	result, failed := e.accept(w, r, acquire)
@@ -213,7 +213,7 @@ func (e *receiver) Serve(w http.ResponseWriter, r *http.Request, acquire Acquire
 	}
 	if failed.status == http.StatusBadRequest {
 		w.Header().Set("Content-Language", "en")
-		writeJSON(w, failed.status, map[string]string{"err": failed.code, "description": failed.description})
+		WriteJSON(w, failed.status, map[string]string{"err": failed.code, "description": failed.description})
 	} else {
 		if failed.status == http.StatusServiceUnavailable {
 			w.Header().Set("Retry-After", "5")
@@ -232,7 +232,7 @@ func (e *receiver) accept(w http.ResponseWriter, r *http.Request, acquire Acquir
 	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/"+jose.TypeSecurityEvent {
 		return none, &failure{status: http.StatusUnsupportedMediaType, description: "the Content-Type is not application/secevent+jwt"}
 	}
-	body, err := readBody(w, r, e.bodyTimeout)
+	body, err := ReadBody(w, r, e.bodyTimeout)
 	switch {
 	case errors.Is(err, errTooLong):
 		return none, &failure{status: http.StatusRequestEntityTooLarge, description: err.Error()}

@@ -252,7 +252,7 @@ func TestRequestsThatHoldNoSET(t *testing.T) {
 		"right":                    {set, []func(*http.Request){authorized}, http.StatusAccepted, ""},
 		"a GET":                    {set, []func(*http.Request){authorized, func(r *http.Request) { r.Method = http.MethodGet }}, http.StatusMethodNotAllowed, ""},
 		"another type of content":  {set, []func(*http.Request){authorized, func(r *http.Request) { r.Header.Set("Content-Type", "application/json") }}, http.StatusUnsupportedMediaType, ""},
-		"too long":                 {set + strings.Repeat(" ", maxBody), []func(*http.Request){authorized}, http.StatusRequestEntityTooLarge, ""},
+		"too long":                 {set + strings.Repeat(" ", MaxBody), []func(*http.Request){authorized}, http.StatusRequestEntityTooLarge, ""},
 		"without an authorization": {set, []func(*http.Request){unread}, http.StatusBadRequest, errAuthentication},
 		"with another":             {set, []func(*http.Request){func(r *http.Request) { r.Header.Set("Authorization", header+"0") }}, http.StatusBadRequest, errAuthentication},
 	} {

@@ -79,7 +79,7 @@ func (t *TokenRevocation) open(env environment.Environment, defaults Defaults, k
 	if err := defaults.allow(&t.Accounts, t.EmailDomains); err != nil {
 		return nil, err
 	}
-	e := &revoker{accounts: t.Accounts, domains: t.EmailDomains, now: time.Now, bodyTimeout: bodyTimeout}
+	e := &revoker{accounts: t.Accounts, domains: t.EmailDomains, now: time.Now, bodyTimeout: BodyTimeout}
 	var err error
 	if e.path, err = defaults.path(t.Path, "global-token-revocation"); err != nil {
 		return nil, err
@@ -169,7 +169,7 @@ var errNotFound = &failure{status: http.StatusNotFound, code: "not_found", descr
 
 // Serve implements Endpoint.
 func (e *revoker) Serve(w http.ResponseWriter, r *http.Request, acquire Acquire) Result {
-	if !isPost(w, r) {
+	if !IsPost(w, r) {
 		return Result{Err: errMethod, Refused: true}
 	}
 	result, failed := e.accept(w, r, acquire)
@@ -186,7 +186,7 @@ func (e *revoker) Serve(w http.ResponseWriter, r *http.Request, acquire Acquire)
 	case http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", "5")
 	}
-	writeJSON(w, failed.status, map[string]string{"error": cmp.Or(failed.code, "unauthorized"), "error_description": failed.description})
+	WriteJSON(w, failed.status, map[string]string{"error": cmp.Or(failed.code, "unauthorized"), "error_description": failed.description})
 	return Result{Err: failed, NotFound: failed == errNotFound, Refused: failed.status != http.StatusServiceUnavailable}
 }
 
@@ -203,7 +203,7 @@ func (e *revoker) accept(w http.ResponseWriter, r *http.Request, acquire Acquire
 		return Result{}, failed
 	}
 	now := e.now()
-	body, err := readBody(w, r, e.bodyTimeout)
+	body, err := ReadBody(w, r, e.bodyTimeout)
 	switch {
 	case errors.Is(err, errTooLong):
 		return Result{}, &failure{status: http.StatusRequestEntityTooLarge, code: "invalid_request", description: err.Error()}
@@ -265,7 +265,7 @@ func (e *revoker) authenticate(header string) (sender, *failure) {
 	if e.secret != "" && same(credentials, e.secret) {
 		return sender{operator: true}, nil
 	}
-	if e.tokens == nil || len(credentials) > maxBody {
+	if e.tokens == nil || len(credentials) > MaxBody {
 		return sender{}, unauthorized("the bearer token is not valid")
 	}
 	claims, err := e.tokens.verify(credentials)

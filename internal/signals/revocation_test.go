@@ -91,7 +91,7 @@ func TestWhomARevocationNames(t *testing.T) {
 		"one with a NUL byte":                {provider, object{"sub_id": with(ada, "sub", "\x00")}, 400, ""},
 		"a list":                             {provider, `[]`, 400, ""},
 		"no JSON":                            {provider, `{`, 400, ""},
-		"too much":                           {provider, `{"x":"` + strings.Repeat("x", maxBody) + `"}`, 413, ""},
+		"too much":                           {provider, `{"x":"` + strings.Repeat("x", MaxBody) + `"}`, 413, ""},
 		"a script, an account":               {script, object{"sub_id": ada}, 204, "user ada"},
 		"a script, an account elsewhere":     {script, object{"sub_id": with(ada, "iss", "https://other.example")}, 403, ""},
 		"a script, any address":              {script, object{"sub_id": address("bob@other.example")}, 204, "user bob"},
@@ -160,7 +160,7 @@ func TestWhoMayRevoke(t *testing.T) {
 		"a token of another algorithm":           {sign(t, jwt.SigningMethodES256, p.ec, "e", typeRevocation, grant()), 401},
 		"a token that is signed with our secret": {sign(t, jwt.SigningMethodHS256, []byte(secretOfOurs), "r", typeRevocation, grant()), 401},
 		"a token that is not signed":             {unsigned, 401},
-		"a token that is endless":                {strings.Repeat("x", maxBody+1), 401},
+		"a token that is endless":                {strings.Repeat("x", MaxBody+1), 401},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -23,10 +23,10 @@ import (
 )
 
 const (
-	// maxBody is the longest request body, in bytes.
-	maxBody = 64 << 10
-	// bodyTimeout is how long a body may take to arrive.
-	bodyTimeout = 10 * time.Second
+	// MaxBody is the longest request body, in bytes.
+	MaxBody = 64 << 10
+	// BodyTimeout is how long a body may take to arrive.
+	BodyTimeout = 10 * time.Second
 	// applyTimeout is how long it may take to find users.
 	applyTimeout = 5 * time.Second
 	// leeway is how far the clocks of an issuer and of this server may differ.
@@ -173,14 +173,14 @@ func (t *tokens) verify(text string) (map[string]any, error) {
 		return nil, errKey
 	case claims["iss"] != t.issuer:
 		return nil, errIssuer
-	case !contains(claims["aud"], t.audience):
+	case !Contains(claims["aud"], t.audience):
 		return nil, errAudience
 	}
 	return claims, nil
 }
 
-// contains reports whether an aud claim is or contains one of the audiences.
-func contains(claim any, audience []string) bool {
+// Contains reports whether an aud claim is or contains one of the audiences.
+func Contains(claim any, audience []string) bool {
 	list, ok := claim.([]any)
 	if !ok {
 		list = []any{claim}
@@ -248,13 +248,14 @@ func (d Defaults) path(path, name string) (string, error) {
 	return path, nil
 }
 
-var errTooLong = fmt.Errorf("the body is longer than %d bytes", maxBody)
+var errTooLong = fmt.Errorf("the body is longer than %d bytes", MaxBody)
 
-// readBody reads the body of a request, which may neither be long nor take long.
-func readBody(w http.ResponseWriter, r *http.Request, timeout time.Duration) ([]byte, error) {
+// ReadBody reads the body of a request, which may neither be long nor take longer than a
+// timeout.
+func ReadBody(w http.ResponseWriter, r *http.Request, timeout time.Duration) ([]byte, error) {
 	control := http.NewResponseController(w)
 	bounded := control.SetReadDeadline(time.Now().Add(timeout)) == nil
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
 	if bounded && err == nil { // else what follows is not waited for either
 		err = control.SetReadDeadline(time.Time{})
 	}
@@ -270,8 +271,8 @@ func readBody(w http.ResponseWriter, r *http.Request, timeout time.Duration) ([]
 // errMethod is the error of a request that is no POST.
 var errMethod = errors.New("the method is not POST")
 
-// isPost reports whether a request is a POST, and else answers it.
-func isPost(w http.ResponseWriter, r *http.Request) bool {
+// IsPost reports whether a request is a POST, and else answers it. No answer is stored.
+func IsPost(w http.ResponseWriter, r *http.Request) bool {
 	w.Header().Set("Cache-Control", "no-store")
 	if r.Method == http.MethodPost {
 		return true
@@ -281,8 +282,8 @@ func isPost(w http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
-// writeJSON answers with a JSON object.
-func writeJSON(w http.ResponseWriter, status int, object map[string]string) {
+// WriteJSON answers with a JSON object.
+func WriteJSON(w http.ResponseWriter, status int, object map[string]string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(object) // fails if the client disconnected
