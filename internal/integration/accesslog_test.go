@@ -9,18 +9,19 @@ import (
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
 func TestTheAccessLogHasTheVerdict(t *testing.T) {
-	newDatabase(t)
+	standardapp.NewDatabase(t)
 	file := filepath.Join(t.TempDir(), "access")
 	base := caddytest.Start(t, caddytest.Site("log {", "	output file "+file, "}", "stale_session", "respond ok"))
 	for cookie, fields := range map[string]string{
-		tokenOf(t, "live", time.Hour):    `"stale_session":"live"`,
-		tokenOf(t, "deleted", time.Hour): `"stale_session":"stale","stale_session_reason":"user_not_found"`,
-		"a=b":                            `"stale_session":"anonymous"`,
+		standardapp.TokenOf(t, "live", time.Hour):    `"stale_session":"live"`,
+		standardapp.TokenOf(t, "deleted", time.Hour): `"stale_session":"stale","stale_session_reason":"user_not_found"`,
+		"a=b": `"stale_session":"anonymous"`,
 	} {
-		_ = ask(t, base, cookie)
+		_ = caddytest.Ask(t, base, cookie)
 		eventually.Holds(t, "the access log has "+fields, func() bool {
 			text, err := os.ReadFile(file)
 			return err == nil && strings.Contains(string(text), fields)

@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -19,73 +17,23 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/redistest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
-// operator asks the admin endpoint of a Caddy that stores its files for itself.
-type operator struct {
-	t       *testing.T
-	address string
-	config  func(directives ...string) string
-}
-
-func newOperator(t *testing.T) *operator {
-	dir, err := os.MkdirTemp("", "admin") // short, for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	o := &operator{t: t, address: "unix/" + filepath.Join(dir, "admin")}
-	o.config = func(directives ...string) string {
-		return strings.Replace(caddytest.Site(directives...), "admin off", "admin "+o.address+"\n\tstorage file_system "+filepath.Join(dir, "storage"), 1)
-	}
-	return o
-}
-
-// do asks, and reads the answer. The status of a refusal is in the text.
-func (o *operator) do(method, path string, body, into any) string {
-	o.t.Helper()
-	var reader io.Reader
-	if body != nil {
-		text, err := json.Marshal(body)
-		if err != nil {
-			o.t.Fatal(err)
-		}
-		reader = bytes.NewReader(text)
-	}
-	response, err := caddycmd.AdminAPIRequest(o.address, method, "/stale_session/"+path, nil, reader)
-	if err != nil {
-		return err.Error()
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		o.t.Fatal(err)
-	}
-	if into != nil {
-		if err := json.Unmarshal(text, into); err != nil {
-			o.t.Fatalf("%v: %s", err, text)
-		}
-	}
-	return string(text)
-}
-
-// object is JSON that is looked into.
-type object = map[string]any
-
 func TestRevokingEndsTheSessionsOfAUser(t *testing.T) {
-	newDatabase(t)
-	o := newOperator(t)
-	config := o.config("stale_session", caddytest.NewApp(t).Proxy())
+	standardapp.NewDatabase(t)
+	o := caddytest.NewOperator(t)
+	config := o.Config("stale_session", caddytest.NewApp(t).Proxy())
 	base := caddytest.Start(t, config)
-	before, other := tokenOf(t, "live", time.Minute), tokenOf(t, "live", -2*time.Second) // the clock of the app may be a little ahead
+	before, other := standardapp.TokenOf(t, "live", time.Minute), standardapp.TokenOf(t, "live", -2*time.Second) // the clock of the app may be a little ahead
 	must := func(what string, cookie string, status int) {
 		t.Helper()
-		if got := ask(t, base, cookie); got != status {
+		if got := caddytest.Ask(t, base, cookie); got != status {
 			t.Errorf("%s: status %d, want %d", what, got, status)
 		}
 	}
 	must("at first", before, 200)
-	if text := o.do("POST", "revoke", object{"subject": "live"}, nil); !strings.Contains(text, `"live"`) {
+	if text := o.Do("POST", "revoke", caddytest.Object{"subject": "live"}, nil); !strings.Contains(text, `"live"`) {
 		t.Fatal(text)
 	}
 	must("revoked", before, 401)
@@ -105,11 +53,11 @@ func TestRevokingEndsTheSessionsOfAUser(t *testing.T) {
 	}
 	base = caddytest.Address(t)
 	must("after a restart", before, 401)
-	if text := o.do("GET", "status", nil, nil); !strings.Contains(text, `"revoked":[{"subject":"live"`) {
+	if text := o.Do("GET", "status", nil, nil); !strings.Contains(text, `"revoked":[{"subject":"live"`) {
 		t.Errorf("the status: %s", text)
 	}
 
-	if text := o.do("POST", "restore", object{"subject": "live"}, nil); !strings.Contains(text, `"live"`) {
+	if text := o.Do("POST", "restore", caddytest.Object{"subject": "live"}, nil); !strings.Contains(text, `"live"`) {
 		t.Fatal(text)
 	}
 	must("restored", before, 200)
@@ -117,52 +65,52 @@ func TestRevokingEndsTheSessionsOfAUser(t *testing.T) {
 
 // Handlers of the same users can have different options of revocations.
 func TestRevokingConcernsEveryHandlerOfTheUsers(t *testing.T) {
-	newDatabase(t)
+	standardapp.NewDatabase(t)
 	redis, err := redistest.Start(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = redis.Close() })
 	t.Setenv("REDIS_URL", redis.URL())
-	o, app := newOperator(t), caddytest.NewApp(t).Proxy()
-	base := caddytest.Start(t, o.config(
+	o, app := caddytest.NewOperator(t), caddytest.NewApp(t).Proxy()
+	base := caddytest.Start(t, o.Config(
 		"handle /api/* {", "	stale_session", app, "}",
 		"handle {", "	stale_session {", "		revocations {", "			redis {env.REDIS_URL}", "		}", "	}", app, "}"))
-	cookie := tokenOf(t, "live", time.Minute)
+	cookie := standardapp.TokenOf(t, "live", time.Minute)
 	must := func(what string, status int) {
 		t.Helper()
 		for _, path := range []string{"/api", ""} {
-			if got := ask(t, base+path+"/x", cookie); got != status {
+			if got := caddytest.Ask(t, base+path+"/x", cookie); got != status {
 				t.Errorf("%s: %s/… gets %d, want %d", what, path, got, status)
 			}
 		}
 	}
 	must("at first", 200)
-	if text := o.do("POST", "revoke", object{"subject": "live"}, nil); !strings.Contains(text, `"live"`) {
+	if text := o.Do("POST", "revoke", caddytest.Object{"subject": "live"}, nil); !strings.Contains(text, `"live"`) {
 		t.Fatal(text)
 	}
 	must("revoked", 401)
-	if text := o.do("GET", "status", nil, nil); strings.Count(text, `{"subject":"live"`) != 1 {
+	if text := o.Do("GET", "status", nil, nil); strings.Count(text, `{"subject":"live"`) != 1 {
 		t.Errorf("the status: %s", text)
 	}
-	if text := o.do("POST", "restore", object{"subject": "live"}, nil); !strings.Contains(text, `"live"`) {
+	if text := o.Do("POST", "restore", caddytest.Object{"subject": "live"}, nil); !strings.Contains(text, `"live"`) {
 		t.Fatal(text)
 	}
 	must("restored", 200)
-	if text := o.do("POST", "restore", object{"subject": "live"}, nil); strings.Count(text, "nothing to restore") != 1 {
+	if text := o.Do("POST", "restore", caddytest.Object{"subject": "live"}, nil); strings.Count(text, "nothing to restore") != 1 {
 		t.Errorf("restored twice: %s", text)
 	}
 }
 
 func TestTheAdminAPIRefusesWhatCannotBe(t *testing.T) {
-	newDatabase(t)
-	o := newOperator(t)
-	other, err := server.NewDatabase(t.Context())
+	standardapp.NewDatabase(t)
+	o := caddytest.NewOperator(t)
+	other, err := standardapp.Server.NewDatabase(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("OTHER_URL", server.DSN(other))
-	caddytest.Start(t, o.config("stale_session /a*", "stale_session /b* {", "	database {env.OTHER_URL}", "}", "respond ok"))
+	t.Setenv("OTHER_URL", standardapp.Server.DSN(other))
+	caddytest.Start(t, o.Config("stale_session /a*", "stale_session /b* {", "	database {env.OTHER_URL}", "}", "respond ok"))
 	for _, c := range []struct {
 		name, method, path string
 		body               any
@@ -171,57 +119,57 @@ func TestTheAdminAPIRefusesWhatCannotBe(t *testing.T) {
 		{"another path", "GET", "nothing", nil, "404"},
 		{"another method", "GET", "revoke", nil, "405"},
 		{"no JSON", "POST", "revoke", "text", "400"},
-		{"an unknown field", "POST", "revoke", object{"subject": "live", "user": "x"}, "400"},
-		{"no subject", "POST", "revoke", object{}, "400"},
-		{"one of two databases", "POST", "revoke", object{"subject": "live"}, "set `database` to one of"},
-		{"no such database", "POST", "revoke", object{"subject": "live", "database": "x"}, "404"},
-		{"a subject that is too long", "POST", "revoke", object{"subject": strings.Repeat("x", 2000), "database": "database " + other + " at " + server.Address()}, "1 to 1024 bytes"},
-		{"nothing to restore", "POST", "restore", object{"subject": "live", "database": "database " + other + " at " + server.Address()}, "nothing to restore"},
-		{"no question", "POST", "check", object{}, "one of"},
-		{"two questions", "POST", "check", object{"subject": "a", "token": "b"}, "one of"},
+		{"an unknown field", "POST", "revoke", caddytest.Object{"subject": "live", "user": "x"}, "400"},
+		{"no subject", "POST", "revoke", caddytest.Object{}, "400"},
+		{"one of two databases", "POST", "revoke", caddytest.Object{"subject": "live"}, "set `database` to one of"},
+		{"no such database", "POST", "revoke", caddytest.Object{"subject": "live", "database": "x"}, "404"},
+		{"a subject that is too long", "POST", "revoke", caddytest.Object{"subject": strings.Repeat("x", 2000), "database": "database " + other + " at " + standardapp.Server.Address()}, "1 to 1024 bytes"},
+		{"nothing to restore", "POST", "restore", caddytest.Object{"subject": "live", "database": "database " + other + " at " + standardapp.Server.Address()}, "nothing to restore"},
+		{"no question", "POST", "check", caddytest.Object{}, "one of"},
+		{"two questions", "POST", "check", caddytest.Object{"subject": "a", "token": "b"}, "one of"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if text := o.do(c.method, c.path, c.body, nil); !strings.Contains(text, c.says) {
+			if text := o.Do(c.method, c.path, c.body, nil); !strings.Contains(text, c.says) {
 				t.Errorf("%s does not say %q", text, c.says)
 			}
 		})
 	}
-	caddytest.Start(t, o.config("stale_session {", "	mode off", "}", "respond ok"))
-	if text := o.do("POST", "revoke", object{"subject": "live"}, nil); !strings.Contains(text, "404") || !strings.Contains(text, "`mode off`") {
+	caddytest.Start(t, o.Config("stale_session {", "	mode off", "}", "respond ok"))
+	if text := o.Do("POST", "revoke", caddytest.Object{"subject": "live"}, nil); !strings.Contains(text, "404") || !strings.Contains(text, "`mode off`") {
 		t.Errorf("nobody to revoke: %s", text)
 	}
 }
 
 func TestACheckTellsItsReasons(t *testing.T) {
-	database := newDatabase(t)
-	execute(t, database, `alter table "User" add column disabled boolean not null default false`, `insert into "User" values ('banned', true)`)
-	o := newOperator(t)
-	caddytest.Start(t, o.config("stale_session", "respond ok"))
+	database := standardapp.NewDatabase(t)
+	standardapp.Execute(t, database, `alter table "User" add column disabled boolean not null default false`, `insert into "User" values ('banned', true)`)
+	o := caddytest.NewOperator(t)
+	caddytest.Start(t, o.Config("stale_session", "respond ok"))
 	value := func(cookie string) string { _, v, _ := strings.Cut(cookie, "="); return v }
 	for _, c := range []struct {
 		name string
-		body object
-		want object
+		body caddytest.Object
+		want caddytest.Object
 	}{
-		{"a subject", object{"subject": "live"}, object{"verdict": "live", "source": "database", "account": object{"exists": true, "disabled": false}}},
-		{"nobody", object{"subject": "deleted"}, object{"verdict": "stale", "reason": "user_not_found", "source": "database", "account": object{"exists": false, "disabled": false}}},
-		{"a banned user", object{"subject": "banned"}, object{"verdict": "stale", "reason": "user_disabled", "source": "database", "account": object{"exists": true, "disabled": true}}},
-		{"cookies", object{"cookies": "theme=dark; " + tokenOf(t, "live", time.Hour)}, object{"verdict": "live", "source": "database", "account": object{"exists": true, "disabled": false}}},
-		{"a live cookie beside a stale one", object{"cookies": tokenOf(t, "live", time.Hour) + "; " + tokenOf(t, "deleted", time.Hour)}, object{"verdict": "live", "source": "database", "account": object{"exists": true, "disabled": false}}},
-		{"a token", object{"token": value(tokenOf(t, "live", time.Hour))}, object{"verdict": "live", "source": "database", "account": object{"exists": true, "disabled": false}}},
-		{"another app's token", object{"token": "abc"}, object{"verdict": "invalid", "failure": "undecodable"}},
-		{"no session", object{"cookies": "theme=dark"}, object{"verdict": "anonymous"}},
+		{"a subject", caddytest.Object{"subject": "live"}, caddytest.Object{"verdict": "live", "source": "database", "account": caddytest.Object{"exists": true, "disabled": false}}},
+		{"nobody", caddytest.Object{"subject": "deleted"}, caddytest.Object{"verdict": "stale", "reason": "user_not_found", "source": "database", "account": caddytest.Object{"exists": false, "disabled": false}}},
+		{"a banned user", caddytest.Object{"subject": "banned"}, caddytest.Object{"verdict": "stale", "reason": "user_disabled", "source": "database", "account": caddytest.Object{"exists": true, "disabled": true}}},
+		{"cookies", caddytest.Object{"cookies": "theme=dark; " + standardapp.TokenOf(t, "live", time.Hour)}, caddytest.Object{"verdict": "live", "source": "database", "account": caddytest.Object{"exists": true, "disabled": false}}},
+		{"a live cookie beside a stale one", caddytest.Object{"cookies": standardapp.TokenOf(t, "live", time.Hour) + "; " + standardapp.TokenOf(t, "deleted", time.Hour)}, caddytest.Object{"verdict": "live", "source": "database", "account": caddytest.Object{"exists": true, "disabled": false}}},
+		{"a token", caddytest.Object{"token": value(standardapp.TokenOf(t, "live", time.Hour))}, caddytest.Object{"verdict": "live", "source": "database", "account": caddytest.Object{"exists": true, "disabled": false}}},
+		{"another app's token", caddytest.Object{"token": "abc"}, caddytest.Object{"verdict": "invalid", "failure": "undecodable"}},
+		{"no session", caddytest.Object{"cookies": "theme=dark"}, caddytest.Object{"verdict": "anonymous"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var got struct{ Handlers []object }
-			text := o.do("POST", "check", c.body, &got)
+			var got struct{ Handlers []caddytest.Object }
+			text := o.Do("POST", "check", c.body, &got)
 			if len(got.Handlers) != 1 {
 				t.Fatal(text)
 			}
 			h := got.Handlers[0]
 			if tokens, ok := h["tokens"].([]any); ok != (c.body["token"] != nil && c.want["failure"] == nil || c.want["verdict"] == "live" && c.body["subject"] == nil) {
 				t.Errorf("tokens %v", tokens)
-			} else if ok && tokens[0].(object)["subject"] != "live" {
+			} else if ok && tokens[0].(caddytest.Object)["subject"] != "live" {
 				t.Errorf("tokens %v", tokens)
 			}
 			for _, key := range []string{"verdict", "reason", "source", "failure", "account"} {
@@ -239,13 +187,13 @@ func TestACheckTellsItsReasons(t *testing.T) {
 }
 
 func TestEventsAreStreamed(t *testing.T) {
-	database := newDatabase(t)
-	o := newOperator(t)
-	config := o.config("stale_session {", "	poll 20ms", "}", "respond ok")
+	database := standardapp.NewDatabase(t)
+	o := caddytest.NewOperator(t)
+	config := o.Config("stale_session {", "	poll 20ms", "}", "respond ok")
 	base := caddytest.Start(t, config)
 	follow := func(after string) *bufio.Reader {
 		t.Helper()
-		response, err := caddycmd.AdminAPIRequest(o.address, "GET", "/stale_session/events", http.Header{"Last-Event-Id": {after}}, nil)
+		response, err := caddycmd.AdminAPIRequest(o.Address, "GET", "/stale_session/events", http.Header{"Last-Event-Id": {after}}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -281,18 +229,18 @@ func TestEventsAreStreamed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_ = ask(t, base, session(t, "deleted"))
+	_ = caddytest.Ask(t, base, standardapp.Session(t, "deleted"))
 	id, data := next(stream, "detected")
 	if !strings.Contains(data, `"reason":"user_not_found"`) || !strings.Contains(data, `"subject":"deleted"`) {
 		t.Errorf("a detection: %s", data)
 	}
-	_ = ask(t, base, session(t, "live"))
-	eventually.Holds(t, "the database is watched", func() bool { return strings.Contains(o.do("GET", "status", nil, nil), `"watched":true`) })
-	execute(t, database, `truncate "User"`)
+	_ = caddytest.Ask(t, base, standardapp.Session(t, "live"))
+	eventually.Holds(t, "the database is watched", func() bool { return strings.Contains(o.Do("GET", "status", nil, nil), `"watched":true`) })
+	standardapp.Execute(t, database, `truncate "User"`)
 	if _, data = next(stream, "database_reset"); !strings.Contains(data, database) {
 		t.Errorf("a reset: %s", data)
 	}
-	o.do("POST", "revoke", object{"subject": "live", "force": true}, nil)
+	o.Do("POST", "revoke", caddytest.Object{"subject": "live", "force": true}, nil)
 	if _, data = next(stream, "revoked"); !strings.Contains(data, `"subject":"live"`) {
 		t.Errorf("a revocation: %s", data)
 	}
@@ -311,17 +259,17 @@ func TestEventsAreStreamed(t *testing.T) {
 }
 
 func TestTheStatusTellsWhatHappens(t *testing.T) {
-	database := newDatabase(t)
-	o := newOperator(t)
-	base := caddytest.Start(t, o.config("stale_session {", "	poll 20ms", "}", "respond ok"))
-	_ = ask(t, base, session(t, "live"))
+	database := standardapp.NewDatabase(t)
+	o := caddytest.NewOperator(t)
+	base := caddytest.Start(t, o.Config("stale_session {", "	poll 20ms", "}", "respond ok"))
+	_ = caddytest.Ask(t, base, standardapp.Session(t, "live"))
 	var status struct {
-		Handlers  []object
-		Databases []object
+		Handlers  []caddytest.Object
+		Databases []caddytest.Object
 		Counters  telemetry.Totals
 	}
 	eventually.Holds(t, "the database is watched", func() bool {
-		o.do("GET", "status", nil, &status)
+		o.Do("GET", "status", nil, &status)
 		return len(status.Databases) == 1 && status.Databases[0]["watched"] == true
 	})
 	if d := status.Databases[0]; d["health"] != "ok" || d["notified"] != false || !strings.Contains(d["users"].(string), `"User"`) {
@@ -332,21 +280,21 @@ func TestTheStatusTellsWhatHappens(t *testing.T) {
 	}
 	checks := func() float64 { return status.Counters["checks_total"].By["verdict"]["live"] }
 	live := checks()
-	_ = ask(t, base, session(t, "live"))
-	if o.do("GET", "status", nil, &status); checks() != live+1 {
+	_ = caddytest.Ask(t, base, standardapp.Session(t, "live"))
+	if o.Do("GET", "status", nil, &status); checks() != live+1 {
 		t.Errorf("%v checks, want %v", checks(), live+1)
 	}
-	execute(t, database, `alter table "User" rename to "Other"`)
+	standardapp.Execute(t, database, `alter table "User" rename to "Other"`)
 	eventually.Holds(t, "the table is missed", func() bool {
-		_ = ask(t, base, session(t, "somebody"))
-		o.do("GET", "status", nil, &status)
+		_ = caddytest.Ask(t, base, standardapp.Session(t, "somebody"))
+		o.Do("GET", "status", nil, &status)
 		return status.Databases[0]["health"] == "failing" && strings.Contains(status.Databases[0]["error"].(string), "users")
 	})
-	execute(t, database, `alter table "Other" rename to "User"`)
+	standardapp.Execute(t, database, `alter table "Other" rename to "User"`)
 	eventually.Holds(t, "the table is back", func() bool {
-		_ = ask(t, base, session(t, "somebody"))
-		var now struct{ Databases []object }
-		o.do("GET", "status", nil, &now)
+		_ = caddytest.Ask(t, base, standardapp.Session(t, "somebody"))
+		var now struct{ Databases []caddytest.Object }
+		o.Do("GET", "status", nil, &now)
 		return now.Databases[0]["health"] == "ok"
 	})
 }

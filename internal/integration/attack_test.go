@@ -18,6 +18,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/mint"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
 // raw sends a request line and fields as they are, which Go's client would
@@ -41,10 +42,10 @@ func raw(t *testing.T, base, line string, fields ...string) *http.Response {
 // TestAStaleSessionDoesNotGetPastTheMatcher writes guarded paths in every way
 // that some app understands. What reaches the app has no session.
 func TestAStaleSessionDoesNotGetPastTheMatcher(t *testing.T) {
-	newDatabase(t)
+	standardapp.NewDatabase(t)
 	app := caddytest.NewApp(t)
 	base := caddytest.Start(t, caddytest.Site("@guarded path /admin* /api/admin*", "stale_session @guarded", app.Proxy()))
-	gone := "Cookie: " + session(t, "gone")
+	gone := "Cookie: " + standardapp.Session(t, "gone")
 	for _, target := range []string{
 		"/admin", "/%61dmin", "//admin", "/./admin", "/x/../admin", "/x/%2e%2e/admin", "/ADMIN", "/admin;x", "/;x/admin", "/admin%00",
 		"/admin/../x", "/admin/%2e%2e/x", "/api/admin/x%2f..%2f..%2f..%2fy", "/api/admin/x/../../../y", "/api/admin/..%5c..%5c..%5cy",
@@ -65,7 +66,7 @@ func TestAStaleSessionDoesNotGetPastTheMatcher(t *testing.T) {
 	for _, target := range []string{"/api/auth/session", "//api/auth/session", "/x/../api/auth/session", "/API/auth/session", "/api/%61uth/session", "//host/api/auth/session"} {
 		response := raw(t, base, "GET "+target+" HTTP/1.1", gone)
 		for _, seen := range app.Seen() {
-			if strings.Contains(seen.Header.Get("Cookie"), cookieName) {
+			if strings.Contains(seen.Header.Get("Cookie"), standardapp.CookieName) {
 				t.Errorf("%s: status %d, and the app saw the session, which it renews", target, response.StatusCode)
 			}
 		}
@@ -75,16 +76,16 @@ func TestAStaleSessionDoesNotGetPastTheMatcher(t *testing.T) {
 // TestNoHeaderOfAClientIsTrusted sends what some app or proxy heeds. None makes
 // a stale session pass, and what Caddy says of a session cannot be forged.
 func TestNoHeaderOfAClientIsTrusted(t *testing.T) {
-	newDatabase(t)
+	standardapp.NewDatabase(t)
 	app := caddytest.NewApp(t)
 	base := caddytest.Start(t, caddytest.Site("stale_session /admin*", app.Proxy()+" {", "	header_up X-Session {http.stale_session.verdict}", "	header_up X-User {http.stale_session.subject}", "}"))
-	gone := "Cookie: " + session(t, "gone")
+	gone := "Cookie: " + standardapp.Session(t, "gone")
 	for _, field := range []string{
 		"X-Middleware-Subrequest: middleware:middleware:middleware:middleware:middleware", "X-Middleware-Subrequest: src/middleware",
 		"X-Original-URL: /public", "X-Rewrite-URL: /public", "X-Forwarded-Uri: /public", "X-Matched-Path: /public", "X-Invoke-Path: /public",
 		"X-HTTP-Method-Override: OPTIONS", "X-Forwarded-For: 127.0.0.1", "X-Forwarded-Host: evil.example", "X-Forwarded-Proto: https",
 		"Http.stale_session.verdict: live", "X-Session: live", "Access-Control-Request-Method: GET", "Purpose: prefetch", "X-Nextjs-Data: 1",
-		"Authorization: Bearer garbage", "Cookie: a=b", "Cookie: " + cookieName + "=garbage", "Cookie: " + cookieName + "=", "Upgrade: websocket",
+		"Authorization: Bearer garbage", "Cookie: a=b", "Cookie: " + standardapp.CookieName + "=garbage", "Cookie: " + standardapp.CookieName + "=", "Upgrade: websocket",
 		"Expect: 100-continue", "Range: bytes=0-0", "Max-Forwards: 0", "Trailer: Cookie",
 	} {
 		response := raw(t, base, "GET /admin HTTP/1.1", gone, field)
@@ -94,13 +95,13 @@ func TestNoHeaderOfAClientIsTrusted(t *testing.T) {
 	}
 	// Hop-by-hop fields take the session off on the way, which harms nobody.
 	for _, field := range []string{"Connection: Cookie", "Connection: close, Cookie, X-Session"} {
-		raw(t, base, "GET /admin HTTP/1.1", "Cookie: "+session(t, "live"), field)
+		raw(t, base, "GET /admin HTTP/1.1", "Cookie: "+standardapp.Session(t, "live"), field)
 	}
 	app.Seen()
 	for name, c := range map[string]struct{ cookie, verdict, user string }{
-		"live":      {session(t, "live"), "live", "live"},
+		"live":      {standardapp.Session(t, "live"), "live", "live"},
 		"anonymous": {"a=b", "anonymous", ""},
-		"forged":    {cookieName + "=garbage", "invalid", ""},
+		"forged":    {standardapp.CookieName + "=garbage", "invalid", ""},
 	} {
 		raw(t, base, "GET /admin HTTP/1.1", "Cookie: "+c.cookie, "X-Session: live", "X-User: root", "x-user: admin")
 		for _, seen := range app.Seen() {
@@ -115,11 +116,11 @@ func TestNoHeaderOfAClientIsTrusted(t *testing.T) {
 // client of its own making can. A good session is never ended by them, and a
 // stale one never reaches the app, in both versions of HTTP.
 func TestTossedCookies(t *testing.T) {
-	newDatabase(t)
+	standardapp.NewDatabase(t)
 	app := caddytest.NewApp(t)
 	site := strings.Replace(caddytest.Site("stale_session", app.Proxy()), "{\n", "{\n\tservers {\n\t\tprotocols h1 h2c\n\t}\n", 1)
 	base := caddytest.Start(t, site)
-	live, gone := session(t, "live"), session(t, "gone")
+	live, gone := standardapp.Session(t, "live"), standardapp.Session(t, "gone")
 	_, goneToken, _ := strings.Cut(gone, "=")
 	_, liveToken, _ := strings.Cut(live, "=")
 	half := len(goneToken) / 2
@@ -133,18 +134,18 @@ func TestTossedCookies(t *testing.T) {
 		"a stale one first":                 {[]string{gone, live}, http.StatusOK, true},
 		"a stale one last":                  {[]string{live, gone}, http.StatusOK, true},
 		"a stale one in the same field":     {[]string{live + "; " + gone}, http.StatusOK, true},
-		"garbage first":                     {[]string{cookieName + "=x", live}, http.StatusOK, true},
-		"garbage before a stale one":        {[]string{cookieName + "=x", gone}, http.StatusUnauthorized, false},
+		"garbage first":                     {[]string{standardapp.CookieName + "=x", live}, http.StatusOK, true},
+		"garbage before a stale one":        {[]string{standardapp.CookieName + "=x", gone}, http.StatusUnauthorized, false},
 		"the same twice":                    {[]string{live, live}, http.StatusOK, true},
 		"a stale one by another name":       {[]string{live, "__Secure-" + gone}, http.StatusOK, true},
-		"a stale one of a name with suffix": {[]string{live, cookieName + ".x=" + goneToken}, http.StatusOK, true}, // no app reads that alone,
-		"chunks of a stale one":             {[]string{cookieName + ".0=" + goneToken[:half], cookieName + ".1=" + goneToken[half:]}, http.StatusUnauthorized, false},
-		"chunks out of order":               {[]string{cookieName + ".1=" + goneToken[half:], cookieName + ".0=" + goneToken[:half]}, http.StatusUnauthorized, false},
-		"chunks with odd numbers":           {[]string{cookieName + ".0x1=" + goneToken[:half], cookieName + ".7up=" + goneToken[half:]}, http.StatusUnauthorized, false},
-		"chunks of two":                     {[]string{cookieName + ".0=" + goneToken[:half], cookieName + ".1=" + liveToken[half:]}, http.StatusOK, true},
-		"a live one and chunks":             {[]string{live, cookieName + ".0=" + goneToken[:half], cookieName + ".1=" + goneToken[half:]}, http.StatusOK, true},
-		"an escaped stale one":              {[]string{cookieName + "=" + strings.ReplaceAll(goneToken, ".", "%2E")}, http.StatusUnauthorized, false},
-		"a quoted stale one":                {[]string{cookieName + `="` + goneToken + `"`}, http.StatusUnauthorized, false},
+		"a stale one of a name with suffix": {[]string{live, standardapp.CookieName + ".x=" + goneToken}, http.StatusOK, true}, // no app reads that alone,
+		"chunks of a stale one":             {[]string{standardapp.CookieName + ".0=" + goneToken[:half], standardapp.CookieName + ".1=" + goneToken[half:]}, http.StatusUnauthorized, false},
+		"chunks out of order":               {[]string{standardapp.CookieName + ".1=" + goneToken[half:], standardapp.CookieName + ".0=" + goneToken[:half]}, http.StatusUnauthorized, false},
+		"chunks with odd numbers":           {[]string{standardapp.CookieName + ".0x1=" + goneToken[:half], standardapp.CookieName + ".7up=" + goneToken[half:]}, http.StatusUnauthorized, false},
+		"chunks of two":                     {[]string{standardapp.CookieName + ".0=" + goneToken[:half], standardapp.CookieName + ".1=" + liveToken[half:]}, http.StatusOK, true},
+		"a live one and chunks":             {[]string{live, standardapp.CookieName + ".0=" + goneToken[:half], standardapp.CookieName + ".1=" + goneToken[half:]}, http.StatusOK, true},
+		"an escaped stale one":              {[]string{standardapp.CookieName + "=" + strings.ReplaceAll(goneToken, ".", "%2E")}, http.StatusUnauthorized, false},
+		"a quoted stale one":                {[]string{standardapp.CookieName + `="` + goneToken + `"`}, http.StatusUnauthorized, false},
 		"a stale Bearer beside a live one":  {[]string{live, "Bearer"}, http.StatusOK, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -157,7 +158,7 @@ func TestTossedCookies(t *testing.T) {
 					}
 					header.Add("Cookie", cookie)
 				}
-				transport := &http.Transport{Protocols: protocols(two)}
+				transport := &http.Transport{Protocols: caddytest.Protocols(two)}
 				defer transport.CloseIdleConnections()
 				request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/admin", http.NoBody)
 				if err != nil {
@@ -177,7 +178,7 @@ func TestTossedCookies(t *testing.T) {
 					t.Errorf("HTTP/%d: status %d, the app saw %.200q", response.ProtoMajor, response.StatusCode, seen)
 				}
 				for _, cookie := range response.Cookies() { // a live session stays in the browser
-					if cookie.Name == cookieName && slices.Contains(c.cookies, live) {
+					if cookie.Name == standardapp.CookieName && slices.Contains(c.cookies, live) {
 						t.Errorf("HTTP/%d: %s was cleared", response.ProtoMajor, cookie.Name)
 					}
 				}
@@ -189,7 +190,7 @@ func TestTossedCookies(t *testing.T) {
 // TestHostileSubjects have tokens that name what would break a query, a log
 // line or a header. The app itself makes no such ones.
 func TestHostileSubjects(t *testing.T) {
-	database := newDatabase(t)
+	database := standardapp.NewDatabase(t)
 	app := caddytest.NewApp(t)
 	log, options := caddytest.NewLog(t)
 	site := strings.Replace(caddytest.Site("log", "stale_session", "header X-Subject {http.stale_session.subject}", app.Proxy()+" {", "	header_up X-Subject {http.stale_session.subject}", "}"), caddytest.Options, options, 1)
@@ -199,12 +200,12 @@ func TestHostileSubjects(t *testing.T) {
 		"\x1b[2J\x1b]0;x\a", "{env.NEXTAUTH_SECRET}", "{http.request.header.Cookie}", "live ", " live", "LIVE", "ｌive", strings.Repeat("x", 5000), "\u202elive", "%00", `\`, `"`,
 	}
 	for _, subject := range subjects {
-		token, err := mint.V4(secret, map[string]any{"sub": subject})
+		token, err := mint.V4(standardapp.Secret, map[string]any{"sub": subject})
 		if err != nil {
 			t.Fatal(err)
 		}
 		header := http.Header{}
-		for _, cookie := range mint.Chunk(cookieName, token, mint.ChunkV4) {
+		for _, cookie := range mint.Chunk(standardapp.CookieName, token, mint.ChunkV4) {
 			header["Cookie"] = append(header["Cookie"], cookie.Name+"="+cookie.Value)
 		}
 		response := caddytest.Do(t, http.MethodGet, base, header)
@@ -212,15 +213,15 @@ func TestHostileSubjects(t *testing.T) {
 			t.Errorf("%.40q: status %d, %v", subject, response.StatusCode, response.Header)
 		}
 		for _, cookie := range response.Cookies() {
-			if !strings.HasPrefix(cookie.Name, cookieName) && cookie.Name != "stale-session-ended" {
+			if !strings.HasPrefix(cookie.Name, standardapp.CookieName) && cookie.Name != "stale-session-ended" {
 				t.Errorf("%.40q set the cookie %q", subject, cookie.Name)
 			}
 		}
 	}
-	if status := ask(t, base, session(t, "live")); status != http.StatusOK {
+	if status := caddytest.Ask(t, base, standardapp.Session(t, "live")); status != http.StatusOK {
 		t.Errorf("the live user is gone: status %d", status)
 	}
-	if err := server.Exec(t.Context(), database, `select 1/count(*) from "User" where id = 'live'`); err != nil {
+	if err := standardapp.Server.Exec(t.Context(), database, `select 1/count(*) from "User" where id = 'live'`); err != nil {
 		t.Errorf("the users table: %v", err)
 	}
 	detected := 0
@@ -229,7 +230,7 @@ func TestHostileSubjects(t *testing.T) {
 		if err := json.Unmarshal([]byte(line), &entry); err != nil {
 			t.Errorf("a line of the log is no JSON: %.200q", line)
 		}
-		if entry["msg"] == "forged" || strings.Contains(line, secret) {
+		if entry["msg"] == "forged" || strings.Contains(line, standardapp.Secret) {
 			t.Errorf("the log holds %.200q", line)
 		}
 		if len(line) > 64<<10 {
@@ -248,11 +249,11 @@ func TestHostileSubjects(t *testing.T) {
 // none leads to a query, so that nobody can ask who exists, by whatever
 // difference in time, or wear the database out.
 func TestForgedTokensReachNoDatabase(t *testing.T) {
-	newDatabase(t)
+	standardapp.NewDatabase(t)
 	app := caddytest.NewApp(t)
-	o := newOperator(t)
-	base := caddytest.Start(t, o.config("stale_session {", "	poll off", "}", app.Proxy()))
-	ask(t, base, session(t, "live"))
+	o := caddytest.NewOperator(t)
+	base := caddytest.Start(t, o.Config("stale_session {", "	poll off", "}", app.Proxy()))
+	caddytest.Ask(t, base, standardapp.Session(t, "live"))
 	before := lookups(t, o)
 	if before == 0 {
 		t.Fatal("lookups are not counted")
@@ -262,7 +263,7 @@ func TestForgedTokensReachNoDatabase(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if status := ask(t, base, cookieName+"="+token); status != http.StatusOK { // the app cannot read it either
+		if status := caddytest.Ask(t, base, standardapp.CookieName+"="+token); status != http.StatusOK { // the app cannot read it either
 			t.Fatalf("status %d", status)
 		}
 	}
@@ -272,17 +273,17 @@ func TestForgedTokensReachNoDatabase(t *testing.T) {
 }
 
 // lookups returns how many statements asked for accounts so far.
-func lookups(t *testing.T, o *operator) float64 {
+func lookups(t *testing.T, o *caddytest.Operator) float64 {
 	t.Helper()
 	var status struct{ Counters telemetry.Totals }
-	o.do(http.MethodGet, "status", nil, &status)
+	o.Do(http.MethodGet, "status", nil, &status)
 	return status.Counters["lookup_duration_seconds"].Count
 }
 
 // TestAnswersAreKeptOutOfCaches looks at every kind of answer: a shared cache
 // must never give one person's to another.
 func TestAnswersAreKeptOutOfCaches(t *testing.T) {
-	newDatabase(t)
+	standardapp.NewDatabase(t)
 	app := caddytest.NewApp(t)
 	app.Answer(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Cache-Control", "public, max-age=3600")
@@ -290,7 +291,7 @@ func TestAnswersAreKeptOutOfCaches(t *testing.T) {
 		w.WriteHeader(http.StatusOK)
 	})
 	base := caddytest.Start(t, caddytest.Site("stale_session /admin* {", "	require_session", "	scrub all", "}", app.Proxy()))
-	gone := session(t, "gone")
+	gone := standardapp.Session(t, "gone")
 	_, token, _ := strings.Cut(gone, "=")
 	navigates := http.Header{"Sec-Fetch-Mode": {"navigate"}}
 	for name, c := range map[string]struct {
@@ -326,7 +327,7 @@ func TestAnswersAreKeptOutOfCaches(t *testing.T) {
 // TestOtherSitesCannotClearASession asks for the clear path as another site's
 // page does.
 func TestOtherSitesCannotClearASession(t *testing.T) {
-	newDatabase(t)
+	standardapp.NewDatabase(t)
 	app := caddytest.NewApp(t)
 	base := caddytest.Start(t, caddytest.Site("stale_session", app.Proxy()))
 	host := strings.TrimPrefix(base, "http://")
@@ -350,7 +351,7 @@ func TestOtherSitesCannotClearASession(t *testing.T) {
 		"a method that browsers refuse": {"TRACE", nil, http.StatusMethodNotAllowed},
 	} {
 		t.Run(name, func(t *testing.T) {
-			header := http.Header{"Cookie": {session(t, "live")}}
+			header := http.Header{"Cookie": {standardapp.Session(t, "live")}}
 			for name, values := range c.header {
 				header[name] = values
 			}
@@ -368,13 +369,13 @@ func TestOtherSitesCannotClearASession(t *testing.T) {
 // TestOtherSitesCannotUseTheAdminAPI asks the admin endpoint as a page in the
 // operator's browser does, and by a name that was rebound to it.
 func TestOtherSitesCannotUseTheAdminAPI(t *testing.T) {
-	newDatabase(t)
+	standardapp.NewDatabase(t)
 	app := caddytest.NewApp(t)
-	port := freePort(t)
+	port := caddytest.FreePort(t)
 	site := strings.Replace(caddytest.Site("stale_session", app.Proxy()), "admin off", "admin 127.0.0.1:"+port, 1)
 	site = strings.Replace(site, "{\n", "{\n\tstorage file_system "+t.TempDir()+"\n", 1)
 	base := caddytest.Start(t, site)
-	live := session(t, "live")
+	live := standardapp.Session(t, "live")
 	for name, c := range map[string]struct {
 		host, field string
 		ok          bool
@@ -414,7 +415,7 @@ func TestOtherSitesCannotUseTheAdminAPI(t *testing.T) {
 			}
 		})
 	}
-	if status := ask(t, base, live); status != http.StatusOK {
+	if status := caddytest.Ask(t, base, live); status != http.StatusOK {
 		t.Errorf("status %d", status)
 	}
 }
@@ -422,18 +423,18 @@ func TestOtherSitesCannotUseTheAdminAPI(t *testing.T) {
 // TestTheAdminAPIGivesNoSecretAway is about a stolen admin endpoint: who has it
 // can end sessions and see who they are, but gets no token, secret or password.
 func TestTheAdminAPIGivesNoSecretAway(t *testing.T) {
-	newDatabase(t)
-	o := newOperator(t)
-	base := caddytest.Start(t, o.config("stale_session", caddytest.NewApp(t).Proxy()))
-	cookie := session(t, "gone")
-	ask(t, base, cookie)
+	standardapp.NewDatabase(t)
+	o := caddytest.NewOperator(t)
+	base := caddytest.Start(t, o.Config("stale_session", caddytest.NewApp(t).Proxy()))
+	cookie := standardapp.Session(t, "gone")
+	caddytest.Ask(t, base, cookie)
 	_, token, _ := strings.Cut(cookie, "=")
 	for _, said := range []string{
-		o.do(http.MethodGet, "status", nil, nil), o.do(http.MethodPost, "check", map[string]string{"token": token}, nil),
-		o.do(http.MethodPost, "check", map[string]string{"cookies": cookie}, nil), o.do(http.MethodPost, "revoke", map[string]string{"subject": "x"}, nil),
-		o.do(http.MethodPost, "check", map[string]string{"token": token, "cookies": token}, nil), o.do(http.MethodPost, "check", map[string]string{token: token}, nil),
+		o.Do(http.MethodGet, "status", nil, nil), o.Do(http.MethodPost, "check", map[string]string{"token": token}, nil),
+		o.Do(http.MethodPost, "check", map[string]string{"cookies": cookie}, nil), o.Do(http.MethodPost, "revoke", map[string]string{"subject": "x"}, nil),
+		o.Do(http.MethodPost, "check", map[string]string{"token": token, "cookies": token}, nil), o.Do(http.MethodPost, "check", map[string]string{token: token}, nil),
 	} {
-		if said == "" || strings.Contains(said, secret) || strings.Contains(said, token[len(token)/2:]) && !strings.Contains(said, "unknown field") || strings.Contains(said, "postgres@") {
+		if said == "" || strings.Contains(said, standardapp.Secret) || strings.Contains(said, token[len(token)/2:]) && !strings.Contains(said, "unknown field") || strings.Contains(said, "postgres@") {
 			t.Errorf("it says %s", said)
 		}
 	}
@@ -442,10 +443,10 @@ func TestTheAdminAPIGivesNoSecretAway(t *testing.T) {
 // TestAnUpgradeOfAStaleSessionIsRefused opens a WebSocket, as a page of another
 // site can, too.
 func TestAnUpgradeOfAStaleSessionIsRefused(t *testing.T) {
-	newDatabase(t)
+	standardapp.NewDatabase(t)
 	app := caddytest.NewApp(t)
 	base := caddytest.Start(t, caddytest.Site("stale_session", app.Proxy()))
-	_, response, err := websocket.Dial(t.Context(), base, &websocket.DialOptions{HTTPHeader: http.Header{"Cookie": {session(t, "gone")}}})
+	_, response, err := websocket.Dial(t.Context(), base, &websocket.DialOptions{HTTPHeader: http.Header{"Cookie": {standardapp.Session(t, "gone")}}})
 	if err == nil || response == nil || response.StatusCode != http.StatusUnauthorized || len(app.Seen()) != 0 {
 		t.Errorf("%v, %v", response, err)
 	}
@@ -454,13 +455,13 @@ func TestAnUpgradeOfAStaleSessionIsRefused(t *testing.T) {
 // TestAFloodOfNotifications has somebody with a login of the database notify
 // all the time: nobody is signed out, and a deleted user is still noticed.
 func TestAFloodOfNotifications(t *testing.T) {
-	database := newDatabase(t)
+	database := standardapp.NewDatabase(t)
 	app := caddytest.NewApp(t)
 	base := caddytest.Start(t, caddytest.Site("stale_session", app.Proxy()))
-	execute(t, database, `insert into "User" values ('deleted')`)
-	live, deleted := session(t, "live"), session(t, "deleted")
+	standardapp.Execute(t, database, `insert into "User" values ('deleted')`)
+	live, deleted := standardapp.Session(t, "live"), standardapp.Session(t, "deleted")
 	for _, cookie := range []string{live, deleted} {
-		eventually.Holds(t, "both pass", func() bool { return ask(t, base, cookie) == http.StatusOK })
+		eventually.Holds(t, "both pass", func() bool { return caddytest.Ask(t, base, cookie) == http.StatusOK })
 	}
 	payload, err := json.Marshal(map[string]any{"ids": []string{"live", strings.Repeat("x", 7000)}})
 	if err != nil {
@@ -468,14 +469,14 @@ func TestAFloodOfNotifications(t *testing.T) {
 	}
 	many := `{"ids":["live"` + strings.Repeat(`,"x"`, 1800) + `]}`
 	for _, text := range []string{string(payload), many, `{"others":true}`, `{"echo":"x","transaction":"99999999"}`, `{}`, `{"ids":[]}`, `nonsense`, `{"echo":"x"}`} {
-		execute(t, database, `select pg_notify('stale_session', '`+text+`' || repeat(' ', (n % 100)::int)) from generate_series(1, 2000) n`)
-		if status := ask(t, base, live); status != http.StatusOK {
+		standardapp.Execute(t, database, `select pg_notify('stale_session', '`+text+`' || repeat(' ', (n % 100)::int)) from generate_series(1, 2000) n`)
+		if status := caddytest.Ask(t, base, live); status != http.StatusOK {
 			t.Errorf("after a flood of %.30s: status %d", text, status)
 		}
 	}
-	execute(t, database, `delete from "User" where id = 'deleted'`)
-	eventually.Holds(t, "the deleted user is refused", func() bool { return ask(t, base, deleted) == http.StatusUnauthorized })
-	if status := ask(t, base, live); status != http.StatusOK {
+	standardapp.Execute(t, database, `delete from "User" where id = 'deleted'`)
+	eventually.Holds(t, "the deleted user is refused", func() bool { return caddytest.Ask(t, base, deleted) == http.StatusUnauthorized })
+	if status := caddytest.Ask(t, base, live); status != http.StatusOK {
 		t.Errorf("status %d", status)
 	}
 }
@@ -483,7 +484,7 @@ func TestAFloodOfNotifications(t *testing.T) {
 // TestTheRedirectCannotBeSplit asks for paths and hosts that would add a header
 // or lead to another site.
 func TestTheRedirectCannotBeSplit(t *testing.T) {
-	newDatabase(t)
+	standardapp.NewDatabase(t)
 	app := caddytest.NewApp(t)
 	base := caddytest.Start(t, caddytest.Site("stale_session", app.Proxy()))
 	for _, target := range []string{
@@ -491,7 +492,7 @@ func TestTheRedirectCannotBeSplit(t *testing.T) {
 		"http://evil.example/a", "http:////evil.example/a", "x:http://evil.example/", "/a?callbackUrl=https://evil.example", "/@evil.example", "/.evil.example",
 		"/%09/evil.example", "/%EF%BC%8Fevil.example", "/a/..//evil.example", "/;//evil.example",
 	} {
-		response := raw(t, base, "GET "+target+" HTTP/1.1", "Cookie: "+session(t, "gone"), "Sec-Fetch-Mode: navigate", "X-Forwarded-Host: evil.example")
+		response := raw(t, base, "GET "+target+" HTTP/1.1", "Cookie: "+standardapp.Session(t, "gone"), "Sec-Fetch-Mode: navigate", "X-Forwarded-Host: evil.example")
 		location, err := url.Parse(response.Header.Get("Location"))
 		if err != nil || response.StatusCode != http.StatusSeeOther || location.Host != "" || location.Path != "/api/auth/signin" {
 			t.Errorf("%s: status %d to %v, %v", target, response.StatusCode, location, err)
@@ -501,7 +502,7 @@ func TestTheRedirectCannotBeSplit(t *testing.T) {
 		if bytes.ContainsAny([]byte(back), "\r\n\\\t") || strings.HasPrefix(back, "//") || back != "" && back[0] != '/' {
 			t.Errorf("%s leads back to %q", target, back)
 		}
-		if cookies := response.Cookies(); len(cookies) != 2 || cookies[0].Name != cookieName || cookies[1].Name != "stale-session-ended" {
+		if cookies := response.Cookies(); len(cookies) != 2 || cookies[0].Name != standardapp.CookieName || cookies[1].Name != "stale-session-ended" {
 			t.Errorf("%s sets %v", target, cookies)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
 // programs is the directory of program; TestMain removes it.
@@ -41,11 +42,11 @@ func program(t *testing.T) string {
 
 func TestTheCommandInstallsAndRemovesTriggers(t *testing.T) {
 	caddy := program(t)
-	database := newDatabase(t)
+	database := standardapp.NewDatabase(t)
 	const reader = "reader_of_the_command"
-	execute(t, database, `alter table "User" add column stamp text`, `create table people (id int primary key)`, `create role `+reader)
-	t.Cleanup(func() { execute(t, database, `drop owned by `+reader, `drop role `+reader) })
-	dsn := server.DSN(database)
+	standardapp.Execute(t, database, `alter table "User" add column stamp text`, `create table people (id int primary key)`, `create role `+reader)
+	t.Cleanup(func() { standardapp.Execute(t, database, `drop owned by `+reader, `drop role `+reader) })
+	dsn := standardapp.Server.DSN(database)
 	dir := t.TempDir()
 	caddyfile := filepath.Join(dir, "Caddyfile")
 	site := caddytest.Site("stale_session /a* {", "	users User {", "		match stamp stamp", "	}", "}", "stale_session /b* {", "	users people", "	mode observe", "}", "respond ok")
@@ -118,7 +119,7 @@ func triggers(t *testing.T, database string) string {
 	t.Helper()
 	var tables []string
 	for _, table := range []string{"User", "people"} {
-		n := len(pids(t, `select t.oid::int from pg_trigger t join pg_class c on c.oid = t.tgrelid where tgname like 'stale_session%' and tgenabled = 'A' and relname = '`+table+`' and $1 <> ''`, database))
+		n := len(standardapp.PIDs(t, `select t.oid::int from pg_trigger t join pg_class c on c.oid = t.tgrelid where tgname like 'stale_session%' and tgenabled = 'A' and relname = '`+table+`' and $1 <> ''`, database))
 		if n == 3 {
 			tables = append(tables, table)
 		} else if n > 0 {
@@ -131,23 +132,23 @@ func triggers(t *testing.T, database string) string {
 // TestPrintedSQLWorksInAMigration runs what install prints with psql.
 func TestPrintedSQLWorksInAMigration(t *testing.T) {
 	caddy := program(t)
-	database := newDatabase(t)
+	database := standardapp.NewDatabase(t)
 	cmd := exec.Command(caddy, "stale-session", "install", "--print")
 	sql, err := cmd.Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := server.File(database + ".sql")
+	file := standardapp.Server.File(database + ".sql")
 	if err := os.WriteFile(file, sql, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := server.Run(t.Context(), "psql", database, "--set=ON_ERROR_STOP=1", "--single-transaction", "--file="+file); err != nil {
+	if err := standardapp.Server.Run(t.Context(), "psql", database, "--set=ON_ERROR_STOP=1", "--single-transaction", "--file="+file); err != nil {
 		t.Fatal(err)
 	}
 	app := caddytest.NewApp(t)
 	base := caddytest.Start(t, caddytest.Site("stale_session {", "	poll 10s", "	cache {", "		ttl 1h", "	}", "}", app.Proxy()))
-	live := session(t, "live")
-	eventually.Holds(t, "the session is live", func() bool { return ask(t, base, live) == 200 })
-	execute(t, database, `delete from "User"`)
-	eventually.Holds(t, "the deletion is noticed", func() bool { return ask(t, base, live) == 401 })
+	live := standardapp.Session(t, "live")
+	eventually.Holds(t, "the session is live", func() bool { return caddytest.Ask(t, base, live) == 200 })
+	standardapp.Execute(t, database, `delete from "User"`)
+	eventually.Holds(t, "the deletion is noticed", func() bool { return caddytest.Ask(t, base, live) == 401 })
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
 // TestAdapt holds each file of testdata/adapt, in the form of Caddy's own
@@ -127,7 +128,7 @@ func TestConfigurationsThatDoNotLoad(t *testing.T) {
 		"jwks of another scheme":       {"jwks ftp://id.example/jwks.json", "", "https://"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			environment(t, "postgres://u:hunter2@127.0.0.1:1/d")
+			standardapp.Environment(t, "postgres://u:hunter2@127.0.0.1:1/d")
 			if c.unset != "" {
 				t.Setenv(c.unset, "")
 			}
@@ -139,7 +140,7 @@ func TestConfigurationsThatDoNotLoad(t *testing.T) {
 			if !strings.Contains(err.Error(), c.says) {
 				t.Errorf("error %q does not say %q", err, c.says)
 			}
-			if strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), secret) {
+			if strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), standardapp.Secret) {
 				t.Errorf("a secret is in the error: %v", err)
 			}
 		})
@@ -147,7 +148,7 @@ func TestConfigurationsThatDoNotLoad(t *testing.T) {
 }
 
 func TestJSONThatDoesNotLoad(t *testing.T) {
-	environment(t, "postgres://u@127.0.0.1:1/d")
+	standardapp.Environment(t, "postgres://u@127.0.0.1:1/d")
 	for options, says := range map[string]string{
 		`"timeout":-1`:               "must not be negative",
 		`"cache":{"ttl":"-1s"}`:      "must not be negative",
@@ -168,7 +169,7 @@ func TestJSONThatDoesNotLoad(t *testing.T) {
 }
 
 func TestModeOffNeedsNothingElseToBeRight(t *testing.T) {
-	environment(t, "")
+	standardapp.Environment(t, "")
 	t.Setenv("NEXTAUTH_SECRET", "")
 	t.Setenv("STALE_SESSION_MODE", "off")
 	app := caddytest.NewApp(t)
@@ -180,18 +181,18 @@ func TestModeOffNeedsNothingElseToBeRight(t *testing.T) {
 
 // TestTheExamplesAreRight loads every Caddyfile that users are shown.
 func TestTheExamplesAreRight(t *testing.T) {
-	environment(t, "postgres://u:hunter2@127.0.0.1:1/d")
+	standardapp.Environment(t, "postgres://u:hunter2@127.0.0.1:1/d")
 	if err := os.Unsetenv("STALE_SESSION_MODE"); err != nil { // environment has it set back
 		t.Fatal(err)
 	}
 	t.Setenv("SHOP_DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/shop")
-	t.Setenv("SHOP_AUTH_SECRET", secret)
-	t.Setenv("BETTER_AUTH_SECRET", secret)
-	t.Setenv("AUTH0_SECRET", secret)
+	t.Setenv("SHOP_AUTH_SECRET", standardapp.Secret)
+	t.Setenv("BETTER_AUTH_SECRET", standardapp.Secret)
+	t.Setenv("AUTH0_SECRET", standardapp.Secret)
 	for _, name := range []string{"SESSION_SECRET", "SESSION_PASSWORD", "WORKOS_COOKIE_PASSWORD"} {
 		t.Setenv(name, password)
 	}
-	t.Setenv("MY_SECRET", secret)
+	t.Setenv("MY_SECRET", standardapp.Secret)
 	t.Setenv("CLEANUP_DATABASE_URL", "postgres://c:hunter2@127.0.0.1:1/d")
 	t.Setenv("DIRECT_URL", "postgres://o:hunter2@127.0.0.1:1/d")
 	t.Setenv("REDIS_URL", "redis://:hunter2@127.0.0.1:1")
@@ -217,7 +218,7 @@ func TestTheExamplesAreRight(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%v in\n%s", err, example)
 			}
-			if strings.Contains(string(config), "hunter2") || strings.Contains(string(config), secret) {
+			if strings.Contains(string(config), "hunter2") || strings.Contains(string(config), standardapp.Secret) {
 				t.Errorf("a secret is in the configuration: %s", config)
 			}
 			if !strings.Contains(name, "/docs/") {

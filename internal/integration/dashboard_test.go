@@ -12,13 +12,14 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
 // dashboards is a Caddyfile with a dashboard to look at and one to act with.
-func dashboards(o *operator) string {
-	return o.config(
+func dashboards(o *caddytest.Operator) string {
+	return o.Config(
 		"route /sessions/* {", "stale_session_dashboard", "}",
 		"handle_path /operate* {", "stale_session_dashboard {", "actions", "}", "}",
 		"stale_session /app", "respond ok",
@@ -26,8 +27,8 @@ func dashboards(o *operator) string {
 }
 
 func TestTheDashboardIsServedAtAnyPath(t *testing.T) {
-	newDatabase(t)
-	base := caddytest.Start(t, dashboards(newOperator(t)))
+	standardapp.NewDatabase(t)
+	base := caddytest.Start(t, dashboards(caddytest.NewOperator(t)))
 	for _, c := range []struct {
 		method, path string
 		status       int
@@ -74,8 +75,8 @@ func TestTheDashboardIsServedAtAnyPath(t *testing.T) {
 }
 
 func TestABrowserKeepsTheFilesOfTheDashboardUntilTheyChange(t *testing.T) {
-	newDatabase(t)
-	base := caddytest.Start(t, dashboards(newOperator(t)))
+	standardapp.NewDatabase(t)
+	base := caddytest.Start(t, dashboards(caddytest.NewOperator(t)))
 	first := caddytest.Do(t, "GET", base+"/sessions/main.js", nil)
 	if first.Header.Get("Cache-Control") != "no-cache" {
 		t.Errorf("Cache-Control is %q", first.Header.Get("Cache-Control"))
@@ -87,8 +88,8 @@ func TestABrowserKeepsTheFilesOfTheDashboardUntilTheyChange(t *testing.T) {
 }
 
 func TestOnlyTheDashboardItselfActs(t *testing.T) {
-	newDatabase(t)
-	o := newOperator(t)
+	standardapp.NewDatabase(t)
+	o := caddytest.NewOperator(t)
 	base := caddytest.Start(t, dashboards(o))
 	json, form := http.Header{"Content-Type": {"application/json"}}, http.Header{"Content-Type": {"text/plain"}}
 	with := func(header http.Header, name, value string) http.Header {
@@ -132,7 +133,7 @@ func TestOnlyTheDashboardItselfActs(t *testing.T) {
 		{http.Header{"Sec-Fetch-Site": {"cross-site"}}, "cross-origin request"},
 	} {
 		says := ""
-		if response, err := caddycmd.AdminAPIRequest(o.address, "POST", "/stale_session/flush", c.header, nil); err != nil {
+		if response, err := caddycmd.AdminAPIRequest(o.Address, "POST", "/stale_session/flush", c.header, nil); err != nil {
 			says = err.Error()
 		} else {
 			_ = response.Body.Close()
@@ -144,7 +145,7 @@ func TestOnlyTheDashboardItselfActs(t *testing.T) {
 }
 
 func TestAReloadEndsTheStreamsOfASite(t *testing.T) {
-	newDatabase(t)
+	standardapp.NewDatabase(t)
 	before := goleak.IgnoreCurrent()
 	config := caddytest.Site("stale_session /app", "stale_session_dashboard /sessions/*", "respond ok") // without the admin endpoint, which Stop lets be
 	base := caddytest.Start(t, config)

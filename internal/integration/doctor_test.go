@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/pgtest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
 // without returns the environment without some variables, and with others.
@@ -49,8 +50,8 @@ func write(t *testing.T, name, text string) string {
 
 func TestTheCommandsReadEnvironmentFiles(t *testing.T) {
 	caddy := program(t)
-	database := newDatabase(t)
-	dsn, variables := server.DSN(database), []string{"DATABASE_URL", "NEXTAUTH_SECRET"}
+	database := standardapp.NewDatabase(t)
+	dsn, variables := standardapp.Server.DSN(database), []string{"DATABASE_URL", "NEXTAUTH_SECRET"}
 	env := write(t, "env", "# of the app\nDATABASE_URL="+dsn+" # local\nexport NEXTAUTH_SECRET='a secret'\n")
 	config := write(t, "Caddyfile", caddytest.Site("stale_session", "respond ok"))
 	keys := write(t, "Caddyfile", caddytest.Site("stale_session {", "	jwks http://127.0.0.1:1/keys", "}", "respond ok"))
@@ -92,7 +93,7 @@ func TestTheCommandsReadEnvironmentFiles(t *testing.T) {
 // TestEnvironmentFilesAreReadAsCaddyReadsThem compares with `caddy environ`.
 func TestEnvironmentFilesAreReadAsCaddyReadsThem(t *testing.T) {
 	caddy := program(t)
-	newDatabase(t)
+	standardapp.NewDatabase(t)
 	const variable = "TEST_OF_ENVFILES"
 	for _, line := range []string{
 		`postgres://u:p@h/d`, `"in quotes"`, `'in quotes'`, `a#comment`, `a # comment`, `"a # comment"`, `"two` + "\n" + `lines"`, `"a \"quoted\" word"`, `a=b=c`, ``, `"`, `''`, `a"b`, `"a" # c` + "\n" + `OTHER="x"`,
@@ -122,9 +123,9 @@ func TestEnvironmentFilesAreReadAsCaddyReadsThem(t *testing.T) {
 
 func TestTwoSitesOnOneDatabaseGetOneAnswer(t *testing.T) {
 	caddy := program(t)
-	newDatabase(t)
-	o := newOperator(t)
-	text := o.config("stale_session /a* {", "	timeout 1s", "}", "stale_session /b* {", "	poll 20ms", "}", "stale_session /c* {", "	mode observe", "}", "respond ok")
+	standardapp.NewDatabase(t)
+	o := caddytest.NewOperator(t)
+	text := o.Config("stale_session /a* {", "	timeout 1s", "}", "stale_session /b* {", "	poll 20ms", "}", "stale_session /c* {", "	mode observe", "}", "respond ok")
 	out, _, code := in(t, os.Environ(), caddy, "stale-session", "doctor", "--config", write(t, "Caddyfile", text))
 	if code != 0 {
 		t.Errorf("exit code %d", code)
@@ -139,8 +140,8 @@ func TestTwoSitesOnOneDatabaseGetOneAnswer(t *testing.T) {
 		}
 	}
 	base := caddytest.Start(t, text)
-	ask(t, base, session(t, "live"))
-	out, code = command(t, caddy, "", "status", "--address", o.address)
+	caddytest.Ask(t, base, standardapp.Session(t, "live"))
+	out, code = command(t, caddy, "", "status", "--address", o.Address)
 	var status struct {
 		Handlers  []struct{ Database string }
 		Databases []struct {
@@ -163,15 +164,15 @@ func TestTwoSitesOnOneDatabaseGetOneAnswer(t *testing.T) {
 // table, and of one that looks users up in another.
 func TestTriggersServeEverySite(t *testing.T) {
 	caddy := program(t)
-	database := newDatabase(t)
-	execute(t, database, `alter table "User" add column stamp text, add column seal text`, `create table people (id int primary key)`)
+	database := standardapp.NewDatabase(t)
+	standardapp.Execute(t, database, `alter table "User" add column stamp text, add column seal text`, `create table people (id int primary key)`)
 	text := caddytest.Site("stale_session /a* {", "	users User {", "		match stamp stamp", "	}", "}", "stale_session /b* {", "	users {", "		match seal seal", "	}", "}",
 		"stale_session /c* {", "	users people", "}", "respond ok")
 	out, errs, code := in(t, os.Environ(), caddy, "stale-session", "install", "--config", write(t, "Caddyfile", text))
 	if code != 0 || strings.Count(out, "Installed") != 2 {
 		t.Errorf("exit code %d: %s%s", code, out, errs)
 	}
-	if n := len(pids(t, `select t.oid::int from pg_trigger t join pg_proc p on p.oid = t.tgfoid where tgname = 'stale_session_update' and tgrelid = '"User"'::regclass and prosrc ~ 'stamp' and prosrc ~ 'seal' and $1 <> ''`, database)); n != 1 {
+	if n := len(standardapp.PIDs(t, `select t.oid::int from pg_trigger t join pg_proc p on p.oid = t.tgfoid where tgname = 'stale_session_update' and tgrelid = '"User"'::regclass and prosrc ~ 'stamp' and prosrc ~ 'seal' and $1 <> ''`, database)); n != 1 {
 		t.Errorf("%d triggers are for both columns", n)
 	}
 	if tables := triggers(t, database); tables != "User people" {
@@ -182,8 +183,8 @@ func TestTriggersServeEverySite(t *testing.T) {
 // TestTheCommandsWorkBehindAPooler does not say in the address that there is one.
 func TestTheCommandsWorkBehindAPooler(t *testing.T) {
 	caddy := program(t)
-	database := newDatabase(t)
-	pooler, err := server.Pooler(t.Context(), database)
+	database := standardapp.NewDatabase(t)
+	pooler, err := standardapp.Server.Pooler(t.Context(), database)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,10 +213,10 @@ func closePooler(t *testing.T, p *pgtest.Pooler) {
 // Auth, for roles with and without the right to read it.
 func TestDoctorTellsWhetherSigningOutElsewhereIsNoticed(t *testing.T) {
 	caddy := program(t)
-	database := newDatabase(t)
+	database := standardapp.NewDatabase(t)
 	const role = "reader_of_sessions"
-	execute(t, database, `create role `+role+` login`, `grant select on "User" to `+role)
-	asRole := strings.Replace(server.DSN(database), "postgres@", role+"@", 1)
+	standardapp.Execute(t, database, `create role `+role+` login`, `grant select on "User" to `+role)
+	asRole := strings.Replace(standardapp.Server.DSN(database), "postgres@", role+"@", 1)
 	config := write(t, "Caddyfile", caddytest.Site("stale_session {", "	users User", "}", "respond ok"))
 	for _, c := range []struct {
 		name, sql, dsn, says string
@@ -224,10 +225,10 @@ func TestDoctorTellsWhetherSigningOutElsewhereIsNoticed(t *testing.T) {
 		{"another library's table", `create table session (id text primary key)`, asRole, ""},
 		{"no right", `drop table session; create table session (token text primary key, "userId" text not null, "expiresAt" timestamptz not null)`, asRole, "the table session cannot be read"},
 		{"rows that are hidden", `grant select on session to ` + role + `; alter table session enable row level security`, asRole, "the table session cannot be read"},
-		{"all rights", `select`, server.DSN(database), "who signs out elsewhere is noticed, by the table session"},
+		{"all rights", `select`, standardapp.Server.DSN(database), "who signs out elsewhere is noticed, by the table session"},
 	} {
-		execute(t, database, strings.Split(c.sql, "; ")...)
-		env := without([]string{"DATABASE_URL", "NEXTAUTH_SECRET"}, "DATABASE_URL="+c.dsn, "BETTER_AUTH_SECRET="+secret)
+		standardapp.Execute(t, database, strings.Split(c.sql, "; ")...)
+		env := without([]string{"DATABASE_URL", "NEXTAUTH_SECRET"}, "DATABASE_URL="+c.dsn, "BETTER_AUTH_SECRET="+standardapp.Secret)
 		out, errs, _ := in(t, env, caddy, "stale-session", "doctor", "--config", config)
 		if c.says == "" && strings.Contains(out, "signs out elsewhere") || !strings.Contains(out, c.says) || strings.Contains(out, "panic") {
 			t.Errorf("%s: %s%s", c.name, out, errs)

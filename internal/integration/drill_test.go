@@ -19,6 +19,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/telemetry"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
 // TestADrillIsToldAlikeEverywhere reseeds a database while people use the app,
@@ -26,14 +27,14 @@ import (
 // in the new seed too: they notice nothing.
 func TestADrillIsToldAlikeEverywhere(t *testing.T) {
 	const gone, stay = 40, 4
-	database := newDatabase(t)
+	database := standardapp.NewDatabase(t)
 	seed := func(letter string) string {
 		return fmt.Sprintf(`truncate "User"; insert into "User" select '%s' || g from generate_series(1, %d) g union all select 's' || g from generate_series(1, %d) g`, letter, gone, stay)
 	}
-	execute(t, database, seed("p"))
-	o := newOperator(t)
+	standardapp.Execute(t, database, seed("p"))
+	o := caddytest.NewOperator(t)
 	log, _ := caddytest.NewLog(t)
-	config := strings.Replace(o.config("log", "stale_session {", "	poll 20ms", "}", caddytest.NewApp(t).Proxy()), "{\n", "{\n\tlog {\n\t\toutput file "+log.File()+"\n\t}\n", 1)
+	config := strings.Replace(o.Config("log", "stale_session {", "	poll 20ms", "}", caddytest.NewApp(t).Proxy()), "{\n", "{\n\tlog {\n\t\toutput file "+log.File()+"\n\t}\n", 1)
 	base := caddytest.Start(t, config)
 	var before, after drilled
 	before.read(t, o)
@@ -44,7 +45,7 @@ func TestADrillIsToldAlikeEverywhere(t *testing.T) {
 	var people, staying sync.WaitGroup
 	var requests atomic.Int64
 	browse := func(all *sync.WaitGroup, subject string) {
-		cookie := tokenOf(t, subject, time.Hour)
+		cookie := standardapp.TokenOf(t, subject, time.Hour)
 		all.Go(func() {
 			for ctx.Err() == nil {
 				request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, base, http.NoBody)
@@ -76,9 +77,9 @@ func TestADrillIsToldAlikeEverywhere(t *testing.T) {
 		browse(&staying, fmt.Sprintf("s%d", i+1))
 	}
 	eventually.Holds(t, "the database is watched under load", func() bool {
-		return requests.Load() > 1000 && strings.Contains(o.do("GET", "status", nil, nil), `"watched":true`)
+		return requests.Load() > 1000 && strings.Contains(o.Do("GET", "status", nil, nil), `"watched":true`)
 	})
-	execute(t, database, seed("q")) // in one transaction
+	standardapp.Execute(t, database, seed("q")) // in one transaction
 	people.Wait()
 	noticed := requests.Load()
 	eventually.Holds(t, "the app is used on", func() bool { return requests.Load() > noticed+100 })
@@ -129,7 +130,7 @@ type drilled struct {
 	eventResets                              float64
 }
 
-func (d *drilled) read(t *testing.T, o *operator) {
+func (d *drilled) read(t *testing.T, o *caddytest.Operator) {
 	t.Helper()
 	all := figures(t)
 	for key, value := range all {
@@ -142,7 +143,7 @@ func (d *drilled) read(t *testing.T, o *operator) {
 		Counters  telemetry.Totals
 		Databases []struct{ Resets float64 }
 	}
-	o.do("GET", "status", nil, &status)
+	o.Do("GET", "status", nil, &status)
 	d.stale, d.answers = status.Counters["checks_total"].By["reason"]["user_not_found"], status.Counters["responses_total"].By["kind"]["json"]
 	for _, database := range status.Databases {
 		d.resets += database.Resets
@@ -155,9 +156,9 @@ func (d *drilled) read(t *testing.T, o *operator) {
 }
 
 // past returns the events that the feed still knows.
-func past(t *testing.T, o *operator) []string {
+func past(t *testing.T, o *caddytest.Operator) []string {
 	t.Helper()
-	response, err := caddycmd.AdminAPIRequest(o.address, "GET", "/stale_session/events", nil, nil)
+	response, err := caddycmd.AdminAPIRequest(o.Address, "GET", "/stale_session/events", nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,8 +181,8 @@ func past(t *testing.T, o *operator) []string {
 // TestOperatingUnderLoadEndsNobodysSession lets everything happen at once that
 // an operator can do, while people use the app.
 func TestOperatingUnderLoadEndsNobodysSession(t *testing.T) {
-	database := newDatabase(t)
-	execute(t, database, `insert into "User" values ('revoked')`)
+	database := standardapp.NewDatabase(t)
+	standardapp.Execute(t, database, `insert into "User" values ('revoked')`)
 	// Each lock of Caddy's file storage has a goroutine that outlives it by five
 	// seconds. Clients of the admin endpoint keep idle connections.
 	before := goleak.IgnoreCurrent()
@@ -190,17 +191,17 @@ func TestOperatingUnderLoadEndsNobodysSession(t *testing.T) {
 			goleak.IgnoreTopFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreTopFunction("net/http.(*persistConn).writeLoop"))
 	})
 	app := caddytest.NewApp(t)
-	o := newOperator(t)
-	port := freePort(t)
+	o := caddytest.NewOperator(t)
+	port := caddytest.FreePort(t)
 	config := func(n int) string {
-		return strings.Replace(o.config("stale_session", fmt.Sprintf("header X-Reload %d", n), app.Proxy()), ":0 {", ":"+port+" {", 1)
+		return strings.Replace(o.Config("stale_session", fmt.Sprintf("header X-Reload %d", n), app.Proxy()), ":0 {", ":"+port+" {", 1)
 	}
 	first := config(0)
 	if err := caddytest.Load(first); err != nil {
 		t.Fatal(err)
 	}
 	base := "http://127.0.0.1:" + port
-	live := tokenOf(t, "live", time.Hour)
+	live := standardapp.TokenOf(t, "live", time.Hour)
 	ctx, stop := context.WithCancel(t.Context())
 	began := time.Now()
 	var all sync.WaitGroup
@@ -234,7 +235,7 @@ func TestOperatingUnderLoadEndsNobodysSession(t *testing.T) {
 		})
 	}
 	post := func(path, body string) bool {
-		response, err := caddycmd.AdminAPIRequest(o.address, "POST", "/stale_session/"+path, nil, strings.NewReader(body))
+		response, err := caddycmd.AdminAPIRequest(o.Address, "POST", "/stale_session/"+path, nil, strings.NewReader(body))
 		if err != nil {
 			return false
 		}
@@ -248,7 +249,7 @@ func TestOperatingUnderLoadEndsNobodysSession(t *testing.T) {
 	repeat(func() bool { return post("check", `{"subject":"live"}`) })
 	for _, path := range []string{"/stale_session/status", "/metrics"} {
 		repeat(func() bool {
-			response, err := caddycmd.AdminAPIRequest(o.address, "GET", path, nil, nil)
+			response, err := caddycmd.AdminAPIRequest(o.Address, "GET", path, nil, nil)
 			if err != nil {
 				return false
 			}
@@ -257,7 +258,7 @@ func TestOperatingUnderLoadEndsNobodysSession(t *testing.T) {
 		})
 	}
 	repeat(func() bool { // followers come and go
-		response, err := caddycmd.AdminAPIRequest(o.address, "GET", "/stale_session/events", nil, nil)
+		response, err := caddycmd.AdminAPIRequest(o.Address, "GET", "/stale_session/events", nil, nil)
 		if err != nil {
 			return false
 		}

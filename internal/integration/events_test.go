@@ -17,6 +17,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/telemetry"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
 func init() { caddy.RegisterModule(collector{}) }
@@ -65,7 +66,7 @@ func named(name string) []caddy.Event {
 }
 
 // collecting is a configuration whose events are collected.
-func collecting(t *testing.T, o *operator, directives ...string) string {
+func collecting(t *testing.T, o *caddytest.Operator, directives ...string) string {
 	t.Helper()
 	t.Cleanup(func() {
 		collected.Lock()
@@ -76,12 +77,12 @@ func collecting(t *testing.T, o *operator, directives ...string) string {
 	for _, name := range []string{"detected", "database_reset", "database_unreachable", "database_recovered", "revoked", "restored", "flushed"} {
 		on.WriteString("\t\ton stale_session." + name + " collect\n")
 	}
-	return strings.Replace(o.config(directives...), "{\n", "{\n\tevents {\n"+on.String()+"\t}\n", 1)
+	return strings.Replace(o.Config(directives...), "{\n", "{\n\tevents {\n"+on.String()+"\t}\n", 1)
 }
 
 func TestWhatHappensGoesToCaddysEvents(t *testing.T) {
-	database := newDatabase(t)
-	o := newOperator(t)
+	database := standardapp.NewDatabase(t)
+	o := caddytest.NewOperator(t)
 	base := caddytest.Start(t, collecting(t, o, "stale_session {", "	poll 20ms", "}", caddytest.NewApp(t).Proxy()))
 	comes := func(name string) map[string]any {
 		t.Helper()
@@ -92,7 +93,7 @@ func TestWhatHappensGoesToCaddysEvents(t *testing.T) {
 		}
 		return e.Data
 	}
-	_ = ask(t, base+"/admin?token=secret", session(t, "deleted"))
+	_ = caddytest.Ask(t, base+"/admin?token=secret", standardapp.Session(t, "deleted"))
 	got := comes("detected")
 	for field, value := range map[string]string{
 		"reason": "user_not_found", "subject": "deleted", "method": "GET", "uri": "/admin", "client_ip": "127.0.0.1",
@@ -102,36 +103,36 @@ func TestWhatHappensGoesToCaddysEvents(t *testing.T) {
 			t.Errorf("%s is %v, want %s", field, got[field], value)
 		}
 	}
-	_ = ask(t, base, session(t, "live"))
-	eventually.Holds(t, "the database is watched", func() bool { return strings.Contains(o.do("GET", "status", nil, nil), `"watched":true`) })
-	execute(t, database, `truncate "User"`)
+	_ = caddytest.Ask(t, base, standardapp.Session(t, "live"))
+	eventually.Holds(t, "the database is watched", func() bool { return strings.Contains(o.Do("GET", "status", nil, nil), `"watched":true`) })
+	standardapp.Execute(t, database, `truncate "User"`)
 	if got := comes("database_reset"); !strings.Contains(got["database"].(string), database) {
 		t.Errorf("a reset: %v", got)
 	}
-	execute(t, database, `alter table "User" rename to "Other"`)
+	standardapp.Execute(t, database, `alter table "User" rename to "Other"`)
 	eventually.Holds(t, "the table is missed", func() bool {
-		_ = ask(t, base, session(t, "somebody"))
+		_ = caddytest.Ask(t, base, standardapp.Session(t, "somebody"))
 		return len(named("stale_session.database_unreachable")) > 0
 	})
 	if got := comes("database_unreachable"); got["class"] != "schema" || got["error"] == "" {
 		t.Errorf("unreachable: %v", got)
 	}
-	execute(t, database, `alter table "Other" rename to "User"`)
+	standardapp.Execute(t, database, `alter table "Other" rename to "User"`)
 	eventually.Holds(t, "the table is back", func() bool {
-		_ = ask(t, base, session(t, "somebody"))
+		_ = caddytest.Ask(t, base, standardapp.Session(t, "somebody"))
 		return len(named("stale_session.database_recovered")) > 0
 	})
 	comes("database_recovered")
-	o.do("POST", "revoke", object{"subject": "live", "force": true}, nil)
+	o.Do("POST", "revoke", caddytest.Object{"subject": "live", "force": true}, nil)
 	if got := comes("revoked"); got["subject"] != "live" {
 		t.Errorf("a revocation: %v", got)
 	}
-	o.do("POST", "restore", object{"subject": "live"}, nil)
+	o.Do("POST", "restore", caddytest.Object{"subject": "live"}, nil)
 	comes("restored")
-	o.do("POST", "flush", nil, nil)
+	o.Do("POST", "flush", nil, nil)
 	comes("flushed")
-	o.do("POST", "revoke", object{"subject": "a fault", "force": true}, nil)
-	o.do("POST", "restore", object{"subject": "a fault"}, nil)
+	o.Do("POST", "revoke", caddytest.Object{"subject": "a fault", "force": true}, nil)
+	o.Do("POST", "restore", caddytest.Object{"subject": "a fault"}, nil)
 	eventually.Holds(t, "a handler that panics ends nothing", func() bool { return len(named("stale_session.restored")) > 1 })
 	past, _, stop := telemetry.Follow(0)
 	defer stop()
@@ -145,8 +146,8 @@ func TestWhatHappensGoesToCaddysEvents(t *testing.T) {
 // TestEventsGoToTheConfigurationThatRuns has requests go on while
 // configurations come and go, of which some do not start.
 func TestEventsGoToTheConfigurationThatRuns(t *testing.T) {
-	database := newDatabase(t)
-	o := newOperator(t)
+	database := standardapp.NewDatabase(t)
+	o := caddytest.NewOperator(t)
 	app, g := caddytest.NewApp(t), newGate()
 	app.Answer(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/held" {
@@ -154,11 +155,11 @@ func TestEventsGoToTheConfigurationThatRuns(t *testing.T) {
 			w.WriteHeader(http.StatusInternalServerError)
 		}
 	})
-	live := session(t, "live")
+	live := standardapp.Session(t, "live")
 	site := collecting(t, o, "stale_session {", "poll off", "}", app.Proxy())
 	base := caddytest.Start(t, site)
 	held := make(chan int, 1)
-	go func() { held <- answered(t, base+"/held", live) }()
+	go func() { held <- caddytest.Answered(t, base+"/held", live) }()
 	<-g.arrived
 	var stop atomic.Bool
 	var all sync.WaitGroup
@@ -177,7 +178,7 @@ func TestEventsGoToTheConfigurationThatRuns(t *testing.T) {
 	}
 	stop.Store(true)
 	all.Wait()
-	execute(t, database, `delete from "User"`)
+	standardapp.Execute(t, database, `delete from "User"`)
 	before := len(named("stale_session.detected"))
 	close(g.open)
 	if status := <-held; status != http.StatusUnauthorized {
@@ -191,8 +192,8 @@ func TestEventsGoToTheConfigurationThatRuns(t *testing.T) {
 // TestEventsAreFewAndMakeNobodyWait has more detections than events may be, and
 // handlers that do not come to an end.
 func TestEventsAreFewAndMakeNobodyWait(t *testing.T) {
-	newDatabase(t)
-	o := newOperator(t)
+	standardapp.NewDatabase(t)
+	o := caddytest.NewOperator(t)
 	base := caddytest.Start(t, collecting(t, o, "stale_session", caddytest.NewApp(t).Proxy()))
 	gate := make(chan struct{})
 	collected.Lock()
@@ -204,10 +205,10 @@ func TestEventsAreFewAndMakeNobodyWait(t *testing.T) {
 		collected.gate = nil
 		close(gate)
 	})
-	before, cookie := figures(t), session(t, "deleted")
+	before, cookie := figures(t), standardapp.Session(t, "deleted")
 	const many = 400
 	for range many {
-		if status := ask(t, base, cookie); status != http.StatusUnauthorized {
+		if status := caddytest.Ask(t, base, cookie); status != http.StatusUnauthorized {
 			t.Fatalf("status %d", status)
 		}
 	}

@@ -18,21 +18,22 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/ports"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
 // TestASeedTellsCaddyToForget has no poll, so that nothing else can tell.
 func TestASeedTellsCaddyToForget(t *testing.T) {
 	caddy := program(t)
-	database := newDatabase(t)
+	database := standardapp.NewDatabase(t)
 	address := "unix/" + filepath.Join(t.TempDir(), "admin")
 	config := strings.Replace(caddytest.Site("stale_session {", "	poll off", "	cache {", "		ttl 1h", "	}", "}", caddytest.NewApp(t).Proxy()), "admin off", "admin "+address, 1)
 	base := caddytest.Start(t, config)
-	live := session(t, "live")
-	if status := ask(t, base, live); status != http.StatusOK {
+	live := standardapp.Session(t, "live")
+	if status := caddytest.Ask(t, base, live); status != http.StatusOK {
 		t.Fatalf("status %d", status)
 	}
-	execute(t, database, `delete from "User"`)
-	if status := ask(t, base, live); status != http.StatusOK {
+	standardapp.Execute(t, database, `delete from "User"`)
+	if status := caddytest.Ask(t, base, live); status != http.StatusOK {
 		t.Fatalf("status %d: something else has told it", status)
 	}
 	for _, c := range []struct {
@@ -46,7 +47,7 @@ func TestASeedTellsCaddyToForget(t *testing.T) {
 		if said := run(t, caddy, "stale-session", "post-seed", "--address", address); !strings.Contains(said, c.says) {
 			t.Errorf("%s: %s", c.name, said)
 		}
-		if status := ask(t, base, live); status != c.after {
+		if status := caddytest.Ask(t, base, live); status != c.after {
 			t.Errorf("%s: status %d", c.name, status)
 		}
 	}
@@ -98,7 +99,7 @@ func TestTheScriptsOfAnApp(t *testing.T) {
 		"with a page of my own": {"https", "", "	sign_in /login", "/login"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			database := newDatabase(t)
+			database := standardapp.NewDatabase(t)
 			dir := t.TempDir()
 			if err := os.Symlink(scripts, filepath.Join(dir, "scripts")); err != nil {
 				t.Fatal(err)
@@ -163,12 +164,12 @@ func TestTheScriptsOfAnApp(t *testing.T) {
 				}
 				return err == nil
 			})
-			live := session(t, "live")
+			live := standardapp.Session(t, "live")
 			if status := judged(live); status != http.StatusOK {
 				t.Fatalf("status %d", status)
 			}
 			// As `prisma migrate reset` does, as the owner.
-			execute(t, database, `drop schema public cascade`, `create schema public`, `create table "User" (id text primary key)`, `insert into "User" values ('other')`)
+			standardapp.Execute(t, database, `drop schema public cascade`, `create schema public`, `create table "User" (id text primary key)`, `insert into "User" values ('other')`)
 			said := script(seed)
 			if !strings.Contains(said, "Caddy dropped") || !strings.Contains(said, "Sign in again: "+site+c.signIn+"\n") {
 				t.Errorf("post-seed says %s", said)
@@ -176,7 +177,7 @@ func TestTheScriptsOfAnApp(t *testing.T) {
 			if status := judged(live); status != http.StatusUnauthorized {
 				t.Errorf("after the reset: status %d", status)
 			}
-			if status := judged(session(t, "other")); status != http.StatusOK {
+			if status := judged(standardapp.Session(t, "other")); status != http.StatusOK {
 				t.Errorf("a user of the seed: status %d", status)
 			}
 			if said := script(clearing); said != `{"success":true,"message":"Session cleared successfully"}` {

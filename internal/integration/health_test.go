@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
 // probed is a Caddyfile with both probes on a site that wants a password, in front of
@@ -30,20 +31,20 @@ func probe(t *testing.T, url string) int {
 }
 
 func TestProbesFollowTheDatabaseOnlyWhereTheyAreToldTo(t *testing.T) {
-	database := newDatabase(t)
+	database := standardapp.NewDatabase(t)
 	app := caddytest.NewApp(t)
 	base := caddytest.Start(t, probed(app, "stale_session"))
 	// Nobody has asked before.
 	eventually.Holds(t, "users can be looked up", func() bool { return probe(t, base+"/checked") == 200 })
-	execute(t, database, `alter table "User" rename to elsewhere`)
+	standardapp.Execute(t, database, `alter table "User" rename to elsewhere`)
 	eventually.Holds(t, "users cannot be looked up", func() bool {
-		ask(t, base, session(t, "live"))
+		caddytest.Ask(t, base, standardapp.Session(t, "live"))
 		return probe(t, base+"/checked") == 503
 	})
 	if status := probe(t, base+"/healthz"); status != 200 {
 		t.Errorf("status %d, although sessions pass unchecked meanwhile", status)
 	}
-	execute(t, database, `alter table elsewhere rename to "User"`)
+	standardapp.Execute(t, database, `alter table elsewhere rename to "User"`)
 	eventually.Holds(t, "users can be looked up again, without a request", func() bool { return probe(t, base+"/checked") == 200 })
 	for _, request := range app.Seen() {
 		if strings.HasSuffix(request.URL.Path, "ed") || strings.HasSuffix(request.URL.Path, "healthz") {
@@ -53,7 +54,7 @@ func TestProbesFollowTheDatabaseOnlyWhereTheyAreToldTo(t *testing.T) {
 }
 
 func TestAProbeOfADatabaseThatIsAway(t *testing.T) {
-	environment(t, "postgres://app:hunter2@127.0.0.1:1/d")
+	standardapp.Environment(t, "postgres://app:hunter2@127.0.0.1:1/d")
 	app := caddytest.NewApp(t)
 	base := caddytest.Start(t, probed(app, "stale_session {", "	on_error deny", "}"))
 	for range 3 {
@@ -74,10 +75,10 @@ func TestAProbeOfADatabaseThatIsAway(t *testing.T) {
 }
 
 func TestAProbeOnlyReads(t *testing.T) {
-	newDatabase(t)
+	standardapp.NewDatabase(t)
 	base := caddytest.Start(t, probed(caddytest.NewApp(t), "stale_session"))
 	for method, status := range map[string]int{"HEAD": 200, "POST": 405, "OPTIONS": 405, "DELETE": 405} {
-		r := caddytest.Do(t, method, base+"/healthz", http.Header{"Cookie": {session(t, "gone")}})
+		r := caddytest.Do(t, method, base+"/healthz", http.Header{"Cookie": {standardapp.Session(t, "gone")}})
 		if r.StatusCode != status || r.Text != "" || len(r.Cookies()) > 0 || status == 405 && r.Header.Get("Allow") != "GET, HEAD" {
 			t.Errorf("%s: status %d, %q, %v", method, r.StatusCode, r.Text, r.Header)
 		}

@@ -25,6 +25,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/mint"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
 // post posts a body with a header, and returns the status.
@@ -46,8 +47,8 @@ func post(t *testing.T, url, body string, header http.Header) int {
 // TestAnIdentityProviderEndsSessions logs people out at a provider, on a site
 // whose tokens hold the provider's sid and a jti.
 func TestAnIdentityProviderEndsSessions(t *testing.T) {
-	database := newDatabase(t)
-	execute(t, database, `alter table "User" add email text`, `update "User" set email = 'live@example.com'`, `insert into "User" values ('other', 'other@example.com')`)
+	database := standardapp.NewDatabase(t)
+	standardapp.Execute(t, database, `alter table "User" add email text`, `update "User" set email = 'live@example.com'`, `insert into "User" values ('other', 'other@example.com')`)
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -59,8 +60,8 @@ func TestAnIdentityProviderEndsSessions(t *testing.T) {
 	}))
 	t.Cleanup(provider.Close)
 	app := caddytest.NewApp(t)
-	o := newOperator(t)
-	base := caddytest.Start(t, o.config("stale_session /admin* {",
+	o := caddytest.NewOperator(t)
+	base := caddytest.Start(t, o.Config("stale_session /admin* {",
 		"	users {", "		match email email", "	}",
 		"	backchannel_logout {", "		issuer "+provider.URL, "		audience app", "		jwks "+provider.URL+"/jwks", "		algorithms ES256", "		sub_is_user_id", "	}",
 		"}", app.Proxy()))
@@ -83,17 +84,17 @@ func TestAnIdentityProviderEndsSessions(t *testing.T) {
 	}
 	session := func(subject, sid, jti string) string {
 		t.Helper()
-		token, err := mint.V4(secret, map[string]any{"sub": subject, "sid": sid, "jti": jti, "email": subject + "@example.com", "iat": time.Now().Add(-time.Minute).Unix()})
+		token, err := mint.V4(standardapp.Secret, map[string]any{"sub": subject, "sid": sid, "jti": jti, "email": subject + "@example.com", "iat": time.Now().Add(-time.Minute).Unix()})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return cookieName + "=" + token
+		return standardapp.CookieName + "=" + token
 	}
 	first, second, third, other := session("live", "s1", "j1"), session("live", "s2", "j2"), session("live", "s3", "j3"), session("other", "s4", "j4")
 	must := func(what string, wants map[string]int) {
 		t.Helper()
 		for cookie, want := range wants {
-			if status := ask(t, base+"/admin", cookie); status != want {
+			if status := caddytest.Ask(t, base+"/admin", cookie); status != want {
 				t.Errorf("%s: status %d, want %d", what, status, want)
 			}
 		}
@@ -140,8 +141,8 @@ func TestAnIdentityProviderEndsSessions(t *testing.T) {
 // TestAnIdentityProviderEndsOnlyTheSessionsOfItsOwnAccounts logs people out by their
 // accounts at a provider, whose names of them are also the ids of others.
 func TestAnIdentityProviderEndsOnlyTheSessionsOfItsOwnAccounts(t *testing.T) {
-	database := newDatabase(t)
-	execute(t, database, `insert into "User" values ('ada'), ('eve')`,
+	database := standardapp.NewDatabase(t)
+	standardapp.Execute(t, database, `insert into "User" values ('ada'), ('eve')`,
 		`create table "Account" ("userId" text not null references "User", provider text not null, "providerAccountId" text not null, primary key (provider, "providerAccountId"))`,
 		`insert into "Account" values ('ada', 'keycloak', 'eve'), ('eve', 'google', 'live'), ('live', 'github', 'ada')`)
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -175,7 +176,7 @@ func TestAnIdentityProviderEndsOnlyTheSessionsOfItsOwnAccounts(t *testing.T) {
 	}
 	sessions := make(map[string]string)
 	for _, subject := range []string{"ada", "eve", "live"} {
-		sessions[subject] = session(t, subject)
+		sessions[subject] = standardapp.Session(t, subject)
 	}
 	must := func(what string, ended ...string) {
 		t.Helper()
@@ -184,7 +185,7 @@ func TestAnIdentityProviderEndsOnlyTheSessionsOfItsOwnAccounts(t *testing.T) {
 			if slices.Contains(ended, subject) {
 				want = http.StatusUnauthorized
 			}
-			if status := ask(t, base+"/admin", cookie); status != want {
+			if status := caddytest.Ask(t, base+"/admin", cookie); status != want {
 				t.Errorf("%s: %s: status %d, want %d", what, subject, status, want)
 			}
 		}
@@ -196,12 +197,12 @@ func TestAnIdentityProviderEndsOnlyTheSessionsOfItsOwnAccounts(t *testing.T) {
 		}
 	}
 	must("what the provider calls nobody")
-	execute(t, database, `alter table "Account" rename to links`, `create table copy as select * from links`)
+	standardapp.Execute(t, database, `alter table "Account" rename to links`, `create table copy as select * from links`)
 	if status := logout("eve"); status != http.StatusServiceUnavailable {
 		t.Errorf("while nobody knows whose it is: status %d", status)
 	}
 	must("while nobody knows whose it is")
-	execute(t, database, `drop table copy`)
+	standardapp.Execute(t, database, `drop table copy`)
 	if status := logout("eve"); status != http.StatusOK {
 		t.Errorf("the account of the provider: status %d", status)
 	}

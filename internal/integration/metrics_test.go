@@ -12,6 +12,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
 // figures are the counters and the counts of histograms of the module, by name
@@ -83,7 +84,7 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 		"not cleared for another site": {method: http.MethodPost, path: "/api/auth/clear-session", header: http.Header{"Sec-Fetch-Site": {"cross-site"}}, want: map[string]float64{}},
 		"nobody is signed in":          {want: map[string]float64{"checks_total   anonymous": 1}},
 		"a cookie of another app": {
-			header: http.Header{"Cookie": {cookieName + "=x"}},
+			header: http.Header{"Cookie": {standardapp.CookieName + "=x"}},
 			want:   map[string]float64{"checks_total   invalid": 1},
 		},
 		"somebody signs in": {
@@ -91,7 +92,7 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 			app: func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("Set-Cookie", r.Header.Get("X-New")+"; Path=/")
 			},
-			header: http.Header{"X-New": {session(t, "live")}},
+			header: http.Header{"X-New": {standardapp.Session(t, "live")}},
 			want:   map[string]float64{"checks_total   anonymous": 1, "sign_ins_total": 1, "lookup_duration_seconds": 1, "lookup_subjects": 1},
 		},
 		"somebody signs in by a Server Action": {
@@ -99,7 +100,7 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 			app: func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("Set-Cookie", r.Header.Get("X-New")+"; Path=/")
 			},
-			header:  http.Header{"X-New": {session(t, "live")}, "Next-Action": {"0042"}},
+			header:  http.Header{"X-New": {standardapp.Session(t, "live")}, "Next-Action": {"0042"}},
 			options: []string{"sign_in /login"},
 			want:    map[string]float64{"checks_total   anonymous": 1, "sign_ins_total": 1, "lookup_duration_seconds": 1, "lookup_subjects": 1},
 		},
@@ -108,7 +109,7 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 			app: func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("Set-Cookie", r.Header.Get("X-New")+"; Path=/")
 			},
-			header:  http.Header{"X-New": {session(t, "live")}},
+			header:  http.Header{"X-New": {standardapp.Session(t, "live")}},
 			options: []string{"sign_in /login"},
 			want: map[string]float64{
 				"checks_total user_not_found database stale": 1, "responses_total scrub": 1, "sign_ins_total": 1,
@@ -120,7 +121,7 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 			app: func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("Set-Cookie", r.Header.Get("X-New")+"; Path=/")
 			},
-			header: http.Header{"X-New": {session(t, "live")}},
+			header: http.Header{"X-New": {standardapp.Session(t, "live")}},
 			want:   map[string]float64{"checks_total  database live": 1, "lookup_duration_seconds": 1, "lookup_subjects": 1},
 		},
 		"somebody does not manage to": {
@@ -137,8 +138,8 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 		"the app fails of a deleted user": {
 			before: func(t *testing.T, database, base string) {
 				t.Helper()
-				_ = ask(t, base, session(t, "live"))
-				execute(t, database, `delete from "User"`)
+				_ = caddytest.Ask(t, base, standardapp.Session(t, "live"))
+				standardapp.Execute(t, database, `delete from "User"`)
 			},
 			cookie: "live",
 			app:    func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) },
@@ -151,14 +152,14 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 			options: []string{"on_error deny"},
 			before: func(t *testing.T, database, _ string) {
 				t.Helper()
-				execute(t, database, `alter table "User" rename column id to other`)
+				standardapp.Execute(t, database, `alter table "User" rename column id to other`)
 			},
 			cookie: "live",
 			want:   map[string]float64{"checks_total   unknown": 1, "responses_total unavailable": 1, "lookup_errors_total schema ": 1, "lookup_duration_seconds": 1, "lookup_subjects": 1},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			database := newDatabase(t)
+			database := standardapp.NewDatabase(t)
 			app := caddytest.NewApp(t)
 			base := caddytest.Start(t, caddytest.Site(append(append([]string{"stale_session {", "	poll off", "	cache {", "		ttl 1h", "	}"}, c.options...), "}", app.Proxy())...))
 			if c.before != nil {
@@ -167,7 +168,7 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 			app.Answer(c.app)
 			header := maps.Clone(c.header)
 			if c.cookie != "" {
-				header = http.Header{"Cookie": {tokenOf(t, c.cookie, time.Hour)}}
+				header = http.Header{"Cookie": {standardapp.TokenOf(t, c.cookie, time.Hour)}}
 				maps.Copy(header, c.header)
 			}
 			method, before := c.method, figures(t)
@@ -202,14 +203,14 @@ func resets(figures map[string]float64) float64 {
 // TestAReloadTakesNothingFromTheCounters closes a cache and a directory with
 // the configuration that needs them.
 func TestAReloadTakesNothingFromTheCounters(t *testing.T) {
-	newDatabase(t)
+	standardapp.NewDatabase(t)
 	site := func(ttl string) string {
 		return caddytest.Site("stale_session {", "	cache {", "		ttl "+ttl, "		size "+ttl[:2]+"000", "	}", "}", caddytest.NewApp(t).Proxy())
 	}
 	base := caddytest.Start(t, site("20m"))
 	for range 5 {
-		_ = ask(t, base, session(t, "live"))
-		_ = ask(t, base, tokenOf(t, "live", time.Hour))
+		_ = caddytest.Ask(t, base, standardapp.Session(t, "live"))
+		_ = caddytest.Ask(t, base, standardapp.TokenOf(t, "live", time.Hour))
 	}
 	before := figures(t)
 	if before["cache_hits_total accounts"] == 0 {
@@ -227,7 +228,7 @@ func TestAReloadTakesNothingFromTheCounters(t *testing.T) {
 
 // TestWhatCanHappenIsThereFromTheStart makes an alert see the first of its kind.
 func TestWhatCanHappenIsThereFromTheStart(t *testing.T) {
-	newDatabase(t)
+	standardapp.NewDatabase(t)
 	caddytest.Start(t, caddytest.Site("stale_session", "respond ok"))
 	there := figures(t)
 	for _, key := range []string{"checks_total user_not_found database stale", "checks_total   unknown", "responses_total unavailable", "responses_total redirect", "rescues_total", "sign_ins_total"} {

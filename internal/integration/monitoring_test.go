@@ -15,6 +15,7 @@ import (
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
 // monitoring is where the examples are.
@@ -33,15 +34,15 @@ func promtool(t *testing.T, input string, args ...string) {
 // scrape is what Prometheus gets of the module from a Caddy that was used.
 func scrape(t *testing.T) string {
 	t.Helper()
-	database := newDatabase(t)
+	database := standardapp.NewDatabase(t)
 	base := caddytest.Start(t, caddytest.Site("metrics /metrics", "stale_session {", "	poll 20ms", "}", caddytest.NewApp(t).Proxy()))
-	for _, cookie := range []string{session(t, "live"), session(t, "live"), session(t, "deleted"), cookieName + "=x", "a=b"} {
-		_ = ask(t, base, cookie)
+	for _, cookie := range []string{standardapp.Session(t, "live"), standardapp.Session(t, "live"), standardapp.Session(t, "deleted"), standardapp.CookieName + "=x", "a=b"} {
+		_ = caddytest.Ask(t, base, cookie)
 	}
-	execute(t, database, `alter table "User" rename to "Other"`)
+	standardapp.Execute(t, database, `alter table "User" rename to "Other"`)
 	var text strings.Builder
 	eventually.Holds(t, "a lookup has failed", func() bool {
-		_ = ask(t, base, session(t, "somebody"))
+		_ = caddytest.Ask(t, base, standardapp.Session(t, "somebody"))
 		text.Reset()
 		for line := range strings.Lines(caddytest.Do(t, http.MethodGet, base+"/metrics", nil).Text) {
 			if strings.HasPrefix(strings.TrimPrefix(strings.TrimPrefix(line, "# HELP "), "# TYPE "), "caddy_stale_session_") {
@@ -217,11 +218,11 @@ func TestTheExamplesAskForWhatThereIs(t *testing.T) {
 // BenchmarkAScrape is how long a scrape takes of a Caddy that knows many users.
 func BenchmarkAScrape(b *testing.B) {
 	const people = 10_000
-	database := newDatabase(b)
-	execute(b, database, fmt.Sprintf(`insert into "User" select 'p' || g from generate_series(1, %d) g`, people))
+	database := standardapp.NewDatabase(b)
+	standardapp.Execute(b, database, fmt.Sprintf(`insert into "User" select 'p' || g from generate_series(1, %d) g`, people))
 	base := caddytest.Start(b, caddytest.Site("metrics /metrics", "stale_session /guarded", caddytest.NewApp(b).Proxy()))
 	for i := range people {
-		if status := ask(b, base+"/guarded", session(b, fmt.Sprintf("p%d", i+1))); status != http.StatusOK {
+		if status := caddytest.Ask(b, base+"/guarded", standardapp.Session(b, fmt.Sprintf("p%d", i+1))); status != http.StatusOK {
 			b.Fatalf("status %d", status)
 		}
 	}

@@ -14,13 +14,14 @@ import (
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
 // description is the OpenAPI document of the admin API, which has to be valid.
 // Properties that it does not name are not allowed.
-func description(t *testing.T, o *operator) *openapi3.T {
+func description(t *testing.T, o *caddytest.Operator) *openapi3.T {
 	t.Helper()
-	document, err := openapi3.NewLoader().LoadFromData([]byte(o.do("GET", "openapi.json", nil, nil)))
+	document, err := openapi3.NewLoader().LoadFromData([]byte(o.Do("GET", "openapi.json", nil, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,19 +49,19 @@ func closeSchema(s *openapi3.Schema) {
 
 // TestTheAPIIsAsDescribed asks for everything that the document has.
 func TestTheAPIIsAsDescribed(t *testing.T) {
-	database := newDatabase(t)
-	execute(t, database, `alter table "User" add column "createdAt" timestamptz default now()`)
-	o := newOperator(t)
-	base := caddytest.Start(t, o.config("stale_session /a* {", "	poll 20ms", "	users {", "		created_at createdAt", "	}", "}", "stale_session /b* {", "	mode off", "}", caddytest.NewApp(t).Proxy()))
+	database := standardapp.NewDatabase(t)
+	standardapp.Execute(t, database, `alter table "User" add column "createdAt" timestamptz default now()`)
+	o := caddytest.NewOperator(t)
+	base := caddytest.Start(t, o.Config("stale_session /a* {", "	poll 20ms", "	users {", "		created_at createdAt", "	}", "}", "stale_session /b* {", "	mode off", "}", caddytest.NewApp(t).Proxy()))
 	document := description(t, o)
-	live := tokenOf(t, "live", -time.Minute)
-	_ = ask(t, base+"/a", live)
-	eventually.Holds(t, "the database is watched", func() bool { return strings.Contains(o.do("GET", "status", nil, nil), `"watched":true`) })
-	execute(t, database, `truncate "User"`, `insert into "User" values ('live')`)
-	eventually.Holds(t, "the reset is noticed", func() bool { return strings.Contains(o.do("GET", "status", nil, nil), `"reset_at"`) })
-	_ = ask(t, base+"/a", session(t, "deleted"))
+	live := standardapp.TokenOf(t, "live", -time.Minute)
+	_ = caddytest.Ask(t, base+"/a", live)
+	eventually.Holds(t, "the database is watched", func() bool { return strings.Contains(o.Do("GET", "status", nil, nil), `"watched":true`) })
+	standardapp.Execute(t, database, `truncate "User"`, `insert into "User" values ('live')`)
+	eventually.Holds(t, "the reset is noticed", func() bool { return strings.Contains(o.Do("GET", "status", nil, nil), `"reset_at"`) })
+	_ = caddytest.Ask(t, base+"/a", standardapp.Session(t, "deleted"))
 
-	bodies := map[string][]object{ // in this order
+	bodies := map[string][]caddytest.Object{ // in this order
 		"revoke":  {{"subject": "live"}},
 		"check":   {{"subject": "live"}, {"cookies": live}, {"token": "x"}},
 		"restore": {{"subject": "live"}},
@@ -79,7 +80,7 @@ func TestTheAPIIsAsDescribed(t *testing.T) {
 		}
 		inputs := bodies[name]
 		if len(inputs) == 0 {
-			inputs = []object{nil}
+			inputs = []caddytest.Object{nil}
 		}
 		for _, input := range inputs {
 			var body any
@@ -87,7 +88,7 @@ func TestTheAPIIsAsDescribed(t *testing.T) {
 				body = input
 				fits(t, name+" takes", operation.RequestBody.Value.Content["application/json"].Schema, []byte(encoded(t, input)))
 			}
-			fits(t, name, operation.Responses.Status(http.StatusOK).Value.Content["application/json"].Schema, []byte(o.do(method, name, body, nil)))
+			fits(t, name, operation.Responses.Status(http.StatusOK).Value.Content["application/json"].Schema, []byte(o.Do(method, name, body, nil)))
 		}
 	}
 	asked["/stale_session/events"] = true

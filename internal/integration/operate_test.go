@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/redistest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
 // command runs `caddy stale-session`, and returns what it prints and its exit
@@ -31,12 +32,12 @@ func command(t *testing.T, program, input string, args ...string) (out string, c
 
 func TestTheCommandOperatesARunningCaddy(t *testing.T) {
 	caddy := program(t)
-	newDatabase(t)
-	o := newOperator(t)
-	base := caddytest.Start(t, o.config("stale_session", "respond ok"))
-	old := tokenOf(t, "live", time.Hour)
+	standardapp.NewDatabase(t)
+	o := caddytest.NewOperator(t)
+	base := caddytest.Start(t, o.Config("stale_session", "respond ok"))
+	old := standardapp.TokenOf(t, "live", time.Hour)
 	_, value, _ := strings.Cut(old, "=")
-	if status := ask(t, base, old); status != 200 {
+	if status := caddytest.Ask(t, base, old); status != 200 {
 		t.Fatalf("status %d", status)
 	}
 	for _, c := range []struct {
@@ -67,7 +68,7 @@ func TestTheCommandOperatesARunningCaddy(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			args := c.args
 			if !slices.Contains(args, "--address") {
-				args = append(args, "--address", o.address)
+				args = append(args, "--address", o.Address)
 			}
 			out, code := command(t, caddy, c.input, args...)
 			if code != c.code || !strings.Contains(out, c.says) {
@@ -82,7 +83,7 @@ func TestTheCommandOperatesARunningCaddy(t *testing.T) {
 
 func TestTheDoctorTellsWhatToChange(t *testing.T) {
 	caddy := program(t)
-	good := tokenOf(t, "live", time.Hour)
+	good := standardapp.TokenOf(t, "live", time.Hour)
 	_, value, _ := strings.Cut(good, "=")
 	for _, c := range []struct {
 		name     string
@@ -108,10 +109,10 @@ func TestTheDoctorTellsWhatToChange(t *testing.T) {
 		{name: "no poll", config: []string{"poll off"}, says: []string{"`poll off`", "`timeout 5s`"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			database := newDatabase(t)
-			execute(t, database, c.commands...)
-			t.Cleanup(func() { execute(t, "postgres", `drop role if exists reader`) })
-			t.Setenv("READER_URL", "postgres://reader@"+server.Address()+"/"+database+"?sslmode=disable")
+			database := standardapp.NewDatabase(t)
+			standardapp.Execute(t, database, c.commands...)
+			t.Cleanup(func() { standardapp.Execute(t, "postgres", `drop role if exists reader`) })
+			t.Setenv("READER_URL", "postgres://reader@"+standardapp.Server.Address()+"/"+database+"?sslmode=disable")
 			for name, value := range c.setenv {
 				t.Setenv(name, value)
 			}
@@ -150,7 +151,7 @@ func TestTheDoctorTellsWhatToChange(t *testing.T) {
 
 func TestTheDoctorTriesRedis(t *testing.T) {
 	caddy := program(t)
-	newDatabase(t)
+	standardapp.NewDatabase(t)
 	const users, shared = "~user:* +get +hgetall +info +ping +hello +client", "~stale_session:revoked:* +get +set +pttl +scan +ping +hello +client"
 	redis, err := redistest.Start(t.Context(),
 		"user caddy on >hunter2 resetchannels -@all "+users+" "+shared,
@@ -200,7 +201,7 @@ func TestTheDoctorTriesRedis(t *testing.T) {
 // without AUTH_URL.
 func TestTheDoctorNoticesAnAppThatDoesNotKnowItsAddress(t *testing.T) {
 	caddy := program(t)
-	newDatabase(t)
+	standardapp.NewDatabase(t)
 	t.Setenv("AUTH_URL", "")
 	base := caddytest.Start(t, caddytest.Site(
 		`redir /inside http://localhost:3999/login`, `redir /container http://web:3000/login`,
@@ -231,7 +232,7 @@ func TestTheDoctorNoticesAnAppThatDoesNotKnowItsAddress(t *testing.T) {
 
 func TestTheDoctorOpensTheSignInPage(t *testing.T) {
 	caddy := program(t)
-	newDatabase(t)
+	standardapp.NewDatabase(t)
 	base := caddytest.Start(t, caddytest.Site(`redir /itself /itself`, `redir /circle /circle2`, `redir /circle2 /circle`, `redir /forward /page`, `respond /page ok`, `respond 404`))
 	for path, c := range map[string]struct {
 		code int

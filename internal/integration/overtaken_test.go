@@ -18,6 +18,7 @@ import (
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
 // gate holds up who passes, until it is opened.
@@ -58,7 +59,7 @@ func TestARequestThatAReloadOvertakes(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			database := newDatabase(t)
+			database := standardapp.NewDatabase(t)
 			app, g := caddytest.NewApp(t), newGate()
 			if c.app != nil {
 				app.Answer(c.app(g))
@@ -76,10 +77,10 @@ func TestARequestThatAReloadOvertakes(t *testing.T) {
 				open = lockUsers(t, database)
 			}
 			status := make(chan int, 1)
-			go func() { status <- answered(t, base, session(t, c.subject)) }()
+			go func() { status <- caddytest.Answered(t, base, standardapp.Session(t, c.subject)) }()
 			if c.lookup {
 				eventually.Holds(t, "the lookup waits", func() bool {
-					return len(pids(t, `select pid from pg_stat_activity where datname = $1 and wait_event_type = 'Lock'`, database)) > 0
+					return len(standardapp.PIDs(t, `select pid from pg_stat_activity where datname = $1 and wait_event_type = 'Lock'`, database)) > 0
 				})
 			} else {
 				<-g.arrived
@@ -88,7 +89,7 @@ func TestARequestThatAReloadOvertakes(t *testing.T) {
 				t.Fatal(err)
 			}
 			if c.stale {
-				execute(t, database, `delete from "User"`)
+				standardapp.Execute(t, database, `delete from "User"`)
 			}
 			open()
 			if got := <-status; got != c.status {
@@ -97,7 +98,7 @@ func TestARequestThatAReloadOvertakes(t *testing.T) {
 			if err := caddy.Stop(); err != nil {
 				t.Error(err)
 			}
-			eventually.Holds(t, "all connections are closed", func() bool { return len(backends(t, database)) == 0 })
+			eventually.Holds(t, "all connections are closed", func() bool { return len(standardapp.Backends(t, database)) == 0 })
 		})
 	}
 }
@@ -105,7 +106,7 @@ func TestARequestThatAReloadOvertakes(t *testing.T) {
 // lockUsers locks the users table until it is unlocked.
 func lockUsers(t *testing.T, database string) (unlock func()) {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), server.DSN(database))
+	conn, err := pgx.Connect(t.Context(), standardapp.Server.DSN(database))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +140,7 @@ func failing(g gate) http.HandlerFunc {
 // TestAStreamKeepsNoConnectionOfAFormerConfiguration has the app answer for as
 // long as it likes.
 func TestAStreamKeepsNoConnectionOfAFormerConfiguration(t *testing.T) {
-	database := newDatabase(t)
+	database := standardapp.NewDatabase(t)
 	app, g := caddytest.NewApp(t), newGate()
 	app.Answer(func(w http.ResponseWriter, _ *http.Request) {
 		w.(http.Flusher).Flush()
@@ -150,20 +151,20 @@ func TestAStreamKeepsNoConnectionOfAFormerConfiguration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	request.Header.Set("Cookie", session(t, "live"))
+	request.Header.Set("Cookie", standardapp.Session(t, "live"))
 	response, err := caddytest.Client.Do(request)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
 	<-g.arrived
-	if len(backends(t, database)) == 0 {
+	if len(standardapp.Backends(t, database)) == 0 {
 		t.Fatal("no connection")
 	}
 	if err := caddytest.Load(caddytest.Site(app.Proxy())); err != nil {
 		t.Fatal(err)
 	}
-	eventually.Holds(t, "all connections are closed", func() bool { return len(backends(t, database)) == 0 })
+	eventually.Holds(t, "all connections are closed", func() bool { return len(standardapp.Backends(t, database)) == 0 })
 	close(g.open)
 	if _, err := io.Copy(io.Discard, response.Body); err != nil {
 		t.Error(err)
@@ -173,7 +174,7 @@ func TestAStreamKeepsNoConnectionOfAFormerConfiguration(t *testing.T) {
 // TestASlowLogoutKeepsNoConnectionOfAFormerConfiguration sends logout messages whose
 // bodies do not arrive, over reloads that each open other connections.
 func TestASlowLogoutKeepsNoConnectionOfAFormerConfiguration(t *testing.T) {
-	database := newDatabase(t)
+	database := standardapp.NewDatabase(t)
 	keys := filepath.Join(t.TempDir(), "jwks.json")
 	if err := os.WriteFile(keys, []byte(`{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`), 0o600); err != nil {
 		t.Fatal(err)
@@ -185,7 +186,7 @@ func TestASlowLogoutKeepsNoConnectionOfAFormerConfiguration(t *testing.T) {
 	}
 	base := caddytest.Start(t, site(1000))
 	for size := range 3 {
-		if status := ask(t, base, session(t, "live")); status != http.StatusOK {
+		if status := caddytest.Ask(t, base, standardapp.Session(t, "live")); status != http.StatusOK {
 			t.Fatalf("status %d", status)
 		}
 		conn, err := net.Dial("tcp", strings.TrimPrefix(base, "http://"))
@@ -204,8 +205,8 @@ func TestASlowLogoutKeepsNoConnectionOfAFormerConfiguration(t *testing.T) {
 		}
 		base = caddytest.Address(t)
 	}
-	if status := ask(t, base, session(t, "gone")); status != http.StatusUnauthorized {
+	if status := caddytest.Ask(t, base, standardapp.Session(t, "gone")); status != http.StatusUnauthorized {
 		t.Errorf("a stale session: status %d", status)
 	}
-	eventually.Holds(t, "only the connections of the last configuration are left", func() bool { return len(backends(t, database)) <= 3 })
+	eventually.Holds(t, "only the connections of the last configuration are left", func() bool { return len(standardapp.Backends(t, database)) <= 3 })
 }

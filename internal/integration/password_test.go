@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
 // TestNoPieceOfAPasswordShows looks for four characters in a row of a password that
@@ -39,7 +40,7 @@ func TestNoPieceOfAPasswordShows(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for _, password := range passwords {
 				address := strings.Replace(c.address, "%s", password, 1)
-				environment(t, "postgres://u@127.0.0.1:1/d")
+				standardapp.Environment(t, "postgres://u@127.0.0.1:1/d")
 				t.Setenv("ODD", address)
 				if name == "the app's address" {
 					t.Setenv("AUTH_URL", address)
@@ -69,9 +70,9 @@ func TestNoPieceOfAPasswordShows(t *testing.T) {
 // are refused, else all that there is to see after a request.
 func everywhere(t *testing.T, options string) map[string]string {
 	t.Helper()
-	o := newOperator(t)
+	o := caddytest.NewOperator(t)
 	log := filepath.Join(t.TempDir(), "log")
-	site := o.config("metrics /metrics", "route /dashboard/* {", "stale_session_dashboard", "}", "stale_session /a* {", options, "}", "respond ok")
+	site := o.Config("metrics /metrics", "route /dashboard/* {", "stale_session_dashboard", "}", "stale_session /a* {", options, "}", "respond ok")
 	if err := caddytest.Load(strings.Replace(site, "{\n", "{\n\tlog {\n\t\toutput file "+log+"\n\t\tlevel DEBUG\n\t}\n", 1)); err != nil {
 		logged, _ := os.ReadFile(log) // there is none if it does not adapt
 		return map[string]string{"the error": err.Error(), "the log": string(logged)}
@@ -82,14 +83,14 @@ func everywhere(t *testing.T, options string) map[string]string {
 		}
 	}()
 	base := caddytest.Address(t)
-	ask(t, base+"/a", session(t, "live"))
+	caddytest.Ask(t, base+"/a", standardapp.Session(t, "live"))
 	shown := map[string]string{"the metrics": caddytest.Do(t, http.MethodGet, base+"/metrics", nil).Text}
 	for _, path := range []string{"", "status", "history"} {
 		shown["the dashboard's "+path] = caddytest.Do(t, http.MethodGet, base+"/dashboard/"+path, nil).Text
 	}
-	shown["the status"] = o.do("GET", "status", nil, nil)
-	shown["the check"] = o.do("POST", "check", object{"subject": "live"}, nil)
-	shown["the answer"] = caddytest.Do(t, http.MethodGet, base+"/a", http.Header{"Cookie": {session(t, "gone")}}).Text
+	shown["the status"] = o.Do("GET", "status", nil, nil)
+	shown["the check"] = o.Do("POST", "check", caddytest.Object{"subject": "live"}, nil)
+	shown["the answer"] = caddytest.Do(t, http.MethodGet, base+"/a", http.Header{"Cookie": {standardapp.Session(t, "gone")}}).Text
 	logged, err := os.ReadFile(log)
 	if err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/ports"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
 var archive = flag.String("archive", "", "the archive of a release, which make release-snapshot builds; empty for a Caddy and the files of this checkout")
@@ -45,7 +46,7 @@ func unpack(t *testing.T) string {
 // with nothing else in the environment.
 func TestTheReadmeWorksWithoutGo(t *testing.T) {
 	dir := unpack(t)
-	database := newDatabase(t)
+	database := standardapp.NewDatabase(t)
 	app := caddytest.NewApp(t)
 	var own [2]string // the addresses of Caddy's site and admin endpoint
 	for i := range own {
@@ -66,7 +67,7 @@ func TestTheReadmeWorksWithoutGo(t *testing.T) {
 	caddyfile := strings.NewReplacer("localhost:8080", own[0], "localhost:3000", app.Listener.Addr().String()).Replace(string(site[1]))
 	for file, text := range map[string]string{
 		"Caddyfile": "{\n\tadmin " + own[1] + "\n}\n" + caddyfile,
-		".env":      fmt.Sprintf("DATABASE_URL=%s\nNEXTAUTH_SECRET=%s\nNEXTAUTH_URL=http://%s\n", server.DSN(database), secret, own[0]),
+		".env":      fmt.Sprintf("DATABASE_URL=%s\nNEXTAUTH_SECRET=%s\nNEXTAUTH_URL=http://%s\n", standardapp.Server.DSN(database), standardapp.Secret, own[0]),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -113,9 +114,9 @@ func TestTheReadmeWorksWithoutGo(t *testing.T) {
 		}
 		return response.Body.Close() == nil
 	})
-	gone := session(t, "gone")
-	eventually.Holds(t, "somebody who is gone is refused", func() bool { return ask(t, base+"/admin", gone) == http.StatusUnauthorized })
-	if got := ask(t, base+"/admin", session(t, "live")); got != http.StatusOK {
+	gone := standardapp.Session(t, "gone")
+	eventually.Holds(t, "somebody who is gone is refused", func() bool { return caddytest.Ask(t, base+"/admin", gone) == http.StatusUnauthorized })
+	if got := caddytest.Ask(t, base+"/admin", standardapp.Session(t, "live")); got != http.StatusOK {
 		t.Errorf("a live session is answered %d", got)
 	}
 	says("users are looked up in", "stale-session", "doctor", "--envfile", ".env")

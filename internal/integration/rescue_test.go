@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
 // TestAFailureOfTheAppThatAStaleSessionLedTo has accounts cached for an hour
@@ -53,7 +54,7 @@ func TestAFailureOfTheAppThatAStaleSessionLedTo(t *testing.T) {
 		"streamed, with success": {nil, true, "/api", nil, func(w http.ResponseWriter, _ *http.Request) { w.(http.Flusher).Flush(); fmt.Fprint(w, "all is well") }, 200, "all is well", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			database := newDatabase(t)
+			database := standardapp.NewDatabase(t)
 			app := caddytest.NewApp(t)
 			site := []string{"stale_session {", "	poll off", "	cache {", "		ttl 1h", "	}"}
 			site[0] = "@guarded path /api* /page*\n\tstale_session @guarded {"
@@ -61,7 +62,7 @@ func TestAFailureOfTheAppThatAStaleSessionLedTo(t *testing.T) {
 				site = append(site, "	"+option)
 			}
 			base := caddytest.Start(t, caddytest.Site(append(site, "}", app.Proxy())...))
-			header := http.Header{"Cookie": {session(t, "live")}}
+			header := http.Header{"Cookie": {standardapp.Session(t, "live")}}
 			for field, values := range c.header {
 				header[field] = values
 			}
@@ -70,7 +71,7 @@ func TestAFailureOfTheAppThatAStaleSessionLedTo(t *testing.T) {
 			}
 			app.Answer(func(w http.ResponseWriter, r *http.Request) {
 				if c.deletes {
-					execute(t, database, `delete from "User"`)
+					standardapp.Execute(t, database, `delete from "User"`)
 				}
 				c.app(w, r)
 			})
@@ -90,7 +91,7 @@ func TestAFailureOfTheAppThatAStaleSessionLedTo(t *testing.T) {
 			if r.StatusCode != c.status || !strings.Contains(string(body), c.body) || c.status != 500 && strings.Contains(string(body), "fault") && c.body != "fault" {
 				t.Errorf("status %d, %q", r.StatusCode, body)
 			}
-			if cleared := slices.Contains(r.Cleared(), cookieName); cleared != c.cleared {
+			if cleared := slices.Contains(r.Cleared(), standardapp.CookieName); cleared != c.cleared {
 				t.Errorf("cleared: %t", cleared)
 			}
 			if c.cleared && (r.Header.Get("Content-Encoding") != "" || r.Header.Get("Etag") != "" || r.Header.Get("X-Frame-Options") != "DENY") {

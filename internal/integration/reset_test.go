@@ -1,18 +1,16 @@
 package integration
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
-	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/mint"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/pgtest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
 // ids is a kind of users table.
@@ -120,51 +118,24 @@ func TestEveryWayToResetADatabaseIsNoticed(t *testing.T) {
 					}
 					runOn(t, pg, k.create, k.first())
 					if triggers {
-						install(t, pg.DSN("app"))
+						standardapp.InstallTriggers(t, pg.DSN("app"))
 					}
-					environment(t, pg.DSN("app"))
+					standardapp.Environment(t, pg.DSN("app"))
 					base := caddytest.Start(t, caddytest.Site("stale_session {",
 						"	users {", "		created_at createdAt", "	}", "	cache {", "		ttl 1h", "	}", "	poll 50ms", "}", app.Proxy()))
-					old := tokenOf(t, k.old, 10*time.Minute)
-					if status := ask(t, base, old); status != http.StatusOK {
+					old := standardapp.TokenOf(t, k.old, 10*time.Minute)
+					if status := caddytest.Ask(t, base, old); status != http.StatusOK {
 						t.Fatalf("before: status %d", status)
 					}
 					reset(t, pg, k)
-					eventually.Holds(t, "the old session is refused", func() bool { return ask(t, base, old) == http.StatusUnauthorized })
-					if status := ask(t, base, tokenOf(t, k.again, 0)); status != http.StatusOK {
+					eventually.Holds(t, "the old session is refused", func() bool { return caddytest.Ask(t, base, old) == http.StatusUnauthorized })
+					if status := caddytest.Ask(t, base, standardapp.TokenOf(t, k.again, 0)); status != http.StatusOK {
 						t.Errorf("a new session: status %d", status)
 					}
 				})
 			}
 		}
 	}
-}
-
-// install installs the triggers.
-func install(t testing.TB, dsn string) {
-	t.Helper()
-	d, err := postgres.Open(postgres.Config{DSN: func() (string, error) { return dsn, nil }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
-	sql, err := d.InstallSQL(context.Background())
-	if err == nil {
-		err = d.Run(context.Background(), sql)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// tokenOf is the Cookie field of a subject, issued some time ago.
-func tokenOf(t testing.TB, subject string, ago time.Duration) string {
-	t.Helper()
-	token, err := mint.V4(secret, map[string]any{"sub": subject, "iat": time.Now().Add(-ago).Unix()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cookieName + "=" + token
 }
 
 func TestAFailoverIsNoticed(t *testing.T) {
@@ -181,12 +152,12 @@ func TestAFailoverIsNoticed(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = standby.Close() })
-	environment(t, "postgres://postgres@"+primary.Address()+","+standby.Address()+"/postgres?sslmode=disable&target_session_attrs=primary")
+	standardapp.Environment(t, "postgres://postgres@"+primary.Address()+","+standby.Address()+"/postgres?sslmode=disable&target_session_attrs=primary")
 	app := caddytest.NewApp(t)
 	base := caddytest.Start(t, caddytest.Site("stale_session {", "	cache {", "		ttl 1h", "	}", "	poll 50ms", "}", app.Proxy()))
-	stays, goes := session(t, "stays"), session(t, "goes")
+	stays, goes := standardapp.Session(t, "stays"), standardapp.Session(t, "goes")
 	for _, cookie := range []string{stays, goes} {
-		if status := ask(t, base, cookie); status != http.StatusOK {
+		if status := caddytest.Ask(t, base, cookie); status != http.StatusOK {
 			t.Fatalf("before: status %d", status)
 		}
 	}
@@ -194,7 +165,7 @@ func TestAFailoverIsNoticed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 20 {
-		if status := ask(t, base, stays); status != http.StatusOK {
+		if status := caddytest.Ask(t, base, stays); status != http.StatusOK {
 			t.Errorf("without a primary: status %d", status)
 		}
 	}
@@ -202,9 +173,9 @@ func TestAFailoverIsNoticed(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually.Holds(t, "the deleted user's session is refused", func() bool {
-		if status := ask(t, base, stays); status != http.StatusOK {
+		if status := caddytest.Ask(t, base, stays); status != http.StatusOK {
 			t.Fatalf("a user who is there: status %d", status)
 		}
-		return ask(t, base, goes) == http.StatusUnauthorized
+		return caddytest.Ask(t, base, goes) == http.StatusUnauthorized
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/mint"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
 // people is a users table with ids that are used again.
@@ -27,14 +28,14 @@ type tab struct {
 func openTab(t *testing.T, app *caddytest.App, base string, ahead time.Duration) *tab {
 	t.Helper()
 	made := func() string {
-		token, err := mint.V4(secret, map[string]any{"sub": "1", "iat": time.Now().Add(ahead).Unix()})
+		token, err := mint.V4(standardapp.Secret, map[string]any{"sub": "1", "iat": time.Now().Add(ahead).Unix()})
 		if err != nil {
 			t.Error(err)
 		}
-		return cookieName + "=" + token
+		return standardapp.CookieName + "=" + token
 	}
 	app.Answer(func(w http.ResponseWriter, r *http.Request) {
-		if strings.Contains(r.Header.Get("Cookie"), cookieName) {
+		if strings.Contains(r.Header.Get("Cookie"), standardapp.CookieName) {
 			w.Header().Set("Set-Cookie", made()+"; Path=/")
 		}
 	})
@@ -46,7 +47,7 @@ func (b *tab) poll() {
 	b.t.Helper()
 	response := caddytest.Do(b.t, http.MethodGet, b.base+"/api/auth/session", http.Header{"Cookie": {b.cookie}})
 	for _, c := range response.Cookies() {
-		if c.Name == cookieName {
+		if c.Name == standardapp.CookieName {
 			b.cookie = c.Name + "=" + c.Value
 		}
 	}
@@ -55,7 +56,7 @@ func (b *tab) poll() {
 // open opens a page, and returns the status.
 func (b *tab) open() int {
 	b.t.Helper()
-	return ask(b.t, b.base+"/admin", b.cookie)
+	return caddytest.Ask(b.t, b.base+"/admin", b.cookie)
 }
 
 func TestAnOpenTabDoesNotBecomeSomebodyElseAfterAReset(t *testing.T) {
@@ -69,10 +70,10 @@ func TestAnOpenTabDoesNotBecomeSomebodyElseAfterAReset(t *testing.T) {
 	} {
 		for _, triggers := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, triggers %t", way, triggers), func(t *testing.T) {
-				name := newDatabase(t)
-				execute(t, name, `drop table "User"`, people, `insert into "User" (email, "createdAt") values ('ada@b.c', now() - interval '1 day'), ('bob@b.c', now() - interval '1 day')`)
+				name := standardapp.NewDatabase(t)
+				standardapp.Execute(t, name, `drop table "User"`, people, `insert into "User" (email, "createdAt") values ('ada@b.c', now() - interval '1 day'), ('bob@b.c', now() - interval '1 day')`)
 				if triggers {
-					install(t, server.DSN(name))
+					standardapp.InstallTriggers(t, standardapp.Server.DSN(name))
 				}
 				app := caddytest.NewApp(t)
 				base := caddytest.Start(t, caddytest.Site("stale_session {", "	poll 50ms", "	cache {", "		ttl 1h", "	}", "}", app.Proxy()))
@@ -85,9 +86,9 @@ func TestAnOpenTabDoesNotBecomeSomebodyElseAfterAReset(t *testing.T) {
 				if ada.cookie == first {
 					t.Fatal("the session was not renewed")
 				}
-				execute(t, name, reset...)
+				standardapp.Execute(t, name, reset...)
 				eventually.Holds(t, "the tab is signed out", func() bool { return ada.open() == http.StatusUnauthorized })
-				eventually.Holds(t, "an earlier cookie is refused", func() bool { return ask(t, base, first) == http.StatusUnauthorized })
+				eventually.Holds(t, "an earlier cookie is refused", func() bool { return caddytest.Ask(t, base, first) == http.StatusUnauthorized })
 				bob := openTab(t, app, base, 0)
 				for range 5 {
 					bob.poll()
@@ -102,14 +103,14 @@ func TestAnOpenTabDoesNotBecomeSomebodyElseAfterAReset(t *testing.T) {
 
 // measuredApp returns how far the app's clock is ahead by the status, which must
 // know it.
-func measuredApp(t *testing.T, o *operator) time.Duration {
+func measuredApp(t *testing.T, o *caddytest.Operator) time.Duration {
 	t.Helper()
 	var status struct {
 		Databases []struct {
 			Clocks struct{ App, Database *float64 }
 		}
 	}
-	o.do("GET", "status", nil, &status)
+	o.Do("GET", "status", nil, &status)
 	if len(status.Databases) != 1 || status.Databases[0].Clocks.App == nil || status.Databases[0].Clocks.Database == nil {
 		t.Fatalf("the clocks are not measured: %+v", status)
 	}
@@ -122,22 +123,22 @@ func TestNoChangeOfATableEndsASessionOfItsUsers(t *testing.T) {
 	app := caddytest.NewApp(t)
 	for _, ahead := range []time.Duration{0, -20 * time.Second, 20 * time.Second, -50 * time.Second} {
 		t.Run("the app's clock is ahead by "+ahead.String(), func(t *testing.T) {
-			name := newDatabase(t)
-			execute(t, name, `drop table "User"`, people)
-			o := newOperator(t)
-			base := caddytest.Start(t, o.config("stale_session {", "	poll 20ms", "}", app.Proxy()))
+			name := standardapp.NewDatabase(t)
+			standardapp.Execute(t, name, `drop table "User"`, people)
+			o := caddytest.NewOperator(t)
+			base := caddytest.Start(t, o.Config("stale_session {", "	poll 20ms", "}", app.Proxy()))
 			noticed := 0
 			changed := func(commands ...string) {
 				t.Helper()
-				execute(t, name, commands...)
+				standardapp.Execute(t, name, commands...)
 				noticed++
 				eventually.Holds(t, "it is noticed", func() bool {
-					return strings.Contains(o.do("GET", "status", nil, nil), fmt.Sprintf(`"resets":%d,`, noticed))
+					return strings.Contains(o.Do("GET", "status", nil, nil), fmt.Sprintf(`"resets":%d,`, noticed))
 				})
 			}
-			ask(t, base, session(t, "7")) // begins to watch
-			eventually.Holds(t, "it is watched", func() bool { return strings.Contains(o.do("GET", "status", nil, nil), `"watched":true`) })
-			execute(t, name, `insert into "User" (email) values ('ada@b.c')`) // she signs up
+			caddytest.Ask(t, base, standardapp.Session(t, "7")) // begins to watch
+			eventually.Holds(t, "it is watched", func() bool { return strings.Contains(o.Do("GET", "status", nil, nil), `"watched":true`) })
+			standardapp.Execute(t, name, `insert into "User" (email) values ('ada@b.c')`) // she signs up
 			ada := openTab(t, app, base, ahead)
 			check := func(after string) {
 				t.Helper()

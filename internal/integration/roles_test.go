@@ -8,6 +8,7 @@ import (
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
 // TestTheRoleOfTheDocumentationIsEnough creates it with exactly that SQL, and
@@ -20,22 +21,24 @@ func TestTheRoleOfTheDocumentationIsEnough(t *testing.T) {
 			if sql == nil {
 				t.Fatal("it has no SQL for the role")
 			}
-			database := newDatabase(t)
+			database := standardapp.NewDatabase(t)
 			owner := os.Getenv("DATABASE_URL")
-			execute(t, database, `revoke all on schema public from public`, `revoke temporary on database `+database+` from public`,
+			standardapp.Execute(t, database, `revoke all on schema public from public`, `revoke temporary on database `+database+` from public`,
 				`alter table "User" add column "createdAt" timestamptz default now(), add column email text, add column password text`, sql[1])
-			t.Cleanup(func() { execute(t, database, `drop owned by caddy_stale_session`, `drop role caddy_stale_session`) })
+			t.Cleanup(func() {
+				standardapp.Execute(t, database, `drop owned by caddy_stale_session`, `drop role caddy_stale_session`)
+			})
 			t.Setenv("DATABASE_URL", strings.Replace(owner, "postgres@", "caddy_stale_session@", 1))
-			o := newOperator(t)
-			base := caddytest.Start(t, o.config("stale_session {", "	poll 20ms", "}", caddytest.NewApp(t).Proxy()))
+			o := caddytest.NewOperator(t)
+			base := caddytest.Start(t, o.Config("stale_session {", "	poll 20ms", "}", caddytest.NewApp(t).Proxy()))
 			status := func(text string) func() bool {
-				return func() bool { return strings.Contains(o.do("GET", "status", nil, nil), text) }
+				return func() bool { return strings.Contains(o.Do("GET", "status", nil, nil), text) }
 			}
-			live := tokenOf(t, "live", 0)
-			if got := ask(t, base, live); got != 200 {
+			live := standardapp.TokenOf(t, "live", 0)
+			if got := caddytest.Ask(t, base, live); got != 200 {
 				t.Errorf("status %d", got)
 			}
-			if got := ask(t, base, session(t, "deleted")); got != 401 {
+			if got := caddytest.Ask(t, base, standardapp.Session(t, "deleted")); got != 401 {
 				t.Errorf("status %d of a deleted user", got)
 			}
 			eventually.Holds(t, "the database is watched", status(`"watched":true`))
@@ -51,19 +54,19 @@ func TestTheRoleOfTheDocumentationIsEnough(t *testing.T) {
 			if out, code := command(t, caddy, "", "doctor"); code != 0 || !strings.Contains(out, "nodes share revocations") {
 				t.Errorf("the doctor, with the right to revocations: %s", out)
 			}
-			execute(t, database, `delete from "User"`)
-			eventually.Holds(t, "a deletion is noticed", func() bool { return ask(t, base, live) == 401 })
-			execute(t, database, `truncate "User"`)
+			standardapp.Execute(t, database, `delete from "User"`)
+			eventually.Holds(t, "a deletion is noticed", func() bool { return caddytest.Ask(t, base, live) == 401 })
+			standardapp.Execute(t, database, `truncate "User"`)
 			eventually.Holds(t, "a reset is noticed", status(`"reset_at"`))
 			recipe := regexp.MustCompile("(?s)```sql\n(ALTER DEFAULT PRIVILEGES .*?)```").FindStringSubmatch(read(t, "../../docs/operations.md"))
 			if recipe == nil {
 				t.Fatal("it has no SQL that keeps the rights")
 			}
-			execute(t, database, recipe[1], `drop schema public cascade`, `create schema public`, `create table "User" (id text primary key)`, `insert into "User" values ('again')`)
-			if got := ask(t, base, session(t, "again")); got != 200 {
+			standardapp.Execute(t, database, recipe[1], `drop schema public cascade`, `create schema public`, `create table "User" (id text primary key)`, `insert into "User" values ('again')`)
+			if got := caddytest.Ask(t, base, standardapp.Session(t, "again")); got != 200 {
 				t.Errorf("status %d after a reset", got)
 			}
-			if got := ask(t, base, session(t, "nobody")); got != 401 {
+			if got := caddytest.Ask(t, base, standardapp.Session(t, "nobody")); got != 401 {
 				t.Errorf("status %d of somebody who is not there after a reset", got)
 			}
 			run(t, caddy, "stale-session", "uninstall", "--database", owner)

@@ -13,18 +13,19 @@ import (
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/mint"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
 // TestNoSecretGetsOut looks for the app's secret, the database's password and
 // the tokens in everything that Caddy shows.
 func TestNoSecretGetsOut(t *testing.T) {
 	const password = "a-password-of-the-database"
-	database := newDatabase(t)
+	database := standardapp.NewDatabase(t)
 	file := filepath.Join(t.TempDir(), "secret")
-	if err := os.WriteFile(file, []byte(secret+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(standardapp.Secret+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("DATABASE_URL", strings.Replace(server.DSN(database), "postgres@", "postgres:"+password+"@", 1))
+	t.Setenv("DATABASE_URL", strings.Replace(standardapp.Server.DSN(database), "postgres@", "postgres:"+password+"@", 1))
 	down := "postgres://app:" + password + "@127.0.0.1:1/d"
 	t.Setenv("DOWN_URL", down)
 
@@ -53,27 +54,27 @@ func TestNoSecretGetsOut(t *testing.T) {
 	var tokens []string
 	for _, path := range []string{"/up", "/down", "/api/auth/session"} {
 		for _, subject := range []string{"live", "gone"} {
-			token, err := mint.V4(secret, map[string]any{"sub": subject})
+			token, err := mint.V4(standardapp.Secret, map[string]any{"sub": subject})
 			if err != nil {
 				t.Fatal(err)
 			}
 			tokens = append(tokens, token)
-			response := caddytest.Do(t, http.MethodGet, base+path, http.Header{"Cookie": {cookieName + "=" + token}})
+			response := caddytest.Do(t, http.MethodGet, base+path, http.Header{"Cookie": {standardapp.CookieName + "=" + token}})
 			shown["the answer to "+subject+" on "+path] = response.Text
 		}
 	}
-	caddytest.Do(t, http.MethodGet, base+"/up", http.Header{"Cookie": {cookieName + "=garbage"}})
+	caddytest.Do(t, http.MethodGet, base+"/up", http.Header{"Cookie": {standardapp.CookieName + "=garbage"}})
 	shown["the metrics"] = caddytest.Do(t, http.MethodGet, base+"/metrics", nil).Text
 	shown["the admin API"] = admin(t, socket, "/config/")
-	o := &operator{t: t, address: "unix/" + socket}
-	shown["the status"] = o.do("GET", "status", nil, nil)
+	o := caddytest.OperatorAt(t, "unix/"+socket)
+	shown["the status"] = o.Do("GET", "status", nil, nil)
 	shown["the events"] = strings.Join(past(t, o), "")
 	for _, token := range tokens {
-		shown["the check of a token"] += o.do("POST", "check", object{"token": token}, nil)
-		shown["the check of cookies"] += o.do("POST", "check", object{"cookies": cookieName + "=" + token}, nil)
+		shown["the check of a token"] += o.Do("POST", "check", caddytest.Object{"token": token}, nil)
+		shown["the check of cookies"] += o.Do("POST", "check", caddytest.Object{"cookies": standardapp.CookieName + "=" + token}, nil)
 	}
-	shown["the check of a subject"] = o.do("POST", "check", object{"subject": "live"}, nil)
-	shown["the refusal of a check"] = o.do("POST", "check", object{"token": tokens[0], "cookies": tokens[1]}, nil)
+	shown["the check of a subject"] = o.Do("POST", "check", caddytest.Object{"subject": "live"}, nil)
+	shown["the refusal of a check"] = o.Do("POST", "check", caddytest.Object{"token": tokens[0], "cookies": tokens[1]}, nil)
 	shown["the log"] = log.Text(t)
 
 	if !strings.Contains(shown["the metrics"], `caddy_stale_session_checks_total{reason="user_not_found"`) {
@@ -93,7 +94,7 @@ func TestNoSecretGetsOut(t *testing.T) {
 		t.Error("a subject is in the metrics")
 	}
 	for where, text := range shown {
-		for _, hidden := range append([]string{secret, password}, tokens...) {
+		for _, hidden := range append([]string{standardapp.Secret, password}, tokens...) {
 			if i := strings.Index(text, hidden); i >= 0 {
 				t.Errorf("%s shows a secret: …%s…", where, text[max(0, i-100):min(len(text), i+100)])
 			}
@@ -124,29 +125,29 @@ func TestSecretsInFiles(t *testing.T) {
 		"with one of Windows":        {"stale_session @guarded {\ndatabase {file./run/credentials/caddy.service/database_url}\n}", "\r\n"},
 		"the address of the watch":   {"stale_session @guarded {\ndatabase {file./run/credentials/caddy.service/database_url}\nlisten_database {file./run/credentials/caddy.service/database_url}\nsecret {file./run/credentials/caddy.service/auth_secret}\n}", "\n"},
 		"the address of the cleanup": {"stale_session @guarded {\ndatabase {file./run/credentials/caddy.service/database_url}\nsecret {file./run/credentials/caddy.service/auth_secret}\ncleanup {\ndatabase {file./run/credentials/caddy.service/database_url}\n}\n}", "\n"},
-		"part of the address":        {"stale_session @guarded {\ndatabase postgres://postgres:{file./run/credentials/caddy.service/password}@" + server.Address() + "/{file./run/credentials/caddy.service/name}\nsecret {file./run/credentials/caddy.service/auth_secret}\n}", "\n"},
+		"part of the address":        {"stale_session @guarded {\ndatabase postgres://postgres:{file./run/credentials/caddy.service/password}@" + standardapp.Server.Address() + "/{file./run/credentials/caddy.service/name}\nsecret {file./run/credentials/caddy.service/auth_secret}\n}", "\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			const password = "a-password-of-the-database"
-			database, dir := newDatabase(t), t.TempDir()
-			dsn := strings.Replace(server.DSN(database), "postgres@", "postgres:"+password+"@", 1)
-			environment(t, "")
+			database, dir := standardapp.NewDatabase(t), t.TempDir()
+			dsn := strings.Replace(standardapp.Server.DSN(database), "postgres@", "postgres:"+password+"@", 1)
+			standardapp.Environment(t, "")
 			if strings.Contains(c.options, "auth_secret") {
 				t.Setenv("NEXTAUTH_SECRET", "")
 			}
-			for file, text := range map[string]string{"database_url": dsn, "auth_secret": secret, "password": password, "name": database} {
+			for file, text := range map[string]string{"database_url": dsn, "auth_secret": standardapp.Secret, "password": password, "name": database} {
 				if err := os.WriteFile(filepath.Join(dir, file), []byte(text+c.newline), 0o600); err != nil {
 					t.Fatal(err)
 				}
 			}
 			app := caddytest.NewApp(t)
 			site := caddytest.Site("@guarded path /a*", strings.ReplaceAll(c.options, "/run/credentials/caddy.service", dir), app.Proxy())
-			if config, err := caddytest.Adapt(site); err != nil || strings.Contains(string(config), password) || strings.Contains(string(config), secret) {
+			if config, err := caddytest.Adapt(site); err != nil || strings.Contains(string(config), password) || strings.Contains(string(config), standardapp.Secret) {
 				t.Errorf("%v: a secret is in the configuration: %s", err, config)
 			}
 			base := caddytest.Start(t, site)
 			for subject, want := range map[string]int{"live": http.StatusOK, "gone": http.StatusUnauthorized} {
-				if status := ask(t, base+"/a", session(t, subject)); status != want {
+				if status := caddytest.Ask(t, base+"/a", standardapp.Session(t, subject)); status != want {
 					t.Errorf("%s: status %d, want %d", subject, status, want)
 				}
 			}

@@ -15,13 +15,14 @@ import (
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/mint"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
 // TestSignalsEndSessionsAndRefuseUsers has a transmitter disable and enable a user, and a
 // script end the sessions of another.
 func TestSignalsEndSessionsAndRefuseUsers(t *testing.T) {
-	database := newDatabase(t)
-	execute(t, database, `insert into "User" values ('ada'), ('eve')`,
+	database := standardapp.NewDatabase(t)
+	standardapp.Execute(t, database, `insert into "User" values ('ada'), ('eve')`,
 		`create table "Account" ("userId" text not null references "User", provider text not null, "providerAccountId" text not null, primary key (provider, "providerAccountId"))`,
 		`insert into "Account" values ('ada', 'keycloak', 'eve'), ('eve', 'google', 'ada')`)
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -38,8 +39,8 @@ func TestSignalsEndSessionsAndRefuseUsers(t *testing.T) {
 	}
 	const own = "0123456789abcdef0123456789abcdef"
 	app := caddytest.NewApp(t)
-	o := newOperator(t)
-	base := caddytest.Start(t, o.config("stale_session /admin* {",
+	o := caddytest.NewOperator(t)
+	base := caddytest.Start(t, o.Config("stale_session /admin* {",
 		"	global_token_revocation {", "		secret "+own, "	}",
 		"	shared_signals {", "		issuer https://id.example", "		audience app", "		jwks "+keys, "		provider keycloak", "	}",
 		"}", app.Proxy()))
@@ -59,16 +60,16 @@ func TestSignalsEndSessionsAndRefuseUsers(t *testing.T) {
 	}
 	session := func(subject string, issued time.Duration) string {
 		t.Helper()
-		token, err := mint.V4(secret, map[string]any{"sub": subject, "iat": time.Now().Add(issued).Unix()})
+		token, err := mint.V4(standardapp.Secret, map[string]any{"sub": subject, "iat": time.Now().Add(issued).Unix()})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return cookieName + "=" + token
+		return standardapp.CookieName + "=" + token
 	}
 	old, other, live := session("ada", -time.Minute), session("eve", -time.Minute), session("live", -time.Minute)
 	must := func(what, cookie string, want int) {
 		t.Helper()
-		if status := ask(t, base+"/admin", cookie); status != want {
+		if status := caddytest.Ask(t, base+"/admin", cookie); status != want {
 			t.Errorf("%s: status %d, want %d", what, status, want)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
 // subcommands are those that somebody on call has.
@@ -18,10 +19,10 @@ var subcommands = []string{"check", "doctor", "flush", "install", "post-seed", "
 // makes.
 func TestPeopleGetTextOnATerminal(t *testing.T) {
 	caddy := program(t)
-	newDatabase(t)
-	o := newOperator(t)
-	base := caddytest.Start(t, o.config("stale_session", "respond ok"))
-	_ = ask(t, base, session(t, "live"))
+	standardapp.NewDatabase(t)
+	o := caddytest.NewOperator(t)
+	base := caddytest.Start(t, o.Config("stale_session", "respond ok"))
+	_ = caddytest.Ask(t, base, standardapp.Session(t, "live"))
 	const green, red = "\x1b[32m", "\x1b[31m"
 	for _, c := range []struct {
 		name, noColour string
@@ -42,7 +43,7 @@ func TestPeopleGetTextOnATerminal(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			args := c.args
 			if args[0] != "doctor" {
-				args = append(slices.Clone(args), "--address", o.address)
+				args = append(slices.Clone(args), "--address", o.Address)
 			}
 			cmd := exec.Command("script", "--quiet", "--return", "--command", caddy+" stale-session "+strings.Join(args, " "), "/dev/null")
 			cmd.Env = append(os.Environ(), "NO_COLOR="+c.noColour)

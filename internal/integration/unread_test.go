@@ -8,27 +8,28 @@ import (
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/mint"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
 // TestASessionThatNothingReadsIsNamedOnce sends sessions of libraries that are not
 // configured, and as many names as an attacker likes.
 func TestASessionThatNothingReadsIsNamedOnce(t *testing.T) {
-	newDatabase(t)
-	o := newOperator(t)
+	standardapp.NewDatabase(t)
+	o := caddytest.NewOperator(t)
 	log, _ := caddytest.NewLog(t)
-	config := strings.Replace(o.config("stale_session", caddytest.NewApp(t).Proxy()), "{\n", "{\n\tlog {\n\t\toutput file "+log.File()+"\n\t}\n", 1)
+	config := strings.Replace(o.Config("stale_session", caddytest.NewApp(t).Proxy()), "{\n", "{\n\tlog {\n\t\toutput file "+log.File()+"\n\t}\n", 1)
 	base := caddytest.Start(t, config)
 	seal, err := mint.Seal{Password: password}.Of(map[string]any{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	signed, err := mint.Remix(secret, map[string]any{"userId": "live"})
+	signed, err := mint.Remix(standardapp.Secret, map[string]any{"userId": "live"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range 3 {
-		for _, cookies := range []string{"nuxt-session=" + seal, session(t, "live") + "; __session=" + signed} {
-			if status := ask(t, base, cookies); status != http.StatusOK {
+		for _, cookies := range []string{"nuxt-session=" + seal, standardapp.Session(t, "live") + "; __session=" + signed} {
+			if status := caddytest.Ask(t, base, cookies); status != http.StatusOK {
 				t.Errorf("status %d", status)
 			}
 		}
@@ -49,17 +50,17 @@ func TestASessionThatNothingReadsIsNamedOnce(t *testing.T) {
 	var status struct {
 		Unread []struct{ Name, Kind, Advice string }
 	}
-	o.do("GET", "status", nil, &status)
+	o.Do("GET", "status", nil, &status)
 	if len(status.Unread) != 3 || status.Unread[0].Name != "Authorization" || status.Unread[2].Kind != "seal" || status.Unread[1].Advice == "" {
 		t.Errorf("status: %+v", status)
 	}
 	for i := range 100 {
-		ask(t, base, fmt.Sprintf("name%d=%s; n%[1]d<>=%[2]s", i, seal))
+		caddytest.Ask(t, base, fmt.Sprintf("name%d=%s; n%[1]d<>=%[2]s", i, seal))
 	}
 	if lines := strings.Count(log.Text(t), "read by nothing"); lines > 40 {
 		t.Errorf("%d lines", lines)
 	}
-	if o.do("GET", "status", nil, &status); len(status.Unread) > 40 {
+	if o.Do("GET", "status", nil, &status); len(status.Unread) > 40 {
 		t.Errorf("%d names", len(status.Unread))
 	}
 }

@@ -1,4 +1,4 @@
-package integration
+package faults
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/pgtest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
 // load sends requests of two live users and one deleted user, until it is told
@@ -27,7 +28,7 @@ type load struct {
 
 func startLoad(t *testing.T, base string) *load {
 	l := &load{t: t, enough: 400}
-	known, unheard, gone := session(t, "live"), session(t, "quiet"), session(t, "gone")
+	known, unheard, gone := standardapp.Session(t, "live"), standardapp.Session(t, "quiet"), standardapp.Session(t, "gone")
 	for range 4 {
 		l.all.Go(func() {
 			for !l.stop.Load() {
@@ -54,7 +55,7 @@ func startLoad(t *testing.T, base string) *load {
 
 func (l *load) send(base, cookie string) int {
 	start := time.Now()
-	status := answered(l.t, base, cookie)
+	status := caddytest.Answered(l.t, base, cookie)
 	for took := int64(time.Since(start)); ; {
 		longest := l.longest.Load()
 		if took <= longest || l.longest.CompareAndSwap(longest, took) {
@@ -103,7 +104,7 @@ func TestNoFaultOfTheDatabaseEndsASession(t *testing.T) {
 	if err := pg.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	environment(t, pg.DSN("postgres"))
+	standardapp.Environment(t, pg.DSN("postgres"))
 	app := caddytest.NewApp(t)
 	base := caddytest.Start(t, caddytest.Site("stale_session {", "	cache {", "		ttl 20ms", "	}", "	timeout 200ms", "}", app.Proxy()))
 

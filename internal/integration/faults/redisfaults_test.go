@@ -1,4 +1,4 @@
-package integration
+package faults
 
 import (
 	"net/http"
@@ -8,13 +8,15 @@ import (
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/faultproxy"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/redistest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
 // TestNoFaultOfRedisEndsASession asks for users who are there while what is
 // between Caddy and Redis is slow, swallows everything, or breaks off.
 func TestNoFaultOfRedisEndsASession(t *testing.T) {
-	environment(t, "")
+	standardapp.Environment(t, "")
 	redis, err := redistest.Start(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -25,23 +27,23 @@ func TestNoFaultOfRedisEndsASession(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	p := newProxy(t, redis.Address())
-	t.Setenv("REDIS_URL", "redis://"+p.address)
+	p := faultproxy.New(t, redis.Address())
+	t.Setenv("REDIS_URL", "redis://"+p.Address)
 	base := caddytest.Start(t, caddytest.Site("stale_session {", "	directory redis", "	cache {", "		ttl 1s", "	}", "}", caddytest.NewApp(t).Proxy()))
-	live, other, gone := session(t, "live"), session(t, "other"), session(t, "gone")
-	if status := ask(t, base, live); status != http.StatusOK {
+	live, other, gone := standardapp.Session(t, "live"), standardapp.Session(t, "other"), standardapp.Session(t, "gone")
+	if status := caddytest.Ask(t, base, live); status != http.StatusOK {
 		t.Fatalf("status %d", status)
 	}
-	for name, f := range map[string]fault{"slow": slow, "a hole": hole, "resets": reset} {
+	for name, f := range map[string]faultproxy.Fault{"slow": faultproxy.Slow, "a hole": faultproxy.Hole, "resets": faultproxy.Reset} {
 		t.Run(name, func(t *testing.T) {
-			p.fault.Store(int32(f))
+			p.Set(f)
 			began := time.Now()
 			var all sync.WaitGroup
 			for range 8 {
 				all.Go(func() {
 					for time.Since(began) < 1500*time.Millisecond { // longer than accounts are used
 						for _, cookie := range []string{live, other} {
-							if status := ask(t, base, cookie); status != http.StatusOK {
+							if status := caddytest.Ask(t, base, cookie); status != http.StatusOK {
 								t.Errorf("status %d", status)
 								return
 							}
@@ -50,9 +52,9 @@ func TestNoFaultOfRedisEndsASession(t *testing.T) {
 				})
 			}
 			all.Wait()
-			p.fault.Store(int32(none))
-			eventually.Holds(t, "it is back", func() bool { return ask(t, base, gone) == http.StatusUnauthorized })
-			if status := ask(t, base, live); status != http.StatusOK {
+			p.Set(faultproxy.None)
+			eventually.Holds(t, "it is back", func() bool { return caddytest.Ask(t, base, gone) == http.StatusUnauthorized })
+			if status := caddytest.Ask(t, base, live); status != http.StatusOK {
 				t.Errorf("afterwards: status %d", status)
 			}
 		})
@@ -62,7 +64,7 @@ func TestNoFaultOfRedisEndsASession(t *testing.T) {
 // TestRevocationsOutliveATakeover has a Sentinel let a replica take over that
 // has the revocations, or lacks the last of them.
 func TestRevocationsOutliveATakeover(t *testing.T) {
-	newDatabase(t)
+	standardapp.NewDatabase(t)
 	master, err := redistest.Start(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -83,19 +85,19 @@ func TestRevocationsOutliveATakeover(t *testing.T) {
 		return err == nil && len(text) > 10
 	})
 	t.Setenv("REDIS_URL", sentinel.URL()+"?master_set=users")
-	o := newOperator(t)
-	base := caddytest.Start(t, o.config("stale_session {", "	revocations {", "		redis {env.REDIS_URL}", "	}", "}", caddytest.NewApp(t).Proxy()))
-	before := tokenOf(t, "live", time.Minute)
-	if status := ask(t, base, before); status != http.StatusOK {
+	o := caddytest.NewOperator(t)
+	base := caddytest.Start(t, o.Config("stale_session {", "	revocations {", "		redis {env.REDIS_URL}", "	}", "}", caddytest.NewApp(t).Proxy()))
+	before := standardapp.TokenOf(t, "live", time.Minute)
+	if status := caddytest.Ask(t, base, before); status != http.StatusOK {
 		t.Fatalf("status %d", status)
 	}
-	if text := o.do("POST", "revoke", object{"subject": "live"}, nil); text != `{"subject":"live"}`+"\n" {
+	if text := o.Do("POST", "revoke", caddytest.Object{"subject": "live"}, nil); text != `{"subject":"live"}`+"\n" {
 		t.Fatal(text)
 	}
 	if err := master.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	if status := ask(t, base, before); status != http.StatusUnauthorized {
+	if status := caddytest.Ask(t, base, before); status != http.StatusUnauthorized {
 		t.Errorf("while no master is there: status %d", status)
 	}
 	eventually.Holds(t, "the new master has it", func() bool {
@@ -104,9 +106,9 @@ func TestRevocationsOutliveATakeover(t *testing.T) {
 		return err == nil && err2 == nil && text != ":0\r\n" && len(role) > 15 && role[8:14] == "master"
 	})
 	eventually.Holds(t, "others can be revoked", func() bool {
-		return o.do("POST", "revoke", object{"subject": "next", "force": true}, nil) == `{"subject":"next"}`+"\n"
+		return o.Do("POST", "revoke", caddytest.Object{"subject": "next", "force": true}, nil) == `{"subject":"next"}`+"\n"
 	})
-	if status := ask(t, base, before); status != http.StatusUnauthorized {
+	if status := caddytest.Ask(t, base, before); status != http.StatusUnauthorized {
 		t.Errorf("afterwards: status %d", status)
 	}
 }

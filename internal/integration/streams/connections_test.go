@@ -1,4 +1,4 @@
-package integration
+package streams
 
 import (
 	"bufio"
@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
 // TestTenThousandConnections opens so many that each holds one, half of live
@@ -31,15 +32,15 @@ func TestTenThousandConnections(t *testing.T) {
 		t.Logf("%d files can be open: %d connections instead of %d", limit.Cur, most, want)
 		want = most
 	}
-	newDatabase(t)
+	standardapp.NewDatabase(t)
 	base := caddytest.Start(t, caddytest.Site("stale_session {", "	timeout 1m", "}", `respond "app"`))
 	address := strings.TrimPrefix(base, "http://")
 	requests := []string{
-		fmt.Sprintf("GET /admin HTTP/1.1\r\nHost: app.test\r\nCookie: %s\r\n\r\n", session(t, "live")),
-		fmt.Sprintf("GET /admin HTTP/1.1\r\nHost: app.test\r\nCookie: %s\r\n\r\n", session(t, "gone")),
+		fmt.Sprintf("GET /admin HTTP/1.1\r\nHost: app.test\r\nCookie: %s\r\n\r\n", standardapp.Session(t, "live")),
+		fmt.Sprintf("GET /admin HTTP/1.1\r\nHost: app.test\r\nCookie: %s\r\n\r\n", standardapp.Session(t, "gone")),
 	}
 	statuses := []int{http.StatusOK, http.StatusUnauthorized}
-	ask(t, base, session(t, "live"))
+	caddytest.Ask(t, base, standardapp.Session(t, "live"))
 	before := runtime.NumGoroutine()
 
 	connections := make([]net.Conn, want)

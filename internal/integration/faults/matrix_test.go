@@ -1,4 +1,4 @@
-package integration
+package faults
 
 import (
 	"cmp"
@@ -16,24 +16,26 @@ import (
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/faultproxy"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/mint"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/pgtest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
 var writeFaults = flag.Bool("write-faults", false, "write docs/faults.md anew")
 
 // faultsDoc is where the table of faults is.
-const faultsDoc = "../../docs/faults.md"
+const faultsDoc = "../../../docs/faults.md"
 
 // bench is a Caddy with all that it depends on, in which faults are made.
 type bench struct {
 	t        *testing.T
 	postgres *pgtest.Server
-	network  *proxy // between Caddy and Postgres
-	upstream *proxy // between Caddy and the app
+	network  *faultproxy.Proxy // between Caddy and Postgres
+	upstream *faultproxy.Proxy // between Caddy and the app
 	app      *caddytest.App
 	storage  string
-	operator *operator
+	operator *caddytest.Operator
 	site     string
 	base     string
 	resume   func() error
@@ -82,19 +84,19 @@ func (b *bench) sql(commands ...string) error {
 	return b.postgres.Exec(context.Background(), "postgres", commands...)
 }
 
-func setNetwork(f fault) func(*bench) error {
-	return func(b *bench) error { b.network.fault.Store(int32(f)); return nil }
+func setNetwork(f faultproxy.Fault) func(*bench) error {
+	return func(b *bench) error { b.network.Set(f); return nil }
 }
 
-func setUpstream(f fault) func(*bench) error {
-	return func(b *bench) error { b.upstream.fault.Store(int32(f)); return nil }
+func setUpstream(f faultproxy.Fault) func(*bench) error {
+	return func(b *bench) error { b.upstream.Set(f); return nil }
 }
 
 // restartProxy ends what hangs, and lets connections through again.
-func restartProxy(p *proxy) {
-	p.refuse()
-	p.fault.Store(int32(none))
-	p.listen()
+func restartProxy(p *faultproxy.Proxy) {
+	p.Refuse()
+	p.Set(faultproxy.None)
+	p.Listen()
 }
 
 const usersOfMatrix = `create table "User" (id text primary key, "createdAt" timestamptz); insert into "User" (id) values ('live'), ('quiet'), ('early')`
@@ -152,21 +154,21 @@ var faultRows = []faultRow{
 	},
 	{
 		part: "network", fault: "kill", what: "connections are refused", stale: either,
-		begin: func(b *bench) error { b.network.refuse(); return nil },
-		end:   func(b *bench) error { b.network.listen(); return nil },
+		begin: func(b *bench) error { b.network.Refuse(); return nil },
+		end:   func(b *bench) error { b.network.Listen(); return nil },
 	},
 	{
 		part: "network", fault: "pause", what: "a black hole: nothing arrives", stale: either,
-		begin: setNetwork(hole),
+		begin: setNetwork(faultproxy.Hole),
 		end:   func(b *bench) error { restartProxy(b.network); return nil },
 	},
-	{part: "network", fault: "slow", what: "each answer takes 100 ms longer", stale: either, begin: setNetwork(slow), end: setNetwork(none)},
-	{part: "network", fault: "reset", what: "connections are reset in the middle of an answer", stale: either, begin: setNetwork(reset), end: setNetwork(none)},
-	{part: "network", fault: "wrong answer", what: "something other than Postgres answers", stale: either, begin: setNetwork(wrong), end: setNetwork(none)},
+	{part: "network", fault: "slow", what: "each answer takes 100 ms longer", stale: either, begin: setNetwork(faultproxy.Slow), end: setNetwork(faultproxy.None)},
+	{part: "network", fault: "reset", what: "connections are reset in the middle of an answer", stale: either, begin: setNetwork(faultproxy.Reset), end: setNetwork(faultproxy.None)},
+	{part: "network", fault: "wrong answer", what: "something other than Postgres answers", stale: either, begin: setNetwork(faultproxy.Wrong), end: setNetwork(faultproxy.None)},
 	{
 		part: "upstream", fault: "kill", what: "the app is down", stale: refused, appStatus: http.StatusBadGateway,
-		begin: func(b *bench) error { b.upstream.refuse(); return nil },
-		end:   func(b *bench) error { b.upstream.listen(); return nil },
+		begin: func(b *bench) error { b.upstream.Refuse(); return nil },
+		end:   func(b *bench) error { b.upstream.Listen(); return nil },
 	},
 	{
 		part: "upstream", fault: "pause", what: "the app does not answer", stale: refused, appStatus: http.StatusGatewayTimeout,
@@ -176,8 +178,8 @@ var faultRows = []faultRow{
 		},
 		end: func(b *bench) error { b.app.Answer(nil); return nil },
 	},
-	{part: "upstream", fault: "slow", what: "the app takes 100 ms longer", stale: refused, begin: setUpstream(slow), end: setUpstream(none)},
-	{part: "upstream", fault: "reset", what: "connections are reset in the middle of an answer", stale: refused, appStatus: http.StatusBadGateway, begin: setUpstream(reset), end: setUpstream(none)},
+	{part: "upstream", fault: "slow", what: "the app takes 100 ms longer", stale: refused, begin: setUpstream(faultproxy.Slow), end: setUpstream(faultproxy.None)},
+	{part: "upstream", fault: "reset", what: "connections are reset in the middle of an answer", stale: refused, appStatus: http.StatusBadGateway, begin: setUpstream(faultproxy.Reset), end: setUpstream(faultproxy.None)},
 	{
 		part: "upstream", fault: "wrong answer", what: "the app fails with 500", stale: refused, appStatus: http.StatusInternalServerError,
 		begin: func(b *bench) error {
@@ -272,11 +274,11 @@ var faultRows = []faultRow{
 // issued makes a session whose token was issued some time from now.
 func issued(from time.Duration) func(*bench) string {
 	return func(b *bench) string {
-		token, err := mint.V4(secret, map[string]any{"sub": "live", "iat": time.Now().Add(from).Unix()})
+		token, err := mint.V4(standardapp.Secret, map[string]any{"sub": "live", "iat": time.Now().Add(from).Unix()})
 		if err != nil {
 			b.t.Fatal(err)
 		}
-		return cookieName + "=" + token
+		return standardapp.CookieName + "=" + token
 	}
 }
 
@@ -305,18 +307,18 @@ func reloads(load func(b *bench, i int) error) func(*bench) error {
 
 // revokes ends the sessions of a user by hand, and looks at what is said.
 func (b *bench) revokes(subject, says string) error {
-	cookie := session(b.t, subject) // issued before
-	if said := b.operator.do(http.MethodPost, "revoke", object{"subject": subject, "force": true}, nil); !strings.Contains(said, cmp.Or(says, subject)) {
+	cookie := standardapp.Session(b.t, subject) // issued before
+	if said := b.operator.Do(http.MethodPost, "revoke", caddytest.Object{"subject": subject, "force": true}, nil); !strings.Contains(said, cmp.Or(says, subject)) {
 		return fmt.Errorf("revoking says %s", said)
 	}
-	if subject == "quiet" && answered(b.t, b.base+"/admin", cookie) == http.StatusOK {
+	if subject == "quiet" && caddytest.Answered(b.t, b.base+"/admin", cookie) == http.StatusOK {
 		return fmt.Errorf("the session of %s still passes", subject)
 	}
 	return nil
 }
 
 func (b *bench) restores() error {
-	b.operator.do(http.MethodPost, "restore", map[string]string{"subject": "quiet"}, nil)
+	b.operator.Do(http.MethodPost, "restore", map[string]string{"subject": "quiet"}, nil)
 	return nil
 }
 
@@ -327,15 +329,15 @@ func newBench(t *testing.T) *bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = pg.Close() })
-	b := &bench{t: t, whole: t, postgres: pg, network: newProxy(t, pg.Address()), app: caddytest.NewApp(t), operator: newOperator(t)}
+	b := &bench{t: t, whole: t, postgres: pg, network: faultproxy.New(t, pg.Address()), app: caddytest.NewApp(t), operator: caddytest.NewOperator(t)}
 	if err := b.sql(usersOfMatrix); err != nil {
 		t.Fatal(err)
 	}
-	b.upstream = newProxy(t, b.app.Listener.Addr().String())
-	environment(t, strings.Replace(pg.DSN("postgres"), pg.Address(), b.network.address, 1))
-	t.Setenv("STALE_TEST_PORT", freePort(t))
-	site := b.operator.config("stale_session {", "	poll 50ms", "	timeout 500ms", "	users \"User\" {", "		created_at createdAt", "	}", "	cache {", "		ttl 50ms", "	}", "}",
-		"reverse_proxy "+b.upstream.address+" {", "	transport http {", "		response_header_timeout 1s", "		keepalive off", "	}", "}")
+	b.upstream = faultproxy.New(t, b.app.Listener.Addr().String())
+	standardapp.Environment(t, strings.Replace(pg.DSN("postgres"), pg.Address(), b.network.Address, 1))
+	t.Setenv("STALE_TEST_PORT", caddytest.FreePort(t))
+	site := b.operator.Config("stale_session {", "	poll 50ms", "	timeout 500ms", "	users \"User\" {", "		created_at createdAt", "	}", "	cache {", "		ttl 50ms", "	}", "}",
+		"reverse_proxy "+b.upstream.Address+" {", "	transport http {", "		response_header_timeout 1s", "		keepalive off", "	}", "}")
 	_, rest, _ := strings.Cut(site, "storage file_system ")
 	b.storage, _, _ = strings.Cut(rest, "\n")
 	b.site = strings.Replace(site, ":0", ":{$STALE_TEST_PORT}", 1)
@@ -376,9 +378,9 @@ func (b *bench) ask(live, stale, revoked string) seen {
 						continue
 					}
 					start := time.Now()
-					status := answered(b.t, b.base+"/admin", cookie)
+					status := caddytest.Answered(b.t, b.base+"/admin", cookie)
 					for again := 0; status == 0 && again < 10; again++ { // a reload closes idle connections, and browsers ask again
-						status = answered(b.t, b.base+"/admin", cookie)
+						status = caddytest.Answered(b.t, b.base+"/admin", cookie)
 					}
 					took := time.Since(start)
 					mu.Lock()
@@ -416,19 +418,19 @@ func statuses(counted map[int]int) string {
 // fault is over.
 func TestFaults(t *testing.T) {
 	b := newBench(t)
-	gone := session(t, "gone")
+	gone := standardapp.Session(t, "gone")
 	var rows []string
 	for _, row := range slices.Concat(faultRows, redisRows) {
 		name := strings.NewReplacer(" ", "_", ",", "").Replace(row.part + "_" + row.fault)
 		if !t.Run(name, func(t *testing.T) {
 			b.t, b.noted = t, nil
 			b.use(row.site)
-			live := session(t, "live")
+			live := standardapp.Session(t, "live")
 			if row.live != nil {
 				live = row.live(b)
 			}
 			well := func() bool {
-				return answered(t, b.base+"/admin", live) == http.StatusOK && answered(t, b.base+"/admin", gone) == http.StatusUnauthorized
+				return caddytest.Answered(t, b.base+"/admin", live) == http.StatusOK && caddytest.Answered(t, b.base+"/admin", gone) == http.StatusUnauthorized
 			}
 			if row.begin != nil && row.live == nil {
 				eventually.Holds(t, "all is well before", well)

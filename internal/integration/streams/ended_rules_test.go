@@ -1,4 +1,4 @@
-package integration
+package streams
 
 import (
 	"bufio"
@@ -20,7 +20,9 @@ import (
 	registry "github.com/seed-4adef13c/caddy-stale-session/internal/streams"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/faultproxy"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/mint"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
 // open opens an event stream with a Cookie field, and returns it after its first event.
@@ -68,18 +70,18 @@ func goesOn(t *testing.T, streams ...*http.Response) {
 
 // TestWhateverEndsARequestEndsAStream tells of every reason.
 func TestWhateverEndsARequestEndsAStream(t *testing.T) {
-	database := newDatabase(t)
-	execute(t, database, `alter table "User" add column disabled boolean not null default false, add column "sessionsValidAfter" timestamptz, add column email text`,
+	database := standardapp.NewDatabase(t)
+	standardapp.Execute(t, database, `alter table "User" add column disabled boolean not null default false, add column "sessionsValidAfter" timestamptz, add column email text`,
 		`insert into "User" (id, email) select 'u' || g, 'a@example.com' from generate_series(1, 10) g`)
 	app := newStreamsApp(t, (*httptest.Server).Start)
 	c := startFor(t, "h1", "stale_session {", "	users User {", "		disabled disabled", "		valid_after sessionsValidAfter", "		match email email", "	}", "}", "reverse_proxy "+app.Listener.Addr().String())
 	token := func(claims map[string]any) string {
 		claims["iat"] = time.Now().Add(-time.Hour).Unix()
-		made, err := mint.V4(secret, claims)
+		made, err := mint.V4(standardapp.Secret, claims)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return cookieName + "=" + made
+		return standardapp.CookieName + "=" + made
 	}
 	live := c.open(t, "/events", token(map[string]any{"sub": "u10", "email": "a@example.com"}))
 	for i, change := range []string{
@@ -89,11 +91,11 @@ func TestWhateverEndsARequestEndsAStream(t *testing.T) {
 		`update "User" set email = 'b@example.com' where id = 'u4'`,
 	} {
 		stream := c.open(t, "/events", token(map[string]any{"sub": fmt.Sprintf("u%d", i+1), "email": "a@example.com"}))
-		execute(t, database, change)
+		standardapp.Execute(t, database, change)
 		ends(t, stream)
 	}
 	both := c.open(t, "/events", token(map[string]any{"sub": "u7"})+"; "+token(map[string]any{"sub": "u8"})) // the app may read either
-	execute(t, database, `delete from "User" where id = 'u8'`)
+	standardapp.Execute(t, database, `delete from "User" where id = 'u8'`)
 	ends(t, both)
 	expiring := c.open(t, "/events", token(map[string]any{"sub": "u5", "exp": time.Now().Add(-12 * time.Second).Unix()})) // read for 15 seconds longer
 	ends(t, expiring)
@@ -107,7 +109,7 @@ func TestWhateverEndsARequestEndsAStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	restored := c.open(t, "/events", token(map[string]any{"sub": "u6"}))
-	execute(t, database, `update "User" set email = email`, `delete from "User" where id = 'u9'`)
+	standardapp.Execute(t, database, `update "User" set email = email`, `delete from "User" where id = 'u9'`)
 	gone := c.stream(t, "events", "u9")
 	<-gone
 	goesOn(t, live, restored)
@@ -115,7 +117,7 @@ func TestWhateverEndsARequestEndsAStream(t *testing.T) {
 
 // TestALogoutOfOneSessionEndsItsStreams revokes by the id of a session.
 func TestALogoutOfOneSessionEndsItsStreams(t *testing.T) {
-	newDatabase(t)
+	standardapp.NewDatabase(t)
 	keys := filepath.Join(t.TempDir(), "jwks.json")
 	if err := os.WriteFile(keys, []byte(`{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`), 0o600); err != nil {
 		t.Fatal(err)
@@ -123,11 +125,11 @@ func TestALogoutOfOneSessionEndsItsStreams(t *testing.T) {
 	app := newStreamsApp(t, (*httptest.Server).Start)
 	c := startFor(t, "h1", "stale_session {", "	backchannel_logout {", "		issuer https://id.example", "		audience app", "		jwks "+keys, "	}", "}", "reverse_proxy "+app.Listener.Addr().String())
 	token := func(sid string) string {
-		made, err := mint.V4(secret, map[string]any{"sub": "live", "sid": sid})
+		made, err := mint.V4(standardapp.Secret, map[string]any{"sub": "live", "sid": sid})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return cookieName + "=" + made
+		return standardapp.CookieName + "=" + made
 	}
 	ended, other := c.open(t, "/events", token("a")), c.open(t, "/events", token("b"))
 	for _, list := range provision.Lists() {
@@ -142,9 +144,9 @@ func TestALogoutOfOneSessionEndsItsStreams(t *testing.T) {
 // TestWhatEndsNoRequestEndsNoStream opens streams on routes of one site, of which one
 // ends sessions.
 func TestWhatEndsNoRequestEndsNoStream(t *testing.T) {
-	database := newDatabase(t)
-	execute(t, database, `insert into "User" values ('gone')`)
-	install(t, server.DSN(database))
+	database := standardapp.NewDatabase(t)
+	standardapp.Execute(t, database, `insert into "User" values ('gone')`)
+	standardapp.InstallTriggers(t, standardapp.Server.DSN(database))
 	app := newStreamsApp(t, (*httptest.Server).Start)
 	proxy := "reverse_proxy " + app.Listener.Addr().String()
 	c := startFor(t, "h1",
@@ -153,10 +155,10 @@ func TestWhatEndsNoRequestEndsNoStream(t *testing.T) {
 		"handle_path /passed/* {", "	stale_session /x {", "		scrub off", "	}", proxy, "}",
 		"handle_path /stripped/* {", "	stale_session /x", proxy, "}",
 		"handle {", "	stale_session", proxy, "}")
-	gone := session(t, "gone")
+	gone := standardapp.Session(t, "gone")
 	observed, left, passed := c.open(t, "/observe/events", gone), c.open(t, "/off/events", gone), c.open(t, "/passed/events", gone)
 	stripped, guarded := c.open(t, "/stripped/events", gone), c.open(t, "/events", gone)
-	execute(t, database, `delete from "User" where id = 'gone'`)
+	standardapp.Execute(t, database, `delete from "User" where id = 'gone'`)
 	ends(t, guarded)
 	ends(t, stripped)
 	goesOn(t, observed, left, passed)
@@ -164,23 +166,23 @@ func TestWhatEndsNoRequestEndsNoStream(t *testing.T) {
 
 // TestTheBrakeHoldsStreams until it goes off, those too that were opened meanwhile.
 func TestTheBrakeHoldsStreams(t *testing.T) {
-	database := newDatabase(t)
-	execute(t, database, `insert into "User" select 'u' || g from generate_series(1, 12) g`)
+	database := standardapp.NewDatabase(t)
+	standardapp.Execute(t, database, `insert into "User" select 'u' || g from generate_series(1, 12) g`)
 	app := newStreamsApp(t, (*httptest.Server).Start)
 	c := startFor(t, "h1", "stale_session {", "	brake 50%", "}", "reverse_proxy "+app.Listener.Addr().String())
 	for i := range 24 {
-		ask(t, c.base+"/x", session(t, fmt.Sprintf("u%d", i%12+1)))
+		caddytest.Ask(t, c.base+"/x", standardapp.Session(t, fmt.Sprintf("u%d", i%12+1)))
 	}
-	before := c.open(t, "/events", session(t, "u1"))
-	execute(t, database, `delete from "User" where id like 'u%'`)
+	before := c.open(t, "/events", standardapp.Session(t, "u1"))
+	standardapp.Execute(t, database, `delete from "User" where id like 'u%'`)
 	eventually.Holds(t, "the brake is on", provision.Engines()[0].Braking)
-	during := c.open(t, "/events", session(t, "u2"))
+	during := c.open(t, "/events", standardapp.Session(t, "u2"))
 	registry.Open.Changed(provision.Engines()[0].String(), nil)
-	if status := ask(t, c.base+"/x", session(t, "u3")); status != http.StatusOK {
+	if status := caddytest.Ask(t, c.base+"/x", standardapp.Session(t, "u3")); status != http.StatusOK {
 		t.Errorf("a request: status %d", status)
 	}
 	goesOn(t, before, during)
-	execute(t, database, `truncate "User"`)
+	standardapp.Execute(t, database, `truncate "User"`)
 	for _, stream := range []*http.Response{before, during} {
 		if _, err := stream.Body.Read(make([]byte, 1)); err == nil {
 			t.Error("it goes on after the reset")
@@ -191,44 +193,44 @@ func TestTheBrakeHoldsStreams(t *testing.T) {
 // TestNoFaultEndsAStream has everything go wrong that ends no session, and then a user
 // be deleted, who has a stream of the same age.
 func TestNoFaultEndsAStream(t *testing.T) {
-	database := newDatabase(t)
-	execute(t, database, `insert into "User" values ('gone')`)
-	cut := newProxy(t, server.Address())
-	environment(t, "postgres://postgres@"+cut.address+"/"+database+"?sslmode=disable")
+	database := standardapp.NewDatabase(t)
+	standardapp.Execute(t, database, `insert into "User" values ('gone')`)
+	cut := faultproxy.New(t, standardapp.Server.Address())
+	standardapp.Environment(t, "postgres://postgres@"+cut.Address+"/"+database+"?sslmode=disable")
 	app := newStreamsApp(t, (*httptest.Server).Start)
 	c := startFor(t, "h1", "stale_session", "reverse_proxy "+app.Listener.Addr().String())
-	live, gone := c.open(t, "/events", session(t, "live")), c.open(t, "/events", session(t, "gone"))
+	live, gone := c.open(t, "/events", standardapp.Session(t, "live")), c.open(t, "/events", standardapp.Session(t, "gone"))
 	name := provision.Engines()[0].String()
 	engine := provision.Engines()[0]
 	all := func() { registry.Open.Changed(name, nil) } // as after a restart of the directory
 	for _, fault := range []func(){
-		func() { execute(t, database, `update "User" set id = id`) },
-		func() { execute(t, database, `begin; delete from "User"; rollback`) },
+		func() { standardapp.Execute(t, database, `update "User" set id = id`) },
+		func() { standardapp.Execute(t, database, `begin; delete from "User"; rollback`) },
 		func() {
-			execute(t, database, `begin; delete from "User"; insert into "User" values ('live'), ('gone'); commit`)
+			standardapp.Execute(t, database, `begin; delete from "User"; insert into "User" values ('live'), ('gone'); commit`)
 		},
 		func() {
-			execute(t, database, `alter table "User" rename to "Users"`)
+			standardapp.Execute(t, database, `alter table "User" rename to "Users"`)
 			all()
-			ask(t, c.base+"/x", session(t, "live"))
+			caddytest.Ask(t, c.base+"/x", standardapp.Session(t, "live"))
 		},
-		func() { execute(t, database, `alter table "Users" rename to "User"`) },
-		func() { execute(t, database, `revoke all on "User" from public`) },
+		func() { standardapp.Execute(t, database, `alter table "Users" rename to "User"`) },
+		func() { standardapp.Execute(t, database, `revoke all on "User" from public`) },
 		func() {
-			execute(t, database, `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'caddy-stale-session'`)
+			standardapp.Execute(t, database, `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'caddy-stale-session'`)
 		},
 		func() { engine.Flush() },
-		func() { cut.refuse(); all() },
-		func() { cut.listen(); all() },
+		func() { cut.Refuse(); all() },
+		func() { cut.Listen(); all() },
 	} {
 		fault()
-		eventually.Holds(t, "a request passes", func() bool { return ask(t, c.base+"/x", session(t, "live")) == http.StatusOK })
+		eventually.Holds(t, "a request passes", func() bool { return caddytest.Ask(t, c.base+"/x", standardapp.Session(t, "live")) == http.StatusOK })
 		goesOn(t, live, gone)
 		if t.Failed() {
 			return
 		}
 	}
-	execute(t, database, `delete from "User" where id = 'gone'`)
+	standardapp.Execute(t, database, `delete from "User" where id = 'gone'`)
 	if _, err := gone.Body.Read(make([]byte, 1)); err == nil {
 		t.Error("it goes on")
 	}
@@ -240,9 +242,9 @@ func TestNoFaultEndsAStream(t *testing.T) {
 func TestTheRequestThatDeletesItsUserGetsItsAnswer(t *testing.T) {
 	for name, guard := range map[string]string{"guarded": "stale_session", "stripped": "stale_session /admin"} {
 		t.Run(name, func(t *testing.T) {
-			database := newDatabase(t)
-			execute(t, database, `insert into "User" values ('gone')`)
-			install(t, server.DSN(database))
+			database := standardapp.NewDatabase(t)
+			standardapp.Execute(t, database, `insert into "User" values ('gone')`)
+			standardapp.InstallTriggers(t, standardapp.Server.DSN(database))
 			app := newStreamsApp(t, (*httptest.Server).Start)
 			noticed := make(chan struct{})
 			events := app.Config.Handler
@@ -252,7 +254,7 @@ func TestTheRequestThatDeletesItsUserGetsItsAnswer(t *testing.T) {
 					return
 				}
 				_, _ = io.Copy(io.Discard, r.Body)
-				execute(t, database, `delete from "User" where id = 'gone'`)
+				standardapp.Execute(t, database, `delete from "User" where id = 'gone'`)
 				<-noticed
 				if err := r.Context().Err(); err != nil {
 					t.Errorf("the app's request: %v", err)
@@ -265,13 +267,13 @@ func TestTheRequestThatDeletesItsUserGetsItsAnswer(t *testing.T) {
 				}
 			})
 			c := startFor(t, "h1", guard, "reverse_proxy "+app.Listener.Addr().String())
-			stream := c.open(t, "/events", session(t, "gone"))
+			stream := c.open(t, "/events", standardapp.Session(t, "gone"))
 			post := func(path string) *http.Response {
 				request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, c.base+path, strings.NewReader("yes"))
 				if err != nil {
 					t.Fatal(err)
 				}
-				request.Header.Set("Cookie", session(t, "gone"))
+				request.Header.Set("Cookie", standardapp.Session(t, "gone"))
 				response, err := c.http.Do(request)
 				if err != nil {
 					t.Fatal(err)
@@ -301,7 +303,7 @@ func TestTheRequestThatDeletesItsUserGetsItsAnswer(t *testing.T) {
 // TestAConnectionIsOfUseAfterAnEndedRequest sends the requests of two people on one
 // connection, as a balancer does.
 func TestAConnectionIsOfUseAfterAnEndedRequest(t *testing.T) {
-	database := newDatabase(t)
+	database := standardapp.NewDatabase(t)
 	app := newStreamsApp(t, (*httptest.Server).Start)
 	c := startFor(t, "h1", "stale_session", "reverse_proxy "+app.Listener.Addr().String())
 	conn, err := net.Dial("tcp", strings.TrimPrefix(c.base, "http://"))
@@ -311,7 +313,7 @@ func TestAConnectionIsOfUseAfterAnEndedRequest(t *testing.T) {
 	defer conn.Close()
 	reader := bufio.NewReader(conn)
 	send := func(request, subject string) {
-		if _, err := io.WriteString(conn, strings.Replace(request, "\r\n", "\r\nHost: x\r\nCookie: "+session(t, subject)+"\r\n", 1)); err != nil {
+		if _, err := io.WriteString(conn, strings.Replace(request, "\r\n", "\r\nHost: x\r\nCookie: "+standardapp.Session(t, subject)+"\r\n", 1)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -324,10 +326,10 @@ func TestAConnectionIsOfUseAfterAnEndedRequest(t *testing.T) {
 		return response
 	}
 	for range 3 {
-		execute(t, database, `insert into "User" values ('gone')`)
+		standardapp.Execute(t, database, `insert into "User" values ('gone')`)
 		send("GET /poll HTTP/1.1\r\n\r\n", "gone")
 		<-app.arrived
-		execute(t, database, `delete from "User" where id = 'gone'`)
+		standardapp.Execute(t, database, `delete from "User" where id = 'gone'`)
 		if response := receive(); response.StatusCode != http.StatusUnauthorized || response.Close {
 			t.Errorf("a poll: status %d, closes %t", response.StatusCode, response.Close)
 		}
@@ -338,10 +340,10 @@ func TestAConnectionIsOfUseAfterAnEndedRequest(t *testing.T) {
 			}
 		}
 	}
-	execute(t, database, `insert into "User" values ('gone')`)
+	standardapp.Execute(t, database, `insert into "User" values ('gone')`)
 	send("POST /stalled-upload HTTP/1.1\r\nContent-Length: 100\r\n\r\na part", "gone")
 	<-app.arrived
-	execute(t, database, `delete from "User" where id = 'gone'`)
+	standardapp.Execute(t, database, `delete from "User" where id = 'gone'`)
 	if response := receive(); response.StatusCode != http.StatusUnauthorized || !response.Close {
 		t.Errorf("an upload: status %d, closes %t", response.StatusCode, response.Close)
 	}
@@ -362,19 +364,19 @@ func TestAStreamOutlivesAReload(t *testing.T) {
 		"to a mode that ends no session": {[]string{"stale_session {", "	mode observe", "}"}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			database := newDatabase(t)
-			execute(t, database, `insert into "User" values ('gone')`)
+			database := standardapp.NewDatabase(t)
+			standardapp.Execute(t, database, `insert into "User" values ('gone')`)
 			app := newStreamsApp(t, (*httptest.Server).Start)
 			proxy := "reverse_proxy " + app.Listener.Addr().String()
 			before := startFor(t, "h1", "stale_session", proxy)
-			gone, live := before.open(t, "/events", session(t, "gone")), before.open(t, "/events", session(t, "live"))
+			gone, live := before.open(t, "/events", standardapp.Session(t, "gone")), before.open(t, "/events", standardapp.Session(t, "live"))
 			site := caddytest.Site(append(c.then, proxy)...)
 			if err := caddytest.Load(site); err != nil {
 				t.Fatal(err)
 			}
 			after := client{caddytest.Address(t), before.http}
-			_ = after.open(t, "/events", session(t, "live"))
-			execute(t, database, `delete from "User" where id = 'gone'`)
+			_ = after.open(t, "/events", standardapp.Session(t, "live"))
+			standardapp.Execute(t, database, `delete from "User" where id = 'gone'`)
 			if !c.stays {
 				ends(t, gone)
 				gone = live
@@ -383,7 +385,7 @@ func TestAStreamOutlivesAReload(t *testing.T) {
 			if err := caddytest.Load(caddytest.Site(proxy)); err != nil {
 				t.Fatal(err)
 			}
-			eventually.Holds(t, "no connection is left", func() bool { return len(backends(t, database)) == 0 })
+			eventually.Holds(t, "no connection is left", func() bool { return len(standardapp.Backends(t, database)) == 0 })
 			goesOn(t, live)
 		})
 	}
@@ -398,18 +400,18 @@ func TestAStreamOfAReplacedConfigurationEndsWithABrake(t *testing.T) {
 		"by the engine of one without a brake": {"	timeout 900ms"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			database := newDatabase(t)
-			execute(t, database, `insert into "User" values ('gone')`)
+			database := standardapp.NewDatabase(t)
+			standardapp.Execute(t, database, `insert into "User" values ('gone')`)
 			app := newStreamsApp(t, (*httptest.Server).Start)
 			proxy := "reverse_proxy " + app.Listener.Addr().String()
 			before := startFor(t, "h1", "stale_session {", "	brake 50%", "}", proxy)
-			gone, live := before.open(t, "/events", session(t, "gone")), before.open(t, "/events", session(t, "live"))
+			gone, live := before.open(t, "/events", standardapp.Session(t, "gone")), before.open(t, "/events", standardapp.Session(t, "live"))
 			if err := caddytest.Load(caddytest.Site(slices.Concat([]string{"stale_session {"}, then, []string{"}", proxy})...)); err != nil {
 				t.Fatal(err)
 			}
 			after := client{caddytest.Address(t), before.http}
-			_ = after.open(t, "/events", session(t, "live"))
-			execute(t, database, `delete from "User" where id = 'gone'`)
+			_ = after.open(t, "/events", standardapp.Session(t, "live"))
+			standardapp.Execute(t, database, `delete from "User" where id = 'gone'`)
 			ends(t, gone)
 			goesOn(t, live)
 		})

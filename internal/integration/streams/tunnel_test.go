@@ -1,4 +1,4 @@
-package integration
+package streams
 
 import (
 	"bytes"
@@ -18,6 +18,8 @@ import (
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
 	"golang.org/x/net/http2"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
 // xconnect lets x/net/http2 take the extended CONNECT.
@@ -34,16 +36,16 @@ func TestAWebSocketInHTTP2And3EndsWithItsSession(t *testing.T) {
 		}
 		return
 	}
-	database := newDatabase(t)
-	install(t, server.DSN(database))
+	database := standardapp.NewDatabase(t)
+	standardapp.InstallTriggers(t, standardapp.Server.DSN(database))
 	for protocol, open := range map[string]func(*testing.T, client, http.Header) io.ReadWriteCloser{"h2 TLS": tunnel2, "h3": tunnel3} {
 		t.Run(protocol, func(t *testing.T) {
 			app := newStreamsApp(t, (*httptest.Server).Start)
 			c := startFor(t, protocol, "log", "encode", "stale_session", "reverse_proxy "+app.Listener.Addr().String())
 			user := "of " + protocol
-			execute(t, database, fmt.Sprintf(`insert into "User" values ('%s'), ('%[1]s, silent'), ('%[1]s, in a frame')`, user))
+			standardapp.Execute(t, database, fmt.Sprintf(`insert into "User" values ('%s'), ('%[1]s, silent'), ('%[1]s, in a frame')`, user))
 			connect := func(subject string) io.ReadWriteCloser {
-				conn := open(t, c, http.Header{"Cookie": {session(t, subject)}, "Sec-Websocket-Version": {"13"}})
+				conn := open(t, c, http.Header{"Cookie": {standardapp.Session(t, subject)}, "Sec-Websocket-Version": {"13"}})
 				<-app.arrived
 				echo(t, conn, "hello")
 				return conn
@@ -52,7 +54,7 @@ func TestAWebSocketInHTTP2And3EndsWithItsSession(t *testing.T) {
 			if _, err := half.Write(frameOf(1, []byte("half"))[:8]); err != nil {
 				t.Fatal(err)
 			}
-			execute(t, database, fmt.Sprintf(`delete from "User" where id like '%s%%'`, user))
+			standardapp.Execute(t, database, fmt.Sprintf(`delete from "User" where id like '%s%%'`, user))
 			const reason = "The session has ended."
 			got := make([]byte, 4+len(reason))
 			if _, err := io.ReadFull(gone, got); err != nil || got[0] != 0x88 || binary.BigEndian.Uint16(got[2:]) != 1008 || string(got[4:]) != reason {

@@ -1,4 +1,4 @@
-package integration
+package faults
 
 import (
 	"fmt"
@@ -14,6 +14,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/mint"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/pgtest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
 // person is somebody who has had an account with an id that others have used
@@ -108,11 +109,11 @@ func (m *model) signIn(id int) {
 func (m *model) renew(s modelSession) { m.issue(s.person, time.Now()) }
 
 func (m *model) issue(who person, at time.Time) {
-	token, err := mint.V4(secret, map[string]any{"sub": fmt.Sprint(who.id), "iat": at.Unix(), "email": who.email(), "jti": rand.Int()})
+	token, err := mint.V4(standardapp.Secret, map[string]any{"sub": fmt.Sprint(who.id), "iat": at.Unix(), "email": who.email(), "jti": rand.Int()})
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	m.sessions = append(m.sessions, modelSession{who, cookieName + "=" + token})
+	m.sessions = append(m.sessions, modelSession{who, standardapp.CookieName + "=" + token})
 }
 
 // step changes something at random, and says what.
@@ -220,7 +221,7 @@ func randomHistory(t *testing.T, triggers, behind, reads bool) {
 	m := &model{t: t, pg: pg, reads: reads, unproven: make(map[obstacle]bool), rows: make(map[int]person), banned: make(map[int]bool), clock: time.Now().Add(-90 * 24 * time.Hour).Truncate(time.Second)}
 	m.exec(`create table "User" (id int primary key, "createdAt" timestamptz not null, banned boolean not null, email text not null)`)
 	if triggers {
-		install(t, pg.DSN("postgres"))
+		standardapp.InstallTriggers(t, pg.DSN("postgres"))
 	}
 	// Nobody ever touches this one.
 	steady := person{99, m.clock}
@@ -242,8 +243,8 @@ func randomHistory(t *testing.T, triggers, behind, reads bool) {
 		m.exec(`create role reader login`, `grant select on "User" to reader`)
 		dsn = strings.Replace(dsn, "postgres@", "reader@", 1)
 	}
-	environment(t, dsn)
-	t.Setenv("STALE_TEST_PORT", freePort(t))
+	standardapp.Environment(t, dsn)
+	t.Setenv("STALE_TEST_PORT", caddytest.FreePort(t))
 	app := caddytest.NewApp(t)
 	reloads := 0
 	load := func() string {
@@ -261,7 +262,7 @@ func randomHistory(t *testing.T, triggers, behind, reads bool) {
 	for range 2 {
 		all.Go(func() {
 			for ; !stop.Load(); time.Sleep(time.Millisecond) { // so that others get the processor
-				switch answered(t, base, steadyCookie) {
+				switch caddytest.Answered(t, base, steadyCookie) {
 				case http.StatusOK:
 					passed.Add(1)
 				case 0: // a connection that a reload has broken
@@ -309,7 +310,7 @@ func (m *model) settle(base string, history []string) {
 		if m.away || m.lags || len(m.unproven) > 0 {
 			// Not everything can be found out: neither is a live session ended,
 			// nor is it said that a stale one has to be.
-			if status := answered(m.t, base, s.cookie); live && status != http.StatusOK && status != 0 {
+			if status := caddytest.Answered(m.t, base, s.cookie); live && status != http.StatusOK && status != 0 {
 				m.t.Errorf("%d, live: status %d while nothing could be proven, after %q", s.person.id, status, last(history))
 			}
 			continue
@@ -317,7 +318,7 @@ func (m *model) settle(base string, history []string) {
 		want := map[bool]int{true: http.StatusOK, false: http.StatusUnauthorized}[live]
 		deadline := time.Now().Add(30 * time.Second)
 		for {
-			status := answered(m.t, base, s.cookie)
+			status := caddytest.Answered(m.t, base, s.cookie)
 			if status == want {
 				break
 			}

@@ -1,4 +1,4 @@
-package integration
+package streams
 
 import (
 	"bufio"
@@ -21,6 +21,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/selfsigned"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
 // streamsApp is an app with one path for each kind of stream. What ends is told by
@@ -102,7 +103,7 @@ func startFor(t *testing.T, protocol string, directives ...string) client {
 	t.Helper()
 	site := strings.Replace(caddytest.Site(directives...), "{\n", "{\n\tservers {\n\t\tprotocols h1 h2 h2c h3\n\t}\n", 1)
 	if protocol == "h1" || protocol == "h2c" {
-		transport := &http.Transport{Protocols: protocols(protocol == "h2c")}
+		transport := &http.Transport{Protocols: caddytest.Protocols(protocol == "h2c")}
 		t.Cleanup(transport.CloseIdleConnections)
 		return client{caddytest.Start(t, site), &http.Client{Transport: transport}}
 	}
@@ -110,7 +111,7 @@ func startFor(t *testing.T, protocol string, directives ...string) client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	base := "https://127.0.0.1:" + freePort(t)
+	base := "https://127.0.0.1:" + caddytest.FreePort(t)
 	caddytest.Start(t, strings.Replace(site, ":0 {\n\tbind 127.0.0.1\n", base+" {\n\ttls "+certificate.File+" "+certificate.KeyFile+"\n", 1))
 	trusted := x509.NewCertPool()
 	trusted.AddCert(certificate.Certificate)
@@ -130,7 +131,7 @@ func (c client) stream(t *testing.T, kind, subject string) <-chan string {
 	ended := make(chan string, 1)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
-	header := http.Header{"Cookie": {session(t, subject)}}
+	header := http.Header{"Cookie": {standardapp.Session(t, subject)}}
 	var body io.Reader = http.NoBody
 	method := http.MethodGet
 	switch kind {
@@ -232,12 +233,12 @@ func TestAStreamEndsWithItsSession(t *testing.T) {
 			t.Cleanup(func() {
 				eventually.Holds(t, "no goroutine is left", func() bool { return goleak.Find(before) == nil })
 			})
-			database := newDatabase(t)
+			database := standardapp.NewDatabase(t)
 			if c.triggers {
-				install(t, server.DSN(database))
+				standardapp.InstallTriggers(t, standardapp.Server.DSN(database))
 			}
 			app := newStreamsApp(t, func(s *httptest.Server) {
-				s.Config.Protocols = protocols(c.h2Upstream)
+				s.Config.Protocols = caddytest.Protocols(c.h2Upstream)
 				s.Start()
 			})
 			base := startFor(t, c.protocol, append(c.before, "stale_session", "reverse_proxy "+app.Listener.Addr().String()+" {", c.proxy, "	fail_duration 30s", "}")...)
@@ -250,14 +251,14 @@ func TestAStreamEndsWithItsSession(t *testing.T) {
 				case strings.HasSuffix(kind, "upload") && c.h2Upstream: // where Caddy's proxy has a data race as soon as any client goes away
 					continue
 				}
-				execute(t, database, fmt.Sprintf(`insert into "User" values ('%s')`, kind))
+				standardapp.Execute(t, database, fmt.Sprintf(`insert into "User" values ('%s')`, kind))
 				gone[kind], stays[kind] = base.stream(t, kind, kind), base.stream(t, kind, "live")
 				opened += 2
 			}
 			for range opened {
 				<-app.arrived
 			}
-			execute(t, database, `delete from "User" where id <> 'live'`)
+			standardapp.Execute(t, database, `delete from "User" where id <> 'live'`)
 			for kind, ended := range gone {
 				if want := kinds[kind]; want != "" {
 					got := <-ended

@@ -1,4 +1,4 @@
-package integration
+package streams
 
 import (
 	"context"
@@ -16,6 +16,7 @@ import (
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
 // writer is somebody who writes posts until refused.
@@ -37,13 +38,13 @@ func TestUsersAreDeletedWhileTheyWrite(t *testing.T) {
 
 func deleteWriters(t *testing.T, triggers bool) {
 	const users, steady = 60, 4 // the first are never deleted
-	database := newDatabase(t)
-	execute(t, database, `create table posts (id bigserial primary key, author text not null references "User" on delete cascade, body text)`,
+	database := standardapp.NewDatabase(t)
+	standardapp.Execute(t, database, `create table posts (id bigserial primary key, author text not null references "User" on delete cascade, body text)`,
 		fmt.Sprintf(`insert into "User" select 'w' || g from generate_series(0, %d) g`, users-1))
 	if triggers {
-		install(t, server.DSN(database))
+		standardapp.InstallTriggers(t, standardapp.Server.DSN(database))
 	}
-	pool, err := pgxpool.New(t.Context(), server.DSN(database)+"&pool_max_conns=4")
+	pool, err := pgxpool.New(t.Context(), standardapp.Server.DSN(database)+"&pool_max_conns=4")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +76,7 @@ func deleteWriters(t *testing.T, triggers bool) {
 	writers := make([]*writer, users)
 	for i := range writers {
 		id := fmt.Sprintf("w%d", i)
-		writers[i] = &writer{id: id, cookie: session(t, id)}
+		writers[i] = &writer{id: id, cookie: standardapp.Session(t, id)}
 	}
 	var stop atomic.Bool
 	var all sync.WaitGroup
@@ -133,7 +134,7 @@ func deleteWriters(t *testing.T, triggers bool) {
 			who.deleted.Store(true) // from now on a refusal is right
 			gone = append(gone, who.id)
 		}
-		execute(t, database, `delete from "User" where id in ('`+strings.Join(gone, "','")+`')`)
+		standardapp.Execute(t, database, `delete from "User" where id in ('`+strings.Join(gone, "','")+`')`)
 		before := requests.Load()
 		eventually.Holds(t, "requests go on", func() bool { return requests.Load() > before+20 || t.Failed() })
 		i += n

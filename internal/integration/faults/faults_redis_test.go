@@ -1,4 +1,4 @@
-package integration
+package faults
 
 import (
 	"context"
@@ -13,7 +13,9 @@ import (
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/faultproxy"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/redistest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
 // The sites in which Redis is used.
@@ -32,7 +34,7 @@ const (
 // more rights than the documentation says.
 type cacheBeside struct {
 	*redistest.Server
-	network *proxy
+	network *faultproxy.Proxy
 	url     string // the file that the address is in
 }
 
@@ -42,7 +44,7 @@ func newCacheBeside(t *testing.T, rights string, settings ...string) *cacheBesid
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
-	c := &cacheBeside{Server: s, network: newProxy(t, s.Address()), url: filepath.Join(t.TempDir(), "url")}
+	c := &cacheBeside{Server: s, network: faultproxy.New(t, s.Address()), url: filepath.Join(t.TempDir(), "url")}
 	if err := c.address(firstPassword); err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +53,7 @@ func newCacheBeside(t *testing.T, rights string, settings ...string) *cacheBesid
 
 // address tells Caddy where Redis is.
 func (c *cacheBeside) address(password string) error {
-	return os.WriteFile(c.url, []byte("redis://caddy:"+password+"@"+c.network.address), 0o600)
+	return os.WriteFile(c.url, []byte("redis://caddy:"+password+"@"+c.network.Address), 0o600)
 }
 
 // do sends commands, one a line; words have no spaces.
@@ -103,14 +105,14 @@ func (b *bench) saw(format string, args ...any) {
 
 // onBoth tells whether this node and another one answer a session so.
 func (b *bench) onBoth(cookie string, status int) bool {
-	return answered(b.t, b.base+"/admin", cookie) == status && answered(b.t, b.other.base+"/admin", cookie) == status
+	return caddytest.Answered(b.t, b.base+"/admin", cookie) == status && caddytest.Answered(b.t, b.other.base+"/admin", cookie) == status
 }
 
 // unshared tells whether the status of a node says that revocations are not
 // shared.
-func unshared(o *operator) bool {
+func unshared(o *caddytest.Operator) bool {
 	var status struct{ Databases []struct{ Unshared bool } }
-	o.do(http.MethodGet, "status", nil, &status)
+	o.Do(http.MethodGet, "status", nil, &status)
 	return len(status.Databases) == 1 && status.Databases[0].Unshared
 }
 
@@ -139,8 +141,8 @@ func share(says string, fault func(*bench) error) func(*bench) error {
 			b.other = startNode(b.whole, b.app, []string{"DATABASE_URL=" + b.postgres.DSN("postgres")},
 				slices.Concat([]string{"stale_session {"}, b.revocations, []string{"}"})...)
 		}
-		eventually.Holds(b.t, "revocations are shared", func() bool { return !unshared(b.operator) && !unshared(&b.other.operator) })
-		early, quiet := session(b.t, "early"), session(b.t, "quiet")
+		eventually.Holds(b.t, "revocations are shared", func() bool { return !unshared(b.operator) && !unshared(&b.other.Operator) })
+		early, quiet := standardapp.Session(b.t, "early"), standardapp.Session(b.t, "quiet")
 		b.early, b.quiet = early, quiet
 		if err := b.revokes("early", `{"subject":"early"}`); err != nil {
 			return err
@@ -154,8 +156,8 @@ func share(says string, fault func(*bench) error) func(*bench) error {
 			b.saw("`revoke` succeeds")
 			return b.revokes("quiet", `{"subject":"quiet"}`)
 		case perhaps: // its answer may be in the first half
-			said := b.operator.do(http.MethodPost, "revoke", object{"subject": "quiet", "force": true}, nil)
-			if !strings.Contains(said, `{"subject":"quiet"}`) && !strings.Contains(said, "not yet on the others: ") || answered(b.t, b.base+"/admin", quiet) == http.StatusOK {
+			said := b.operator.Do(http.MethodPost, "revoke", caddytest.Object{"subject": "quiet", "force": true}, nil)
+			if !strings.Contains(said, `{"subject":"quiet"}`) && !strings.Contains(said, "not yet on the others: ") || caddytest.Answered(b.t, b.base+"/admin", quiet) == http.StatusOK {
 				return fmt.Errorf("revoking says %s", said)
 			}
 			return nil
@@ -170,7 +172,7 @@ func share(says string, fault func(*bench) error) func(*bench) error {
 			logged = notTold
 		}
 		eventually.Holds(b.t, "the log says so", func() bool { return strings.Contains(b.log.Text(b.t), logged) })
-		if status := answered(b.t, b.other.base+"/admin", quiet); status != http.StatusOK {
+		if status := caddytest.Answered(b.t, b.other.base+"/admin", quiet); status != http.StatusOK {
 			return fmt.Errorf("another node knows: it answers %d", status)
 		}
 		return nil
@@ -192,12 +194,12 @@ func shared(over func(*bench) error) func(*bench) error {
 			text, err := b.shared.Do(context.Background(), "KEYS", "stale_session:revoked:*:s*")
 			return err == nil && strings.Contains(text, ":searly\r\n") && strings.Contains(text, ":squiet\r\n")
 		})
-		eventually.Holds(b.t, "the status is well again", func() bool { return !unshared(b.operator) && !unshared(&b.other.operator) })
+		eventually.Holds(b.t, "the status is well again", func() bool { return !unshared(b.operator) && !unshared(&b.other.Operator) })
 		if !b.onBoth(early, http.StatusUnauthorized) {
 			return fmt.Errorf("what was revoked before is forgotten")
 		}
 		for _, subject := range []string{"early", "quiet"} {
-			b.operator.do(http.MethodPost, "restore", map[string]string{"subject": subject}, nil)
+			b.operator.Do(http.MethodPost, "restore", map[string]string{"subject": subject}, nil)
 		}
 		eventually.Holds(b.t, "both are restored everywhere", func() bool { return b.onBoth(early, http.StatusOK) && b.onBoth(quiet, http.StatusOK) })
 		return nil
@@ -211,20 +213,20 @@ func commands(commands ...string) func(*cacheBeside) error {
 	return func(c *cacheBeside) error { return c.do(commands...) }
 }
 
-func setRedis(f fault) func(*cacheBeside) error {
-	return func(c *cacheBeside) error { c.network.fault.Store(int32(f)); return nil }
+func setRedis(f faultproxy.Fault) func(*cacheBeside) error {
+	return func(c *cacheBeside) error { c.network.Set(f); return nil }
 }
 
 var redisFaults = map[string]redisFault{
 	"kill":  {(*cacheBeside).kill, func(c *cacheBeside) error { return c.Restart(context.Background()) }},
 	"pause": {func(c *cacheBeside) error { return c.Pause() }, func(c *cacheBeside) error { return c.Resume() }},
 	"refuse": {
-		func(c *cacheBeside) error { c.network.refuse(); return nil },
-		func(c *cacheBeside) error { c.network.listen(); return nil },
+		func(c *cacheBeside) error { c.network.Refuse(); return nil },
+		func(c *cacheBeside) error { c.network.Listen(); return nil },
 	},
-	"slow":  {setRedis(slow), setRedis(none)},
-	"reset": {setRedis(reset), setRedis(none)},
-	"wrong": {setRedis(wrong), setRedis(none)},
+	"slow":  {setRedis(faultproxy.Slow), setRedis(faultproxy.None)},
+	"reset": {setRedis(faultproxy.Reset), setRedis(faultproxy.None)},
+	"wrong": {setRedis(faultproxy.Wrong), setRedis(faultproxy.None)},
 	"password": {
 		commands("ACL SETUSER caddy resetpass >"+secondPassword, "CLIENT KILL USER caddy"),
 		func(c *cacheBeside) error { return c.address(secondPassword) },
@@ -272,7 +274,7 @@ func usersRow(name, fault, what, stale string) faultRow {
 	return faultRow{part: usersSite, site: usersSite, fault: name, what: what, stale: stale, end: of(ofUsers, f.end), begin: func(b *bench) error {
 		eventually.Holds(b.t, "nothing is away any more", func() bool {
 			var status struct{ Databases []struct{ Health string } }
-			b.operator.do(http.MethodGet, "status", nil, &status)
+			b.operator.Do(http.MethodGet, "status", nil, &status)
 			return len(status.Databases) == 1 && status.Databases[0].Health == "ok"
 		})
 		return f.begin(b.users)
@@ -358,9 +360,9 @@ var redisRows = slices.Concat([]faultRow{
 	{
 		part: usersSite, site: usersSite, fault: "emptied", what: "FLUSHALL: its users are gone, like TRUNCATE in Postgres", stale: refused, appStatus: http.StatusUnauthorized,
 		begin: func(b *bench) error {
-			live := session(b.t, "live")
+			live := standardapp.Session(b.t, "live")
 			err := b.users.do("FLUSHALL")
-			eventually.Holds(b.t, "it is noticed", func() bool { return answered(b.t, b.base+"/admin", live) == http.StatusUnauthorized })
+			eventually.Holds(b.t, "it is noticed", func() bool { return caddytest.Answered(b.t, b.base+"/admin", live) == http.StatusUnauthorized })
 			return err
 		},
 		end: func(b *bench) error { return b.users.do(usersInRedis...) },

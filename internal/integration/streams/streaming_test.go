@@ -1,4 +1,4 @@
-package integration
+package streams
 
 import (
 	"bufio"
@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,17 +17,8 @@ import (
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
-	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/ports"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
-
-func freePort(t testing.TB) string {
-	t.Helper()
-	port, err := ports.Free(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strconv.Itoa(port)
-}
 
 // streams is an app with Server-Sent Events, a WebSocket that echoes, and an
 // upload that is counted. Each event waits until the test asks for it; uploading
@@ -77,21 +67,21 @@ func TestStreamsGoOnWhileReloading(t *testing.T) {
 		options   string
 		protocols *http.Protocols
 	}{
-		"live, HTTP/1.1":     {"live", "", protocols(false)},
-		"live, HTTP/2":       {"live", "", protocols(true)},
-		"scrubbed, HTTP/1.1": {"gone", "/guarded {\n\t\tscrub all\n\t}", protocols(false)},
-		"scrubbed, HTTP/2":   {"gone", "/guarded {\n\t\tscrub all\n\t}", protocols(true)},
+		"live, HTTP/1.1":     {"live", "", caddytest.Protocols(false)},
+		"live, HTTP/2":       {"live", "", caddytest.Protocols(true)},
+		"scrubbed, HTTP/1.1": {"gone", "/guarded {\n\t\tscrub all\n\t}", caddytest.Protocols(false)},
+		"scrubbed, HTTP/2":   {"gone", "/guarded {\n\t\tscrub all\n\t}", caddytest.Protocols(true)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := goleak.IgnoreCurrent()
 			t.Cleanup(func() { // the last of all; Caddy's servers take a while to end
 				eventually.Holds(t, "no goroutine is left", func() bool { return goleak.Find(before) == nil })
 			})
-			newDatabase(t)
+			standardapp.NewDatabase(t)
 			app := caddytest.NewApp(t)
 			next, uploading := make(chan struct{}), make(chan struct{}, 1)
 			app.Answer(streams(next, uploading))
-			t.Setenv("STALE_TEST_PORT", freePort(t))
+			t.Setenv("STALE_TEST_PORT", caddytest.FreePort(t))
 			site := caddytest.Site("stale_session "+c.options, app.Proxy()+" {\n\t\tstream_close_delay 1m\n\t}")
 			site = strings.Replace(site, ":0", ":{$STALE_TEST_PORT}", 1)
 			site = strings.Replace(site, "{\n", "{\n\tservers {\n\t\tprotocols h1 h2c\n\t}\n", 1)
@@ -113,7 +103,7 @@ func TestStreamsGoOnWhileReloading(t *testing.T) {
 				if err != nil {
 					return nil, err
 				}
-				request.Header.Set("Cookie", session(t, c.subject))
+				request.Header.Set("Cookie", standardapp.Session(t, c.subject))
 				return client.Do(request)
 			}
 
@@ -135,7 +125,7 @@ func TestStreamsGoOnWhileReloading(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			socket, _, err := websocket.Dial(ctx, base+"/socket", &websocket.DialOptions{HTTPHeader: http.Header{"Cookie": {session(t, c.subject)}}})
+			socket, _, err := websocket.Dial(ctx, base+"/socket", &websocket.DialOptions{HTTPHeader: http.Header{"Cookie": {standardapp.Session(t, c.subject)}}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -214,17 +204,10 @@ func TestStreamsGoOnWhileReloading(t *testing.T) {
 	}
 }
 
-func protocols(two bool) *http.Protocols {
-	p := new(http.Protocols)
-	p.SetHTTP1(!two)
-	p.SetUnencryptedHTTP2(two)
-	return p
-}
-
 // TestALargeUploadOfAStaleSessionIsAnswered sees to it that a client that is
 // still sending gets the answer.
 func TestALargeUploadOfAStaleSessionIsAnswered(t *testing.T) {
-	newDatabase(t)
+	standardapp.NewDatabase(t)
 	app := caddytest.NewApp(t)
 	base := caddytest.Start(t, caddytest.Site("stale_session", app.Proxy()))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -233,7 +216,7 @@ func TestALargeUploadOfAStaleSessionIsAnswered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	request.Header.Set("Cookie", session(t, "gone"))
+	request.Header.Set("Cookie", standardapp.Session(t, "gone"))
 	response, err := caddytest.Client.Do(request)
 	if err != nil {
 		t.Fatal(err)

@@ -1,4 +1,4 @@
-package integration
+package streams
 
 import (
 	"context"
@@ -18,14 +18,15 @@ import (
 	registry "github.com/seed-4adef13c/caddy-stale-session/internal/streams"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
 // TestARequestEndsAtAnyMomentOfItsLife deletes users at any moment of their requests, over
 // connections on which a live user asks next.
 func TestARequestEndsAtAnyMomentOfItsLife(t *testing.T) {
 	const rounds = 8
-	database := newDatabase(t)
-	install(t, server.DSN(database))
+	database := standardapp.NewDatabase(t)
+	standardapp.InstallTriggers(t, standardapp.Server.DSN(database))
 	app := newStreamsApp(t, (*httptest.Server).Start)
 	drained := make(chan struct{})
 	go func() {
@@ -42,7 +43,7 @@ func TestARequestEndsAtAnyMomentOfItsLife(t *testing.T) {
 		random := rand.New(rand.NewPCG(1, 2))
 		for round := range rounds {
 			var all []<-chan string
-			execute(t, database, `insert into "User" select 'gone ' || g from generate_series(0, 5) g`)
+			standardapp.Execute(t, database, `insert into "User" select 'gone ' || g from generate_series(0, 5) g`)
 			for i, kind := range []string{"events", "busy", "poll", "x", "upload", "socket"} {
 				if kind == "socket" && protocol != "h1" {
 					continue
@@ -52,7 +53,7 @@ func TestARequestEndsAtAnyMomentOfItsLife(t *testing.T) {
 					time.Sleep(100 * time.Microsecond) // any moment
 				}
 			}
-			execute(t, database, `delete from "User" where id <> 'live'`)
+			standardapp.Execute(t, database, `delete from "User" where id <> 'live'`)
 			for _, ended := range all {
 				<-ended // for good
 			}
@@ -72,8 +73,8 @@ func TestASilentFastCGIAppKeepsNoClient(t *testing.T) {
 	t.Cleanup(func() {
 		eventually.Holds(t, "no goroutine is left", func() bool { return goleak.Find(before) == nil })
 	})
-	database := newDatabase(t)
-	execute(t, database, `insert into "User" values ('gone')`)
+	database := standardapp.NewDatabase(t)
+	standardapp.Execute(t, database, `insert into "User" values ('gone')`)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -99,7 +100,7 @@ func TestASilentFastCGIAppKeepsNoClient(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		request.Header.Set("Cookie", session(t, "gone"))
+		request.Header.Set("Cookie", standardapp.Session(t, "gone"))
 		go func() {
 			response, err := c.http.Do(request)
 			if err == nil {
@@ -117,13 +118,13 @@ func TestASilentFastCGIAppKeepsNoClient(t *testing.T) {
 		}()
 		<-arrived
 	}
-	execute(t, database, `delete from "User" where id = 'gone'`)
+	standardapp.Execute(t, database, `delete from "User" where id = 'gone'`)
 	for range 2 {
 		if err := <-ended; err != nil {
 			t.Errorf("it looks complete: %v", err)
 		}
 	}
-	if status := ask(t, c.base+"/x", session(t, "gone")); status != http.StatusUnauthorized {
+	if status := caddytest.Ask(t, c.base+"/x", standardapp.Session(t, "gone")); status != http.StatusUnauthorized {
 		t.Errorf("the next request: status %d", status)
 	}
 	close(silent)
