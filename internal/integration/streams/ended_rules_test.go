@@ -397,7 +397,7 @@ func TestAStreamOfAReplacedConfigurationEndsWithABrake(t *testing.T) {
 	for name, then := range map[string][]string{
 		"by the engine of other options":       {"	brake 60%"},
 		"by the engine of another directory":   {"	brake 60%", "	users {", "		id id", "	}"},
-		"by the engine of one without a brake": {"	timeout 900ms"},
+		"by the engine of one without a brake": {"	timeout 59s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			database := standardapp.NewDatabase(t)

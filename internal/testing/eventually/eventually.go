@@ -6,13 +6,16 @@ import (
 	"time"
 )
 
-// Holds polls until a condition holds. After a minute it fails the test, with what,
-// a description of the condition.
+// patience is long because tests run on slow machines.
+const patience = 5 * time.Minute
+
+// Holds polls until a condition holds. In the end it fails the test, with what, a
+// description of the condition.
 func Holds(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !holds(); {
+	for deadline := time.Now().Add(patience); !holds(); {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within a minute: %s", what)
+			t.Fatalf("not within %s: %s", patience, what)
 		}
 		time.Sleep(5 * time.Millisecond) // between two polls
 	}
