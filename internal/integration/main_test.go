@@ -12,7 +12,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	code := standardapp.Main(m)
+	code := standardapp.Main(m.Run)
 	_ = os.RemoveAll(programs)
 	os.Exit(code)
 }

@@ -16,15 +16,11 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"github.com/seed-4adef13c/caddy-stale-session/internal/deadline"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/location"
 )
 
 const (
-	// dialTimeout bounds connecting.
-	dialTimeout = 2 * time.Second
-	// answerTimeout is how long a server may take to answer before its connection
-	// is closed.
-	answerTimeout = 2 * time.Second
 	// retryPeriod is how often a server that is down is tried.
 	retryPeriod = time.Second
 	// pingPeriod is how often servers are pinged, to notice a lost connection: no
@@ -75,9 +71,9 @@ func (c *Client) options() (rueidis.ClientOption, error) {
 		return o, err
 	}
 	o.ClientName = "caddy-stale-session"
-	o.Dialer.Timeout, o.Dialer.KeepAlive = dialTimeout, pingPeriod
-	o.ConnWriteTimeout = answerTimeout
-	o.PipelineMultiplex = -1 // one connection to each server, so that changes are in order with answers
+	o.Dialer.Timeout, o.Dialer.KeepAlive = deadline.Connect, pingPeriod
+	o.ConnWriteTimeout = deadline.Query // a server that has not answered by then loses its connection
+	o.PipelineMultiplex = -1            // one connection to each server, so that changes are in order with answers
 	o.ReadBufferEachConn, o.WriteBufferEachConn, o.RingScaleEachConn = 64<<10, 64<<10, 9
 	o.DisableRetry = true // callers retry
 	o.AuthCredentialsFn = func(rueidis.AuthCredentialsContext) (rueidis.AuthCredentials, error) {
@@ -211,7 +207,7 @@ func (c *Client) swaps(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	ctx, cancel := context.WithTimeout(ctx, deadline.Query)
 	defer cancel()
 	nodes := client.Nodes()
 	var all []string
@@ -229,7 +225,7 @@ func (c *Client) swaps(ctx context.Context) (string, error) {
 }
 
 func ping(ctx context.Context, node rueidis.Client) error {
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	ctx, cancel := context.WithTimeout(ctx, deadline.Query)
 	defer cancel()
 	return node.Do(ctx, node.B().Ping().Build()).Error()
 }

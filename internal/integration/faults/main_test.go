@@ -9,6 +9,7 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
 	_ "github.com/seed-4adef13c/caddy-stale-session"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/deadline"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 	_ "github.com/seed-4adef13c/caddy-stale-session/redis"
 )
@@ -18,5 +19,9 @@ func TestMain(m *testing.M) {
 		caddycmd.Main()
 		return
 	}
-	os.Exit(standardapp.Main(m))
+	query, connect := deadline.Query, deadline.Connect
+	os.Exit(standardapp.Main(func() int {
+		deadline.Query, deadline.Connect = query, connect // faults take as long as in production
+		return m.Run()
+	}))
 }

@@ -10,4 +10,4 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
-func TestMain(m *testing.M) { os.Exit(standardapp.Main(m)) }
+func TestMain(m *testing.M) { os.Exit(standardapp.Main(m.Run)) }

@@ -10,7 +10,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
-	"github.com/seed-4adef13c/caddy-stale-session/internal/deadline"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/mint"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/pgtest"
@@ -26,16 +25,13 @@ const (
 // Server is the Postgres that the tests of a package share. Main starts it.
 var Server *pgtest.Server
 
-// Main runs the tests of a package and returns the exit code. Lookups may take long,
-// because tests run on slow machines; faults of the database take as long as in
-// production.
-func Main(m *testing.M) (code int) {
+// Main runs the tests of a package, by run, and returns the exit code. Lookups may take long,
+// because tests run on slow machines.
+func Main(run func() int) (code int) {
 	accounts.DefaultTimeout = time.Minute
-	query, connect := deadline.Query, deadline.Connect
 	return pgtest.Main(func(s *pgtest.Server) int {
-		deadline.Query, deadline.Connect = query, connect
 		Server = s
-		return m.Run()
+		return run()
 	})
 }
 
