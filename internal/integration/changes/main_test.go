@@ -1,0 +1,13 @@
+// Package changes tests what comes of changes in the database: resets of every kind, and
+// random histories of users and sessions.
+package changes
+
+import (
+	"os"
+	"testing"
+
+	_ "github.com/seed-4adef13c/caddy-stale-session"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
+)
+
+func TestMain(m *testing.M) { os.Exit(standardapp.Main(m.Run)) }
