@@ -690,16 +690,15 @@ const expiryTolerance = 15 * time.Second
 // endsStreams reports whether streams end with their sessions.
 func (h *Handler) endsStreams() bool { return h.streams != nil }
 
-// enter makes the request known by the subjects of its session, before these are
-// looked up.
+// enter makes the request known by the names of its session, before these are looked up.
 func (x *request) enter() {
 	if !x.handler.endsStreams() {
 		return
 	}
 	x.own(x.session.Tokens)
-	var room [1][]byte
-	if subjects := x.subjects(room[:0]); len(subjects) > 0 {
-		x.stream.Enter(x.handler.streams, x.validator.accounts.String(), subjects)
+	var room [1]streams.Name
+	if names := x.names(room[:0]); len(names) > 0 {
+		x.stream.Enter(x.handler.streams, names)
 	}
 }
 
@@ -712,14 +711,15 @@ func (x *request) own(tokens []session.Token) {
 	x.owned = v.owned(&x.wait, tokens, x.session.At)
 }
 
-// subjects appends those of the session, as the directory spells them.
-func (x *request) subjects(subjects [][]byte) [][]byte {
+// names appends those of the session: of its users.
+func (x *request) names(names []streams.Name) []streams.Name {
+	v := x.validator
 	for i := range x.owned {
 		if subject := x.owned[i].Claims.Subject; len(subject) > 0 {
-			subjects = append(subjects, x.validator.accounts.Key(subject))
+			names = append(names, streams.Name{Directory: v.accounts.String(), Subject: v.accounts.Key(subject)})
 		}
 	}
-	return subjects
+	return names
 }
 
 // open begins the stream, if a session reaches the app.
@@ -728,7 +728,7 @@ func (x *request) open(w http.ResponseWriter) http.ResponseWriter {
 		return w
 	}
 	if x.check.Source != accounts.FromCache { // the directory may have learned how it spells them
-		x.stream.Rename(x.subjects(nil))
+		x.stream.Rename(x.names(nil))
 	}
 	if x.check.Session != &x.session { // a part of it
 		x.own(x.sent())

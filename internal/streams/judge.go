@@ -142,7 +142,7 @@ func (s *Stream) decide(why *Ended) (killed bool) {
 	s.judged, s.doomed = now, false
 	if why == nil && s.expired(now) {
 		why = new(Ended)
-		why.Reason, why.Subject, why.Another = Expired, s.entry.subject, true
+		why.Reason, why.Subject, why.Another = Expired, s.entry.Subject, true
 	}
 	if why == nil || s.state != open {
 		return false

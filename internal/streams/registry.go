@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"bytes"
 	"hash/maphash"
 	"sync"
 	"sync/atomic"
@@ -11,7 +12,8 @@ import (
 // bucketCount keeps requests of different users from waiting for each other.
 const bucketCount = 1 << 12
 
-// Registry knows the requests that are under way, by the accounts of their sessions.
+// Registry knows the requests that are under way, by the accounts and rows of their
+// sessions.
 type Registry struct {
 	seed    maphash.Seed
 	buckets [bucketCount]bucket
@@ -28,11 +30,21 @@ type bucket struct {
 	first *entry
 }
 
-// entry is a stream under one of its accounts.
+// Name is what a stream is known by: a subject of a directory, whose account may end it.
+type Name struct {
+	Directory string
+	// Subject is as the directory spells it.
+	Subject []byte
+}
+
+func (n Name) equals(other Name) bool {
+	return n.Directory == other.Directory && bytes.Equal(n.Subject, other.Subject)
+}
+
+// entry is a stream under one of its names.
 type entry struct {
+	Name
 	stream     *Stream
-	directory  string
-	subject    []byte
 	bucket     *bucket
 	prev, next *entry
 }
@@ -71,7 +83,7 @@ func (g *Registry) bucket(subject []byte) *bucket {
 }
 
 func (g *Registry) add(e *entry) {
-	e.bucket = g.bucket(e.subject)
+	e.bucket = g.bucket(e.Subject)
 	b := e.bucket
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -99,12 +111,11 @@ func (e *entry) remove() {
 // Changed has the streams of an account judged again, which may have changed; with a
 // nil subject those of all accounts of a directory. It does not wait.
 func (g *Registry) Changed(directory string, subject []byte) {
-	concerned := func(e *entry) bool { return e.directory == directory }
 	if subject == nil {
-		g.hint(concerned)
+		g.hint(func(e *entry) bool { return e.Directory == directory })
 		return
 	}
-	g.bucket(subject).hint(func(e *entry) bool { return concerned(e) && string(e.subject) == string(subject) })
+	g.bucket(subject).hint(func(e *entry) bool { return e.equals(Name{directory, subject}) })
 }
 
 // Subjects returns the accounts of a directory that have streams. Some can be in it
@@ -115,8 +126,8 @@ func (g *Registry) Subjects(directory string) [][]byte {
 		b := &g.buckets[i]
 		b.mu.Lock()
 		for e := b.first; e != nil; e = e.next {
-			if e.directory == directory && (e.next == nil || string(e.next.subject) != string(e.subject)) {
-				subjects = append(subjects, e.subject)
+			if e.Directory == directory && (e.next == nil || !e.next.equals(e.Name)) {
+				subjects = append(subjects, e.Subject)
 			}
 		}
 		b.mu.Unlock()
@@ -135,7 +146,8 @@ func (g *Registry) Revoked(list *revocation.List) {
 	})
 }
 
-// Count returns how many requests with a session are under way in each directory.
+// Count returns how many requests with a session are under way in each directory: that
+// of their first name.
 func (g *Registry) Count() map[string]int {
 	counts := make(map[string]int)
 	for i := range g.buckets {
@@ -143,7 +155,7 @@ func (g *Registry) Count() map[string]int {
 		b.mu.Lock()
 		for e := b.first; e != nil; e = e.next {
 			if e == &e.stream.entry { // the others are of the same stream
-				counts[e.directory]++
+				counts[e.Directory]++
 			}
 		}
 		b.mu.Unlock()

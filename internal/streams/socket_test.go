@@ -31,7 +31,7 @@ func upgraded(t *testing.T, g *Registry, j *judged, protocol string) (s *Stream,
 	r := get()
 	r.Header.Set("Upgrade", protocol)
 	s = new(Stream)
-	s.Enter(g, "users", [][]byte{[]byte("user")})
+	s.Enter(g, names("user"))
 	w, _ := s.Open(Options{Session: j, Writer: hijackable{httptest.NewRecorder(), server}, Request: r, Began: time.Now()})
 	app, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -167,7 +167,7 @@ func TestAConnectionIsNotTakenOverOnceItsSessionHasEnded(t *testing.T) {
 		r := get()
 		r.Header.Set("Upgrade", "websocket")
 		s := new(Stream)
-		s.Enter(g, "users", [][]byte{[]byte("user")})
+		s.Enter(g, names("user"))
 		w, _ := s.Open(Options{Session: j, Writer: hijackable{httptest.NewRecorder(), server}, Request: r, Began: time.Now()})
 		defer s.Leave()
 		s.Send(http.StatusSwitchingProtocols, nil)

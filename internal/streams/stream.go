@@ -7,7 +7,6 @@
 package streams
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -69,7 +68,7 @@ const (
 type Stream struct {
 	registry *Registry
 	entry    entry
-	others   []entry // under the accounts of other tokens
+	others   []entry // under its other names
 
 	mu        sync.Mutex
 	state     state
@@ -105,43 +104,43 @@ type Stream struct {
 	arrived atomic.Bool // the request as a whole
 }
 
-// Enter makes a stream known by the accounts of its session, before these are looked
-// up: what changes meanwhile has them looked up again. The subjects are as the
-// directory spells them. Leave must follow.
-func (s *Stream) Enter(in *Registry, directory string, subjects [][]byte) {
+// Enter makes a stream known by the names of its session, of which there is one at least,
+// before these are looked up: what changes meanwhile has them looked up again. Leave must
+// follow.
+func (s *Stream) Enter(in *Registry, names []Name) {
 	s.registry, s.state = in, judging
-	s.add(directory, subjects)
+	s.add(names)
 }
 
-// Rename changes the subjects under which the stream is known, if the directory has
-// learned of another spelling. What has changed meanwhile under that is looked up again.
-func (s *Stream) Rename(subjects [][]byte) {
-	if !s.isNamed(subjects) {
+// Rename changes the names under which the stream is known, if a directory has learned
+// of another spelling. What has changed meanwhile under that is looked up again.
+func (s *Stream) Rename(names []Name) {
+	if !s.isNamed(names) {
 		s.remove()
-		s.add(s.entry.directory, subjects)
+		s.add(names)
 		s.hint(false)
 	}
 }
 
-func (s *Stream) isNamed(subjects [][]byte) bool {
-	if len(subjects) != 1+len(s.others) || !bytes.Equal(s.entry.subject, subjects[0]) {
+func (s *Stream) isNamed(names []Name) bool {
+	if len(names) != 1+len(s.others) || !s.entry.equals(names[0]) {
 		return false
 	}
-	for i, subject := range subjects[1:] {
-		if !bytes.Equal(s.others[i].subject, subject) {
+	for i, name := range names[1:] {
+		if !s.others[i].equals(name) {
 			return false
 		}
 	}
 	return true
 }
 
-func (s *Stream) add(directory string, subjects [][]byte) {
-	s.entry = entry{stream: s, directory: directory, subject: subjects[0]}
+func (s *Stream) add(names []Name) {
+	s.entry = entry{stream: s, Name: names[0]}
 	s.others = nil
-	if len(subjects) > 1 {
-		s.others = make([]entry, len(subjects)-1)
-		for i, subject := range subjects[1:] {
-			s.others[i] = entry{stream: s, directory: directory, subject: subject}
+	if len(names) > 1 {
+		s.others = make([]entry, len(names)-1)
+		for i, name := range names[1:] {
+			s.others[i] = entry{stream: s, Name: name}
 			s.registry.add(&s.others[i])
 		}
 	}

@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net/http/httptest"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -53,10 +55,18 @@ func (j *judged) Report(_ string, why *Ended, _ time.Duration) {
 	j.reason.Store(why.Reason)
 }
 
+// names returns those of users.
+func names(subjects ...string) (all []Name) {
+	for _, subject := range subjects {
+		all = append(all, Name{"users", []byte(subject)})
+	}
+	return all
+}
+
 // begin begins a stream of "user".
 func begin(g *Registry, j *judged, r *http.Request, o Options) (*Stream, *http.Request) {
 	s := new(Stream)
-	s.Enter(g, "users", [][]byte{[]byte("user")})
+	s.Enter(g, names("user"))
 	o.Session, o.Writer, o.Request, o.Began, o.Answers = j, httptest.NewRecorder(), r, time.Now(), true
 	_, r = s.Open(o)
 	return s, r
@@ -363,7 +373,7 @@ func TestAHintWhileASessionIsJudgedCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, j := NewRegistry(), new(judged)
 		s := new(Stream)
-		s.Enter(g, "users", [][]byte{[]byte("user"), []byte("another")})
+		s.Enter(g, names("user", "another"))
 		g.Changed("users", []byte("another")) // after the lookup has read that it is there
 		j.stale.Store(true)
 		_, r := s.Open(Options{Session: j, Writer: httptest.NewRecorder(), Request: get(), Began: time.Now(), Answers: true})
@@ -382,8 +392,8 @@ func TestARenamedStreamIsKnownByItsNewNames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, j := NewRegistry(), new(judged)
 		s := new(Stream)
-		s.Enter(g, "users", [][]byte{[]byte("+1")})
-		s.Rename([][]byte{[]byte("1")})
+		s.Enter(g, names("+1"))
+		s.Rename(names("1"))
 		_, r := s.Open(Options{Session: j, Writer: httptest.NewRecorder(), Request: get(), Began: time.Now()})
 		s.Send(http.StatusOK, eventStream)
 		synctest.Wait()
@@ -406,6 +416,72 @@ func TestARenamedStreamIsKnownByItsNewNames(t *testing.T) {
 		s.Leave()
 		if len(g.Count()) != 0 || len(g.Subjects("users")) != 0 {
 			t.Error("it is known after its end")
+		}
+	})
+}
+
+// TestAStreamIsKnownInSeveralDirectories whose subjects may be equal: the ids of users and
+// of sessions can be numbers.
+func TestAStreamIsKnownInSeveralDirectories(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := NewRegistry()
+		all := [][]Name{
+			{{"users", []byte("7")}, {"rows", []byte("7")}},
+			{{"users", []byte("7")}, {"rows", []byte("8")}},
+			{{"users", []byte("8")}, {"rows", []byte("9")}, {"users", []byte("7")}},
+		}
+		judges := make([]*judged, len(all))
+		streams := make([]*Stream, len(all))
+		for i, names := range all {
+			judges[i], streams[i] = new(judged), new(Stream)
+			streams[i].Enter(g, names)
+			streams[i].Rename(names)
+			streams[i].Open(Options{Session: judges[i], Writer: httptest.NewRecorder(), Request: get(), Began: time.Now()})
+		}
+		for _, c := range []struct {
+			directory, subject string // empty for all
+			told               string
+		}{
+			{"users", "7", "111"},
+			{"users", "8", "001"},
+			{"users", "9", "000"},
+			{"users", "", "111"},
+			{"rows", "7", "100"},
+			{"rows", "8", "010"},
+			{"rows", "9", "001"},
+			{"rows", "", "111"},
+			{"others", "7", "000"},
+		} {
+			subject := []byte(c.subject)
+			if c.subject == "" {
+				subject = nil
+			}
+			g.Changed(c.directory, subject)
+			synctest.Wait()
+			told := ""
+			for _, j := range judges {
+				told += strconv.Itoa(int(min(j.judged.Swap(0), 1)))
+			}
+			if told != c.told {
+				t.Errorf("%s %q: %s are told, want %s", c.directory, c.subject, told, c.told)
+			}
+		}
+		for directory, want := range map[string]string{"users": "7 8", "rows": "7 8 9", "others": ""} {
+			listed := g.Subjects(directory)
+			slices.SortFunc(listed, bytes.Compare)
+			if got := string(bytes.Join(slices.CompactFunc(listed, bytes.Equal), []byte(" "))); got != want {
+				t.Errorf("the subjects of %s: %s, want %s", directory, got, want)
+			}
+		}
+		if counts := g.Count(); len(counts) != 1 || counts["users"] != len(all) {
+			t.Errorf("counted %v", counts)
+		}
+		for _, s := range streams {
+			s.Leave()
+		}
+		if n := len(g.Subjects("users")) + len(g.Subjects("rows")) + len(g.Count()); n != 0 {
+			t.Errorf("%d are known after their end", n)
 		}
 	})
 }
@@ -442,9 +518,9 @@ func TestAStreamNeedsLittleMemory(t *testing.T) {
 		requests[i] = get()
 	}
 	servers := slices.Clone(requests)
-	subjects := make([][][]byte, count)
+	subjects := make([][]Name, count)
 	for i := range subjects {
-		subjects[i] = [][]byte{[]byte(fmt.Sprint("user ", i))}
+		subjects[i] = names(fmt.Sprint("user ", i))
 	}
 	w := httptest.NewRecorder()
 	all := make([]*Stream, count)
@@ -457,7 +533,7 @@ func TestAStreamNeedsLittleMemory(t *testing.T) {
 	before := used()
 	for i := range all {
 		all[i] = new(Stream)
-		all[i].Enter(g, "users", subjects[i])
+		all[i].Enter(g, subjects[i])
 		_, requests[i] = all[i].Open(Options{Session: j, Writer: w, Request: requests[i], Began: time.Now()})
 		_ = requests[i].Context().Done()
 	}
