@@ -696,7 +696,7 @@ func (x *request) enter() {
 		return
 	}
 	x.own(x.session.Tokens)
-	var room [1]streams.Name
+	var room [2]streams.Name
 	if names := x.names(room[:0]); len(names) > 0 {
 		x.stream.Enter(x.handler.streams, names)
 	}
@@ -711,12 +711,21 @@ func (x *request) own(tokens []session.Token) {
 	x.owned = v.owned(&x.wait, tokens, x.session.At)
 }
 
-// names appends those of the session: of its users.
+// names appends those of the session: of its users, and of its rows that it ends with.
 func (x *request) names(names []streams.Name) []streams.Name {
 	v := x.validator
 	for i := range x.owned {
-		if subject := x.owned[i].Claims.Subject; len(subject) > 0 {
-			names = append(names, streams.Name{Directory: v.accounts.String(), Subject: v.accounts.Key(subject)})
+		token := &x.owned[i]
+		c := &token.Claims
+		if len(c.Subject) == 0 {
+			continue
+		}
+		names = append(names, streams.Name{Directory: v.accounts.String(), Subject: v.accounts.Key(c.Subject)})
+		if len(c.SessionID) == 0 {
+			continue
+		}
+		if rows := v.sessions[token.Format()]; rows != nil && rows.Kept() {
+			names = append(names, streams.Name{Directory: rows.String(), Subject: rows.Key(c.SessionID)})
 		}
 	}
 	return names

@@ -1269,6 +1269,7 @@ type table struct {
 	commits, epoch int
 	ahead          time.Duration // its clock
 	server         string        // that is watched
+	away           error         // why lookups fail
 	asked          int           // lookups
 }
 
@@ -1282,7 +1283,7 @@ func (d *table) Lookup(_ context.Context, queries []directories.Query) ([]direct
 	for i, q := range queries {
 		found[i] = d.users[string(q.Subject)]
 	}
-	return found, nil
+	return found, d.away
 }
 
 func (d *table) Watch(context.Context, func(...string)) (directories.Watch, error) { return d, nil }
@@ -1308,6 +1309,14 @@ func (d *table) created(subject string, reset bool) {
 		d.epoch++
 	}
 	d.users[subject] = directories.Account{Exists: true, CreatedAt: time.Now().Add(d.ahead)}
+}
+
+// commit commits a change.
+func (d *table) commit(change func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	change()
+	d.commits++
 }
 
 // set changes an account without a commit that the gate shows.

@@ -12,8 +12,8 @@ type Observer interface {
 	Happened(event Event, directory string, details map[string]any)
 }
 
-// Streams are what is under way of users: it ends with their sessions. Its methods
-// must not block.
+// Streams are what is under way of the subjects of directories: it ends with their
+// sessions. Its methods must not block.
 type Streams interface {
 	// Changed is called when the account of a subject may have changed, and with nil
 	// when all may have. The subject is as Engine.Key returns it.

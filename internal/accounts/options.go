@@ -170,7 +170,7 @@ type Config struct {
 	BrakeWindow time.Duration
 	// Observer is notified of lookups and events; nil for none.
 	Observer Observer `json:"-"`
-	// Streams are what is under way of users; nil for none.
+	// Streams are what is under way of subjects; nil for none.
 	Streams Streams `json:"-"`
 	// Logger returns the logger. It is called for each line, because an engine
 	// outlives the configuration that opened it. Default: no log.

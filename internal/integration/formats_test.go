@@ -270,18 +270,7 @@ func TestASessionOfSupabaseThatWasSignedOutElsewhereEnds(t *testing.T) {
 	standardapp.OtherEnvironment(t, strings.Replace(standardapp.Server.DSN(name), "postgres@", role+"@", 1), map[string]string{"SUPABASE_JWT_SECRET": standardapp.Secret})
 	app := caddytest.NewApp(t)
 	base := caddytest.Start(t, caddytest.Site("stale_session {", "poll 50ms", "sign_in /login", "}", app.Proxy()))
-	cookie := func(session string) string {
-		token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"sub": user("live"), "session_id": session, "exp": time.Now().Add(time.Hour).Unix()}).SignedString([]byte(standardapp.Secret))
-		if err != nil {
-			t.Fatal(err)
-		}
-		value, err := mint.Supabase(token, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return "sb-project-auth-token=" + value
-	}
-	here, elsewhere := cookie(user("live")), cookie(user("gone"))
+	here, elsewhere := standardapp.SupabaseSession(t, user("live"), user("live")), standardapp.SupabaseSession(t, user("live"), user("gone"))
 	for _, c := range []string{here, elsewhere} {
 		if status := caddytest.Ask(t, base, c); status != http.StatusOK {
 			t.Errorf("before: status %d", status)

@@ -59,7 +59,6 @@ func (r *Resources) Sessions(module directories.Module, store formats.Store, con
 		return nil, nil //nolint:nilnil // there is none, and that is no error
 	}
 	config.Observer, config.Logger = nil, nil
-	config.Streams = nil // their subjects are users
 	distinct := struct {
 		Resolved string
 		Store    formats.Store
@@ -70,7 +69,7 @@ func (r *Resources) Sessions(module directories.Module, store formats.Store, con
 		if err != nil {
 			return nil, nil, err
 		}
-		opened := sessiontable.Open(accounts.Open(directory, config), store.Redis == "")
+		opened := sessiontable.Open(directory, config, store.Redis == "")
 		return opened, opened.Close, nil
 	})
 }

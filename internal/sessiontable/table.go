@@ -17,6 +17,7 @@ import (
 
 // Table is a table of sessions, or the Redis that holds them. It is safe for concurrent use.
 type Table struct {
+	name   string           // in front of streams
 	rows   *accounts.Engine // an account is a row, disabled once it has ended
 	kept   bool             // a missing row has ended
 	seen   *cache.Cache     // the ids of sessions that had a row
@@ -26,11 +27,19 @@ type Table struct {
 // seenBytes is the size of Table.seen: some ten thousand sessions.
 const seenBytes = 1 << 20
 
-// Open returns a table whose rows an engine looks up. It does not connect before the
-// first session. kept tells whether a row stays until its session ends: in Redis it may
-// be evicted, and the app has another copy.
-func Open(rows *accounts.Engine, kept bool) *Table {
-	return &Table{rows: rows, kept: kept, seen: cache.New(seenBytes)}
+// Open returns a table whose rows are looked up in a directory, which it closes in the
+// end. It does not connect before the first session. kept tells whether a row stays until
+// its session ends: in Redis it may be evicted, and the app has another copy.
+func Open(directory directories.Directory, config accounts.Config, kept bool) *Table {
+	t := &Table{name: "sessions in " + directory.String(), kept: kept, seen: cache.New(seenBytes)}
+	switch {
+	case !kept:
+		config.Streams = nil
+	case config.Streams != nil:
+		config.Streams = underWay{t, config.Streams}
+	}
+	t.rows = accounts.Open(directory, config)
+	return t
 }
 
 // Close closes the engine.
@@ -55,6 +64,7 @@ func (t *Table) Owner(ctx context.Context, id []byte, now time.Time) (user []byt
 	if !t.find(ctx, query, &row) || !row.Exists || row.Disabled || len(row.Matched) == 0 {
 		return nil, time.Time{}
 	}
+	t.remember(id, now)
 	return append([]byte(nil), row.Matched[0]...), row.CreatedAt
 }
 
@@ -92,17 +102,28 @@ func (t *Table) Ended(ctx context.Context, id []byte, now time.Time) bool {
 		if !t.find(ctx, query, &row) {
 			return false
 		}
-		var room [1]byte
-		switch _, seen := t.seen.Get(id, room[:], now); {
+		switch {
 		case row.Exists && !row.Disabled:
-			if !seen {
-				t.seen.Set(id, room[:], now, seenLife)
-			}
+			t.remember(id, now)
 			return false
-		case !seen, t.rows.Braking():
+		case !t.remembers(id, now), t.rows.Braking():
 			return false
 		}
 		query.Ending, query.Since = true, now // once more, from nobody who may lag
 	}
 	return t.rows.Proves(&row, now)
+}
+
+// remember notes that a session had a row.
+func (t *Table) remember(id []byte, now time.Time) {
+	if t.kept && !t.remembers(id, now) {
+		t.seen.Set(t.rows.Key(id), []byte{0}, now, seenLife)
+	}
+}
+
+// remembers reports whether a session is known to have had a row.
+func (t *Table) remembers(id []byte, now time.Time) bool {
+	var room [1]byte
+	_, seen := t.seen.Get(t.rows.Key(id), room[:], now)
+	return seen
 }

@@ -66,7 +66,7 @@ func TestASessionEndsWithItsRow(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			directory := new(rows)
-			table := Open(accounts.Open(directory, accounts.Config{Timeout: 30 * time.Second, TTL: time.Nanosecond}), true)
+			table := Open(directory, accounts.Config{Timeout: 30 * time.Second, TTL: time.Nanosecond}, true)
 			t.Cleanup(func() {
 				if err := table.Close(); err != nil {
 					t.Error(err)
@@ -90,7 +90,7 @@ func TestATableThatDoesNotAnswerIsLeftAlone(t *testing.T) {
 		most int
 	}{{errors.New("there is no such table"), 2}, {&directories.Error{Class: directories.Slow, Text: "no answer in time"}, 10}} {
 		directory := &rows{away: c.away}
-		table := Open(accounts.Open(directory, accounts.Config{Timeout: 30 * time.Second}), true)
+		table := Open(directory, accounts.Config{Timeout: 30 * time.Second}, true)
 		t.Cleanup(func() { _ = table.Close() })
 		now := time.Now()
 		for range 100 {
@@ -109,7 +109,7 @@ func TestATableThatDoesNotAnswerIsLeftAlone(t *testing.T) {
 func TestASessionThatProvesNothingHidesNoOther(t *testing.T) {
 	t.Parallel()
 	directory := &rows{away: &directories.Error{Class: directories.Unproven, Text: "the role may not see all rows"}}
-	table := Open(accounts.Open(directory, accounts.Config{Timeout: 30 * time.Second}), true)
+	table := Open(directory, accounts.Config{Timeout: 30 * time.Second}, true)
 	t.Cleanup(func() { _ = table.Close() })
 	now := time.Now()
 	table.Ended(t.Context(), []byte("another"), now)
@@ -124,7 +124,7 @@ func TestASessionThatProvesNothingHidesNoOther(t *testing.T) {
 func TestAClientThatHangsUpHidesNothing(t *testing.T) {
 	t.Parallel()
 	directory := &rows{rows: map[string]directories.Account{"one": {Exists: true}}}
-	table := Open(accounts.Open(directory, accounts.Config{Timeout: 30 * time.Second, TTL: time.Nanosecond}), true)
+	table := Open(directory, accounts.Config{Timeout: 30 * time.Second, TTL: time.Nanosecond}, true)
 	t.Cleanup(func() { _ = table.Close() })
 	now := time.Now()
 	table.Ended(t.Context(), []byte("one"), now)
@@ -143,7 +143,7 @@ func TestOneSlowAnswerHidesNothing(t *testing.T) {
 	t.Parallel()
 	for _, class := range []directories.Class{directories.Slow, directories.Busy} {
 		directory := &rows{rows: map[string]directories.Account{"one": {Exists: true}}}
-		table := Open(accounts.Open(directory, accounts.Config{Timeout: 30 * time.Second, TTL: time.Nanosecond}), true)
+		table := Open(directory, accounts.Config{Timeout: 30 * time.Second, TTL: time.Nanosecond}, true)
 		t.Cleanup(func() { _ = table.Close() })
 		now := time.Now()
 		table.Ended(t.Context(), []byte("one"), now)
@@ -172,7 +172,7 @@ func TestWhoseASessionIs(t *testing.T) {
 		"not to be found":  {directories.Account{}, errors.New("there is no such table"), ""},
 	} {
 		directory := &rows{rows: map[string]directories.Account{"one": c.row}, away: c.away}
-		table := Open(accounts.Open(directory, accounts.Config{Timeout: 30 * time.Second}), true)
+		table := Open(directory, accounts.Config{Timeout: 30 * time.Second}, true)
 		user, at := table.Owner(t.Context(), []byte("one"), time.Now())
 		if string(user) != c.user || c.user != "" && !at.Equal(made) {
 			t.Errorf("%s: %q, made at %s", name, user, at)
@@ -186,7 +186,7 @@ func TestWhoseASessionIs(t *testing.T) {
 func TestARowThatMayBeEvictedEndsNothing(t *testing.T) {
 	t.Parallel()
 	directory := &rows{rows: map[string]directories.Account{"one": {Exists: true}}}
-	table := Open(accounts.Open(directory, accounts.Config{Timeout: 30 * time.Second, TTL: time.Nanosecond}), false)
+	table := Open(directory, accounts.Config{Timeout: 30 * time.Second, TTL: time.Nanosecond}, false)
 	t.Cleanup(func() { _ = table.Close() })
 	now := time.Now()
 	for i := range 2 {

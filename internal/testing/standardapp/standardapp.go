@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
@@ -99,6 +100,20 @@ func TokenOf(t testing.TB, subject string, ago time.Duration) string {
 		t.Fatal(err)
 	}
 	return CookieName + "=" + token
+}
+
+// SupabaseSession returns the Cookie field of a session of a user of Supabase.
+func SupabaseSession(t testing.TB, user, session string) string {
+	t.Helper()
+	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"sub": user, "session_id": session, "exp": time.Now().Add(time.Hour).Unix()}).SignedString([]byte(Secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	value, err := mint.Supabase(token, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "sb-project-auth-token=" + value
 }
 
 // InstallTriggers installs the triggers in the database that dsn names.

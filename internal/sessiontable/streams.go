@@ -1,0 +1,33 @@
+package sessiontable
+
+import (
+	"slices"
+	"time"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
+)
+
+// Kept reports whether a session ends with its row.
+func (t *Table) Kept() bool { return t.kept }
+
+// String names the table in front of streams: no directory of users has the same name.
+func (t *Table) String() string { return t.name }
+
+// Key returns the one spelling of the id of a session, as far as the table knows by now.
+func (t *Table) Key(id []byte) []byte { return t.rows.Key(id) }
+
+// underWay are the streams of sessions in a table.
+type underWay struct {
+	table   *Table
+	streams accounts.Streams
+}
+
+// Changed implements accounts.Streams.
+func (u underWay) Changed(_ string, id []byte) { u.streams.Changed(u.table.name, id) }
+
+// Subjects implements accounts.Streams. A session that never had a row does not end by it,
+// so it is not looked up.
+func (u underWay) Subjects(string) [][]byte {
+	now := time.Now()
+	return slices.DeleteFunc(u.streams.Subjects(u.table.name), func(id []byte) bool { return !u.table.remembers(id, now) })
+}
