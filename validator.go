@@ -102,7 +102,7 @@ func (v *validator) judgeToken(ctx context.Context, token *session.Token, asked 
 		return v.judgeUser(ctx, &owned, asked, account)
 	}
 	j := v.judgeUser(ctx, token, asked, account)
-	if j.Verdict == verdict.Live && v.sessions[token.Format()].Ended(ctx, c.SessionID, asked.now) {
+	if j.Verdict == verdict.Live && v.sessions[token.Format()].Ended(ctx, c.SessionID, asked.now, asked.aside) {
 		j.Verdict, j.Reason, j.Source, j.Alone = verdict.Stale, verdict.TokenRevoked, accounts.FromDatabase, true
 	}
 	return j

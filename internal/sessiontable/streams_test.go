@@ -138,7 +138,7 @@ func TestAStreamIsToldWhenTheRowOfItsSessionHasChanged(t *testing.T) {
 				table := Open(d, c.config, !c.evicted)
 				defer table.Close()
 				for _, id := range streams.ids {
-					table.Ended(t.Context(), []byte(id), time.Now())
+					table.Ended(t.Context(), []byte(id), time.Now(), false)
 				}
 				time.Sleep(time.Minute)
 				d.watched()
@@ -173,10 +173,40 @@ func TestAStreamOfASessionThatTheAppLooksUpIsTold(t *testing.T) {
 		if told := strings.Join(streams.take(), ", "); told != "sessions in memory: one" {
 			t.Errorf("told %q", told)
 		}
-		if !table.Ended(t.Context(), []byte("one"), time.Now()) {
+		if !table.Ended(t.Context(), []byte("one"), time.Now(), false) {
 			t.Error("it has not ended")
 		}
 	})
+}
+
+// TestAStreamThatIsJudgedBringsNoRowIntoUse because there may be many: the rows that requests
+// ask for would wait for them.
+func TestAStreamThatIsJudgedBringsNoRowIntoUse(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		aside  bool
+		looked int // up again after a commit
+	}{"a request": {false, 1}, "a stream": {true, 0}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				d := new(database)
+				there := map[string]directories.Account{"one": {Exists: true}}
+				d.commit(there, nil)
+				table := Open(d, accounts.Config{}, true)
+				defer table.Close()
+				for range 5 {
+					time.Sleep(poll)
+					table.Ended(t.Context(), []byte("one"), time.Now(), c.aside)
+				}
+				d.commit(there, nil)
+				time.Sleep(2 * poll)
+				if looked := d.watched(); len(looked) != c.looked {
+					t.Errorf("looked up: %q", looked)
+				}
+			})
+		})
+	}
 }
 
 // TestRowsThatWereNeverThereAreNotLookedUpAgain however much others write: the app may
@@ -196,7 +226,7 @@ func TestRowsThatWereNeverThereAreNotLookedUpAgain(t *testing.T) {
 				table := Open(d, accounts.Config{Streams: streams}, true)
 				defer table.Close()
 				for _, id := range streams.ids {
-					table.Ended(t.Context(), []byte(id), time.Now())
+					table.Ended(t.Context(), []byte(id), time.Now(), false)
 				}
 				time.Sleep(time.Minute)
 				d.watched()
@@ -226,7 +256,7 @@ func TestATableThatIsGoneIsAskedOncePerPoll(t *testing.T) {
 		table := Open(d, accounts.Config{Streams: streams}, true)
 		defer table.Close()
 		for _, id := range streams.ids {
-			table.Ended(t.Context(), []byte(id), time.Now())
+			table.Ended(t.Context(), []byte(id), time.Now(), false)
 		}
 		time.Sleep(time.Minute)
 		d.watched()

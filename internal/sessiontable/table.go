@@ -88,16 +88,16 @@ func hides(err error) bool {
 	return !errors.As(err, &e) || !slices.Contains([]directories.Class{directories.Standby, directories.Unproven, directories.Slow, directories.Busy}, e.Class)
 }
 
-// Ended reports whether the row of a session is gone, or has ended. It waits until
-// ctx is done at most; what it cannot find out has not ended.
+// Ended reports whether the row of a session is gone, or has ended; aside tells that no
+// request asks. It waits until ctx is done at most; what it cannot find out has not ended.
 //
 // A row that was never there proves nothing: the app may keep its sessions in Redis.
-func (t *Table) Ended(ctx context.Context, id []byte, now time.Time) bool {
+func (t *Table) Ended(ctx context.Context, id []byte, now time.Time, aside bool) bool {
 	if !t.kept {
 		return false
 	}
 	var row accounts.Account
-	query := accounts.Query{Query: directories.Query{Subject: id}, Now: now}
+	query := accounts.Query{Query: directories.Query{Subject: id}, Now: now, Aside: aside}
 	for range 2 {
 		if !t.find(ctx, query, &row) {
 			return false

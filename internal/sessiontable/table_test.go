@@ -75,7 +75,7 @@ func TestASessionEndsWithItsRow(t *testing.T) {
 			began := time.Now()
 			for i, s := range steps {
 				directory.set(s.rows, s.away)
-				if ended := table.Ended(t.Context(), []byte("one"), began.Add(s.after)); ended != s.ended {
+				if ended := table.Ended(t.Context(), []byte("one"), began.Add(s.after), false); ended != s.ended {
 					t.Errorf("step %d: ended %t", i, ended)
 				}
 			}
@@ -94,7 +94,7 @@ func TestATableThatDoesNotAnswerIsLeftAlone(t *testing.T) {
 		t.Cleanup(func() { _ = table.Close() })
 		now := time.Now()
 		for range 100 {
-			table.Ended(t.Context(), []byte("one"), now)
+			table.Ended(t.Context(), []byte("one"), now, false)
 		}
 		directory.mu.Lock()
 		if directory.asked > c.most {
@@ -112,7 +112,7 @@ func TestASessionThatProvesNothingHidesNoOther(t *testing.T) {
 	table := Open(directory, accounts.Config{Timeout: 30 * time.Second}, true)
 	t.Cleanup(func() { _ = table.Close() })
 	now := time.Now()
-	table.Ended(t.Context(), []byte("another"), now)
+	table.Ended(t.Context(), []byte("another"), now, false)
 	directory.set(map[string]directories.Account{"one": {Exists: true, Matched: [][]byte{[]byte("ada")}}}, nil)
 	if user, _ := table.Owner(t.Context(), []byte("one"), now); string(user) != "ada" {
 		t.Errorf("the session of %q", user)
@@ -127,12 +127,12 @@ func TestAClientThatHangsUpHidesNothing(t *testing.T) {
 	table := Open(directory, accounts.Config{Timeout: 30 * time.Second, TTL: time.Nanosecond}, true)
 	t.Cleanup(func() { _ = table.Close() })
 	now := time.Now()
-	table.Ended(t.Context(), []byte("one"), now)
+	table.Ended(t.Context(), []byte("one"), now, false)
 	directory.set(nil, nil)
 	gone, hangUp := context.WithCancel(t.Context())
 	hangUp()
-	table.Ended(gone, []byte("another"), now)
-	if !table.Ended(t.Context(), []byte("one"), now.Add(time.Second)) {
+	table.Ended(gone, []byte("another"), now, false)
+	if !table.Ended(t.Context(), []byte("one"), now.Add(time.Second), false) {
 		t.Error("a session whose row is gone goes on")
 	}
 }
@@ -146,11 +146,11 @@ func TestOneSlowAnswerHidesNothing(t *testing.T) {
 		table := Open(directory, accounts.Config{Timeout: 30 * time.Second, TTL: time.Nanosecond}, true)
 		t.Cleanup(func() { _ = table.Close() })
 		now := time.Now()
-		table.Ended(t.Context(), []byte("one"), now)
+		table.Ended(t.Context(), []byte("one"), now, false)
 		directory.set(nil, &directories.Error{Class: class, Text: "no answer in time"})
-		table.Ended(t.Context(), []byte("one"), now.Add(time.Hour))
+		table.Ended(t.Context(), []byte("one"), now.Add(time.Hour), false)
 		directory.set(nil, nil)
-		if !table.Ended(t.Context(), []byte("one"), now.Add(time.Hour+time.Second)) {
+		if !table.Ended(t.Context(), []byte("one"), now.Add(time.Hour+time.Second), false) {
 			t.Errorf("%s: a session whose row is gone goes on", class)
 		}
 	}
@@ -190,7 +190,7 @@ func TestARowThatMayBeEvictedEndsNothing(t *testing.T) {
 	t.Cleanup(func() { _ = table.Close() })
 	now := time.Now()
 	for i := range 2 {
-		if table.Ended(t.Context(), []byte("one"), now.Add(time.Duration(i)*time.Minute)) {
+		if table.Ended(t.Context(), []byte("one"), now.Add(time.Duration(i)*time.Minute), false) {
 			t.Errorf("step %d: ended", i)
 		}
 		directory.set(nil, nil)
