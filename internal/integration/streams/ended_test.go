@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,14 +30,35 @@ import (
 type streamsApp struct {
 	*httptest.Server
 	arrived, ended chan string // kind
+
+	mu   sync.Mutex
+	sent int           // events on each event stream but the first
+	next chan struct{} // closed when there is one more
 }
 
 func newStreamsApp(t testing.TB, start func(*httptest.Server)) *streamsApp {
-	a := &streamsApp{arrived: make(chan string, 10_000), ended: make(chan string, 10_000)}
+	a := &streamsApp{arrived: make(chan string, 10_000), ended: make(chan string, 10_000), next: make(chan struct{})}
 	a.Server = httptest.NewUnstartedServer(a)
 	start(a.Server)
 	t.Cleanup(a.Close)
 	return a
+}
+
+// events returns how many events were sent, and what is closed when there is one more.
+func (a *streamsApp) events() (sent int, next <-chan struct{}) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.sent, a.next
+}
+
+// send sends an event on each event stream, and returns its number.
+func (a *streamsApp) send() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.sent++
+	close(a.next)
+	a.next = make(chan struct{})
+	return a.sent
 }
 
 func (a *streamsApp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -46,10 +68,21 @@ func (a *streamsApp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch kind, _, _ := strings.Cut(kind, "/"); kind {
 	case "events":
 		w.Header().Set("Content-Type", "text/event-stream")
+		_, next := a.events()
 		_, _ = io.WriteString(w, "data: first\n\n")
 		_ = flush()
 		a.arrived <- kind
-		<-r.Context().Done()
+		for {
+			select {
+			case <-r.Context().Done():
+				return
+			case <-next:
+			}
+			var sent int
+			sent, next = a.events()
+			_, _ = fmt.Fprintf(w, "data: %d\n\n", sent)
+			_ = flush()
+		}
 	case "busy":
 		w.Header().Set("Content-Type", "text/event-stream")
 		a.arrived <- kind

@@ -97,10 +97,10 @@ func TestAStreamEndsWhenItsSessionWasSignedOutElsewhere(t *testing.T) {
 				t.Fatal(err)
 			}
 			standardapp.Execute(t, database, fmt.Sprintf("alter table %s rename %s to hidden", c.table, c.column), fmt.Sprintf("delete from %s where hidden = '%s'", c.table, c.id("2")))
-			goesOn(t, later, live)
+			goesOn(t, app, later, live)
 			standardapp.Execute(t, database, fmt.Sprintf("alter table %s rename hidden to %s", c.table, c.column))
 			endsAlone(later)
-			goesOn(t, unwatched, live)
+			goesOn(t, app, unwatched, live)
 		})
 	}
 }
@@ -117,5 +117,5 @@ func TestAStreamOfASessionThatTheAppLooksUpEndsWithItsUser(t *testing.T) {
 	gone, live := c.open(t, "/events", betterAuthToken("gone-session")), c.open(t, "/events", betterAuthToken("live-session"))
 	standardapp.Execute(t, name, `delete from "User" where id = 'gone'`)
 	ends(t, gone)
-	goesOn(t, live)
+	goesOn(t, app, live)
 }
