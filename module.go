@@ -36,7 +36,6 @@ import (
 	_ "github.com/seed-4adef13c/caddy-stale-session/internal/formats/remix"      // registers its module
 	_ "github.com/seed-4adef13c/caddy-stale-session/internal/formats/supabase"   // registers its module
 	"github.com/seed-4adef13c/caddy-stale-session/internal/identities"
-	"github.com/seed-4adef13c/caddy-stale-session/internal/logout"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/mode"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/provision"
@@ -132,7 +131,7 @@ type Handler struct {
 	Revocations *revocation.Revocations `json:"revocations,omitempty"`
 
 	// Lets an OpenID provider end sessions. Default: off.
-	BackchannelLogout *logout.Backchannel `json:"backchannel_logout,omitempty"`
+	BackchannelLogout *signals.Backchannel `json:"backchannel_logout,omitempty"`
 
 	// Let identity providers, or scripts of your own, end all sessions of a user: each
 	// with its own path. Default: off.
@@ -251,37 +250,36 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 func (h *Handler) openSignals(env environment.Environment) error {
 	users, found := postgres.ConfigOf(h.directory)
 	defaults := signals.Defaults{
-		Issuer: h.Issuer, Audience: h.Audience, Origin: env.Origin(), AuthPath: h.auth.Base(),
+		Issuer: h.Issuer, Audience: h.Audience, JWKS: h.JWKS, Origin: env.Origin(), AuthPath: h.auth.Base(),
 		IssuedAt: cmp.Or(h.IssuedAt, session.DefaultIssuedAt) != session.DefaultIssuedAt, NoUsers: !found || users.Query != "",
 	}
 	var failures []error
-	add := func(e signals.Endpoint, err error) {
+	for _, options := range h.endpoints() {
+		e, err := signals.Open(options, env, defaults, &h.resources)
 		if err == nil && slices.ContainsFunc(h.signals, func(other signals.Endpoint) bool { return other.At() == e.At() }) {
 			err = fmt.Errorf("%s: another endpoint has the path %s too: set `path`", e.Kind(), e.At())
 		}
 		if err != nil {
 			failures = append(failures, err)
-			return
+			continue
 		}
 		h.signals = append(h.signals, e)
 	}
-	if b := h.BackchannelLogout; b != nil {
-		e, err := b.Open(env, logout.Defaults{Issuer: h.Issuer, Audience: h.Audience, JWKS: h.JWKS, AuthPath: defaults.AuthPath, IssuedAt: defaults.IssuedAt}, h.resources.KeySet)
-		if err == nil && len(b.Provider) > 0 && defaults.NoUsers {
-			err = fmt.Errorf("backchannel_logout: %w", identities.ErrUnsupported)
-		}
-		if err != nil {
-			return err
-		}
-		add(e.Signals(), nil)
+	return errors.Join(failures...)
+}
+
+// endpoints returns the options of all endpoints for signals.
+func (h *Handler) endpoints() (all []signals.Options) {
+	if h.BackchannelLogout != nil {
+		all = append(all, h.BackchannelLogout)
 	}
 	for _, t := range h.TokenRevocation {
-		add(t.Open(env, defaults, &h.resources))
+		all = append(all, t)
 	}
 	for _, s := range h.SharedSignals {
-		add(s.Open(env, defaults, &h.resources))
+		all = append(all, s)
 	}
-	return errors.Join(failures...)
+	return all
 }
 
 // provisionAnswers sets up the routes and the answers to stale sessions.
@@ -466,14 +464,8 @@ func describe(text []byte) (site command.Site, err error) {
 		signIn = strings.TrimRight(h.AuthPaths[0], "/") + "/signin"
 	}
 	var providers []string
-	if h.BackchannelLogout != nil {
-		providers = h.BackchannelLogout.Provider
-	}
-	for _, t := range h.TokenRevocation {
-		providers = append(slices.Clip(providers), t.Provider...)
-	}
-	for _, s := range h.SharedSignals {
-		providers = append(slices.Clip(providers), s.Provider...)
+	for _, options := range h.endpoints() {
+		providers = append(providers, options.Providers()...)
 	}
 	return command.Site{
 		Directory: h.directory, Providers: providers, Unwatched: h.Poll == off, Timeout: time.Duration(h.Timeout), Revocations: h.Revocations, SignIn: signIn,

@@ -158,10 +158,15 @@ func (s *site) acquire() (Target, func()) {
 	return Target{Users: s.users, Exists: exists, Sessions: s.sessions}, func() {}
 }
 
+// revoked returns what was revoked.
+func (s *site) revoked() []revocation.Revocation {
+	return revocation.AllOf([]*revocation.List{s.sessions})
+}
+
 // ended describes what has ended.
 func (s *site) ended() string {
 	var all []string
-	for _, r := range revocation.AllOf([]*revocation.List{s.sessions}) {
+	for _, r := range s.revoked() {
 		switch {
 		case r.Blocked:
 			all = append(all, "blocked "+r.Subject)

@@ -1,9 +1,9 @@
 package signals
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"mime"
 	"net/http"
 	"net/url"
@@ -25,32 +25,16 @@ import (
 // disabled at the transmitter, and accepts all other events. The transmitter's operator
 // creates the stream.
 type SharedSignals struct {
-	// The path that events are pushed to. Default: `shared-signals` below the auth
-	// routes, usually /api/auth/shared-signals.
-	Path string `json:"path,omitempty"`
-
-	// The transmitter: the `iss` claim of its events, exactly as its metadata have it.
-	// Default: the handler's Issuer.
-	Issuer string `json:"issuer,omitempty"`
+	Source
 
 	// What the `aud` claim must be or contain one of, as agreed on for the stream.
 	// Default: the handler's Audience.
 	Audience []string `json:"audience,omitempty"`
 
-	// The URL or file of the transmitter's JSON Web Key Set. Default: what its metadata
-	// name, at /.well-known/ssf-configuration of the issuer.
-	JWKS string `json:"jwks,omitempty"`
-
-	// The algorithms of the transmitter's signatures. Default: RS256, as in the CAEP
-	// Interoperability Profile 1.0.
-	Algorithms []string `json:"algorithms,omitempty"`
-
 	// The Authorization header that the transmitter sends with each event, of at least
 	// 32 characters: the stream's `authorization_header`. Anything else is refused
 	// unread. Default: not checked, the signature of each event is.
 	Authorization string `json:"authorization,omitempty"`
-
-	identities.Accounts
 
 	// The domains of the email addresses by which the transmitter may name users.
 	// Default: none.
@@ -86,55 +70,35 @@ var tolerances = map[string]tolerance{
 
 // UnmarshalCaddyfile parses the block of `shared_signals`.
 func (s *SharedSignals) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	options := s.Options()
-	options["path"] = directive.Text(&s.Path)
-	options["issuer"] = directive.Text(&s.Issuer)
-	options["audience"] = directive.Texts(&s.Audience)
-	options["jwks"] = directive.Text(&s.JWKS)
-	options["algorithms"] = directive.Texts(&s.Algorithms)
-	options["authorization"] = directive.Text(&s.Authorization)
-	options["email_domains"] = directive.Texts((*[]string)(&s.EmailDomains))
-	options["password_change"] = directive.Text(&s.PasswordChange)
-	options["transmitter"] = directive.Text(&s.Transmitter)
-	return directive.Block(d, "shared_signals", options)
+	return s.unmarshal(d, s.kind(), directive.Options{
+		"audience":        directive.Texts(&s.Audience),
+		"authorization":   directive.Text(&s.Authorization),
+		"email_domains":   directive.Texts((*[]string)(&s.EmailDomains)),
+		"password_change": directive.Text(&s.PasswordChange),
+		"transmitter":     directive.Text(&s.Transmitter),
+	})
 }
 
-// Open returns the endpoint that the options describe, or an error that names the wrong
-// option.
-func (s *SharedSignals) Open(env environment.Environment, defaults Defaults, keys Keys) (Endpoint, error) {
-	e, err := s.open(env, defaults, keys)
-	if err != nil {
-		return nil, fmt.Errorf("shared_signals: %w", err)
-	}
-	return e, nil
-}
+func (*SharedSignals) kind() Kind { return Shared }
 
-func (s *SharedSignals) open(env environment.Environment, defaults Defaults, keys Keys) (*receiver, error) {
-	err := errors.Join(defaults.allow(&s.Accounts, s.EmailDomains), directive.OneOf("password_change", s.PasswordChange, "ignore", "end"),
+func (s *SharedSignals) open(env environment.Environment, defaults Defaults, keys Keys) (Endpoint, error) {
+	common, err := s.endpoint(s.kind(), s.EmailDomains, defaults)
+	err = errors.Join(err, directive.OneOf("password_change", s.PasswordChange, "ignore", "end"),
 		directive.OneOf("transmitter", s.Transmitter, "keycloak", "authentik", "okta", "google"))
 	if err != nil {
 		return nil, err
 	}
-	e := &receiver{
-		accounts: s.Accounts, domains: s.EmailDomains, endsOnPassword: s.PasswordChange == "end", lasting: defaults.IssuedAt,
-		tolerance: tolerances[s.Transmitter], now: time.Now, bodyTimeout: BodyTimeout,
-	}
-	if e.path, err = defaults.path(s.Path, "shared-signals"); err != nil {
-		return nil, err
-	}
+	e := &receiver{endpoint: common, endsOnPassword: s.PasswordChange == "end", tolerance: tolerances[s.Transmitter]}
 	if e.authorization, err = secret(env, "authorization", s.Authorization); err != nil {
 		return nil, err
 	}
-	given, names := s.Issuer, s.Audience
-	if given == "" {
-		given = defaults.Issuer
-	}
-	if len(names) == 0 && defaults.Audience != "" {
-		names = []string{defaults.Audience}
-	}
-	issuer, err := env.Fill("issuer", given)
+	issuer, err := env.Fill("issuer", cmp.Or(s.Issuer, defaults.Issuer))
 	if err != nil {
 		return nil, err
+	}
+	names := s.Audience
+	if len(names) == 0 && defaults.Audience != "" {
+		names = []string{defaults.Audience}
 	}
 	audience, err := env.FillAll("audience", names)
 	if err != nil {
@@ -147,11 +111,8 @@ func (s *SharedSignals) open(env environment.Environment, defaults Defaults, key
 	if err != nil {
 		return nil, err
 	}
-	if e.tokens, err = openTokens(set, jose.TypeSecurityEvent, s.Algorithms); err != nil {
-		return nil, err
-	}
-	e.tokens.untyped, e.tokens.issuer, e.tokens.audience = e.tolerance.untyped, issuer, audience
-	return e, nil
+	e.tokens = &tokens{typ: jose.TypeSecurityEvent, untyped: e.tolerance.untyped, algorithms: s.Algorithms, issuer: issuer, audience: audience}
+	return e, e.tokens.open(set)
 }
 
 func (s *SharedSignals) keySet(env environment.Environment, issuer string, keys Keys) (*jose.JWKS, error) {
@@ -183,44 +144,23 @@ func metadataURL(issuer, name string) string {
 
 // receiver is the endpoint of SharedSignals.
 type receiver struct {
-	path           string
+	endpoint
 	authorization  string // empty if it is not checked
-	tokens         *tokens
-	accounts       identities.Accounts
-	domains        identities.Domains
 	endsOnPassword bool
-	lasting        bool // sessions say when their user signed in
 	tolerance      tolerance
-	now            func() time.Time
-	bodyTimeout    time.Duration
 }
-
-// Kind implements Endpoint.
-func (*receiver) Kind() Kind { return Shared }
-
-// At implements Endpoint.
-func (e *receiver) At() string { return e.path }
 
 // Serve implements Endpoint.
 func (e *receiver) Serve(w http.ResponseWriter, r *http.Request, acquire Acquire) Result {
-	if !IsPost(w, r) {
-		return Result{Err: errMethod, Refused: true}
-	}
-	result, failed := e.accept(w, r, acquire)
-	if failed == nil {
-		w.WriteHeader(http.StatusAccepted)
-		return result
-	}
-	if failed.status == http.StatusBadRequest {
-		w.Header().Set("Content-Language", "en")
-		WriteJSON(w, failed.status, map[string]string{"err": failed.code, "description": failed.description})
-	} else {
-		if failed.status == http.StatusServiceUnavailable {
-			w.Header().Set("Retry-After", "5")
+	refuse := func(w http.ResponseWriter, failed *failure) {
+		if failed.status != http.StatusBadRequest {
+			http.Error(w, failed.description, failed.status)
+			return
 		}
-		http.Error(w, failed.description, failed.status)
+		w.Header().Set("Content-Language", "en")
+		writeJSON(w, failed.status, map[string]string{"err": failed.code, "description": failed.description})
 	}
-	return Result{Err: failed, Refused: failed.status != http.StatusServiceUnavailable}
+	return answer(w, r, http.StatusAccepted, refuse, func() (Result, *failure) { return e.accept(w, r, acquire) })
 }
 
 // accept applies the event of a request.
@@ -232,12 +172,12 @@ func (e *receiver) accept(w http.ResponseWriter, r *http.Request, acquire Acquir
 	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/"+jose.TypeSecurityEvent {
 		return none, &failure{status: http.StatusUnsupportedMediaType, description: "the Content-Type is not application/secevent+jwt"}
 	}
-	body, err := ReadBody(w, r, e.bodyTimeout)
+	body, err := readBody(w, r, e.bodyTimeout)
 	switch {
 	case errors.Is(err, errTooLong):
 		return none, &failure{status: http.StatusRequestEntityTooLarge, description: err.Error()}
 	case err != nil:
-		return none, badSET(err.Error())
+		return none, invalid(err.Error())
 	}
 	now := e.now()
 	s, failed := e.read(strings.TrimSpace(string(body)), now)
@@ -268,7 +208,7 @@ func (e *receiver) accept(w http.ResponseWriter, r *http.Request, acquire Acquir
 // read verifies and parses a Security Event Token.
 func (e *receiver) read(token string, now time.Time) (set, *failure) {
 	if strings.Count(token, ".") != 2 {
-		return set{}, badSET("the body is no Security Event Token")
+		return set{}, invalid("the body is no Security Event Token")
 	}
 	claims, err := e.tokens.verify(token)
 	code := errInvalidKey
@@ -382,6 +322,6 @@ func (e *receiver) find(ctx context.Context, s *set, users identities.Users) (fo
 
 // Interface guards
 var (
-	_ caddyfile.Unmarshaler = (*SharedSignals)(nil)
-	_ Endpoint              = (*receiver)(nil)
+	_ Options  = (*SharedSignals)(nil)
+	_ Endpoint = (*receiver)(nil)
 )

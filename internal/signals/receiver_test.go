@@ -24,14 +24,14 @@ type object = map[string]any
 // shared returns the options of a usual receiver.
 func (p *provider) shared() SharedSignals {
 	return SharedSignals{
-		Path: "/events", Issuer: issuer, Audience: []string{"https://app.example", "app"}, JWKS: p.file,
-		Accounts: identities.Accounts{Provider: []string{"keycloak"}}, EmailDomains: identities.Domains{"example.com"},
+		Source:   Source{Path: "/events", Issuer: issuer, JWKS: p.file, Accounts: identities.Accounts{Provider: []string{"keycloak"}}},
+		Audience: []string{"https://app.example", "app"}, EmailDomains: identities.Domains{"example.com"},
 	}
 }
 
 func receive(t testing.TB, s SharedSignals, lasting bool) *receiver {
 	t.Helper()
-	e, err := s.Open(environment.New(), Defaults{AuthPath: "/api/auth", IssuedAt: lasting}, keys{})
+	e, err := Open(&s, environment.New(), Defaults{AuthPath: "/api/auth", IssuedAt: lasting}, keys{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,7 +252,7 @@ func TestRequestsThatHoldNoSET(t *testing.T) {
 		"right":                    {set, []func(*http.Request){authorized}, http.StatusAccepted, ""},
 		"a GET":                    {set, []func(*http.Request){authorized, func(r *http.Request) { r.Method = http.MethodGet }}, http.StatusMethodNotAllowed, ""},
 		"another type of content":  {set, []func(*http.Request){authorized, func(r *http.Request) { r.Header.Set("Content-Type", "application/json") }}, http.StatusUnsupportedMediaType, ""},
-		"too long":                 {set + strings.Repeat(" ", MaxBody), []func(*http.Request){authorized}, http.StatusRequestEntityTooLarge, ""},
+		"too long":                 {set + strings.Repeat(" ", maxBody), []func(*http.Request){authorized}, http.StatusRequestEntityTooLarge, ""},
 		"without an authorization": {set, []func(*http.Request){unread}, http.StatusBadRequest, errAuthentication},
 		"with another":             {set, []func(*http.Request){func(r *http.Request) { r.Header.Set("Authorization", header+"0") }}, http.StatusBadRequest, errAuthentication},
 	} {
@@ -547,12 +547,12 @@ func TestOptionsOfSharedSignals(t *testing.T) {
 	} {
 		options := p.shared()
 		change(&options)
-		if _, err := options.Open(environment.New(), Defaults{}, keys{}); err == nil || !strings.HasPrefix(err.Error(), "shared_signals: ") || !strings.Contains(err.Error(), says) {
+		if _, err := Open(&options, environment.New(), Defaults{}, keys{}); err == nil || !strings.HasPrefix(err.Error(), "shared_signals: ") || !strings.Contains(err.Error(), says) {
 			t.Errorf("error %v, want %q", err, says)
 		}
 	}
 	options := p.shared()
-	if _, err := options.Open(environment.New(), Defaults{NoUsers: true}, keys{}); err == nil || !strings.Contains(err.Error(), identities.ErrUnsupported.Error()) {
+	if _, err := Open(&options, environment.New(), Defaults{NoUsers: true}, keys{}); err == nil || !strings.Contains(err.Error(), identities.ErrUnsupported.Error()) {
 		t.Errorf("where users cannot be found: %v", err)
 	}
 }

@@ -1,7 +1,6 @@
 package signals
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,30 +21,15 @@ import (
 // of the operator's own scripts (draft-parecki-oauth-global-token-revocation, which
 // Okta's Universal Logout sends). The user can sign in again.
 type TokenRevocation struct {
-	// The path that requests are POSTed to. Default: `global-token-revocation` below the
-	// auth routes, usually /api/auth/global-token-revocation.
-	Path string `json:"path,omitempty"`
+	Source
 
 	// The bearer secret of the operator's own scripts, of at least 32 characters. Whoever
 	// has it can end the sessions of every user. Default: none.
 	Secret string `json:"secret,omitempty"`
 
-	// The identity provider: the `iss` claim of the tokens that it signs its requests
-	// with, and of the accounts that it names. Default: none.
-	Issuer string `json:"issuer,omitempty"`
-
-	// The URL or file of the provider's JSON Web Key Set. Default: none, the provider
-	// can send nothing.
-	JWKS string `json:"jwks,omitempty"`
-
 	// What the `aud` claim must be or contain: the URL of this endpoint. Default: the
 	// origin of AUTH_URL, NEXTAUTH_URL or BETTER_AUTH_URL, and Path.
 	Audience string `json:"audience,omitempty"`
-
-	// The algorithms of the provider's signatures. Default: RS256.
-	Algorithms []string `json:"algorithms,omitempty"`
-
-	identities.Accounts
 
 	// The domains of the email addresses by which the provider may name users; the
 	// secret may name them by any. Default: none.
@@ -54,36 +38,21 @@ type TokenRevocation struct {
 
 // UnmarshalCaddyfile parses the block of `global_token_revocation`.
 func (t *TokenRevocation) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	options := t.Options()
-	options["path"] = directive.Text(&t.Path)
-	options["secret"] = directive.Text(&t.Secret)
-	options["issuer"] = directive.Text(&t.Issuer)
-	options["jwks"] = directive.Text(&t.JWKS)
-	options["audience"] = directive.Text(&t.Audience)
-	options["algorithms"] = directive.Texts(&t.Algorithms)
-	options["email_domains"] = directive.Texts((*[]string)(&t.EmailDomains))
-	return directive.Block(d, "global_token_revocation", options)
+	return t.unmarshal(d, t.kind(), directive.Options{
+		"secret":        directive.Text(&t.Secret),
+		"audience":      directive.Text(&t.Audience),
+		"email_domains": directive.Texts((*[]string)(&t.EmailDomains)),
+	})
 }
 
-// Open returns the endpoint that the options describe, or an error that names the wrong
-// option.
-func (t *TokenRevocation) Open(env environment.Environment, defaults Defaults, keys Keys) (Endpoint, error) {
-	e, err := t.open(env, defaults, keys)
+func (*TokenRevocation) kind() Kind { return Revocation }
+
+func (t *TokenRevocation) open(env environment.Environment, defaults Defaults, keys Keys) (Endpoint, error) {
+	common, err := t.endpoint(t.kind(), t.EmailDomains, defaults)
 	if err != nil {
-		return nil, fmt.Errorf("global_token_revocation: %w", err)
-	}
-	return e, nil
-}
-
-func (t *TokenRevocation) open(env environment.Environment, defaults Defaults, keys Keys) (*revoker, error) {
-	if err := defaults.allow(&t.Accounts, t.EmailDomains); err != nil {
 		return nil, err
 	}
-	e := &revoker{accounts: t.Accounts, domains: t.EmailDomains, now: time.Now, bodyTimeout: BodyTimeout}
-	var err error
-	if e.path, err = defaults.path(t.Path, "global-token-revocation"); err != nil {
-		return nil, err
-	}
+	e := &revoker{endpoint: common}
 	if e.secret, err = secret(env, "secret", t.Secret); err != nil {
 		return nil, err
 	}
@@ -116,78 +85,30 @@ func (t *TokenRevocation) open(env environment.Environment, defaults Defaults, k
 	if err != nil {
 		return nil, err
 	}
-	if e.tokens, err = openTokens(set, jose.TypeTokenRevocation, t.Algorithms); err != nil {
-		return nil, err
-	}
-	e.tokens.issuer, e.tokens.audience = e.issuer, []string{audience}
-	return e, nil
+	e.tokens = &tokens{typ: jose.TypeTokenRevocation, algorithms: t.Algorithms, issuer: e.issuer, audience: []string{audience}}
+	return e, e.tokens.open(set)
 }
 
-// revoker is the endpoint of TokenRevocation.
+// revoker is the endpoint of TokenRevocation. Its tokens are nil if no provider may send
+// requests.
 type revoker struct {
-	path        string
-	secret      string  // empty for none
-	tokens      *tokens // nil if no provider may send requests
-	issuer      string
-	accounts    identities.Accounts
-	domains     identities.Domains
-	now         func() time.Time
-	bodyTimeout time.Duration
+	endpoint
+	secret string // empty for none
+	issuer string // of the accounts that users are named by
 }
-
-// Kind implements Endpoint.
-func (*revoker) Kind() Kind { return Revocation }
-
-// At implements Endpoint.
-func (e *revoker) At() string { return e.path }
-
-// failure is an answer that is no success.
-type failure struct {
-	status      int
-	code        string // of an error of OAuth 2.0
-	description string
-	cause       error // for the log; nil if that is the description
-}
-
-func (f *failure) Error() string {
-	if f.cause != nil {
-		return f.cause.Error()
-	}
-	return f.description
-}
-
-func invalid(description string) *failure {
-	return &failure{status: http.StatusBadRequest, code: "invalid_request", description: description}
-}
-
-func unavailable(cause error) *failure {
-	return &failure{http.StatusServiceUnavailable, "temporarily_unavailable", "try again later", cause}
-}
-
-// errNotFound is the failure that the app has no such user.
-var errNotFound = &failure{status: http.StatusNotFound, code: "not_found", description: "there is no such user"}
 
 // Serve implements Endpoint.
 func (e *revoker) Serve(w http.ResponseWriter, r *http.Request, acquire Acquire) Result {
-	if !IsPost(w, r) {
-		return Result{Err: errMethod, Refused: true}
-	}
-	result, failed := e.accept(w, r, acquire)
-	if failed == nil {
-		w.WriteHeader(http.StatusNoContent)
-		return result
-	}
-	switch failed.status {
-	case http.StatusUnauthorized:
-		w.Header().Set("WWW-Authenticate", "Bearer")
-		if failed.code != "" {
-			w.Header().Set("WWW-Authenticate", `Bearer error="`+failed.code+`"`)
+	challenge := func(w http.ResponseWriter, failed *failure) {
+		if failed.status == http.StatusUnauthorized {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			if failed != errNoToken {
+				w.Header().Set("WWW-Authenticate", `Bearer error="`+failed.code+`"`)
+			}
 		}
-	case http.StatusServiceUnavailable:
-		w.Header().Set("Retry-After", "5")
+		refuse(w, failed)
 	}
-	WriteJSON(w, failed.status, map[string]string{"error": cmp.Or(failed.code, "unauthorized"), "error_description": failed.description})
-	return Result{Err: failed, NotFound: failed == errNotFound, Refused: failed.status != http.StatusServiceUnavailable}
+	return answer(w, r, http.StatusNoContent, challenge, func() (Result, *failure) { return e.accept(w, r, acquire) })
 }
 
 // sender is who sends a request.
@@ -203,7 +124,7 @@ func (e *revoker) accept(w http.ResponseWriter, r *http.Request, acquire Acquire
 		return Result{}, failed
 	}
 	now := e.now()
-	body, err := ReadBody(w, r, e.bodyTimeout)
+	body, err := readBody(w, r, e.bodyTimeout)
 	switch {
 	case errors.Is(err, errTooLong):
 		return Result{}, &failure{status: http.StatusRequestEntityTooLarge, code: "invalid_request", description: err.Error()}
@@ -248,6 +169,9 @@ func ended(list *revocation.List, users []string) bool {
 	return true
 }
 
+// errNoToken is the failure of a request that says nothing about its sender.
+var errNoToken = &failure{status: http.StatusUnauthorized, code: "unauthorized", description: "a bearer token is required"}
+
 func unauthorized(description string) *failure {
 	return &failure{status: http.StatusUnauthorized, code: "invalid_token", description: description}
 }
@@ -260,12 +184,12 @@ const maxLife = time.Hour
 func (e *revoker) authenticate(header string) (sender, *failure) {
 	scheme, credentials, _ := strings.Cut(header, " ")
 	if credentials = strings.TrimSpace(credentials); !strings.EqualFold(scheme, "Bearer") || credentials == "" {
-		return sender{}, &failure{status: http.StatusUnauthorized, description: "a bearer token is required"}
+		return sender{}, errNoToken
 	}
 	if e.secret != "" && same(credentials, e.secret) {
 		return sender{operator: true}, nil
 	}
-	if e.tokens == nil || len(credentials) > MaxBody {
+	if e.tokens == nil || len(credentials) > maxBody {
 		return sender{}, unauthorized("the bearer token is not valid")
 	}
 	claims, err := e.tokens.verify(credentials)
@@ -276,9 +200,9 @@ func (e *revoker) authenticate(header string) (sender, *failure) {
 		return sender{}, unauthorized(err.Error())
 	}
 	now := e.now()
-	expires, hasExpires := seconds(claims["exp"])
-	begins, hasBegins := seconds(claims["nbf"])
-	issued, hasIssued := seconds(claims["iat"])
+	expires, hasExpires := numericDate(claims["exp"])
+	begins, hasBegins := numericDate(claims["nbf"])
+	issued, hasIssued := numericDate(claims["iat"])
 	id := text(claims, "jti")
 	switch {
 	case !hasExpires || expires.Before(now.Add(-leeway)):
@@ -363,6 +287,6 @@ func forbidden(description string) *failure {
 
 // Interface guards
 var (
-	_ caddyfile.Unmarshaler = (*TokenRevocation)(nil)
-	_ Endpoint              = (*revoker)(nil)
+	_ Options  = (*TokenRevocation)(nil)
+	_ Endpoint = (*revoker)(nil)
 )

@@ -23,14 +23,14 @@ const (
 // revocation returns the options of an endpoint for a provider and for scripts.
 func (p *provider) revocation() TokenRevocation {
 	return TokenRevocation{
-		Issuer: issuer, JWKS: p.file, Secret: secretOfOurs,
-		Accounts: identities.Accounts{Provider: []string{"keycloak"}}, EmailDomains: identities.Domains{"example.com"},
+		Source: Source{Issuer: issuer, JWKS: p.file, Accounts: identities.Accounts{Provider: []string{"keycloak"}}},
+		Secret: secretOfOurs, EmailDomains: identities.Domains{"example.com"},
 	}
 }
 
 func revoke(t testing.TB, o TokenRevocation) *revoker {
 	t.Helper()
-	e, err := o.Open(environment.New(), Defaults{AuthPath: "/api/auth", Origin: "https://app.example"}, keys{})
+	e, err := Open(&o, environment.New(), Defaults{AuthPath: "/api/auth", Origin: "https://app.example"}, keys{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func TestWhomARevocationNames(t *testing.T) {
 		"one with a NUL byte":                {provider, object{"sub_id": with(ada, "sub", "\x00")}, 400, ""},
 		"a list":                             {provider, `[]`, 400, ""},
 		"no JSON":                            {provider, `{`, 400, ""},
-		"too much":                           {provider, `{"x":"` + strings.Repeat("x", MaxBody) + `"}`, 413, ""},
+		"too much":                           {provider, `{"x":"` + strings.Repeat("x", maxBody) + `"}`, 413, ""},
 		"a script, an account":               {script, object{"sub_id": ada}, 204, "user ada"},
 		"a script, an account elsewhere":     {script, object{"sub_id": with(ada, "iss", "https://other.example")}, 403, ""},
 		"a script, any address":              {script, object{"sub_id": address("bob@other.example")}, 204, "user bob"},
@@ -160,7 +160,7 @@ func TestWhoMayRevoke(t *testing.T) {
 		"a token of another algorithm":           {sign(t, jwt.SigningMethodES256, p.ec, "e", typeRevocation, grant()), 401},
 		"a token that is signed with our secret": {sign(t, jwt.SigningMethodHS256, []byte(secretOfOurs), "r", typeRevocation, grant()), 401},
 		"a token that is not signed":             {unsigned, 401},
-		"a token that is endless":                {strings.Repeat("x", MaxBody+1), 401},
+		"a token that is endless":                {strings.Repeat("x", maxBody+1), 401},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -303,16 +303,16 @@ func TestOptionsOfGlobalTokenRevocation(t *testing.T) {
 	} {
 		options := p.revocation()
 		change(&options)
-		_, err := options.Open(environment.New(), Defaults{Origin: "https://app.example"}, keys{})
+		_, err := Open(&options, environment.New(), Defaults{Origin: "https://app.example"}, keys{})
 		if err == nil || !strings.HasPrefix(err.Error(), "global_token_revocation: ") || !strings.Contains(err.Error(), strings.TrimPrefix(says, "jwks: ")) {
 			t.Errorf("error %v, want %q", err, says)
 		}
 	}
 	options := p.revocation()
-	if _, err := options.Open(environment.New(), Defaults{AuthPath: "/auth"}, keys{}); err == nil || !strings.Contains(err.Error(), "set audience to the URL of this endpoint, such as https://app.example/auth/global-token-revocation") {
+	if _, err := Open(&options, environment.New(), Defaults{AuthPath: "/auth"}, keys{}); err == nil || !strings.Contains(err.Error(), "set audience to the URL of this endpoint, such as https://app.example/auth/global-token-revocation") {
 		t.Errorf("the address of the site is not known: %v", err)
 	}
-	if _, err := options.Open(environment.New(), Defaults{Origin: "https://app.example", NoUsers: true}, keys{}); err == nil || !strings.Contains(err.Error(), identities.ErrUnsupported.Error()) {
+	if _, err := Open(&options, environment.New(), Defaults{Origin: "https://app.example", NoUsers: true}, keys{}); err == nil || !strings.Contains(err.Error(), identities.ErrUnsupported.Error()) {
 		t.Errorf("where users cannot be found: %v", err)
 	}
 }

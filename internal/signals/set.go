@@ -30,22 +30,18 @@ type set struct {
 	status string  // of a stream
 }
 
-func badSET(description string) *failure {
-	return &failure{status: http.StatusBadRequest, code: errInvalidRequest, description: description}
-}
-
 // parse reads the claims of a token that is signed by the transmitter.
 func (e *receiver) parse(claims map[string]any, now time.Time) (set, *failure) {
 	s := set{id: text(claims, "jti")}
-	issued, hasIssued := seconds(claims["iat"])
+	issued, hasIssued := numericDate(claims["iat"])
 	has := func(name string) bool { _, found := claims[name]; return found }
 	switch {
 	case s.id == "" || len(s.id) > revocation.MaxID:
-		return s, badSET("jti is missing or too long")
+		return s, invalid("jti is missing or too long")
 	case !hasIssued || issued.After(now.Add(leeway)):
-		return s, badSET("iat is missing or in the future")
+		return s, invalid("iat is missing or in the future")
 	case has("nonce"), !e.tolerance.loose && (has("exp") || has("sub")): // a token for something else
-		return s, badSET("nonce, exp and sub are not allowed")
+		return s, invalid("nonce, exp and sub are not allowed")
 	}
 	events, _ := claims["events"].(map[string]any)
 	for uri, event := range events {
@@ -53,7 +49,7 @@ func (e *receiver) parse(claims map[string]any, now time.Time) (set, *failure) {
 		s.event, _ = event.(map[string]any)
 	}
 	if len(events) != 1 || s.event == nil {
-		return s, badSET("events must have one event, an object")
+		return s, invalid("events must have one event, an object")
 	}
 	s.action, s.issued = actions[s.uri], issued
 	var failed *failure
@@ -71,11 +67,11 @@ func (e *receiver) parse(claims map[string]any, now time.Time) (set, *failure) {
 		about, _ = s.event["subject"].(map[string]any)
 	}
 	if about == nil {
-		return s, badSET("sub_id is missing")
+		return s, invalid("sub_id is missing")
 	}
 	var err error
 	if s.about, err = e.subject(about); err != nil {
-		return s, badSET(err.Error())
+		return s, invalid(err.Error())
 	}
 	for _, id := range s.about.users {
 		if id.format == formatAccount && id.issuer != e.tokens.issuer {
@@ -96,9 +92,9 @@ func happened(claims, event map[string]any, issued, now time.Time) (time.Time, *
 		if stamp == nil {
 			continue
 		}
-		t, ok := seconds(stamp)
+		t, ok := numericDate(stamp)
 		if !ok {
-			return at, badSET("the time of the event is no time")
+			return at, invalid("the time of the event is no time")
 		}
 		if t.Before(at) {
 			at = t
@@ -132,7 +128,7 @@ func (s *set) members(tolerance tolerance) *failure {
 		}
 	}
 	if err != nil {
-		return badSET(err.Error())
+		return invalid(err.Error())
 	}
 	return nil
 }

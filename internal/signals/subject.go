@@ -129,7 +129,7 @@ func (e *receiver) complex(s *subject, object map[string]any) error {
 				s.session, s.narrow = "", true
 			}
 		case "application":
-			s.elsewhere = !Contains(text(id, "id"), e.tokens.audience)
+			s.elsewhere = !contains(text(id, "id"), e.tokens.audience)
 		default:
 			s.narrow = true
 		}

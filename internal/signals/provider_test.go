@@ -1,4 +1,4 @@
-package logout_test
+package signals_test
 
 import (
 	"context"
