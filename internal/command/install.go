@@ -52,7 +52,8 @@ run repeatedly, and replaces the triggers of an earlier version.
 The schema also has the table "revocations", through which nodes share revoked
 sessions. Pass the role that Caddy connects as with --grant, unless it owns the
 tables. That role can then use the table of revocations, and read these columns
-of the users table.
+of the users table; and if there is a table of linked accounts, the three of its
+columns by which "provider" finds users.
 
 A reset that drops the table or its schema, such as "prisma migrate reset", drops
 the triggers and these rights with it. With --survive-reset the role keeps them,
@@ -108,7 +109,7 @@ Notifications do not arrive through a transaction pooler: see listen_database.`,
 	f.add(cmd)
 	cmd.Flags().StringVar(&f.users, "users", "", "The users table (default: detected)")
 	cmd.MarkFlagsMutuallyExclusive("config", "users")
-	cmd.Flags().StringSliceVar(&f.grant, "grant", nil, "Roles that can read the users table and use the table of revocations, such as the one that Caddy connects as (default: only the owner)")
+	cmd.Flags().StringSliceVar(&f.grant, "grant", nil, "Roles that can read the users table and that of linked accounts, and use the table of revocations, such as the one that Caddy connects as (default: only the owner)")
 	cmd.Flags().BoolVar(&f.surviveReset, "survive-reset", false, "Let these roles keep their rights through a reset: they can read every table that the owner creates")
 	return cmd
 }
@@ -121,8 +122,8 @@ func (c commands) uninstall() *cobra.Command {
 		Long: `
 Drops the schema "stale_session", and with it the triggers on all users tables
 of the database. It takes back the default privileges of --survive-reset. The
-rights to read the present users table stay, because Caddy may go on without
-triggers; it says what takes them back. Run it as the role that ran install.`,
+rights to read the present tables stay, because Caddy may go on without triggers;
+it says what takes them back. Run it as the role that ran install.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.each(cmd, f, func(ctx context.Context, out io.Writer, d opened) error {
 				revoked, err := d.RevokeSQL(ctx)

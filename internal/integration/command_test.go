@@ -44,7 +44,8 @@ func TestTheCommandInstallsAndRemovesTriggers(t *testing.T) {
 	caddy := program(t)
 	database := standardapp.NewDatabase(t)
 	const reader = "reader_of_the_command"
-	standardapp.Execute(t, database, `alter table "User" add column stamp text`, `create table people (id int primary key)`, `create role `+reader)
+	standardapp.Execute(t, database, `alter table "User" add column stamp text`, `create table people (id int primary key)`, `create role `+reader,
+		`create table "Account" ("userId" text, provider text, "providerAccountId" text, access_token text)`)
 	t.Cleanup(func() { standardapp.Execute(t, database, `drop owned by `+reader, `drop role `+reader) })
 	dsn := standardapp.Server.DSN(database)
 	dir := t.TempDir()
@@ -69,13 +70,13 @@ func TestTheCommandInstallsAndRemovesTriggers(t *testing.T) {
 		{"install", "install", false, []string{"Installed the triggers", database}, nil, "User"},
 		{"install, again", "install --database " + dsn, false, []string{"Installed the triggers"}, nil, "User"},
 		{"another table", "install --users people", false, []string{"Installed the triggers"}, nil, "User people"},
-		{"rights, printed", "install --print --survive-reset --grant " + reader, false, []string{"\n-- The price of --survive-reset: " + reader + " can read every table that postgres creates", "GRANT SELECT (id) ON public.\"User\" TO " + reader + ";", "grant execute on function \"stale_session\".\"restore public.User\"() to \"" + reader + "\"", "ALTER DEFAULT PRIVILEGES FOR ROLE postgres GRANT USAGE ON SCHEMAS TO " + reader + ";"}, nil, "User people"},
+		{"rights, printed", "install --print --survive-reset --grant " + reader, false, []string{"\n-- The price of --survive-reset: " + reader + " can read every table that postgres creates", "GRANT SELECT (id) ON public.\"User\" TO " + reader + ";", "GRANT SELECT (\"userId\", provider, \"providerAccountId\") ON public.\"Account\" TO " + reader + ";", "grant execute on function \"stale_session\".\"restore public.User\"() to \"" + reader + "\"", "ALTER DEFAULT PRIVILEGES FOR ROLE postgres GRANT USAGE ON SCHEMAS TO " + reader + ";"}, nil, "User people"},
 		{"rights", "install --grant " + reader, false, []string{"Installed the triggers"}, []string{"price"}, "User people"},
 		{"rights that survive resets", "install --survive-reset --grant " + reader, false, []string{"Installed the triggers", "The price of --survive-reset: " + reader + " can read every table that postgres creates"}, nil, "User people"},
 		{"for nobody", "install --survive-reset", true, []string{"add --grant ROLE"}, nil, "User people"},
 		{"uninstall rights, printed", "uninstall --print", false, []string{"ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE SELECT ON TABLES FROM " + reader, "-- " + reader + " can still read the users table"}, nil, "User people"},
 		{"uninstall, printed", "uninstall --print", false, []string{"drop schema if exists stale_session cascade"}, nil, "User people"},
-		{"uninstall", "uninstall", false, []string{"Removed the triggers", reader + " can still read the users table. To take that back, as postgres: REVOKE SELECT ON public.\"User\" FROM " + reader}, nil, ""},
+		{"uninstall", "uninstall", false, []string{"Removed the triggers", reader + " can still read the users table. To take that back, as postgres: REVOKE SELECT ON public.\"User\" FROM " + reader, reader + " can still read public.\"Account\". To take that back, as postgres: REVOKE SELECT ON public.\"Account\" FROM " + reader}, nil, ""},
 		{"uninstall, again", "uninstall", false, []string{"Removed the triggers"}, nil, ""},
 		{"of a configuration, printed", "install --print --config " + caddyfile + " --adapter caddyfile", false, []string{`old."stamp"`, `"people"`}, nil, ""},
 		{"of a configuration", "install --config " + caddyfile + " --adapter caddyfile", false, []string{"Installed the triggers"}, nil, "User people"},

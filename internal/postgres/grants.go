@@ -24,9 +24,10 @@ type Script struct {
 }
 
 // GrantSQL connects, and returns the script that lets roles read the columns of the
-// users table that a verdict depends on. It can be run repeatedly. With
-// surviveReset, the roles can also read what the owner of the table creates later:
-// the table and its schema, after a reset, and all others.
+// users table that a verdict depends on, and, where it is found, those of the table of
+// linked accounts that signals depend on. It can be run repeatedly. With surviveReset,
+// the roles can also read what the owner of the users table creates later: the table and
+// its schema, after a reset, and all others.
 func (d *Directory) GrantSQL(ctx context.Context, roles []string, surviveReset bool) (Script, error) {
 	var all []grant
 	var script Script
@@ -38,6 +39,11 @@ func (d *Directory) GrantSQL(ctx context.Context, roles []string, surviveReset b
 		if err != nil {
 			return err
 		}
+		linked, note, err := d.linkedReads(ctx, conn, s)
+		if err != nil {
+			return err
+		}
+		script.Note += note
 		for _, role := range roles {
 			w := wanted{schema: s.relation.schema, name: s.relation.name, role: role, id: s.users.ID, columns: s.users.names(), byColumn: true}
 			needed, err := readRights(ctx, conn, w)
@@ -48,6 +54,24 @@ func (d *Directory) GrantSQL(ctx context.Context, roles []string, surviveReset b
 				return schemaError("the table %s was dropped meanwhile: try again", s.table)
 			}
 			all = append(all, needed.grants...)
+			for _, t := range linked {
+				r, err := readRights(ctx, conn, wanted{schema: t.schema, name: t.name, role: role, columns: t.columns, byColumn: true})
+				if err != nil {
+					return err
+				}
+				if r == nil { // it was dropped meanwhile
+					continue
+				}
+				for _, g := range r.grants {
+					switch {
+					case slices.Contains(all, g):
+					case g.allowed:
+						all = append(all, g)
+					case g.lacking:
+						script.Note += fmt.Sprintf("%s may not read %s, which `provider` needs: as %s run %s\n", r.role, t.what, g.owner, g.sql)
+					}
+				}
+			}
 			if !surviveReset {
 				continue
 			}
@@ -67,6 +91,21 @@ func (d *Directory) GrantSQL(ctx context.Context, roles []string, surviveReset b
 		}
 	}
 	return script, classifyInstall(err)
+}
+
+// linkedReads returns what has to be read to find users by the accounts that they have
+// linked; nothing if there is no table of these, with a note if it was named.
+func (d *Directory) linkedReads(ctx context.Context, conn *pgx.Conn, users *statement) (reads []searching, note string, err error) {
+	l, err := findLinked(ctx, conn, users, d.config.Users.Accounts)
+	switch {
+	case err == nil:
+		return l.search(users).reads, "", nil
+	case classOf(err) != directories.Schema:
+		return nil, "", err
+	case d.config.Users.Accounts != "":
+		note = err.Error() + "\n"
+	}
+	return nil, note, nil
 }
 
 // denied returns the error that the current role may not run some grants; nil if it
@@ -118,24 +157,28 @@ func readDefaults(ctx context.Context, conn *pgx.Conn, oid int64, role string) (
 
 // revokeSQL returns, for each role that was given the table of revocations: what
 // takes back its default privileges, who can do so, and whether the current role
-// can; and what would take back its rights to the tables with triggers.
+// can; and what would take back its rights to the tables with triggers, and to those of
+// which it was granted columns.
 const revokeSQL = `with roles as (
   select distinct r.oid, r.rolname from pg_class c join pg_namespace n on n.oid = c.relnamespace cross join aclexplode(c.relacl) a
   join pg_roles r on r.oid = a.grantee
   where n.nspname = '` + triggerSchema + `' and c.relname = 'revocations' and a.grantee <> c.relowner
 )
 select format('ALTER DEFAULT PRIVILEGES FOR ROLE %I REVOKE %s FROM %I', o.rolname, case d.defaclobjtype when 'n' then 'USAGE ON SCHEMAS' else 'SELECT ON TABLES' end, r.rolname),
-  quote_ident(o.rolname), quote_ident(r.rolname), true, pg_has_role(o.oid, 'usage')
+  quote_ident(o.rolname), quote_ident(r.rolname), true, pg_has_role(o.oid, 'usage'), ''
 from roles r join pg_default_acl d on d.defaclnamespace = 0 join pg_roles o on o.oid = d.defaclrole cross join aclexplode(d.defaclacl) a
 where a.grantee = r.oid and (d.defaclobjtype::text, a.privilege_type) in (('n', 'USAGE'), ('r', 'SELECT'))
 union all
-select distinct format('REVOKE SELECT ON %I.%I FROM %I', n.nspname, c.relname, r.rolname), quote_ident(pg_get_userbyid(c.relowner)), quote_ident(r.rolname), false, false
-from roles r cross join pg_trigger t join pg_class c on c.oid = t.tgrelid join pg_namespace n on n.oid = c.relnamespace
-where t.tgname = '` + deleteTrigger + `' and has_any_column_privilege(r.oid, c.oid, 'select')
+select format('REVOKE SELECT ON %I.%I FROM %I', n.nspname, c.relname, r.rolname), quote_ident(pg_get_userbyid(c.relowner)), quote_ident(r.rolname), false, false,
+  case when t.watched then 'the users table' else format('%I.%I', n.nspname, c.relname) end
+from roles r cross join pg_class c join pg_namespace n on n.oid = c.relnamespace
+cross join lateral (select exists (select from pg_trigger t where t.tgrelid = c.oid and t.tgname = '` + deleteTrigger + `') as watched) t
+where t.watched and has_any_column_privilege(r.oid, c.oid, 'select')
+  or exists (select from pg_attribute a cross join aclexplode(a.attacl) g where a.attrelid = c.oid and g.grantee = r.oid and g.privilege_type = 'SELECT')
 order by 4 desc, 1`
 
 // RevokeSQL connects, and returns the script that takes the default privileges back
-// from the roles that install has granted rights to. Those to the present table
+// from the roles that install has granted rights to. Those to the present tables
 // stay, because Caddy may go on reading it without triggers.
 func (d *Directory) RevokeSQL(ctx context.Context) (Script, error) {
 	var script Script
@@ -146,15 +189,15 @@ func (d *Directory) RevokeSQL(ctx context.Context) (Script, error) {
 			return err
 		}
 		var g grant
-		var role string
-		_, err = pgx.ForEachRow(rows, []any{&g.sql, &g.owner, &role, &g.lacking, &g.allowed}, func() error {
+		var role, table string
+		_, err = pgx.ForEachRow(rows, []any{&g.sql, &g.owner, &role, &g.lacking, &g.allowed, &table}, func() error {
 			switch {
 			case g.allowed:
 				script.SQL += g.sql + ";\n"
 			case g.lacking:
 				notes = append(notes, fmt.Sprintf("%s can still read every table that %s will create. To take that back, as %[2]s: %s", role, g.owner, g.sql))
 			default:
-				notes = append(notes, fmt.Sprintf("%s can still read the users table. To take that back, as %s: %s", role, g.owner, g.sql))
+				notes = append(notes, fmt.Sprintf("%s can still read %s. To take that back, as %s: %s", role, table, g.owner, g.sql))
 			}
 			return nil
 		})

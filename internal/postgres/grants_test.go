@@ -125,3 +125,62 @@ func TestInstallGrantsWhatALookupNeeds(t *testing.T) {
 	reads, _ := open(t, strings.Replace(server.DSN(db), "postgres@", strings.NewReplacer(" ", "%20", `"`, "%22").Replace(reader)+"@", 1), Config{Users: users})
 	visit(t, engine(t, reads, accounts.Config{Poll: -1}), visitor{subject: "LIVE", want: "live"}, visitor{subject: "gone", want: "user_not_found"})
 }
+
+func TestInstallGrantsTheTableOfLinkedAccounts(t *testing.T) {
+	t.Parallel()
+	const users = `create table users (id text primary key); insert into users values ('ada'); `
+	const accounts = `create table accounts ("userId" text references users, provider text, "providerAccountId" text, access_token text); insert into accounts values ('ada', 'keycloak', 's1'); `
+	for name, c := range map[string]struct {
+		schema string
+		config Users
+		found  bool
+		note   string // %s is the role
+	}{
+		"of Auth.js":                {schema: users + accounts, found: true},
+		"of Better Auth":            {schema: `create table "user" (id text primary key); insert into "user" values ('ada'); create table account ("userId" text, "providerId" text, "accountId" text, access_token text); insert into account values ('ada', 'keycloak', 's1')`, found: true},
+		"named, in another schema":  {schema: users + `create schema idp; ` + accounts + `alter table accounts set schema idp`, config: Users{Accounts: "idp.accounts"}, found: true},
+		"by another column":         {schema: `create table users (id int unique, email text primary key); insert into users values (1, 'ada'); create table accounts ("userId" int references users (id), provider text, "providerAccountId" text, access_token text); insert into accounts values (1, 'keycloak', 's1')`, config: Users{ID: "email"}, found: true},
+		"none":                      {schema: users},
+		"named, and there is none":  {schema: users, config: Users{Accounts: "accounts"}, note: "there is no table accounts"},
+		"several":                   {schema: users + accounts + `create table copy as table accounts; alter table accounts rename to links`},
+		"of somebody else":          {schema: users + accounts + `alter table accounts owner to postgres`, note: `%s may not read the table of linked accounts, which ` + "`provider`" + ` needs: as postgres run GRANT SELECT ("userId", provider, "providerAccountId") ON public.accounts TO %s`},
+		"of somebody else, granted": {schema: users + accounts + `alter table accounts owner to postgres; grant select ("userId", provider, "providerAccountId") on accounts to %s`, found: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := database(t, `revoke all on schema public from public`)
+			reader, asReader := role(t, db)
+			_, asOwner := role(t, db, `grant create on database `+db+` to %s`, `alter schema public owner to %s`)
+			superuser := strings.Index(c.schema, "alter table accounts owner")
+			if superuser < 0 {
+				superuser = len(c.schema)
+			}
+			runAs(t, asOwner, c.schema[:superuser])
+			if rest := strings.ReplaceAll(c.schema[superuser:], "%s", reader); rest != "" {
+				run(t, db, rest)
+			}
+			d, _ := open(t, asOwner, Config{Users: c.config})
+			granted, err := d.GrantSQL(t.Context(), []string{reader}, false)
+			if err != nil || granted.Denied != nil {
+				t.Fatal(err, granted.Denied)
+			}
+			if want := strings.ReplaceAll(c.note, "%s", reader); want == "" && granted.Note != "" || !strings.HasPrefix(granted.Note, want) {
+				t.Errorf("note %q, want %q", granted.Note, want)
+			}
+			for range 2 { // twice does no harm
+				if err := d.Run(t.Context(), granted.SQL); err != nil {
+					t.Fatal(err)
+				}
+			}
+			reads, _ := open(t, asReader, Config{Users: c.config})
+			if found, err := reads.ByAccount(t.Context(), []string{"keycloak"}, "s1"); (len(found) == 1 && found[0] == "ada" && err == nil) != c.found {
+				t.Errorf("found %q, error %v", found, err)
+			}
+			for _, table := range []string{"accounts", "account", "links", "idp.accounts"} {
+				if may(t, asReader, "select access_token from "+table) {
+					t.Errorf("the role may read the tokens in %s", table)
+				}
+			}
+		})
+	}
+}
