@@ -66,7 +66,7 @@ func run(from, file string, check bool) error {
 		lines = append(lines, fmt.Sprintf("| %s | %s |", c.Name, strings.Join(found, ", ")))
 	}
 	slices.Sort(lines)
-	want := "# Licences of what a Caddy with the module contains\n\nWritten by `make licences`; `make licences-check` fails if it is out of date. go.mod and the output of `make sbom` have the versions.\n\n| module | licence |\n|---|---|\n" +
+	want := "# Licences of what a Caddy with the module contains\n\nThe licence of every Go module that such a Caddy is built with. `make licences` writes this page; `make licences-check` fails if it is out of date. go.mod and the output of `make sbom` have the versions.\n\n| module | licence |\n|---|---|\n" +
 		strings.Join(slices.Compact(lines), "\n") + "\n"
 	if !check {
 		return os.WriteFile(file, []byte(want), 0o644)
