@@ -173,7 +173,7 @@ func (f *failuresOf) Happened(Event, string, map[string]any) { f.n.Add(1) }
 func TestClosingDoesNotWaitForAServerThatHangs(t *testing.T) {
 	t.Parallel()
 	s := ownServer(t, nil, oneUser)
-	e, _ := open(t, s.DSN("postgres"), Config{TTL: time.Nanosecond})
+	e, _ := open(t, s.DSN("postgres"), Config{TTL: time.Nanosecond, Timeout: 5 * time.Second})
 	look(t, e, "live")
 	resume, err := s.Pause(t.Context())
 	if err != nil {
