@@ -147,7 +147,7 @@ type crowd struct {
 
 func newCrowd(t *testing.T, regulars int) *crowd {
 	s := &shelf{users: make(map[string]directories.Account)}
-	c := &crowd{s, openShelf(t, s, Config{BrakeShare: 0.5, BrakeWindow: time.Minute})}
+	c := &crowd{s, openShelf(t, s, Config{BrakeShare: 0.5, BrakeWindow: time.Minute, Poll: 10 * time.Second})}
 	c.join("r", regulars)
 	time.Sleep(24 * time.Hour)
 	for i := range regulars {
