@@ -135,11 +135,11 @@ type Handler struct {
 
 	// Let identity providers, or scripts of your own, end all sessions of a user: each
 	// with its own path. Default: off.
-	TokenRevocation []*signals.TokenRevocation `json:"global_token_revocation,omitempty"`
+	TokenRevocation []signals.TokenRevocation `json:"global_token_revocation,omitempty"`
 
 	// Receive the events of transmitters of Shared Signals: each with its own path.
 	// Default: off.
-	SharedSignals []*signals.SharedSignals `json:"shared_signals,omitempty"`
+	SharedSignals []signals.SharedSignals `json:"shared_signals,omitempty"`
 
 	mode      string
 	lookups   accounts.Config
@@ -273,11 +273,11 @@ func (h *Handler) endpoints() (all []signals.Options) {
 	if h.BackchannelLogout != nil {
 		all = append(all, h.BackchannelLogout)
 	}
-	for _, t := range h.TokenRevocation {
-		all = append(all, t)
+	for i := range h.TokenRevocation {
+		all = append(all, &h.TokenRevocation[i])
 	}
-	for _, s := range h.SharedSignals {
-		all = append(all, s)
+	for i := range h.SharedSignals {
+		all = append(all, &h.SharedSignals[i])
 	}
 	return all
 }

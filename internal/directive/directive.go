@@ -62,13 +62,13 @@ func Nested[T any, P interface {
 func Several[T any, P interface {
 	*T
 	caddyfile.Unmarshaler
-}](into *[]P) Option {
+}](into *[]T) Option {
 	return func(d *caddyfile.Dispenser) error {
 		var one P
 		if err := Nested(&one)(d); err != nil {
 			return err
 		}
-		*into = append(*into, one)
+		*into = append(*into, *one)
 		return nil
 	}
 }

@@ -156,6 +156,9 @@ func TestJSONThatDoesNotLoad(t *testing.T) {
 		`"secret":"x"`:               "unknown field",
 		`"guarded":[{"nonsense":1}]`: "http.matchers.nonsense",
 		`"guarded":{"path":["/x"]}`:  "guarded",
+
+		`"shared_signals":[null]`:          "shared_signals: issuer and audience are required",
+		`"global_token_revocation":[null]`: "global_token_revocation: set issuer and jwks",
 	} {
 		var config caddy.Config
 		text := `{"admin":{"disabled":true},"apps":{"http":{"servers":{"s":{"listen":["127.0.0.1:0"],"routes":[{"handle":[{"handler":"stale_session",` + options + `}]}]}}}}}`
