@@ -86,14 +86,15 @@ Notifications do not arrive through a transaction pooler: see listen_database.`,
 				if err != nil {
 					return err
 				}
-				if done[d.dsn+" "+sql] { // for another site, whose columns are among these
-					return nil
-				}
-				done[d.dsn+" "+sql] = true
 				grants, err := d.GrantSQL(ctx, f.grant, f.surviveReset)
 				if err != nil {
 					return err
 				}
+				distinct := fmt.Sprintf("%q %q %q %q", d.dsn, sql, grants.SQL, grants.Note)
+				if done[distinct] { // for another site, whose columns are among these
+					return nil
+				}
+				done[distinct] = true
 				if f.surviveReset {
 					restore, err := d.RestoreSQL(ctx, f.grant)
 					if err != nil {

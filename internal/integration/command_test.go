@@ -45,12 +45,13 @@ func TestTheCommandInstallsAndRemovesTriggers(t *testing.T) {
 	database := standardapp.NewDatabase(t)
 	const reader = "reader_of_the_command"
 	standardapp.Execute(t, database, `alter table "User" add column stamp text`, `create table people (id int primary key)`, `create role `+reader,
-		`create table "Account" ("userId" text, provider text, "providerAccountId" text, access_token text)`)
+		`create table "Account" ("userId" text, provider text, "providerAccountId" text, access_token text)`, `create schema idp`, `create table idp.links (like "Account")`)
 	t.Cleanup(func() { standardapp.Execute(t, database, `drop owned by `+reader, `drop role `+reader) })
 	dsn := standardapp.Server.DSN(database)
 	dir := t.TempDir()
 	caddyfile := filepath.Join(dir, "Caddyfile")
-	site := caddytest.Site("stale_session /a* {", "	users User {", "		match stamp stamp", "	}", "}", "stale_session /b* {", "	users people", "	mode observe", "}", "respond ok")
+	site := caddytest.Site("stale_session /a* {", "	users User {", "		match stamp stamp", "	}", "}", "stale_session /b* {", "	users people", "	mode observe", "}",
+		"stale_session /c* {", "	users User {", "		accounts idp.links", "	}", "}", "respond ok")
 	if err := os.WriteFile(caddyfile, []byte(site), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -80,6 +81,8 @@ func TestTheCommandInstallsAndRemovesTriggers(t *testing.T) {
 		{"uninstall, again", "uninstall", false, []string{"Removed the triggers"}, nil, ""},
 		{"of a configuration, printed", "install --print --config " + caddyfile + " --adapter caddyfile", false, []string{`old."stamp"`, `"people"`}, nil, ""},
 		{"of a configuration", "install --config " + caddyfile + " --adapter caddyfile", false, []string{"Installed the triggers"}, nil, "User people"},
+		{"of a configuration, with rights", "install --config " + caddyfile + " --adapter caddyfile --grant " + reader, false, []string{"Installed the triggers"}, nil, "User people"},
+		{"what it has granted", "uninstall --print", false, []string{"ON public.\"Account\" FROM " + reader, "ON idp.links FROM " + reader}, nil, "User people"},
 		{"uninstall of a configuration", "uninstall -c " + caddyfile + " -a caddyfile", false, []string{"Removed the triggers"}, nil, ""},
 		{"a configuration without the handler", "install -c " + other + " -a caddyfile", true, []string{"no stale_session handler"}, nil, ""},
 		{"no such table", "install --users nobody", true, []string{"there is no table nobody"}, nil, ""},
