@@ -136,27 +136,28 @@ func TestInstallGrantsTheTableOfLinkedAccounts(t *testing.T) {
 		found  bool
 		note   string // %s is the role
 	}{
-		"of Auth.js":                {schema: users + accounts, found: true},
-		"of Better Auth":            {schema: `create table "user" (id text primary key); insert into "user" values ('ada'); create table account ("userId" text, "providerId" text, "accountId" text, access_token text); insert into account values ('ada', 'keycloak', 's1')`, found: true},
-		"named, in another schema":  {schema: users + `create schema idp; ` + accounts + `alter table accounts set schema idp`, config: Users{Accounts: "idp.accounts"}, found: true},
-		"by another column":         {schema: `create table users (id int unique, email text primary key); insert into users values (1, 'ada'); create table accounts ("userId" int references users (id), provider text, "providerAccountId" text, access_token text); insert into accounts values (1, 'keycloak', 's1')`, config: Users{ID: "email"}, found: true},
-		"none":                      {schema: users},
-		"named, and there is none":  {schema: users, config: Users{Accounts: "accounts"}, note: "there is no table accounts"},
-		"several":                   {schema: users + accounts + `create table copy as table accounts; alter table accounts rename to links`},
-		"of somebody else":          {schema: users + accounts + `alter table accounts owner to postgres`, note: `%s may not read the table of linked accounts, which ` + "`provider`" + ` needs: as postgres run GRANT SELECT ("userId", provider, "providerAccountId") ON public.accounts TO %s`},
-		"of somebody else, granted": {schema: users + accounts + `alter table accounts owner to postgres; grant select ("userId", provider, "providerAccountId") on accounts to %s`, found: true},
+		"of Auth.js":                             {schema: users + accounts, found: true},
+		"of Better Auth":                         {schema: `create table "user" (id text primary key); insert into "user" values ('ada'); create table account ("userId" text, "providerId" text, "accountId" text, access_token text); insert into account values ('ada', 'keycloak', 's1')`, found: true},
+		"named, in another schema":               {schema: users + `create schema idp; ` + accounts + `alter table accounts set schema idp`, config: Users{Accounts: "idp.accounts"}, found: true},
+		"by another column":                      {schema: `create table users (id int unique, email text primary key); insert into users values (1, 'ada'); create table accounts ("userId" int references users (id), provider text, "providerAccountId" text, access_token text); insert into accounts values (1, 'keycloak', 's1')`, config: Users{ID: "email"}, found: true},
+		"none":                                   {schema: users},
+		"named, and there is none":               {schema: users, config: Users{Accounts: "accounts"}, note: "there is no table accounts"},
+		"several":                                {schema: users + accounts + `create table copy as table accounts; alter table accounts rename to links`},
+		"of somebody else":                       {schema: users + accounts + `alter table accounts owner to postgres`, note: `%s may not read the table of linked accounts, which ` + "`provider`" + ` needs: as postgres run GRANT SELECT ("userId", provider, "providerAccountId") ON public.accounts TO %s`},
+		"in a schema that the owner may not use": {schema: users + accounts + `alter table accounts owner to postgres; create schema idp; alter table accounts set schema idp; alter table idp.accounts owner to %owner`, config: Users{Accounts: "idp.accounts"}, note: `%s may not read the table of linked accounts, which ` + "`provider`" + ` needs: as postgres run GRANT USAGE ON SCHEMA idp TO %s`},
+		"of somebody else, granted":              {schema: users + accounts + `alter table accounts owner to postgres; grant select ("userId", provider, "providerAccountId") on accounts to %s`, found: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			db := database(t, `revoke all on schema public from public`)
 			reader, asReader := role(t, db)
-			_, asOwner := role(t, db, `grant create on database `+db+` to %s`, `alter schema public owner to %s`)
+			owner, asOwner := role(t, db, `grant create on database `+db+` to %s`, `alter schema public owner to %s`)
 			superuser := strings.Index(c.schema, "alter table accounts owner")
 			if superuser < 0 {
 				superuser = len(c.schema)
 			}
 			runAs(t, asOwner, c.schema[:superuser])
-			if rest := strings.ReplaceAll(c.schema[superuser:], "%s", reader); rest != "" {
+			if rest := strings.NewReplacer("%owner", owner, "%s", reader).Replace(c.schema[superuser:]); rest != "" {
 				run(t, db, rest)
 			}
 			d, _ := open(t, asOwner, Config{Users: c.config})

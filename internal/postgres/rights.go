@@ -51,10 +51,11 @@ relation as (
   select r.oid, bool_or(a.attname = any($4::text[]) and not may) as lacking, bool_or(may) as any,
     string_agg(quote_ident(a.attname), ', ' order by a.attnum) filter (where a.attname = any($4::text[] || $6::text[])) as named,
     string_agg(quote_ident(a.attname), ', ' order by a.attnum) filter (where a.attname = any($4::text[] || $6::text[]) and not may) as missing,
-    bool_and(has_column_privilege(r.oid, a.attnum, 'select with grant option')) filter (where a.attname = any($4::text[])) as allowed
+    bool_and(has_column_privilege(r.oid, a.attnum, 'select with grant option')) filter (where a.attname = any($4::text[]))
+      and has_schema_privilege(r.relnamespace, 'usage') as allowed
   from relation r join pg_attribute a on a.attrelid = r.oid and a.attnum > 0 and not a.attisdropped
   cross join lateral (select has_column_privilege(r.role, r.oid, a.attnum, 'select')) p(may)
-  group by 1
+  group by 1, r.relnamespace
 ), types as (
   select t.schema from relation r join pg_attribute a on a.attrelid = r.oid and a.attname = $5 and not a.attisdropped
   cross join lateral (select a.atttypid) given(type) cross join lateral (` + typeSQL + `) t
