@@ -218,6 +218,7 @@ func (e *logout) read(token string, now time.Time) (logoutClaims, *failure) {
 	events, _ := claims["events"].(map[string]any)
 	_, isLogout := events[logoutEvent].(map[string]any)
 	_, hasNonce := claims["nonce"]
+	_, sidIsText := claims["sid"].(string)
 	t := logoutClaims{id: text(claims, "jti"), sub: text(claims, "sub"), sid: text(claims, "sid"), endedUpTo: now}
 	switch {
 	case !hasIssued || issued.After(now.Add(leeway)) || now.Sub(issued) > maxAge+leeway:
@@ -230,6 +231,8 @@ func (e *logout) read(token string, now time.Time) (logoutClaims, *failure) {
 		return t, invalid("events has no back-channel logout event")
 	case hasNonce:
 		return t, invalid("nonce is not allowed")
+	case claims["sid"] != nil && !sidIsText: // not all sessions instead of one
+		return t, invalid("sid is no text")
 	case t.sub == "" && (t.sid == "" || e.endsUser):
 		return t, invalid("sub is missing")
 	case len(t.sub) > revocation.MaxID || len(t.sid) > revocation.MaxID || strings.ContainsRune(t.sub+t.sid, 0):

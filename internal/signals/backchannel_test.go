@@ -114,6 +114,7 @@ func TestLogoutTokens(t *testing.T) {
 		"without events":            set("events", nil),
 		"of another event":          set("events", map[string]any{"https://x": map[string]any{}}),
 		"whose event is no object":  set("events", map[string]any{logoutEvent: true}),
+		"whose sid is a number":     set("sid", 1),
 		"of a huge subject":         set("sub", strings.Repeat("x", 2000)),
 		"signed by another":         other.sign(t, typeLogout, loggedOut()),
 		"not signed":                unsigned,
