@@ -190,7 +190,7 @@ func (j *JWKS) refresh(ctx context.Context) {
 		asked := j.asked.Load()
 		if err := j.fetch(ctx); err != nil {
 			if ctx.Err() == nil {
-				j.failed(err)
+				j.failed(fmt.Errorf("of %s: %w", j.host(), err))
 			}
 			wait, retry = retry, min(2*retry, maxRetryDelay)
 		} else {
@@ -209,6 +209,15 @@ func (j *JWKS) refresh(ctx context.Context) {
 		}
 		timer.Stop()
 	}
+}
+
+// host returns where the set, or what names it, is: of the URL all else may be a secret.
+func (j *JWKS) host() string {
+	u, err := url.Parse(j.url)
+	if err != nil {
+		return ""
+	}
+	return u.Host
 }
 
 func (j *JWKS) fetch(ctx context.Context) error {

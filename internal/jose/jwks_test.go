@@ -89,10 +89,13 @@ func TestAKeySetAtAURL(t *testing.T) {
 		}
 		http.Error(w, "not yet", http.StatusServiceUnavailable)
 	}))
-	jwks, err := OpenJWKS(server.URL+"/jwks.json?token=hunter2", func(err error) {
+	jwks, err := OpenJWKS(strings.Replace(server.URL, "://", "://user:hunter2@", 1)+"/jwks.json?token=hunter2", func(err error) {
 		failures.Add(1)
 		if strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("the URL's secret is in the error: %v", err)
+		}
+		if !strings.HasPrefix(err.Error(), "of 127.0.0.1:") || !strings.HasSuffix(err.Error(), ": status 503") {
+			t.Errorf("the error does not say of which set it is, and what is wrong: %v", err)
 		}
 	})
 	if err != nil {
