@@ -27,6 +27,10 @@ const (
 type Storage struct {
 	storage certmagic.Storage
 	life    time.Duration
+	// writing holds a value while one is written: who waits for the lock of the storage
+	// itself only looks again each second, and many come at once when a provider signs
+	// everybody out.
+	writing chan struct{}
 
 	mu    sync.Mutex
 	names []string
@@ -39,7 +43,7 @@ func NewStorage(storage certmagic.Storage, name string, life time.Duration) *Sto
 	if life == 0 {
 		life = DefaultLife
 	}
-	return &Storage{storage: storage, life: life, names: []string{name}, named: make(chan struct{}, 1)}
+	return &Storage{storage: storage, life: life, writing: make(chan struct{}, 1), names: []string{name}, named: make(chan struct{}, 1)}
 }
 
 // Name adds a name of the users.
@@ -72,6 +76,12 @@ func (s *Storage) String() string { return "Caddy's storage" }
 
 // Put implements Store.
 func (s *Storage) Put(ctx context.Context, all []Revocation) error {
+	select {
+	case s.writing <- struct{}{}:
+		defer func() { <-s.writing }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	for _, file := range s.files() {
 		if err := s.put(ctx, file, all); err != nil {
 			return err

@@ -3,6 +3,8 @@ package revocation
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -73,5 +75,44 @@ func TestFilesThatHoldTheSameAreNotWritten(t *testing.T) {
 	}
 	if n := storage.stored.Load() - before; n > 0 {
 		t.Errorf("%d files are written", n)
+	}
+}
+
+// impatientStorage refuses a lock that is taken, where Caddy's storage waits for it for a
+// second at least.
+type impatientStorage struct {
+	certmagic.Storage
+	locked atomic.Bool
+}
+
+func (i *impatientStorage) Lock(ctx context.Context, name string) error {
+	if !i.locked.CompareAndSwap(false, true) {
+		return errors.New("the lock is taken")
+	}
+	return i.Storage.Lock(ctx, name)
+}
+
+func (i *impatientStorage) Unlock(ctx context.Context, name string) error {
+	defer i.locked.Store(false)
+	return i.Storage.Unlock(ctx, name)
+}
+
+func TestManyRevocationsAtOnceDoNotWaitForTheLockOfTheStorage(t *testing.T) {
+	t.Parallel()
+	files := &certmagic.FileStorage{Path: t.TempDir()}
+	l := Open(Config{Local: NewStorage(&impatientStorage{Storage: files}, "users", 0), Logger: zap.NewNop})
+	defer l.Close()
+	const many = 30
+	var all sync.WaitGroup
+	for i := range many {
+		all.Go(func() {
+			if err := l.Revoke(t.Context(), Revocation{Session: fmt.Sprint(i), At: time.Now()}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if stored, err := NewStorage(files, "users", 0).load(t.Context()); err != nil || len(stored) != many {
+		t.Errorf("%d are stored, error %v", len(stored), err)
 	}
 }
