@@ -84,6 +84,7 @@ func TestLogoutTokens(t *testing.T) {
 	}{
 		"of a user":                   {set("aud", "app"), "", ada},
 		"for several apps":            {set("aud", []string{"other", "app"}), "", ada},
+		"with an exp in milliseconds": {set("exp", now.Add(2*time.Minute).UnixMilli()), "", ada},
 		"of a session":                {p.sign(t, typeLogout, both), "", s1},
 		"of a session, ends session":  {p.sign(t, typeLogout, both), "session", s1},
 		"of a session, ends the user": {p.sign(t, typeLogout, both), "user", ada},
