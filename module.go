@@ -620,6 +620,9 @@ func (x *request) guard(header http.Header, set *session.Session) (cleared []str
 		header["Set-Cookie"] = lines
 	}
 	x.handler.reporter.Dropped(x.r, stale)
+	if stale.Alone { // as in replace
+		return nil, true
+	}
 	ended := x.check.Ended
 	if len(sent) > 0 {
 		ended = slices.Concat(ended, verdict.Whole(x.check.Session, died).Ended)
@@ -669,9 +672,14 @@ func (x *request) rescue(header http.Header) bool {
 	return true
 }
 
-// replace answers in place of the app, because the session has become stale.
+// replace answers in place of the app, because the session has become stale. If that
+// session alone has ended, the app may have begun another meanwhile, whose cookies the
+// browser must keep: the next request clears those that it still has of this one.
 func (x *request) replace(check verdict.Check, judgements []verdict.Judgement) {
-	ended := answer.Ended{Names: slices.Concat(check.Ended, x.check.Ended), Marks: slices.Concat(marks(x.sent(), judgements), x.marks)}
+	ended := answer.Ended{Names: x.check.Ended, Marks: x.marks}
+	if !slices.ContainsFunc(judgements, func(j verdict.Judgement) bool { return j.Alone }) {
+		ended.Names, ended.Marks = slices.Concat(check.Ended, ended.Names), slices.Concat(marks(x.sent(), judgements), ended.Marks)
+	}
 	ended.Marker = answer.ReadMarker(x.r, ended.Marks)
 	x.replaced, x.failure = true, x.handler.responder.Replace(x.header.ResponseWriter, x.r, ended)
 }

@@ -2234,6 +2234,36 @@ func TestAStreamEndsSoonAfterTheRowOfItsSession(t *testing.T) {
 	})
 }
 
+// TestARenewalOfAReplacedSessionLeavesTheNextOneAlone because it may come after the cookies
+// of that, which have the same names.
+func TestARenewalOfAReplacedSessionLeavesTheNextOneAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const poll = 100 * time.Millisecond
+		here := directories.Account{Exists: true}
+		users := &table{users: map[string]directories.Account{"1": here}}
+		rows := &table{users: map[string]directories.Account{"1": here, "2": here}}
+		h := newStoredHandler(t, users, rows, accounts.Config{Poll: poll})
+		time.Sleep(time.Millisecond) // the time 0 of an engine stands for none
+		w := httptest.NewRecorder()
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/admin", http.NoBody)
+		r.Header.Set("Cookie", "sid=1.1")
+		r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, new(caddyhttp.Server))
+		if err := h.ServeHTTP(w, r, caddyhttp.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) error {
+			rows.commit(func() { delete(rows.users, "1") })
+			time.Sleep(2 * poll)
+			w.Header().Set("Set-Cookie", "sid=1.1")
+			w.WriteHeader(http.StatusOK)
+			return nil
+		})); err != nil {
+			t.Fatal(err)
+		}
+		if lines := w.Header()["Set-Cookie"]; w.Code != http.StatusOK || len(lines) > 0 {
+			t.Errorf("status %d, it sets %q", w.Code, lines)
+		}
+	})
+}
+
 // TestHowOftenARequestOfAStoredSessionAllocates compares it with one whose rows nobody
 // looks up. Nothing runs beside it.
 func TestHowOftenARequestOfAStoredSessionAllocates(t *testing.T) {

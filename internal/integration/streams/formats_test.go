@@ -119,3 +119,50 @@ func TestAStreamOfASessionThatTheAppLooksUpEndsWithItsUser(t *testing.T) {
 	ends(t, gone)
 	goesOn(t, app, live)
 }
+
+// TestALongPollOfAReplacedSessionLeavesTheNextOneAlone because its answer may come after the
+// cookies of that: Better Auth begins another session when a password is changed.
+func TestALongPollOfAReplacedSessionLeavesTheNextOneAlone(t *testing.T) {
+	for name, cookie := range map[string]func(id string) string{
+		"with a cookie cache":    func(id string) string { return betterAuthCache(id, "live") },
+		"which the app looks up": betterAuthToken,
+	} {
+		t.Run(name, func(t *testing.T) {
+			database := standardapp.NewDatabase(t)
+			standardapp.Execute(t, database, betterAuthTable, `insert into session (token, "userId", "expiresAt") values ('before', 'live', now() + interval '1 day')`)
+			standardapp.OtherEnvironment(t, standardapp.Server.DSN(database), map[string]string{"BETTER_AUTH_SECRET": standardapp.Secret})
+			app := newStreamsApp(t, (*httptest.Server).Start)
+			c := startFor(t, "h1", "stale_session {", "poll 50ms", "sign_in /login", "users User", "}", "reverse_proxy "+app.Listener.Addr().String())
+			ask := func() (*http.Response, error) {
+				request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, c.base+"/poll", http.NoBody)
+				if err != nil {
+					return nil, err
+				}
+				request.Header.Set("Cookie", cookie("before"))
+				response, err := c.http.Do(request)
+				if err == nil {
+					err = response.Body.Close()
+				}
+				return response, err
+			}
+			type answer struct {
+				response *http.Response
+				err      error
+			}
+			answered := make(chan answer)
+			go func() {
+				response, err := ask()
+				answered <- answer{response, err}
+			}()
+			<-app.arrived
+			standardapp.Execute(t, database, `begin; delete from session; insert into session (token, "userId", "expiresAt") values ('after', 'live', now() + interval '1 day'); commit`)
+			polled := <-answered
+			if polled.err != nil || polled.response.StatusCode != http.StatusUnauthorized {
+				t.Fatal(polled.response, polled.err)
+			}
+			if cookies := polled.response.Cookies(); len(cookies) > 0 {
+				t.Errorf("it sets %v", cookies)
+			}
+		})
+	}
+}
