@@ -22,8 +22,14 @@ type underWay struct {
 	streams accounts.Streams
 }
 
-// Changed implements accounts.Streams.
-func (u underWay) Changed(_ string, id []byte) { u.streams.Changed(u.table.name, id) }
+// Changed implements accounts.Streams. A table that has told of a row answers: whoever
+// judges its streams must not find it paused.
+func (u underWay) Changed(_ string, id []byte) {
+	if id != nil {
+		u.table.paused.Store(0)
+	}
+	u.streams.Changed(u.table.name, id)
+}
 
 // Subjects implements accounts.Streams. A session that never had a row does not end by it,
 // so it is not looked up.

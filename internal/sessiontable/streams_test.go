@@ -271,3 +271,25 @@ func TestATableThatIsGoneIsAskedOncePerPoll(t *testing.T) {
 		}
 	})
 }
+
+// TestAStreamIsJudgedOnceItIsTold although somebody has asked in vain a moment before.
+func TestAStreamIsJudgedOnceItIsTold(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		streams := &open{ids: []string{"one"}}
+		d := new(database)
+		d.commit(map[string]directories.Account{"one": {Exists: true}}, nil)
+		table := Open(d, accounts.Config{Streams: streams}, true)
+		defer table.Close()
+		table.Ended(t.Context(), []byte("one"), time.Now(), true)
+		time.Sleep(time.Minute)
+		d.commit(nil, errors.New("there is no such table"))
+		time.Sleep(2 * poll)
+		table.Ended(t.Context(), []byte("another"), time.Now(), false)
+		d.commit(nil, nil)
+		time.Sleep(2 * poll)
+		if told := streams.take(); len(told) == 0 || !table.Ended(t.Context(), []byte("one"), time.Now(), true) {
+			t.Errorf("told %q, and it goes on", told)
+		}
+	})
+}
