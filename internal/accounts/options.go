@@ -159,7 +159,7 @@ type Config struct {
 	// TTL and AbsentTTL are how long an account and the absence of one are used
 	// without a lookup. Defaults: 30s, 5s.
 	TTL, AbsentTTL time.Duration
-	// Size is how many accounts are cached, about. Default: 100000.
+	// Size is how many accounts are cached, about. Default: DefaultSize.
 	Size int
 	// Poll is how often the directory is asked whether anything has changed.
 	// Default: 500ms; negative for never, and then it is not watched at all.
@@ -177,6 +177,9 @@ type Config struct {
 	Logger func() *zap.Logger `json:"-"`
 }
 
+// DefaultSize is that of Config.
+const DefaultSize = 100_000
+
 // DefaultTimeout is that of Config. Tests, which run on slow machines, set it.
 var DefaultTimeout = 500 * time.Millisecond
 
@@ -184,7 +187,7 @@ func (c Config) withDefaults() Config {
 	c.Timeout = cmp.Or(c.Timeout, DefaultTimeout)
 	c.TTL = cmp.Or(c.TTL, 30*time.Second)
 	c.AbsentTTL = min(cmp.Or(c.AbsentTTL, 5*time.Second), c.TTL)
-	c.Size = cmp.Or(c.Size, 100_000)
+	c.Size = cmp.Or(c.Size, DefaultSize)
 	c.Poll = cmp.Or(c.Poll, 500*time.Millisecond)
 	if c.Logger == nil {
 		c.Logger = zap.NewNop

@@ -293,3 +293,25 @@ func TestAStreamIsJudgedOnceItIsTold(t *testing.T) {
 		}
 	})
 }
+
+// TestAsManySessionsEndAsRowsAreCached because one that is forgotten would not.
+func TestAsManySessionsEndAsRowsAreCached(t *testing.T) {
+	t.Parallel()
+	const size = 50_000
+	id := func(i int) []byte { return fmt.Appendf(nil, "%036d", i) }
+	table := Open(new(rows), accounts.Config{Size: size}, true)
+	t.Cleanup(func() { _ = table.Close() })
+	now := time.Now()
+	for i := range size {
+		table.remember(id(i), now)
+	}
+	forgotten := 0
+	for i := range size {
+		if !table.remembers(id(i), now) {
+			forgotten++
+		}
+	}
+	if forgotten > size/1000 {
+		t.Errorf("of %d sessions, %d are forgotten", size, forgotten)
+	}
+}

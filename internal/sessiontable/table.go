@@ -4,6 +4,7 @@
 package sessiontable
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -24,21 +25,23 @@ type Table struct {
 	paused atomic.Int64     // until when, in nanoseconds since 1970, nobody asks
 }
 
-// seenBytes is the size of Table.seen: some ten thousand sessions.
-const seenBytes = 1 << 20
+// seenBytes is the room of a session in Table.seen, with an id as long as a UUID. Some of
+// it is for what does not spread evenly.
+const seenBytes = 80
 
 // Open returns a table whose rows are looked up in a directory, which it closes in the
 // end. It does not connect before the first session. kept tells whether a row stays until
 // its session ends: in Redis it may be evicted, and the app has another copy.
 func Open(directory directories.Directory, config accounts.Config, kept bool) *Table {
-	t := &Table{name: "sessions in " + directory.String(), kept: kept, seen: cache.New(seenBytes)}
+	t := &Table{name: "sessions in " + directory.String(), kept: kept}
+	sessions := cmp.Or(config.Size, accounts.DefaultSize)
 	switch {
 	case !kept:
-		config.Streams = nil
+		sessions, config.Streams = 0, nil
 	case config.Streams != nil:
 		config.Streams = underWay{t, config.Streams}
 	}
-	t.rows = accounts.Open(directory, config)
+	t.seen, t.rows = cache.New(sessions*seenBytes), accounts.Open(directory, config)
 	return t
 }
 
