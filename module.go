@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -484,6 +485,7 @@ type request struct {
 	header    answer.HeaderWriter
 	stream    streams.Stream
 	owned     []session.Token // that the stream is judged by
+	owning    sync.Mutex      // for owned, once the stream is open
 	answers   bool            // a stale session is answered
 	replaced  bool            // an answer has replaced the app's
 	failure   error           // of that
@@ -711,20 +713,22 @@ func (x *request) own(tokens []session.Token) {
 	x.owned = v.owned(&x.wait, tokens, x.session.At)
 }
 
-// names appends those of the session: of its users, and of its rows that it ends with.
+// names appends those of the session: of its users, and of its rows that it ends with, or
+// that may tell later whose it is.
 func (x *request) names(names []streams.Name) []streams.Name {
 	v := x.validator
 	for i := range x.owned {
 		token := &x.owned[i]
 		c := &token.Claims
-		if len(c.Subject) == 0 {
+		if len(c.Subject) > 0 {
+			names = append(names, streams.Name{Directory: v.accounts.String(), Subject: v.accounts.Key(c.Subject)})
+		} else if !c.AppAsks {
 			continue
 		}
-		names = append(names, streams.Name{Directory: v.accounts.String(), Subject: v.accounts.Key(c.Subject)})
 		if len(c.SessionID) == 0 {
 			continue
 		}
-		if rows := v.sessions[token.Format()]; rows != nil && rows.Kept() {
+		if rows := v.sessions[token.Format()]; rows != nil && (rows.Kept() || c.AppAsks) {
 			names = append(names, streams.Name{Directory: rows.String(), Subject: rows.Key(c.SessionID)})
 		}
 	}
@@ -779,7 +783,12 @@ func (x *request) Judge(swept bool) (ended *streams.Ended, known bool) {
 	defer lease.Release()
 	ctx, cancel := context.WithTimeout(context.Background(), v.timeout)
 	defer cancel()
-	judgements := v.held(v.judge(ctx, x.owned, asking{now: time.Now(), aside: true}, nil))
+	now := time.Now()
+	owned := v.owned(ctx, x.owned, now)
+	x.owning.Lock()
+	x.owned = owned
+	x.owning.Unlock()
+	judgements := v.held(v.judge(ctx, owned, asking{now: now, aside: true}, nil))
 	check := verdict.Whole(x.check.Session, judgements)
 	if check.Verdict != verdict.Stale && check.Dissent == nil {
 		return nil, check.Verdict != verdict.Unknown
@@ -797,6 +806,8 @@ func (x *request) Revoked(list *revocation.List) bool {
 	if list.Users() != v.revoked.Users() {
 		return false
 	}
+	x.owning.Lock()
+	defer x.owning.Unlock()
 	for i := range x.owned {
 		if v.mayRevoke(list, &x.owned[i].Claims) {
 			return true

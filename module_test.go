@@ -2106,7 +2106,7 @@ func TestWhenAStreamExpires(t *testing.T) {
 }
 
 // stored is a format of sessions that are kept in a table: the cookie sid is
-// "<user>.<session>".
+// "<user>.<session>", or ".<session>" if the app looks it up.
 type stored struct{}
 
 func (stored) Owns(name, _ string) bool { return name == "sid" }
@@ -2117,7 +2117,7 @@ func (stored) Readings(parts []formats.Part) []formats.Reading {
 
 func (stored) Decode(text string, now time.Time) (formats.Session, error) {
 	user, id, _ := strings.Cut(text, ".")
-	return formats.Session{Subject: user, ID: id, MadeAt: now.Add(-time.Hour), Claims: map[string]any{}}, nil
+	return formats.Session{Subject: user, ID: id, AppAsks: user == "", MadeAt: now.Add(-time.Hour), Claims: map[string]any{}}, nil
 }
 
 // newStoredHandler returns a handler of users and of the rows of their sessions.
@@ -2232,6 +2232,43 @@ func TestAStreamEndsSoonAfterTheRowOfItsSession(t *testing.T) {
 			t.Error("the streams of a user, and no others, do not end with them")
 		}
 	})
+}
+
+// TestAStreamEndsWhoseOwnerWasNotKnownAtFirst because the rows could not be read when it
+// was opened.
+func TestAStreamEndsWhoseOwnerWasNotKnownAtFirst(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(users, rows *table){
+		"signed out elsewhere": func(_, rows *table) { rows.commit(func() { delete(rows.users, "a") }) },
+		"without its user":     func(users, _ *table) { users.commit(func() { delete(users.users, "1") }) },
+		"without either": func(users, rows *table) {
+			rows.commit(func() { delete(rows.users, "a") })
+			users.commit(func() { delete(users.users, "1") })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				users := &table{users: map[string]directories.Account{"1": {Exists: true}, "2": {Exists: true}}}
+				rows := &table{away: errors.New("there is no such table"), users: map[string]directories.Account{
+					"a": {Exists: true, Matched: [][]byte{[]byte("1")}}, "b": {Exists: true, Matched: [][]byte{[]byte("2")}},
+				}}
+				h := newStoredHandler(t, users, rows, accounts.Config{})
+				time.Sleep(time.Millisecond) // the time 0 of an engine stands for none
+				ending, live, nobody := openEvents(t, h, ".a"), openEvents(t, h, ".b"), openEvents(t, h, ".c")
+				rows.commit(func() { rows.away = nil })
+				time.Sleep(time.Minute)
+				if isClosed(ending) {
+					t.Fatal("it has ended")
+				}
+				end(users, rows)
+				time.Sleep(time.Minute)
+				if !isClosed(ending) || isClosed(live) || isClosed(nobody) {
+					t.Errorf("ended: %t, and those that did not: %t, %t", isClosed(ending), isClosed(live), isClosed(nobody))
+				}
+			})
+		})
+	}
 }
 
 // TestARenewalOfAReplacedSessionLeavesTheNextOneAlone because it may come after the cookies
