@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -251,6 +252,8 @@ func TestTheRequestThatDeletesItsUserGetsItsAnswer(t *testing.T) {
 			standardapp.InstallTriggers(t, standardapp.Server.DSN(database))
 			app := newStreamsApp(t, (*httptest.Server).Start)
 			noticed := make(chan struct{})
+			var arrived sync.WaitGroup // one that came after the deletion would be refused
+			arrived.Add(2)
 			events := app.Config.Handler
 			app.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if r.Method != http.MethodPost {
@@ -258,6 +261,8 @@ func TestTheRequestThatDeletesItsUserGetsItsAnswer(t *testing.T) {
 					return
 				}
 				_, _ = io.Copy(io.Discard, r.Body)
+				arrived.Done()
+				arrived.Wait()
 				standardapp.Execute(t, database, `delete from "User" where id = 'gone'`)
 				<-noticed
 				if err := r.Context().Err(); err != nil {
