@@ -3,6 +3,8 @@ package streams
 import (
 	"sync"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 const (
@@ -21,6 +23,11 @@ const (
 	// that read nothing hold nobody up for long.
 	maxEnding = 64
 	maxTurn   = 25 * time.Millisecond
+	// endRate is how many streams end a second once endBurst have at once, for the same
+	// reason. If so many wait that they would take longer than endWithin, more do.
+	endRate   = 3000
+	endBurst  = 16
+	endWithin = time.Second
 )
 
 // queue holds the streams that are to be judged again, each once.
@@ -30,6 +37,7 @@ type queue struct {
 	working int
 
 	ending chan struct{} // has one for each stream that ends
+	pace   *rate.Limiter // of ends
 }
 
 func (q *queue) put(s *Stream) {
@@ -116,10 +124,20 @@ func (s *Stream) judge() {
 // waitTurn waits until the stream may end, and reports whether it was hinted since it was
 // judged.
 func (s *Stream) waitTurn() (hinted bool) {
-	s.registry.queue.ending <- struct{}{}
+	s.registry.queue.beginTurn()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.again
+}
+
+// beginTurn waits until one more stream may end.
+func (q *queue) beginTurn() {
+	q.ending <- struct{}{}
+	q.mu.Lock()
+	waiting := len(q.waiting)
+	q.mu.Unlock()
+	q.pace.SetLimit(max(endRate, rate.Limit(float64(waiting)/endWithin.Seconds())))
+	time.Sleep(q.pace.Reserve().Delay())
 }
 
 // endTurn lets the next stream end, once one has left, or takes too long.

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"golang.org/x/time/rate"
+
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 )
 
@@ -54,7 +56,7 @@ var Open = NewRegistry()
 
 // NewRegistry returns a registry without streams.
 func NewRegistry() *Registry {
-	return &Registry{seed: maphash.MakeSeed(), enders: make(map[string]int), queue: queue{ending: make(chan struct{}, maxEnding)}}
+	return &Registry{seed: maphash.MakeSeed(), enders: make(map[string]int), queue: queue{ending: make(chan struct{}, maxEnding), pace: rate.NewLimiter(endRate, endBurst)}}
 }
 
 // End tells that a handler ends the streams of a directory's users, until it calls

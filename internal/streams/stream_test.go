@@ -172,8 +172,12 @@ func TestVeryManyStreamsEndInTurns(t *testing.T) {
 			}
 			return n
 		}
+		if n := ended(); n != endBurst {
+			t.Errorf("%d end at once, want %d", n, endBurst)
+		}
+		time.Sleep(maxTurn - time.Millisecond)
 		if n := ended(); n != maxEnding {
-			t.Errorf("%d end at once, want %d", n, maxEnding)
+			t.Errorf("%d have ended before one has left, want %d", n, maxEnding)
 		}
 		for i, r := range requests {
 			if isEnded(r) {
