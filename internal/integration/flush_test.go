@@ -17,7 +17,6 @@ import (
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
-	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/ports"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
@@ -104,17 +103,10 @@ func TestTheScriptsOfAnApp(t *testing.T) {
 			if err := os.Symlink(scripts, filepath.Join(dir, "scripts")); err != nil {
 				t.Fatal(err)
 			}
-			port, err := ports.Free(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			admin, err := ports.Free(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			site := fmt.Sprintf("%s://localhost:%d", c.scheme, port)
+			port, admin := caddytest.FreePort(t), caddytest.FreePort(t)
+			site := c.scheme + "://localhost:" + port
 			t.Setenv("AUTH_URL", site+c.path)
-			config := fmt.Sprintf("{\n\tadmin 127.0.0.1:%d\n\tpersist_config off\n\tskip_install_trust\n\tstorage file_system %s\n\tauto_https disable_redirects\n}\n%s {\n\t%s\n}\n",
+			config := fmt.Sprintf("{\n\tadmin 127.0.0.1:%s\n\tpersist_config off\n\tskip_install_trust\n\tstorage file_system %s\n\tauto_https disable_redirects\n}\n%s {\n\t%s\n}\n",
 				admin, filepath.Join(dir, "storage"), site, strings.Join([]string{"stale_session {", c.option, "	poll off", "	cache {", "		ttl 1h", "	}", "}", "respond ok"}, "\n\t"))
 			if c.scheme == "https" {
 				config = strings.Replace(config, "\tstale_session {", "\ttls internal\n\tstale_session {", 1)
@@ -143,7 +135,7 @@ func TestTheScriptsOfAnApp(t *testing.T) {
 				response.Body.Close()
 				return response.StatusCode
 			}
-			env := fmt.Sprintf("AUTH_URL=%s\nCADDY_ADMIN=localhost:%d\n", site+c.path, admin)
+			env := fmt.Sprintf("AUTH_URL=%s\nCADDY_ADMIN=localhost:%s\n", site+c.path, admin)
 			if err := os.WriteFile(filepath.Join(dir, ".env"), []byte(env), 0o600); err != nil {
 				t.Fatal(err)
 			}

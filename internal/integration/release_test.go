@@ -14,7 +14,6 @@ import (
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
-	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/ports"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
 )
 
@@ -50,11 +49,7 @@ func TestTheReadmeWorksWithoutGo(t *testing.T) {
 	app := caddytest.NewApp(t)
 	var own [2]string // the addresses of Caddy's site and admin endpoint
 	for i := range own {
-		port, err := ports.Free(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		own[i] = ports.Loopback(port)
+		own[i] = "127.0.0.1:" + caddytest.FreePort(t)
 	}
 	readme, err := os.ReadFile(filepath.Join(dir, "README.md"))
 	if err != nil {
