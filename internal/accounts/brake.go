@@ -121,6 +121,13 @@ func (b *brake) release() {
 	}
 }
 
+// clear drops all users.
+func (b *brake) clear() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.live, b.before = nil, nil
+}
+
 // check decides whether to brake, when a user was found gone, by looking up
 // those who were seen live lately. An absence counts once it is confirmed.
 func (b *brake) check(ctx context.Context, look lookup, found []result, confirmed bool) {

@@ -104,7 +104,7 @@ func (e *Engine) Close() error {
 		e.ended.Wait()
 		closed <- err
 	}()
-	defer e.store.cache.Close() // Caddy's proxies keep the last requests, and so the engine, for minutes
+	defer e.drop()
 	timer := time.NewTimer(closeTimeout)
 	defer timer.Stop()
 	select {
@@ -113,6 +113,14 @@ func (e *Engine) Close() error {
 	case <-timer.C:
 		return nil
 	}
+}
+
+// drop frees the memory of a closed engine: streams have it for as long as they are open,
+// and Caddy's proxies the last requests for minutes.
+func (e *Engine) drop() {
+	e.store.cache.Close()
+	e.watch.recent.clear()
+	e.brake.clear()
 }
 
 // instant is a time on the engine's own clock.

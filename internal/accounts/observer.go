@@ -1,6 +1,9 @@
 package accounts
 
-import "time"
+import (
+	"iter"
+	"time"
+)
 
 // Observer is notified of what an engine does. Its methods must not block.
 type Observer interface {
@@ -18,8 +21,9 @@ type Streams interface {
 	// Changed is called when the account of a subject may have changed, and with nil
 	// when all may have. The subject is as Engine.Key returns it.
 	Changed(directory string, subject []byte)
-	// Subjects returns the subjects that something is under way of.
-	Subjects(directory string) [][]byte
+	// Subjects yields the subjects that something is under way of. Each is part of a
+	// request: who keeps it keeps that.
+	Subjects(directory string) iter.Seq[[]byte]
 }
 
 // Event is a change of the state of a directory.

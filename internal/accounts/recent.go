@@ -1,6 +1,7 @@
 package accounts
 
 import (
+	"encoding/binary"
 	"slices"
 	"sync"
 )
@@ -44,6 +45,13 @@ func (r *recent) list(window uint32) subjectList {
 	return subjectList{parts: slices.Concat(r.current.parts, r.previous.parts), count: r.current.count + r.previous.count}
 }
 
+// clear drops all subjects.
+func (r *recent) clear() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.current, r.previous = subjectList{}, subjectList{}
+}
+
 // turn goes on to a window.
 func (r *recent) turn(window uint32) {
 	switch {
@@ -66,14 +74,14 @@ type subjectList struct {
 	count int
 }
 
-// add adds a subject, which is not longer than maxSubject.
+// add adds a copy of a subject.
 func (s *subjectList) add(subject []byte) {
 	last := len(s.parts) - 1
-	if last < 0 || len(s.parts[last])+1+len(subject) > cap(s.parts[last]) {
-		s.parts = append(s.parts, make([]byte, 0, partBytes))
+	if need := binary.MaxVarintLen64 + len(subject); last < 0 || len(s.parts[last])+need > cap(s.parts[last]) {
+		s.parts = append(s.parts, make([]byte, 0, max(partBytes, need)))
 		last++
 	}
-	s.parts[last] = append(append(s.parts[last], byte(len(subject))), subject...) //nolint:gosec // at most maxSubject
+	s.parts[last] = append(binary.AppendUvarint(s.parts[last], uint64(len(subject))), subject...)
 	s.count++
 }
 
@@ -86,8 +94,9 @@ func (s *subjectList) next() []byte {
 		return nil
 	}
 	part := s.parts[0]
-	end := 1 + int(part[0])
+	length, start := binary.Uvarint(part)
+	end := start + int(length) //nolint:gosec // as in add
 	s.parts[0] = part[end:]
 	s.count--
-	return part[1:end:end]
+	return part[start:end:end]
 }

@@ -12,7 +12,7 @@ import (
 type streamed struct {
 	duty
 	moved bool // they are to be listed
-	todo  [][]byte
+	todo  subjectList
 }
 
 // recheckStreams looks the accounts with streams up again that may have changed, for as
@@ -24,11 +24,14 @@ func (w *watch) recheckStreams(gate directories.Gate, until time.Time) error {
 		return nil
 	}
 	for s.earn(time.Now()); s.credit > 0; {
-		if len(s.todo) == 0 {
+		if s.todo.count == 0 {
 			if !s.moved {
 				return nil
 			}
-			s.moved, s.todo = false, w.e.config.Streams.Subjects(w.e.name)
+			s.moved = false
+			for subject := range w.e.config.Streams.Subjects(w.e.name) {
+				s.todo.add(subject)
+			}
 		}
 		if err := s.spend(func() error { return w.recheckSomeStreams(gate) }); err != nil {
 			return err
@@ -48,9 +51,8 @@ func (w *watch) recheckSomeStreams(gate directories.Gate) error {
 	var cached []bool
 	now := w.e.now()
 	var known Account
-	for len(s.todo) > 0 && len(queries) < maxRecheck {
-		var subject []byte
-		subject, s.todo = s.todo[0], s.todo[1:]
+	for s.todo.count > 0 && len(queries) < maxRecheck {
+		subject := s.todo.next()
 		is := w.e.store.get(subject, now, &known)
 		if !is || !w.holds(&known) {
 			queries, cached = append(queries, directories.Query{Subject: subject}), append(cached, is)
@@ -58,7 +60,7 @@ func (w *watch) recheckSomeStreams(gate directories.Gate) error {
 	}
 	found, err := w.look(gate, queries)
 	if err == nil && len(found) < len(queries) {
-		s.todo, s.moved, s.credit = nil, true, min(s.credit, 0)
+		s.todo, s.moved, s.credit = subjectList{}, true, min(s.credit, 0)
 	}
 	for i, f := range found {
 		// What was known is compared as it is kept. An absence may have to be asked for.

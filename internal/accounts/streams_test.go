@@ -3,12 +3,16 @@ package accounts
 import (
 	"context"
 	"fmt"
+	"iter"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 )
@@ -21,7 +25,7 @@ type underWay struct {
 	told []string // "" for all
 }
 
-func (u *underWay) Subjects(string) [][]byte { return u.subjects }
+func (u *underWay) Subjects(string) iter.Seq[[]byte] { return slices.Values(u.subjects) }
 
 func (u *underWay) Changed(_ string, subject []byte) {
 	u.mu.Lock()
@@ -167,6 +171,33 @@ func TestStreamsAreToldOfWhatHasChanged(t *testing.T) {
 		e.changed()
 		if told := streams.take(); told != " bob " {
 			t.Errorf("told of %q", told)
+		}
+	})
+}
+
+// TestNothingIsKeptOfAStreamThatHasEnded although its subject, which was looked up, is a
+// part of its request.
+func TestNothingIsKeptOfAStreamThatHasEnded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		type request struct{ header [64 << 10]byte }
+		r := new(request)
+		copy(r.header[:], "ada")
+		kept, streams := weak.Make(r), &underWay{subjects: [][]byte{r.header[:3]}}
+		var lookups atomic.Int64
+		d := &slowly{took: func(int) time.Duration { return 0 }, each: func(string) { lookups.Add(1) }}
+		d.gated = gated{value: "0", shelf: shelf{users: map[string]directories.Account{"ada": {Exists: true}, "bob": {Exists: true}}}}
+		e := openShelf(t, d, Config{Streams: streams, TTL: time.Hour})
+		said(e, "bob")
+		time.Sleep(time.Second)
+		d.set(func() { d.value = "1" })
+		if time.Sleep(time.Second); lookups.Load() == 0 || kept.Value() == nil {
+			t.Fatal("it was not looked up while it was open")
+		}
+		synctest.Wait()
+		streams.subjects = nil
+		if runtime.GC(); kept.Value() != nil {
+			t.Error("its request is kept")
 		}
 	})
 }

@@ -118,10 +118,12 @@ func (w *watch) follow() error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = opened.Close() }() // it is given up either way
-	// A new connection may lead to another server, and knows nothing of earlier
-	// changes.
-	w.last, w.todo, w.streams.todo = nil, subjectList{}, nil
+	defer func() {
+		_ = opened.Close() // it is given up either way
+		// A new connection may lead to another server, and knows nothing of earlier
+		// changes.
+		w.last, w.todo, w.streams.todo = nil, subjectList{}, subjectList{}
+	}()
 	gate, gated := opened.(directories.Gate)
 	if !gated {
 		w.e.outdate()

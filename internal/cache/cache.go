@@ -11,7 +11,7 @@ import (
 
 // Cache is a cache. It is safe for concurrent use, and starts no goroutine.
 type Cache struct {
-	entries atomic.Pointer[freecache.Cache]
+	entries atomic.Pointer[freecache.Cache] // nil once closed
 	clock   clock
 	bytes   int64
 	// Counted before the cache was last cleared.
@@ -39,14 +39,18 @@ func New(bytes int) *Cache {
 }
 
 // Close frees the memory, also while there are references to the cache. A closed
-// cache has the minimum size.
-func (c *Cache) Close() { c.entries.Store(freecache.NewCacheCustomTimer(0, &c.clock)) }
+// cache keeps nothing.
+func (c *Cache) Close() { c.entries.Store(nil) }
 
 // Get returns a copy of the value of a key, in the memory of into if it fits, and
 // whether there is one.
 func (c *Cache) Get(key, into []byte, now time.Time) ([]byte, bool) {
+	entries := c.entries.Load()
+	if entries == nil {
+		return nil, false
+	}
 	c.clock.set(now)
-	value, err := c.entries.Load().GetWithBuf(key, into)
+	value, err := entries.GetWithBuf(key, into)
 	return value, err == nil
 }
 
@@ -54,20 +58,30 @@ func (c *Cache) Get(key, into []byte, now time.Time) ([]byte, bool) {
 // earlier, for values that are used more. A value larger than a thousandth of the
 // cache is not stored.
 func (c *Cache) Set(key, value []byte, now time.Time, life time.Duration) {
+	entries := c.entries.Load()
+	if entries == nil {
+		return
+	}
 	c.clock.set(now)
 	life = min(max(life, time.Second), 365*24*time.Hour)
-	if entries := c.entries.Load(); entries.Set(key, value, int(life/time.Second)+1) != nil {
+	if entries.Set(key, value, int(life/time.Second)+1) != nil {
 		entries.Del(key) // what it replaces is no longer true
 	}
 }
 
 // Delete deletes an entry.
-func (c *Cache) Delete(key []byte) { c.entries.Load().Del(key) }
+func (c *Cache) Delete(key []byte) {
+	if entries := c.entries.Load(); entries != nil {
+		entries.Del(key)
+	}
+}
 
 // Clear deletes all entries, and returns how many there were.
 func (c *Cache) Clear() int64 {
 	s := c.Stats()
-	c.entries.Load().Clear() // resets its counters
+	if entries := c.entries.Load(); entries != nil {
+		entries.Clear() // resets its counters
+	}
 	c.hits.Store(s.Hits)
 	c.misses.Store(s.Misses)
 	c.evictions.Store(s.Evictions)
@@ -94,11 +108,12 @@ func (s Stats) Plus(other Stats) Stats {
 
 // Stats returns the statistics of the cache since it was created.
 func (c *Cache) Stats() Stats {
-	return Stats{
-		Entries:   c.entries.Load().EntryCount(),
-		Bytes:     c.bytes,
-		Hits:      c.hits.Load() + c.entries.Load().HitCount(),
-		Misses:    c.misses.Load() + c.entries.Load().MissCount(),
-		Evictions: c.evictions.Load() + c.entries.Load().EvacuateCount(),
+	s := Stats{Bytes: c.bytes, Hits: c.hits.Load(), Misses: c.misses.Load(), Evictions: c.evictions.Load()}
+	if entries := c.entries.Load(); entries != nil {
+		s.Entries = entries.EntryCount()
+		s.Hits += entries.HitCount()
+		s.Misses += entries.MissCount()
+		s.Evictions += entries.EvacuateCount()
 	}
+	return s
 }

@@ -70,8 +70,12 @@ func TestClosingFreesTheMemory(t *testing.T) {
 		t.Error("an entry from before is found")
 	}
 	c.Set([]byte("k"), []byte("w"), now, time.Hour)
-	if value, _ := c.Get([]byte("k"), nil, now); string(value) != "w" {
-		t.Errorf("%q is found of what was set after", value)
+	c.Delete([]byte("k"))
+	if value, found := c.Get([]byte("k"), nil, now); found {
+		t.Errorf("%q was kept", value)
+	}
+	if c.Clear() != 0 || c.Stats().Entries != 0 {
+		t.Error("there are entries")
 	}
 }
 

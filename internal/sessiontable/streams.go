@@ -1,7 +1,7 @@
 package sessiontable
 
 import (
-	"slices"
+	"iter"
 	"time"
 
 	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
@@ -33,7 +33,13 @@ func (u underWay) Changed(_ string, id []byte) {
 
 // Subjects implements accounts.Streams. A session that never had a row does not end by it,
 // so it is not looked up.
-func (u underWay) Subjects(string) [][]byte {
-	now := time.Now()
-	return slices.DeleteFunc(u.streams.Subjects(u.table.name), func(id []byte) bool { return !u.table.remembers(id, now) })
+func (u underWay) Subjects(string) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		now := time.Now()
+		for id := range u.streams.Subjects(u.table.name) {
+			if u.table.remembers(id, now) && !yield(id) {
+				return
+			}
+		}
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -76,13 +77,17 @@ type open struct {
 	told []string
 }
 
-func (o *open) Subjects(directory string) (ids [][]byte) {
-	if directory == "sessions in memory" {
+func (o *open) Subjects(directory string) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		if directory != "sessions in memory" {
+			return
+		}
 		for _, id := range o.ids {
-			ids = append(ids, []byte(id))
+			if !yield([]byte(id)) {
+				return
+			}
 		}
 	}
-	return ids
 }
 
 func (o *open) Changed(directory string, id []byte) {

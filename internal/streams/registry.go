@@ -3,6 +3,7 @@ package streams
 import (
 	"bytes"
 	"hash/maphash"
+	"iter"
 	"sync"
 	"sync/atomic"
 
@@ -120,21 +121,28 @@ func (g *Registry) Changed(directory string, subject []byte) {
 	g.bucket(subject).hint(func(e *entry) bool { return e.equals(Name{directory, subject}) })
 }
 
-// Subjects returns the accounts of a directory that have streams. Some can be in it
-// twice.
-func (g *Registry) Subjects(directory string) [][]byte {
-	var subjects [][]byte
-	for i := range g.buckets {
-		b := &g.buckets[i]
-		b.mu.Lock()
-		for e := b.first; e != nil; e = e.next {
-			if e.Directory == directory && (e.next == nil || !e.next.equals(e.Name)) {
-				subjects = append(subjects, e.Subject)
+// Subjects yields the accounts of a directory that have streams, some of them twice. No
+// stream enters or leaves its bucket meanwhile.
+func (g *Registry) Subjects(directory string) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for i := range g.buckets {
+			if !g.buckets[i].subjects(directory, yield) {
+				return
 			}
 		}
-		b.mu.Unlock()
 	}
-	return subjects
+}
+
+// subjects yields those of its streams, and reports whether that is to go on.
+func (b *bucket) subjects(directory string, yield func([]byte) bool) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for e := b.first; e != nil; e = e.next {
+		if e.Directory == directory && (e.next == nil || !e.next.equals(e.Name)) && !yield(e.Subject) {
+			return false
+		}
+	}
+	return true
 }
 
 // Revoked has the streams judged again that a list of revocations concerns, which has
