@@ -92,9 +92,11 @@ func (e *Engine) String() string { return e.name }
 func (e *Engine) Key(subject []byte) []byte { return e.normalize(subject) }
 
 // Close ends what runs in the background, and closes the directory. It does not
-// wait for a server that hangs.
+// wait for a server that hangs. What streams were told of may be known to this engine
+// alone, so another one judges them then.
 func (e *Engine) Close() error {
 	e.end()
+	defer e.tell(nil)
 	closed := make(chan error, 1)
 	go func() {
 		var err error

@@ -64,7 +64,8 @@ func (c *store) generation(key []byte) uint64 {
 
 // keep keeps what a lookup has found. It returns false when the account was
 // dropped since the generation was taken. What a later lookup has found stays. It also
-// returns whether another account was known, by which sessions were judged.
+// returns whether the account differs from what was known, or nothing was: streams were
+// judged by another account then, or by what another engine knew.
 func (c *store) keep(key []byte, generation uint64, now time.Time, a *Account) (kept, differs bool) {
 	s := c.stripe(key)
 	s.mu.Lock()
@@ -73,14 +74,15 @@ func (c *store) keep(key []byte, generation uint64, now time.Time, a *Account) (
 		return false, false
 	}
 	var known Account
-	if c.get(key, now, &known) {
-		if known.asked > a.asked {
-			return true, false
-		}
-		a.window = known.window
-		differs = known.asked != never && !known.equals(a)
-		a.follow(&known, c.periods.until(&known))
+	switch {
+	case !c.get(key, now, &known):
+		return true, c.set(key, now, a) // what is too large would be told of again and again
+	case known.asked > a.asked:
+		return true, false
 	}
+	a.window = known.window
+	differs = known.asked != never && !known.equals(a)
+	a.follow(&known, c.periods.until(&known))
 	c.set(key, now, a)
 	return true, differs
 }
@@ -97,9 +99,10 @@ func (c *store) use(key []byte, window uint32, now time.Time) {
 	}
 }
 
-func (c *store) set(key []byte, now time.Time, a *Account) {
+// set reports whether an account could be kept.
+func (c *store) set(key []byte, now time.Time, a *Account) bool {
 	var room [128]byte
-	c.cache.Set(key, a.appendTo(room[:0], c.opened), now, c.life)
+	return c.cache.Set(key, a.appendTo(room[:0], c.opened), now, c.life)
 }
 
 // drop forgets an account, but for when it was created: another one may follow.

@@ -175,6 +175,37 @@ func TestStreamsAreToldOfWhatHasChanged(t *testing.T) {
 	})
 }
 
+// TestStreamsAreToldOfWhatAnEngineLearnsFirst although another one may have told of it:
+// that one, in another configuration, may not have known it when they were judged.
+func TestStreamsAreToldOfWhatAnEngineLearnsFirst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		streams := new(underWay)
+		g := &gated{value: "0", shelf: shelf{users: map[string]directories.Account{
+			"ada": {Exists: true}, "large": {Exists: true, Matched: [][]byte{make([]byte, 1<<20)}},
+		}}}
+		e := openShelf(t, g, Config{Streams: streams, TTL: time.Hour})
+		time.Sleep(time.Second)
+		for _, c := range []struct{ subject, told string }{
+			{"ada", "ada"},
+			{"ada", ""},
+			{"eve", "eve"}, // is not there
+			{"eve", ""},
+			{"large", ""}, // for the cache: it would be learned again and again
+		} {
+			said(e, c.subject)
+			if told := streams.take(); told != c.told {
+				t.Errorf("%s: told of %q, want %q", c.subject, told, c.told)
+			}
+		}
+		_ = e.Close() // the test's cleanup closes it once more
+		if streams.mu.Lock(); !slices.Equal(streams.told, []string{""}) {
+			t.Errorf("told %q of the end, want all", streams.told)
+		}
+		streams.mu.Unlock()
+	})
+}
+
 // TestNothingIsKeptOfAStreamThatHasEnded although its subject, which was looked up, is a
 // part of its request.
 func TestNothingIsKeptOfAStreamThatHasEnded(t *testing.T) {

@@ -56,17 +56,19 @@ func (c *Cache) Get(key, into []byte, now time.Time) ([]byte, bool) {
 
 // Set stores a value for a lifetime of at least a second. It may be evicted
 // earlier, for values that are used more. A value larger than a thousandth of the
-// cache is not stored.
-func (c *Cache) Set(key, value []byte, now time.Time, life time.Duration) {
+// cache is not stored. It reports whether it was.
+func (c *Cache) Set(key, value []byte, now time.Time, life time.Duration) bool {
 	entries := c.entries.Load()
 	if entries == nil {
-		return
+		return false
 	}
 	c.clock.set(now)
 	life = min(max(life, time.Second), 365*24*time.Hour)
 	if entries.Set(key, value, int(life/time.Second)+1) != nil {
 		entries.Del(key) // what it replaces is no longer true
+		return false
 	}
+	return true
 }
 
 // Delete deletes an entry.

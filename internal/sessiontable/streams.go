@@ -22,17 +22,20 @@ type underWay struct {
 	streams accounts.Streams
 }
 
-// Changed implements accounts.Streams. A table that has told of a row answers: whoever
-// judges its streams must not find it paused.
+// Changed implements accounts.Streams. A session that never had a row does not end by it.
+// A table that has told of a row answers: whoever judges its streams must not find it
+// paused.
 func (u underWay) Changed(_ string, id []byte) {
 	if id != nil {
+		if !u.table.remembers(id, time.Now()) {
+			return
+		}
 		u.table.paused.Store(0)
 	}
 	u.streams.Changed(u.table.name, id)
 }
 
-// Subjects implements accounts.Streams. A session that never had a row does not end by it,
-// so it is not looked up.
+// Subjects implements accounts.Streams. What has never had a row is not looked up.
 func (u underWay) Subjects(string) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		now := time.Now()

@@ -1,6 +1,8 @@
 package streams
 
 import (
+	"cmp"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,7 +14,8 @@ const (
 	// which the directory joins: requests wait no longer than for those.
 	maxWorkers = 256
 	// sweepEvery is how often streams are looked for that nobody gave a hint for in
-	// sweepAfter: because changes are not noticed, or because time has passed.
+	// sweepAfter: because changes are not noticed, or because time has passed. What a
+	// hint, or a sweep, has led to no result for is due at once.
 	sweepEvery = time.Second
 	sweepAfter = 30 * time.Second
 	// minSweep is how many of these are judged at a time at least, and sweepShare
@@ -217,28 +220,38 @@ func (g *Registry) sweep() {
 	g.sweeps.Store(false) // first: a stream that comes from now on starts it again
 	now := now()
 	streams := 0
-	var due []*Stream
+	var all []candidate
 	for i := range g.buckets {
 		b := &g.buckets[i]
 		b.mu.Lock()
 		for e := b.first; e != nil; e = e.next {
 			streams++
-			if s := e.stream; e == &s.entry && s.sweepable(now) {
-				due = append(due, s)
+			if s := e.stream; e == &s.entry {
+				if judged, is := s.overdue(now); is {
+					all = append(all, candidate{s, judged})
+				}
 			}
 		}
 		b.mu.Unlock()
 	}
-	for _, s := range due[:min(len(due), minSweep+streams/sweepShare)] {
-		s.hint(true)
+	slices.SortFunc(all, func(a, b candidate) int { return cmp.Compare(a.judged, b.judged) })
+	for _, c := range all[:min(len(all), minSweep+streams/sweepShare)] {
+		c.stream.hint(true)
 	}
 	if streams > 0 {
 		g.keepSweeping()
 	}
 }
 
-func (s *Stream) sweepable(now instant) bool {
+// candidate is a stream that is to be judged again.
+type candidate struct {
+	stream *Stream
+	judged instant
+}
+
+// overdue reports whether the stream is to be judged again, and when it was last.
+func (s *Stream) overdue(now instant) (judged instant, is bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.state == open && !s.queued && (s.expired(now) || now-s.judged > sweepAfter)
+	return s.judged, s.state == open && !s.queued && (s.unsure || s.expired(now) || now-s.judged > sweepAfter)
 }

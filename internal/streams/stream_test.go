@@ -264,6 +264,38 @@ func TestAHintThatLedToNothingHolds(t *testing.T) {
 	})
 }
 
+// TestAStreamWhoseStateIsUnknownIsJudgedAgainSoon because what gave the hint may not come
+// again.
+func TestAStreamWhoseStateIsUnknownIsJudgedAgainSoon(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := NewRegistry()
+		var sessions [10 * minSweep]judged
+		for i := range sessions {
+			j := &sessions[i]
+			s, _ := begin(g, j, get(), Options{})
+			defer s.Leave()
+			s.Send(http.StatusOK, eventStream)
+			j.stale.Store(true)
+			j.unknown.Store(true)
+		}
+		g.Changed("users", []byte("user"))
+		time.Sleep(time.Minute)
+		for i := range sessions {
+			if n := sessions[i].judged.Load(); n < 2 {
+				t.Fatalf("judged %d times in a minute", n)
+			}
+			sessions[i].unknown.Store(false)
+		}
+		time.Sleep(time.Minute)
+		for i := range sessions {
+			if sessions[i].reported.Load() == 0 {
+				t.Fatal("it goes on")
+			}
+		}
+	})
+}
+
 // TestAHintCountsWhileAnotherSessionIsFound that the download may belong to: that one
 // ends too meanwhile.
 func TestAHintCountsWhileAnotherSessionIsFound(t *testing.T) {
