@@ -147,15 +147,7 @@ func prepare(ctx context.Context, t *testing.T, build string) []string {
 	}
 	install(ctx, t, ".")
 	// Each app keeps up to ten connections.
-	server, err := pgtest.Start(ctx, "log_line_prefix=%m [%p] %d ", "max_connections=200")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := server.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	server := pgtest.StartFor(t, "log_line_prefix=%m [%p] %d ", "max_connections=200")
 	return []string{
 		"CHROMIUM=" + browser,
 		"E2E_ARTIFACTS=" + artifacts,

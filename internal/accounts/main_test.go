@@ -50,15 +50,7 @@ func run(t testing.TB, name string, commands ...string) {
 // database postgres.
 func ownServer(t testing.TB, settings []string, commands ...string) *pgtest.Server {
 	t.Helper()
-	s, err := pgtest.Start(context.Background(), settings...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	s := pgtest.StartFor(t, settings...)
 	if err := s.Exec(t.Context(), "postgres", commands...); err != nil {
 		t.Fatal(err)
 	}

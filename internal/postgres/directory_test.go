@@ -29,15 +29,7 @@ func TestMain(m *testing.M) {
 // ownServer starts a server for one test, with oneUser in the database postgres.
 func ownServer(t testing.TB, settings ...string) *pgtest.Server {
 	t.Helper()
-	s, err := pgtest.Start(t.Context(), settings...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	s := pgtest.StartFor(t, settings...)
 	execute(t, s, oneUser)
 	return s
 }

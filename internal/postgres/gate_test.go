@@ -14,15 +14,7 @@ import (
 // What the listener does itself is no change.
 func TestWithoutAChangeNothingIsAskedFor(t *testing.T) {
 	t.Parallel()
-	s, err := pgtest.Start(t.Context(), "log_statement=all", "autovacuum=off") // nobody else commits
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	s := pgtest.StartFor(t, "log_statement=all", "autovacuum=off") // nobody else commits
 	if err := s.Exec(t.Context(), "postgres", `create table users (id text primary key); insert into users values ('live')`); err != nil {
 		t.Fatal(err)
 	}

@@ -10,11 +10,7 @@ import (
 
 func TestUsersBehindTLS(t *testing.T) {
 	t.Parallel()
-	s, err := pgtest.Start(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Close() })
+	s := pgtest.StartFor(t)
 	authority, err := s.UseTLS(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -49,15 +49,7 @@ type drill struct {
 // startDrill starts a drill, with options of backchannel_logout.
 func startDrill(t *testing.T, options ...string) *drill {
 	t.Helper()
-	server, err := pgtest.Start(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := server.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	server := pgtest.StartFor(t)
 	database, err := server.NewDatabase(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -41,15 +41,7 @@ func startApp(t *testing.T) *app {
 	if err := npm.Install(t.Context(), "app"); err != nil {
 		t.Fatal(err)
 	}
-	server, err := pgtest.Start(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := server.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	server := pgtest.StartFor(t)
 	memory, err := redistest.Start(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -90,11 +90,7 @@ func (b *browser) is(when, want string) {
 // TestADeletedUserIsSignedOutOfTheApp deletes a user of each app, which would greet them
 // on: it asks no database.
 func TestADeletedUserIsSignedOutOfTheApp(t *testing.T) {
-	server, err := pgtest.Start(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Close() })
+	server := pgtest.StartFor(t)
 	database, err := server.NewDatabase(t.Context())
 	if err != nil {
 		t.Fatal(err)

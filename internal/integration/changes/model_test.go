@@ -213,11 +213,7 @@ func TestRandomHistories(t *testing.T) {
 }
 
 func randomHistory(t *testing.T, triggers, behind, reads bool) {
-	pg, err := pgtest.Start(t.Context(), "wal_level=replica", "max_wal_senders=4")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = pg.Close() })
+	pg := pgtest.StartFor(t, "wal_level=replica", "max_wal_senders=4")
 	m := &model{t: t, pg: pg, reads: reads, unproven: make(map[obstacle]bool), rows: make(map[int]person), banned: make(map[int]bool), clock: time.Now().Add(-90 * 24 * time.Hour).Truncate(time.Second)}
 	m.exec(`create table "User" (id int primary key, "createdAt" timestamptz not null, banned boolean not null, email text not null)`)
 	if triggers {
@@ -233,6 +229,7 @@ func randomHistory(t *testing.T, triggers, behind, reads bool) {
 	dsn := pg.DSN("postgres")
 	if behind {
 		m.exec(`alter system set wal_retrieve_retry_interval = '100ms'`) // the standby's, too
+		var err error
 		if m.standby, err = pg.Standby(t.Context()); err != nil {
 			t.Fatal(err)
 		}

@@ -104,11 +104,7 @@ func runOn(t testing.TB, pg *pgtest.Server, commands ...string) {
 // that only what is noticed can end a session.
 func TestEveryWayToResetADatabaseIsNoticed(t *testing.T) {
 	app := caddytest.NewApp(t)
-	pg, err := pgtest.Start(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = pg.Close() })
+	pg := pgtest.StartFor(t)
 	for way, reset := range waysToReset {
 		for kind, k := range kindsOfIDs {
 			for _, triggers := range []bool{false, true} {
@@ -139,11 +135,7 @@ func TestEveryWayToResetADatabaseIsNoticed(t *testing.T) {
 }
 
 func TestAFailoverIsNoticed(t *testing.T) {
-	primary, err := pgtest.Start(t.Context(), "wal_level=replica", "max_wal_senders=4")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = primary.Close() })
+	primary := pgtest.StartFor(t, "wal_level=replica", "max_wal_senders=4")
 	if err := primary.Exec(t.Context(), "postgres", `create table "User" (id text primary key)`, `insert into "User" values ('stays'), ('goes')`); err != nil {
 		t.Fatal(err)
 	}

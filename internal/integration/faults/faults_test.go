@@ -85,15 +85,7 @@ func (l *load) end() {
 // TestNoFaultOfTheDatabaseEndsASession kills, locks, empties of its schema and
 // takes away the database under load. Every request of a live session passes.
 func TestNoFaultOfTheDatabaseEndsASession(t *testing.T) {
-	pg, err := pgtest.Start(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := pg.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	pg := pgtest.StartFor(t)
 	const table = `create table "User" (id text primary key); insert into "User" values ('live'), ('quiet')`
 	run := func(commands ...string) func() error {
 		return func() error { return pg.Exec(context.Background(), "postgres", commands...) }

@@ -327,11 +327,7 @@ func (b *bench) restores() error {
 
 // newBench starts all.
 func newBench(t *testing.T) *bench {
-	pg, err := pgtest.Start(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = pg.Close() })
+	pg := pgtest.StartFor(t)
 	b := &bench{t: t, whole: t, postgres: pg, network: faultproxy.New(t, pg.Address()), app: caddytest.NewApp(t), operator: caddytest.NewOperator(t)}
 	if err := b.sql(usersOfMatrix); err != nil {
 		t.Fatal(err)

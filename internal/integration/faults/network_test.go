@@ -18,11 +18,7 @@ import (
 // TestNoFaultOfTheNetworkEndsASession has faults between Caddy and the
 // database under load.
 func TestNoFaultOfTheNetworkEndsASession(t *testing.T) {
-	pg, err := pgtest.Start(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = pg.Close() })
+	pg := pgtest.StartFor(t)
 	if err := pg.Exec(t.Context(), "postgres", `create table "User" (id text primary key)`, `insert into "User" values ('live'), ('quiet')`,
 		`create role app login`, `grant select on "User" to app`); err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -55,6 +56,21 @@ func Start(ctx context.Context, settings ...string) (*Server, error) {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// StartFor starts a server until the end of a test, which fails if that cannot be done.
+func StartFor(t testing.TB, settings ...string) *Server {
+	t.Helper()
+	s, err := Start(t.Context(), settings...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
 }
 
 func (s *Server) init(ctx context.Context) error {
