@@ -156,6 +156,7 @@ type Handler struct {
 	storage   certmagic.Storage
 	resources provision.Resources
 	lease     provision.Lease
+	late      late // once that has ended
 }
 
 // off is a value of Handler.Rescue and others.
@@ -351,24 +352,54 @@ func (h *Handler) newValidator(env environment.Environment, resources *provision
 
 // acquire returns the validator, and the lease that keeps it open. What goes on after a
 // reload has replaced the configuration, such as a stream, or a request that an earlier
-// handler delayed, gets a new validator. That asks the same directory by an engine in
-// use, if there is one, whatever its options: the caches and the brake of a new one
-// would know nobody.
+// handler delayed, gets a new validator.
 func (h *Handler) acquire() (*validator, *provision.Lease) {
 	if h.lease.Acquire() {
 		return h.validator, &h.lease
 	}
-	late := new(provision.Lease)
-	late.Acquire()
+	h.late.Lock()
+	defer h.late.Unlock()
+	if h.late.validator == nil || !h.late.lease.Acquire() {
+		h.succeed()
+		h.late.lease.Acquire()
+	}
+	return h.late.validator, h.late.lease
+}
+
+// late is the validator of a replaced configuration. Many streams may be judged at a
+// time, and share it; it ends soon, because it keeps connections open.
+type late struct {
+	sync.Mutex
+	validator *validator
+	lease     *provision.Lease
+}
+
+// lateFor is how long a late validator is shared.
+const lateFor = time.Second
+
+// succeed sets up another validator after a reload. It asks the same directory by an
+// engine in use, if there is one, whatever its options: the caches and the brake of a new
+// one would know nobody.
+func (h *Handler) succeed() {
 	config, _ := provision.Lookups(h.directory, h.lookups)
-	v, err := h.newValidator(environment.New(), &late.Resources, config)
-	if err = errors.Join(err, late.End()); err != nil { // the request's lease releases the resources
+	lease := new(provision.Lease)
+	lease.Acquire()
+	time.AfterFunc(lateFor, lease.Release)
+	v, err := h.newValidator(environment.New(), &lease.Resources, config)
+	if err = errors.Join(err, lease.End()); err != nil { // the last to release it releases the resources
 		caddy.Log().Named("http.handlers.stale_session").Error("cannot check a request of a replaced configuration", zap.Error(err))
-		return h.validator, late // closed: its verdict is unknown
+		h.late.validator, h.late.lease = h.validator, lease // closed: its verdict is unknown
+		return
 	}
 	v.late = true
 	v.accounts.Succeed(h.validator.accounts)
-	return v, late
+	h.late.validator, h.late.lease = v, lease
+}
+
+// inUse reports whether an engine asks the directory.
+func (h *Handler) inUse() bool {
+	_, inUse := provision.Lookups(h.directory, h.lookups)
+	return inUse
 }
 
 // target returns what signals from outside act on, and what releases it.
@@ -773,11 +804,8 @@ func (x *request) expires() (at time.Time) {
 // and without a hint no connections are opened for it.
 func (x *request) Judge(swept bool) (ended *streams.Ended, known bool) {
 	h := x.handler
-	if h.lease.Ended() {
-		_, inUse := provision.Lookups(h.directory, h.lookups)
-		if !h.streams.Ends(h.validator.accounts.String()) || swept && !inUse {
-			return nil, true
-		}
+	if h.lease.Ended() && (!h.streams.Ends(h.validator.accounts.String()) || swept && !h.inUse()) {
+		return nil, true
 	}
 	v, lease := h.acquire()
 	defer lease.Release()
