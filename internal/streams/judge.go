@@ -14,8 +14,8 @@ const (
 	// which the directory joins: requests wait no longer than for those.
 	maxWorkers = 256
 	// sweepEvery is how often streams are looked for that nobody gave a hint for in
-	// sweepAfter: because changes are not noticed, or because time has passed. What a
-	// hint, or a sweep, has led to no result for is due at once.
+	// sweepAfter: because changes are not noticed, or because time has passed. What could
+	// not be judged is due after sweepEvery, and then after twice as long each time.
 	sweepEvery = time.Second
 	sweepAfter = 30 * time.Second
 	// minSweep is how many of these are judged at a time at least, and sweepShare
@@ -85,7 +85,7 @@ func (s *Stream) hint(swept bool) {
 		s.again = true
 		s.swept = s.swept && swept
 	default:
-		s.queued, s.swept, s.noticed = true, swept && !s.unsure, now()
+		s.queued, s.swept, s.noticed = true, swept && s.failures == 0, now()
 		s.registry.queue.put(s)
 	}
 }
@@ -108,7 +108,7 @@ func (s *Stream) judge() {
 			why, known = session.Judge(swept)
 		}
 		s.mu.Lock()
-		s.unsure = !known
+		s.count(known)
 		killed := (why != nil || !s.again) && s.decide(why)
 		if again = s.again && !killed; !again {
 			s.queued, s.swept = false, false
@@ -122,6 +122,26 @@ func (s *Stream) judge() {
 			s.registry.queue.endTurn(left)
 		}
 	}
+}
+
+// count counts judgements without a result. The caller holds s.mu.
+func (s *Stream) count(known bool) {
+	switch {
+	case known:
+		s.failures = 0
+	case s.failures == 0 || s.retry() < sweepAfter:
+		s.failures++
+	}
+}
+
+// retry returns how long after a judgement the next one is due without a hint: soon if it
+// had no result, because the hint that led to it may not come again. The caller holds
+// s.mu.
+func (s *Stream) retry() time.Duration {
+	if s.failures == 0 {
+		return sweepAfter
+	}
+	return min(sweepEvery<<(s.failures-1), sweepAfter)
 }
 
 // waitTurn waits until the stream may end, and reports whether it was hinted since it was
@@ -253,5 +273,5 @@ type candidate struct {
 func (s *Stream) overdue(now instant) (judged instant, is bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.judged, s.state == open && !s.queued && (s.unsure || s.expired(now) || now-s.judged > sweepAfter)
+	return s.judged, s.state == open && !s.queued && (s.expired(now) || now-s.judged > s.retry())
 }

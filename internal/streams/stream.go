@@ -76,7 +76,7 @@ type Stream struct {
 	queued    bool // waits to be judged, or is
 	again     bool // was hinted while it was judged again
 	swept     bool
-	unsure    bool // the last judgement had no result
+	failures  byte // judgements without a result since the last that had one
 	sent      bool // the header of the response
 	doomed    bool // the session has ended, the request goes on until its header is sent
 	tunneled  bool // by an extended CONNECT
