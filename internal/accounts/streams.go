@@ -64,8 +64,9 @@ func (w *watch) recheckSomeStreams(gate directories.Gate) error {
 	}
 	for i, f := range found {
 		// What was known is compared as it is kept. An absence may have to be asked for.
+		// A stream is known by what was listed, which may be spelled otherwise than f.key.
 		if f.err == nil && (!cached[i] || !f.account.Exists) {
-			w.e.tell(f.key)
+			w.e.tell(queries[i].Subject)
 		}
 	}
 	return err

@@ -1,6 +1,7 @@
 package accounts
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"iter"
@@ -248,6 +249,39 @@ func TestALookupForAStreamBringsNoAccountIntoUse(t *testing.T) {
 			if list := e.watch.recent.list(windowOf(e.instant(e.now()))); list.count != 0 {
 				t.Errorf("%d in use", list.count)
 			}
+		}
+	})
+}
+
+// spelling is a directory that learns how subjects are spelled.
+type spelling struct {
+	gated
+	learned atomic.Bool
+}
+
+func (s *spelling) Normalize(subject []byte) []byte {
+	if s.learned.Load() {
+		return bytes.ToLower(subject)
+	}
+	return subject
+}
+
+// TestAStreamIsToldOfAsItIsKnown although it was opened while the directory was away, so
+// that nobody knew how its subject is spelled.
+func TestAStreamIsToldOfAsItIsKnown(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		streams := &underWay{subjects: [][]byte{[]byte("ADA")}}
+		d := &spelling{gated: gated{value: "0", shelf: shelf{users: map[string]directories.Account{"ADA": {Exists: true}}}}}
+		e := openShelf(t, d, Config{Streams: streams, TTL: time.Hour})
+		d.learned.Store(true)
+		said(e, "bob")
+		time.Sleep(time.Second)
+		streams.take()
+		d.set(func() { d.value, d.users = "1", nil })
+		time.Sleep(time.Second)
+		if told := streams.take(); !slices.Contains(strings.Fields(told), "ADA") {
+			t.Errorf("told of %q", told)
 		}
 	})
 }
