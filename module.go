@@ -359,10 +359,10 @@ func (h *Handler) acquire() (*validator, *provision.Lease) {
 	}
 	h.late.Lock()
 	defer h.late.Unlock()
-	if h.late.validator == nil || !h.late.lease.Acquire() {
+	if h.late.validator == nil {
 		h.succeed()
-		h.late.lease.Acquire()
 	}
+	h.late.lease.Acquire()
 	return h.late.validator, h.late.lease
 }
 
@@ -370,7 +370,7 @@ func (h *Handler) acquire() (*validator, *provision.Lease) {
 // time, and share it; it ends soon, because it keeps connections open.
 type late struct {
 	sync.Mutex
-	validator *validator
+	validator *validator // nil once its time is over
 	lease     *provision.Lease
 }
 
@@ -379,21 +379,25 @@ const lateFor = time.Second
 
 // succeed sets up another validator after a reload. It asks the same directory by an
 // engine in use, if there is one, whatever its options: the caches and the brake of a new
-// one would know nobody.
+// one would know nobody. The caller holds h.late.
 func (h *Handler) succeed() {
 	config, _ := provision.Lookups(h.directory, h.lookups)
 	lease := new(provision.Lease)
-	lease.Acquire()
-	time.AfterFunc(lateFor, lease.Release)
 	v, err := h.newValidator(environment.New(), &lease.Resources, config)
-	if err = errors.Join(err, lease.End()); err != nil { // the last to release it releases the resources
+	if err == nil {
+		v.late = true
+		v.accounts.Succeed(h.validator.accounts)
+	} else {
 		caddy.Log().Named("http.handlers.stale_session").Error("cannot check a request of a replaced configuration", zap.Error(err))
-		h.late.validator, h.late.lease = h.validator, lease // closed: its verdict is unknown
-		return
+		v = h.validator // closed: its verdict is unknown
 	}
-	v.late = true
-	v.accounts.Succeed(h.validator.accounts)
 	h.late.validator, h.late.lease = v, lease
+	time.AfterFunc(lateFor, func() { // whoever has it may keep it
+		h.late.Lock()
+		defer h.late.Unlock()
+		h.late.validator = nil
+		lease.Release()
+	})
 }
 
 // inUse reports whether an engine asks the directory.

@@ -26,6 +26,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
@@ -33,6 +34,7 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/environment"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/mode"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/postgres"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/revocation"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/session"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/sessiontable"
@@ -2336,5 +2338,29 @@ func TestHowOftenARequestOfAStoredSessionAllocates(t *testing.T) {
 	h.validator.sessions = with
 	if n := allocations(without + more); w.Code != http.StatusOK || n > without+more {
 		t.Errorf("status %d, %.0f allocations, %.0f without rows", w.Code, n, without)
+	}
+}
+
+// TestALateValidatorIsReplaced although a request still has it, which may last for hours.
+func TestALateValidatorIsReplaced(t *testing.T) {
+	newDatabase(t)
+	h := &Handler{directory: new(postgres.Module), storage: &certmagic.FileStorage{Path: t.TempDir()}}
+	var err error
+	if h.validator, err = h.newValidator(environment.New(), &h.lease.Resources, h.lookups); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.lease.End(); err != nil {
+		t.Fatal(err)
+	}
+	first, lease := h.acquire()
+	defer lease.Release()
+	again, lease := h.acquire()
+	if lease.Release(); again != first {
+		t.Error("it is not shared")
+	}
+	time.Sleep(lateFor + 100*time.Millisecond)
+	later, lease := h.acquire()
+	if lease.Release(); later == first {
+		t.Error("it is shared for ever")
 	}
 }
