@@ -381,7 +381,10 @@ const lateFor = time.Second
 // engine in use, if there is one, whatever its options: the caches and the brake of a new
 // one would know nobody. The caller holds h.late.
 func (h *Handler) succeed() {
-	config, _ := provision.Lookups(h.directory, h.lookups)
+	config, inUse := provision.Lookups(h.directory, h.lookups)
+	if !inUse {
+		config = config.ForAMoment()
+	}
 	lease := new(provision.Lease)
 	v, err := h.newValidator(environment.New(), &lease.Resources, config)
 	if err == nil {

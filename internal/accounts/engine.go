@@ -96,7 +96,9 @@ func (e *Engine) Key(subject []byte) []byte { return e.normalize(subject) }
 // alone, so another one judges them then.
 func (e *Engine) Close() error {
 	e.end()
-	defer e.tell(nil)
+	if !e.config.Passing {
+		defer e.tell(nil)
+	}
 	closed := make(chan error, 1)
 	go func() {
 		var err error

@@ -168,6 +168,9 @@ type Config struct {
 	// at once; if more are, Braking reports true. 0 for no limit.
 	BrakeShare  float64
 	BrakeWindow time.Duration
+	// Passing tells that no handler in use asks: what is under way is not judged again
+	// for the end of the engine, which would open the next one.
+	Passing bool
 	// Observer is notified of lookups and events; nil for none.
 	Observer Observer `json:"-"`
 	// Streams are what is under way of subjects; nil for none.
@@ -192,5 +195,13 @@ func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = zap.NewNop
 	}
+	return c
+}
+
+// ForAMoment returns the configuration of an engine that no handler in use asks. Nobody
+// would judge again by it what it learns later, so it watches nothing, and looks every
+// account up that it is asked for.
+func (c Config) ForAMoment() Config {
+	c.Passing, c.Poll, c.TTL = true, -1, 1
 	return c
 }

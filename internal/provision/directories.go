@@ -58,7 +58,7 @@ func (r *Resources) Sessions(module directories.Module, store formats.Store, con
 	default:
 		return nil, nil //nolint:nilnil // there is none, and that is no error
 	}
-	config.Observer, config.Logger = nil, nil
+	config.Observer, config.Logger, config.Passing = nil, nil, true // streams that end with it are swept
 	distinct := struct {
 		Resolved string
 		Store    formats.Store
@@ -89,13 +89,14 @@ func Braking(name string) bool {
 }
 
 // Lookups returns the configuration with which an engine in use asks the directory of a
-// module: the given one, if there is one of it. It reports false if there is none.
+// module: the given one, if there is one of it. It reports false if there is none, but
+// such as are passing.
 func Lookups(module directories.Module, config accounts.Config) (accounts.Config, bool) {
 	of, err := originOf(module)
 	if err != nil { // whoever acquires it hears of it
 		return config, false
 	}
-	alike := slices.DeleteFunc(engines.All(), func(e engine) bool { return e.of != of })
+	alike := slices.DeleteFunc(engines.All(), func(e engine) bool { return e.of != of || e.config.Passing })
 	given, _ := json.Marshal(config) // has nothing that fails
 	same := func(e engine) bool {
 		its, _ := json.Marshal(e.config)

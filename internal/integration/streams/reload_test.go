@@ -1,12 +1,15 @@
 package streams
 
 import (
+	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/goleak"
@@ -118,6 +121,67 @@ func TestAReloadThatFailsChangesNothing(t *testing.T) {
 				t.Errorf("connections %v, before %v", after, before)
 			}
 		})
+	}
+}
+
+// TestAStreamOpensNoConnectionsAgainAndAgain to what only its former configuration used:
+// it is judged once more when that is closed, and not when what was opened for it is.
+func TestAStreamOpensNoConnectionsAgainAndAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		before, then []string
+		session      string
+	}{
+		"to users":    {[]string{"users User", "format authjs"}, []string{"users User {", "id id", "}", "format authjs"}, standardapp.Session(t, "live")},
+		"to sessions": {[]string{"users User", "format better_auth"}, []string{"users User", "format authjs"}, betterAuthToken("session")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			database := standardapp.NewDatabase(t)
+			standardapp.Execute(t, database, betterAuthTable, `insert into session (token, "userId", "expiresAt") values ('session', 'live', now() + interval '1 day')`)
+			t.Setenv("BETTER_AUTH_SECRET", standardapp.Secret)
+			app := newStreamsApp(t, (*httptest.Server).Start)
+			site := func(options []string) []string {
+				return slices.Concat([]string{"stale_session {", "sign_in /login"}, options, []string{"}", "reverse_proxy " + app.Listener.Addr().String()})
+			}
+			live := startFor(t, "h1", site(c.before)...).open(t, "/events", c.session)
+			base := caddytest.Start(t, caddytest.Site(site(c.then)...))
+			time.Sleep(2 * time.Second)
+			caddytest.Ask(t, base, standardapp.Session(t, "live"))
+			time.Sleep(time.Second)
+			before := standardapp.Backends(t, database)
+			for range 15 {
+				time.Sleep(100 * time.Millisecond)
+				if after := standardapp.Backends(t, database); !slices.Equal(after, before) {
+					t.Fatalf("connections %v, before %v", after, before)
+				}
+			}
+			goesOn(t, app, live)
+		})
+	}
+}
+
+// TestStreamsOfAFormerDirectoryEndOneAfterTheOther although what judges them is shared for
+// a while: it must know of a deletion as soon as whoever tells of it.
+func TestStreamsOfAFormerDirectoryEndOneAfterTheOther(t *testing.T) {
+	database := standardapp.NewDatabase(t)
+	const users = 8
+	standardapp.Execute(t, database, fmt.Sprintf(`insert into "User" select 'u' || g from generate_series(1, %d) g`, users))
+	app := newStreamsApp(t, (*httptest.Server).Start)
+	proxy := "reverse_proxy " + app.Listener.Addr().String()
+	before := startFor(t, "h1", "stale_session", proxy)
+	var streams []*http.Response
+	for i := range users {
+		streams = append(streams, before.open(t, "/events", standardapp.Session(t, fmt.Sprint("u", i+1))))
+	}
+	base := caddytest.Start(t, caddytest.Site("stale_session {", "	poll 50ms", "	users {", "		id id", "	}", "}", proxy))
+	caddytest.Ask(t, base, standardapp.Session(t, "live"))
+	for i, stream := range streams {
+		standardapp.Execute(t, database, fmt.Sprintf(`delete from "User" where id = 'u%d'`, i+1))
+		late := time.AfterFunc(10*time.Second, func() {
+			t.Errorf("stream %d goes on", i)
+			_ = stream.Body.Close()
+		})
+		ends(t, stream)
+		late.Stop()
 	}
 }
 
