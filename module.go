@@ -360,7 +360,7 @@ func (h *Handler) acquire() (*validator, *provision.Lease) {
 	h.late.Lock()
 	defer h.late.Unlock()
 	if h.late.validator == nil {
-		h.succeed()
+		h.openLate()
 	}
 	h.late.lease.Acquire()
 	return h.late.validator, h.late.lease
@@ -377,10 +377,10 @@ type late struct {
 // lateFor is how long a late validator is shared.
 const lateFor = time.Second
 
-// succeed sets up another validator after a reload. It asks the same directory by an
+// openLate sets up another validator after a reload. It asks the same directory by an
 // engine in use, if there is one, whatever its options: the caches and the brake of a new
 // one would know nobody. The caller holds h.late.
-func (h *Handler) succeed() {
+func (h *Handler) openLate() {
 	config, inUse := provision.Lookups(h.directory, h.lookups)
 	if !inUse {
 		config = config.ForAMoment()

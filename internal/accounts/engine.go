@@ -323,8 +323,8 @@ func (e *Engine) keep(f result) bool {
 	if !plausible(f.key) || string(e.normalize(f.key)) != string(f.key) { // the directory has learned of another spelling
 		return true
 	}
-	kept, differs := e.store.keep(f.key, f.generation, e.now(), f.account)
-	if differs {
+	kept, news := e.store.keep(f.key, f.generation, e.now(), f.account)
+	if news {
 		e.tell(f.key)
 	}
 	return kept

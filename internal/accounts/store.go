@@ -64,9 +64,9 @@ func (c *store) generation(key []byte) uint64 {
 
 // keep keeps what a lookup has found. It returns false when the account was
 // dropped since the generation was taken. What a later lookup has found stays. It also
-// returns whether the account differs from what was known, or nothing was: streams were
-// judged by another account then, or by what another engine knew.
-func (c *store) keep(key []byte, generation uint64, now time.Time, a *Account) (kept, differs bool) {
+// returns whether that is news: streams were judged by another account, or, if none was
+// known here, by what another engine knew.
+func (c *store) keep(key []byte, generation uint64, now time.Time, a *Account) (kept, news bool) {
 	s := c.stripe(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -81,10 +81,10 @@ func (c *store) keep(key []byte, generation uint64, now time.Time, a *Account) (
 		return true, false
 	}
 	a.window = known.window
-	differs = known.asked != never && !known.equals(a)
+	news = known.asked != never && !known.equals(a)
 	a.follow(&known, c.periods.until(&known))
 	c.set(key, now, a)
-	return true, differs
+	return true, news
 }
 
 // use notes in which window an account was used.
