@@ -343,9 +343,11 @@ func (h *Handler) newValidator(env environment.Environment, resources *provision
 		}
 		v.sessions = append(v.sessions, sessions)
 	}
-	if v.evidence, err = resources.Evidence(v.reader, v.accounts); err != nil {
+	findings, err := resources.Findings(v.accounts)
+	if err != nil {
 		return nil, err
 	}
+	v.evidence = v.reader.Evidence(findings)
 	v.revoked, err = resources.Revocations(h.Revocations, h.storage, v.accounts)
 	return v, err
 }
@@ -390,6 +392,7 @@ func (h *Handler) openLate() {
 	if err == nil {
 		v.late = true
 		v.accounts.Succeed(h.validator.accounts)
+		v.evidence.Succeed(h.validator.evidence.Findings)
 	} else {
 		caddy.Log().Named("http.handlers.stale_session").Error("cannot check a request of a replaced configuration", zap.Error(err))
 		v = h.validator // closed: its verdict is unknown

@@ -1735,7 +1735,7 @@ func newHandler(t *testing.T, engine *accounts.Engine, store revocation.Store, s
 		t.Fatal(err)
 	}
 	revoked := revocation.Open(revocation.Config{Users: "users", Local: store, Logger: zap.NewNop})
-	h.validator = &validator{reader: reader, revoked: revoked, accounts: engine, evidence: reader.NewEvidence(), timeout: timeout}
+	h.validator = &validator{reader: reader, revoked: revoked, accounts: engine, evidence: reader.Evidence(session.NewFindings()), timeout: timeout}
 	if h.reporter, err = telemetry.NewReporter(telemetry.Detections{Logger: zap.NewNop(), Mode: h.mode}, session.DefaultSubject); err != nil {
 		t.Fatal(err)
 	}
@@ -2140,7 +2140,7 @@ func newStoredHandler(t *testing.T, users, rows *table, config accounts.Config) 
 			t.Error(err)
 		}
 	})
-	h.validator.reader, h.validator.evidence = reader, reader.NewEvidence()
+	h.validator.reader, h.validator.evidence = reader, reader.Evidence(session.NewFindings())
 	h.validator.sessions = []*sessiontable.Table{sessions}
 	return h
 }

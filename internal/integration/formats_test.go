@@ -166,6 +166,25 @@ func TestOneLibraryProvesNothingOfAnother(t *testing.T) {
 	}
 }
 
+// TestWhatWasFoundCountsAfterTheKeysWereReplaced has users of two libraries, of which one
+// keeps them in another table.
+func TestWhatWasFoundCountsAfterTheKeysWereReplaced(t *testing.T) {
+	name := standardapp.NewDatabase(t)
+	standardapp.OtherEnvironment(t, standardapp.Server.DSN(name), map[string]string{"SESSION_SECRET": standardapp.Secret})
+	t.Setenv("NEXTAUTH_SECRET", standardapp.Secret)
+	app := caddytest.NewApp(t)
+	base := caddytest.Start(t, caddytest.Site("stale_session {", "poll 50ms", "sign_in /login", "}", app.Proxy()))
+	if status := caddytest.Ask(t, base, remix(t, "live")); status != http.StatusOK {
+		t.Fatalf("a live session of one library: status %d", status)
+	}
+	if err := caddytest.Load(caddytest.Site("stale_session {", "poll 50ms", "sign_in /login", "secret `the next one` {env.NEXTAUTH_SECRET}", "}", app.Proxy())); err != nil {
+		t.Fatal(err)
+	}
+	if status := caddytest.Ask(t, caddytest.Address(t), standardapp.Session(t, "in another table")); status != http.StatusOK {
+		t.Errorf("a session of the other that may be live: status %d", status)
+	}
+}
+
 // TestOneTableProvesNothingOfAnother has two handlers that read the same sessions, and
 // look users up in different tables.
 func TestOneTableProvesNothingOfAnother(t *testing.T) {

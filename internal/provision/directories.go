@@ -148,13 +148,12 @@ func (r *Resources) Accounts(module directories.Module, config accounts.Config) 
 	return acquired.Engine, err
 }
 
-var evidence = shared.NewPool[*session.Evidence]()
+var findings = shared.NewPool[*session.Findings]()
 
-// Evidence acquires what the users of an engine prove of the sessions of a reader. Both
-// must have been acquired before.
-func (r *Resources) Evidence(reader *session.Reader, users *accounts.Engine) (*session.Evidence, error) {
-	distinct := []string{fmt.Sprintf("%p", reader), fmt.Sprintf("%p", users)}
-	return acquire(r, evidence, distinct, func() (*session.Evidence, func() error, error) {
-		return reader.NewEvidence(), func() error { return nil }, nil
+// Findings acquires of which libraries an engine has found users. The engine must have
+// been acquired before.
+func (r *Resources) Findings(users *accounts.Engine) (*session.Findings, error) {
+	return acquire(r, findings, fmt.Sprintf("%p", users), func() (*session.Findings, func() error, error) {
+		return session.NewFindings(), func() error { return nil }, nil
 	})
 }

@@ -1,6 +1,9 @@
 package session
 
 import (
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,26 +15,86 @@ import (
 // proven to be gone.
 const maxGuesses = 64
 
-// Evidence is of which libraries users were found so far in one users table. It is safe
-// for concurrent use.
-type Evidence struct {
-	found []atomic.Bool // by Token.format
+// Findings are of which libraries users were found so far in one users table. They outlive
+// a reader: when its keys are replaced, what was found still counts. They are safe for
+// concurrent use.
+type Findings struct {
+	mu        sync.RWMutex
+	libraries map[string]*library
+	guesses   map[guess]struct{} // by which users were found
+}
 
-	mu      sync.RWMutex
-	guesses map[guess]struct{} // by which users were found
+// library is what writes sessions.
+type library struct {
+	name  string
+	found atomic.Bool
 }
 
 // guess is a kind of cookies in which users are known by a guess: an app may have
 // several, of users in several tables.
 type guess struct {
-	format int
-	cookie string // empty for a header
+	library string
+	cookie  string // empty for a header
 }
 
-// NewEvidence returns that of a table in which no user of the reader's sessions was
-// looked up yet.
-func (rd *Reader) NewEvidence() *Evidence {
-	return &Evidence{found: make([]atomic.Bool, len(rd.formats)+1), guesses: make(map[guess]struct{})}
+// NewFindings returns those of a table in which no user was looked up yet.
+func NewFindings() *Findings {
+	return &Findings{libraries: make(map[string]*library), guesses: make(map[guess]struct{})}
+}
+
+// Evidence is what findings prove of the sessions of a reader.
+type Evidence struct {
+	*Findings
+
+	of []*library // by Token.format
+}
+
+// Evidence returns what findings prove of the reader's sessions.
+func (rd *Reader) Evidence(findings *Findings) *Evidence {
+	e := &Evidence{Findings: findings, of: []*library{findings.library("")}}
+	count := make(map[string]int)
+	for _, f := range rd.formats {
+		kind := fmt.Sprintf("%T", f.Format)
+		e.of = append(e.of, findings.library(fmt.Sprint(kind, count[kind])))
+		count[kind]++
+	}
+	return e
+}
+
+// library returns the one of a name.
+func (f *Findings) library(name string) *library {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.libraries[name] == nil {
+		f.libraries[name] = &library{name: name}
+	}
+	return f.libraries[name]
+}
+
+// Succeed takes over what was found in the same table.
+func (f *Findings) Succeed(former *Findings) {
+	if f == former {
+		return
+	}
+	libraries, guesses := former.found()
+	for _, name := range libraries {
+		f.library(name).found.Store(true)
+	}
+	for _, of := range guesses {
+		f.add(of)
+	}
+}
+
+// found returns the names of the libraries of which users were found, and the guesses.
+func (f *Findings) found() (libraries []string, guesses []guess) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	for name, of := range f.libraries {
+		if of.found.Load() {
+			libraries = append(libraries, name)
+		}
+	}
+	return libraries, slices.Collect(maps.Keys(f.guesses))
 }
 
 // Found notes that the user of a token was found.
@@ -39,8 +102,8 @@ func (e *Evidence) Found(t *Token) {
 	if t.Claims.Guessed && !e.noteGuess(t) {
 		return
 	}
-	if found := &e.found[t.format]; !found.Load() { // no write that other processors wait for
-		found.Store(true)
+	if of := e.of[t.format]; !of.found.Load() { // no write that other processors wait for
+		of.found.Store(true)
 	}
 }
 
@@ -50,25 +113,27 @@ func (e *Evidence) noteGuess(t *Token) bool {
 	if isNumber(t.Claims.Subject) {
 		return false
 	}
-	of := t.guess()
-	if e.knows(of) {
-		return true
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if len(e.guesses) >= maxGuesses {
+	of := e.guess(t)
+	return e.knows(of) || e.add(of)
+}
+
+func (f *Findings) knows(of guess) bool {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	_, known := f.guesses[of]
+	return known
+}
+
+// add adds a guess. It reports false if there are too many.
+func (f *Findings) add(of guess) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.guesses) >= maxGuesses {
 		return false
 	}
 	of.cookie = strings.Clone(of.cookie) // not the whole header
-	e.guesses[of] = struct{}{}
+	f.guesses[of] = struct{}{}
 	return true
-}
-
-func (e *Evidence) knows(of guess) bool {
-	e.mu.RLock()
-	defer e.mu.RUnlock()
-	_, known := e.guesses[of]
-	return known
 }
 
 // Proves reports whether it proves something that the user of a token is not found. If
@@ -77,26 +142,23 @@ func (e *Evidence) knows(of guess) bool {
 // were found, who may have a table of their own.
 func (e *Evidence) Proves(t *Token) bool {
 	if t.Claims.Guessed {
-		return !isNumber(t.Claims.Subject) && e.knows(t.guess())
+		return !isNumber(t.Claims.Subject) && e.knows(e.guess(t))
 	}
-	if e.found[t.format].Load() {
+	if e.of[t.format].found.Load() {
 		return true
 	}
-	for i := range e.found {
-		if e.found[i].Load() {
-			return false
-		}
-	}
-	return true
+	others, _ := e.found()
+	return len(others) == 0
 }
 
 // guess returns the kind of the cookie that holds the token: its name, without the
 // number of a chunk.
-func (t *Token) guess() guess {
+func (e *Evidence) guess(t *Token) guess {
+	library := e.of[t.format].name
 	if len(t.Names) == 0 {
-		return guess{t.format, ""}
+		return guess{library, ""}
 	}
-	return guess{t.format, formats.Whole(t.Names[0], ".")}
+	return guess{library, formats.Whole(t.Names[0], ".")}
 }
 
 // isNumber reports whether a text has digits only.

@@ -49,7 +49,7 @@ func TestWhatProvesThatAUserIsGone(t *testing.T) {
 		"somebody of another library than Auth.js was":    {[]int{one}, authJS, false, false},
 		"somebody of Auth.js was, and of another library": {[]int{one, authJS}, authJS, false, true},
 	} {
-		evidence := rd.NewEvidence()
+		evidence := rd.Evidence(NewFindings())
 		for _, library := range c.found {
 			evidence.Found(&Token{format: library})
 			evidence.Found(&Token{format: library, Claims: Claims{Subject: []byte("ada"), Guessed: true}})
@@ -71,7 +71,7 @@ func TestAGuessIsProvenForItsOwnCookie(t *testing.T) {
 	token := func(cookie, subject string) *Token {
 		return &Token{format: 1, Names: []string{cookie}, Claims: Claims{Subject: []byte(subject), Guessed: true}}
 	}
-	evidence := rd.NewEvidence()
+	evidence := rd.Evidence(NewFindings())
 	evidence.Found(token("staff.0", "ada"))
 	evidence.Found(token("numbered", "7"))
 	for name, c := range map[string]struct {
@@ -94,5 +94,33 @@ func TestAGuessIsProvenForItsOwnCookie(t *testing.T) {
 	}
 	if len(evidence.guesses) != maxGuesses {
 		t.Errorf("%d kinds are kept", len(evidence.guesses))
+	}
+}
+
+// TestWhatWasFoundCountsAfterAReload that replaces the keys, or how users are looked up.
+func TestWhatWasFoundCountsAfterAReload(t *testing.T) {
+	t.Parallel()
+	const one, other = 1, 2
+	open := func() *Reader {
+		rd, err := New(Config{Formats: []formats.Format{new(plain), new(plain)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(rd.Close)
+		return rd
+	}
+	former := NewFindings()
+	before := open().Evidence(former)
+	before.Found(&Token{format: one})
+	before.Found(&Token{format: one, Names: []string{"id"}, Claims: Claims{Subject: []byte("ada"), Guessed: true}})
+	next := NewFindings()
+	next.Succeed(former)
+	for name, after := range map[string]*Evidence{"the same engine": open().Evidence(former), "another one": open().Evidence(next)} {
+		guessed := func(cookie string) *Token {
+			return &Token{format: one, Names: []string{cookie}, Claims: Claims{Subject: []byte("bob"), Guessed: true}}
+		}
+		if !after.Proves(&Token{format: one}) || !after.Proves(guessed("id")) || after.Proves(&Token{format: other}) || after.Proves(guessed("other")) {
+			t.Errorf("%s: what was found does not count", name)
+		}
 	}
 }
