@@ -58,10 +58,18 @@ XCADDY       = GOFLAGS= XCADDY_GO_BUILD_FLAGS="-tags=$(TAGS) -trimpath -ldflags=
 HERE        := --with $(MODULE_PATH)@v0.0.0 --replace $(MODULE_PATH)=.
 REDIS       := --with $(MODULE_PATH)/redis
 
+# What Caddy is built from, and the directories, for what is no longer there.
+SOURCES     := $(shell find Makefile module.go caddyfile.go validator.go go.mod go.sum directories formats internal redis \
+	\( -name node_modules -o -name testdata -o -name testing -o -name integration \) -prune -o ! -name '*_test.go' -print)
+
+bin/caddy-xcaddy: bin/xcaddy $(SOURCES)
+	$(XCADDY) --output $@ $(HERE)
+
+bin/caddy-xcaddy-redis: bin/xcaddy $(SOURCES)
+	$(XCADDY) --output $@ $(HERE) $(REDIS)
+
 .PHONY: xcaddy
-xcaddy: bin/xcaddy ## builds Caddy with the module as users do: as bin/caddy-xcaddy, and with Redis as bin/caddy-xcaddy-redis
-	$(XCADDY) --output bin/caddy-xcaddy $(HERE)
-	$(XCADDY) --output bin/caddy-xcaddy-redis $(HERE) $(REDIS)
+xcaddy: bin/caddy-xcaddy bin/caddy-xcaddy-redis ## builds Caddy with the module as users do: as bin/caddy-xcaddy, and with Redis as bin/caddy-xcaddy-redis
 	bin/caddy-xcaddy list-modules | grep -x http.handlers.stale_session
 	bin/caddy-xcaddy list-modules | grep -x http.handlers.stale_session_dashboard
 	bin/caddy-xcaddy list-modules | grep -x http.handlers.stale_session_health

@@ -5,8 +5,8 @@ import dgram from "node:dgram";
 import net from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 
-/** Polls until a condition holds. */
-export async function until(condition, what, milliseconds) {
+/** Polls until a condition holds, at an interval in milliseconds. */
+export async function until(condition, what, milliseconds, interval = 20) {
 	const deadline = Date.now() + milliseconds;
 	for (;;) {
 		let reason = "";
@@ -16,7 +16,7 @@ export async function until(condition, what, milliseconds) {
 			reason = `: ${error.message}`;
 		}
 		assert.ok(Date.now() < deadline, `waited ${milliseconds} ms for ${what}${reason}`);
-		await delay(20);
+		await delay(interval);
 	}
 }
 

@@ -150,7 +150,7 @@ class Stack {
 		await writeFile(this.#caddyfile, this.#global() + (this.#page ? this.#documented(upstream) : this.#site(upstream)));
 		this.#run("caddy", process.env.E2E_CADDY, ["run", "--config", this.#caddyfile, "--adapter", "caddyfile"]);
 		this.#browser = this.#shared ?? (await launch());
-		await until(() => this.#status("/"), "the app to answer through Caddy", startup);
+		await until(() => this.#status("/"), "the app to answer through Caddy", startup, 100);
 	}
 
 	#global() {
@@ -272,6 +272,7 @@ ${site.map((line) => `\t${line}`).join("\n")}
 			async () => (await this.#get("/api/admin/stats", { cookie: cookies })).body.includes("stale_session"),
 			"Caddy to notice that a session is stale",
 			promised,
+			100, // until then, the app answers
 		);
 	}
 
