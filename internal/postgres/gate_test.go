@@ -11,45 +11,56 @@ import (
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/pgtest"
 )
 
-// What the listener does itself is no change.
+// What the listener does itself is no change, and without triggers it does nothing.
 func TestWithoutAChangeNothingIsAskedFor(t *testing.T) {
 	t.Parallel()
 	s := pgtest.StartFor(t, "log_statement=all", "autovacuum=off") // nobody else commits
 	if err := s.Exec(t.Context(), "postgres", `create table users (id text primary key); insert into users values ('live')`); err != nil {
 		t.Fatal(err)
 	}
-	d, err := Open(Config{DSN: func() (string, error) { return s.DSN("postgres"), nil }})
-	if err != nil {
-		t.Fatal(err)
-	}
+	count := func(text string) int { return strings.Count(s.Log(), text) }
 	const poll = 20 * time.Millisecond
-	d.echoEvery = 25 * poll
-	e := accounts.Open(d, accounts.Config{Poll: poll, TTL: time.Hour, Timeout: time.Minute})
-	t.Cleanup(func() { _ = e.Close() })
-	live := func() accounts.Source {
-		t.Helper()
-		var account accounts.Account
-		source, err := e.Lookup(t.Context(), accounts.Query{Query: directories.Query{Subject: []byte("live")}, Now: time.Now()}, &account)
-		if err != nil || !account.Exists {
-			t.Fatalf("%+v, %v", &account, err)
+	for _, state := range []listenerState{noTriggers, active} { // one after the other: the log is of both
+		d, err := Open(Config{DSN: func() (string, error) { return s.DSN("postgres"), nil }})
+		if err != nil {
+			t.Fatal(err)
 		}
-		return source
-	}
-	live()
-	eventually.Holds(t, "it is watched, and an echo has arrived", func() bool {
-		return e.Stats().Watching && listenerState(d.state.Load()) == noTriggers
-	})
-	e.Flush()
-	live() // from here on it holds
-	before, echoes := strings.Count(s.Log(), "with ordinality"), strings.Count(s.Log(), "pg_notify")
-	eventually.Holds(t, "the channel is tested five times", func() bool {
-		if source := live(); source != accounts.FromCache {
-			t.Errorf("it comes from the %s", source)
+		if state == active {
+			install(t, d)
 		}
-		return strings.Count(s.Log(), "pg_notify") > echoes+5
-	})
-	if after := strings.Count(s.Log(), "with ordinality"); after != before {
-		t.Errorf("%d lookups", after-before)
+		d.echoEvery = 25 * poll
+		e := accounts.Open(d, accounts.Config{Poll: poll, TTL: time.Hour, Timeout: time.Minute})
+		live := func() accounts.Source {
+			t.Helper()
+			var account accounts.Account
+			source, err := e.Lookup(t.Context(), accounts.Query{Query: directories.Query{Subject: []byte("live")}, Now: time.Now()}, &account)
+			if err != nil || !account.Exists {
+				t.Fatalf("%+v, %v", &account, err)
+			}
+			return source
+		}
+		live()
+		eventually.Holds(t, "it is watched, and an echo has arrived", func() bool {
+			return e.Stats().Watching && listenerState(d.state.Load()) == state
+		})
+		e.Flush()
+		live() // from here on it holds
+		lookups, echoes, reads := count("with ordinality"), count("pg_notify"), count("pg_current_snapshot")
+		eventually.Holds(t, "the gate is read for as long as five tests of the channel take", func() bool {
+			if source := live(); source != accounts.FromCache {
+				t.Errorf("it comes from the %s", source)
+			}
+			return count("pg_current_snapshot") > reads+150 && (state == noTriggers || count("pg_notify") > echoes+5)
+		})
+		if after := count("with ordinality"); after != lookups {
+			t.Errorf("%d lookups", after-lookups)
+		}
+		if after := count("pg_notify"); state == noTriggers && after != echoes {
+			t.Errorf("%d echoes without triggers", after-echoes)
+		}
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
