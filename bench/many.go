@@ -28,6 +28,10 @@ func (b *bed) startMany(ctx context.Context) ([]target, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The other's test of notifications is a commit: everybody is looked up once more.
+	if err := b.warm(ctx, module); err != nil {
+		return nil, err
+	}
 	small, err := plain.heap(ctx)
 	if err != nil {
 		return nil, err

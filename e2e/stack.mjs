@@ -309,6 +309,7 @@ ${site.map((line) => `\t${line}`).join("\n")}
 		context.setDefaultTimeout(patience);
 		test.after(() => context.close());
 		this.#watch(context);
+		context.on("weberror", (error) => console.error(`${this.#name}: ${error.error()} on ${error.page()?.url()}`));
 		context.on("response", (response) => {
 			if (response.status() >= 500) this.failures.push(`${response.status()} ${response.url()}`);
 		});

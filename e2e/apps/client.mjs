@@ -17,7 +17,8 @@ export function start({ signIn, signOutElsewhere, watch }) {
 		if (location.pathname !== "/login") return;
 		event.preventDefault();
 		const { email, password } = Object.fromEntries(new FormData(event.target));
-		await signIn(email, password);
+		const answer = await signIn(email, password);
+		if (answer?.error) throw answer.error;
 		location.assign("/admin");
 	});
 	addEventListener("click", async ({ target }) => {
