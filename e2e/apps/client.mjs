@@ -19,6 +19,7 @@ export function start({ signIn, signOutElsewhere, watch }) {
 		const { email, password } = Object.fromEntries(new FormData(event.target));
 		const answer = await signIn(email, password);
 		if (answer?.error) throw answer.error;
+		document.cookie; // Chromium may set cookies after the next request, unless they are read
 		location.assign("/admin");
 	});
 	addEventListener("click", async ({ target }) => {
