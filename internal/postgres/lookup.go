@@ -111,7 +111,7 @@ func (d *Directory) lookupOn(ctx context.Context, conn *pgx.Conn, c *connector, 
 	if confirming {
 		hidden, err = d.queryProven(ctx, conn, s, ids, found)
 	} else {
-		err = d.queryVisible(ctx, conn, s, ids, found, false)
+		err = d.queryVisible(ctx, conn, s, ids, found)
 	}
 	if err != nil {
 		return nil, d.lost(ctx, conn, c, s, err)

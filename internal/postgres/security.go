@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -46,18 +47,33 @@ func (d *Directory) queryProven(ctx context.Context, conn *pgx.Conn, s *statemen
 	if sqlState(err) != "42501" {
 		return nil, err
 	}
-	// Either a policy applies, or the role may not read the table: then this
-	// fails too.
-	if err := d.queryVisible(ctx, conn, s, ids, accounts, true); err != nil {
+	// Either a policy applies, or the role may not read the table: then this fails too.
+	// Whoever lets the role see all rows meanwhile must not make what it did not see a
+	// proof, so the policies are read before and after: before, because roles change
+	// freely, and after in the same transaction, which keeps the policies as they are.
+	before, err := policyDoubt(ctx, conn, s)
+	if err != nil {
 		return nil, err
 	}
-	return policyDoubt(ctx, conn, s)
+	var after *doubt
+	err = s.query(ids, accounts, func(ids []string, accounts []directories.Account) error {
+		return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadOnly}, func(pgx.Tx) error {
+			rows := conn.PgConn().ExecParams(ctx, s.sqlFor(ids, true), [][]byte{textArray(ids)}, nil, binaryFormat, binaryFormat)
+			if err := s.scan(conn.TypeMap(), rows, accounts); err != nil {
+				return err
+			}
+			found, err := policyDoubt(ctx, conn, s)
+			after = cmp.Or(after, found)
+			return err
+		})
+	})
+	return cmp.Or(before, after), err
 }
 
 // queryVisible looks ids up among the rows that the role can see.
-func (d *Directory) queryVisible(ctx context.Context, conn *pgx.Conn, s *statement, ids []string, accounts []directories.Account, confirming bool) error {
+func (d *Directory) queryVisible(ctx context.Context, conn *pgx.Conn, s *statement, ids []string, accounts []directories.Account) error {
 	return s.query(ids, accounts, func(ids []string, accounts []directories.Account) error {
-		rows := conn.PgConn().ExecParams(ctx, s.sqlFor(ids, confirming), [][]byte{textArray(ids)}, nil, binaryFormat, binaryFormat)
+		rows := conn.PgConn().ExecParams(ctx, s.sqlFor(ids, false), [][]byte{textArray(ids)}, nil, binaryFormat, binaryFormat)
 		return s.scan(conn.TypeMap(), rows, accounts)
 	})
 }

@@ -1,10 +1,15 @@
 package postgres
 
 import (
+	"context"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
+	"github.com/seed-4adef13c/caddy-stale-session/directories"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/accounts"
 )
 
@@ -180,4 +185,44 @@ func TestRowLevelSecurityThatIsSwitchedOnEndsNobody(t *testing.T) {
 	unproven(t, e, "gone", "BYPASSRLS")
 	run(t, name, `alter table users disable row level security`)
 	visit(t, e, visitor{subject: "gone", want: "user_not_found"})
+}
+
+// TestRowLevelSecurityThatIsSwitchedEndsNobodyMeanwhile switches it on and off, while a
+// user who is there is looked up.
+func TestRowLevelSecurityThatIsSwitchedEndsNobodyMeanwhile(t *testing.T) {
+	t.Parallel()
+	name := database(t, oneUser)
+	_, dsn := role(t, name, `grant select on users to %s`)
+	d, _ := open(t, dsn, Config{})
+	conn, err := pgx.Connect(t.Context(), server.DSN(name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	ctx, stop := context.WithCancel(t.Context())
+	var switching sync.WaitGroup
+	switching.Go(func() {
+		for on := true; ctx.Err() == nil; on = !on {
+			if _, err := conn.Exec(t.Context(), map[bool]string{true: `alter table users enable row level security`, false: `alter table users disable row level security`}[on]); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	known := 0
+	for range 2000 {
+		found, err := d.Lookup(t.Context(), []directories.Query{{Subject: []byte("live"), Since: time.Now()}})
+		if err != nil || found[0].Failure != nil {
+			continue
+		}
+		if known++; !found[0].Exists {
+			t.Error("it is proven that a user is gone who is there")
+			break
+		}
+	}
+	stop()
+	switching.Wait()
+	if known == 0 {
+		t.Error("nothing was ever known")
+	}
 }
