@@ -19,6 +19,7 @@ import (
 	"github.com/quic-go/quic-go/http3"
 	"go.uber.org/goleak"
 
+	registry "github.com/seed-4adef13c/caddy-stale-session/internal/streams"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/selfsigned"
@@ -138,14 +139,14 @@ func startFor(t *testing.T, protocol string, directives ...string) client {
 	if protocol == "h1" || protocol == "h2c" {
 		transport := &http.Transport{Protocols: caddytest.Protocols(protocol == "h2c")}
 		t.Cleanup(transport.CloseIdleConnections)
-		return client{caddytest.Start(t, site), &http.Client{Transport: transport}}
+		return client{start(t, site), &http.Client{Transport: transport}}
 	}
 	certificate, err := selfsigned.Write(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	base := "https://127.0.0.1:" + caddytest.FreePort(t)
-	caddytest.Start(t, strings.Replace(site, ":0 {\n\tbind 127.0.0.1\n", base+" {\n\ttls "+certificate.File+" "+certificate.KeyFile+"\n", 1))
+	start(t, strings.Replace(site, ":0 {\n\tbind 127.0.0.1\n", base+" {\n\ttls "+certificate.File+" "+certificate.KeyFile+"\n", 1))
 	trusted := x509.NewCertPool()
 	trusted.AddCert(certificate.Certificate)
 	secured := &tls.Config{RootCAs: trusted}
@@ -157,6 +158,17 @@ func startFor(t *testing.T, protocol string, directives ...string) client {
 	transport := &http.Transport{TLSClientConfig: secured, ForceAttemptHTTP2: protocol == "h2 TLS"}
 	t.Cleanup(transport.CloseIdleConnections)
 	return client{base, &http.Client{Transport: transport}}
+}
+
+// start starts a Caddy, which is stopped once the streams have left that their tests have
+// closed: its proxy has a data race when it closes a WebSocket that ends at that moment.
+func start(t *testing.T, site string) (base string) {
+	t.Helper()
+	base = caddytest.Start(t, site)
+	t.Cleanup(func() {
+		eventually.Holds(t, "nothing is under way", func() bool { return len(registry.Open.Count()) == 0 })
+	})
+	return base
 }
 
 // stream opens a stream of a kind, and returns a channel with how it has ended.
