@@ -144,17 +144,25 @@ func TestAGuessEndsNobodyBeforeSomebodyWasFound(t *testing.T) {
 	}
 }
 
-// TestOneLibraryProvesNothingOfAnother has an app that moves from Auth.js to React Router,
-// which may keep its users in another table.
-func TestOneLibraryProvesNothingOfAnother(t *testing.T) {
+// startBesideReactRouter starts an app with sessions of Auth.js and of React Router, of
+// which a user was found.
+func startBesideReactRouter(t *testing.T) (app *caddytest.App, base string) {
+	t.Helper()
 	name := standardapp.NewDatabase(t)
 	standardapp.OtherEnvironment(t, standardapp.Server.DSN(name), map[string]string{"SESSION_SECRET": standardapp.Secret})
 	t.Setenv("NEXTAUTH_SECRET", standardapp.Secret)
-	app := caddytest.NewApp(t)
-	base := caddytest.Start(t, caddytest.Site("stale_session {", "poll 50ms", "sign_in /login", "}", app.Proxy()))
+	app = caddytest.NewApp(t)
+	base = caddytest.Start(t, caddytest.Site("stale_session {", "poll 50ms", "sign_in /login", "}", app.Proxy()))
 	if status := caddytest.Ask(t, base, remix(t, "live")); status != http.StatusOK {
 		t.Fatalf("a live session of one library: status %d", status)
 	}
+	return app, base
+}
+
+// TestOneLibraryProvesNothingOfAnother has an app that moves from Auth.js to React Router,
+// which may keep its users in another table.
+func TestOneLibraryProvesNothingOfAnother(t *testing.T) {
+	_, base := startBesideReactRouter(t)
 	if status := caddytest.Ask(t, base, standardapp.Session(t, "in another table")); status != http.StatusOK {
 		t.Fatalf("a session of the other that may be live: status %d", status)
 	}
@@ -169,14 +177,7 @@ func TestOneLibraryProvesNothingOfAnother(t *testing.T) {
 // TestWhatWasFoundCountsAfterTheKeysWereReplaced has users of two libraries, of which one
 // keeps them in another table.
 func TestWhatWasFoundCountsAfterTheKeysWereReplaced(t *testing.T) {
-	name := standardapp.NewDatabase(t)
-	standardapp.OtherEnvironment(t, standardapp.Server.DSN(name), map[string]string{"SESSION_SECRET": standardapp.Secret})
-	t.Setenv("NEXTAUTH_SECRET", standardapp.Secret)
-	app := caddytest.NewApp(t)
-	base := caddytest.Start(t, caddytest.Site("stale_session {", "poll 50ms", "sign_in /login", "}", app.Proxy()))
-	if status := caddytest.Ask(t, base, remix(t, "live")); status != http.StatusOK {
-		t.Fatalf("a live session of one library: status %d", status)
-	}
+	app, _ := startBesideReactRouter(t)
 	if err := caddytest.Load(caddytest.Site("stale_session {", "poll 50ms", "sign_in /login", "secret `the next one` {env.NEXTAUTH_SECRET}", "}", app.Proxy())); err != nil {
 		t.Fatal(err)
 	}

@@ -58,8 +58,7 @@ func (d *Directory) queryProven(ctx context.Context, conn *pgx.Conn, s *statemen
 	var after *doubt
 	err = s.query(ids, accounts, func(ids []string, accounts []directories.Account) error {
 		return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadOnly}, func(pgx.Tx) error {
-			rows := conn.PgConn().ExecParams(ctx, s.sqlFor(ids, true), [][]byte{textArray(ids)}, nil, binaryFormat, binaryFormat)
-			if err := s.scan(conn.TypeMap(), rows, accounts); err != nil {
+			if err := s.read(ctx, conn, ids, accounts, true); err != nil {
 				return err
 			}
 			found, err := policyDoubt(ctx, conn, s)
@@ -73,9 +72,14 @@ func (d *Directory) queryProven(ctx context.Context, conn *pgx.Conn, s *statemen
 // queryVisible looks ids up among the rows that the role can see.
 func (d *Directory) queryVisible(ctx context.Context, conn *pgx.Conn, s *statement, ids []string, accounts []directories.Account) error {
 	return s.query(ids, accounts, func(ids []string, accounts []directories.Account) error {
-		rows := conn.PgConn().ExecParams(ctx, s.sqlFor(ids, false), [][]byte{textArray(ids)}, nil, binaryFormat, binaryFormat)
-		return s.scan(conn.TypeMap(), rows, accounts)
+		return s.read(ctx, conn, ids, accounts, false)
 	})
+}
+
+// read reads what the role can see of some ids.
+func (s *statement) read(ctx context.Context, conn *pgx.Conn, ids []string, accounts []directories.Account, confirming bool) error {
+	rows := conn.PgConn().ExecParams(ctx, s.sqlFor(ids, confirming), [][]byte{textArray(ids)}, nil, binaryFormat, binaryFormat)
+	return s.scan(conn.TypeMap(), rows, accounts)
 }
 
 // policiesSQL returns the tables that a relation reads from, if their policies may

@@ -76,25 +76,31 @@ func (f *Findings) Succeed(former *Findings) {
 	if f == former {
 		return
 	}
-	libraries, guesses := former.found()
-	for _, name := range libraries {
+	for _, name := range former.found() {
 		f.library(name).found.Store(true)
 	}
-	for _, of := range guesses {
+	for _, of := range former.guessed() {
 		f.add(of)
 	}
 }
 
-// found returns the names of the libraries of which users were found, and the guesses.
-func (f *Findings) found() (libraries []string, guesses []guess) {
+// found returns the names of the libraries of which users were found.
+func (f *Findings) found() (names []string) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	for name, of := range f.libraries {
 		if of.found.Load() {
-			libraries = append(libraries, name)
+			names = append(names, name)
 		}
 	}
-	return libraries, slices.Collect(maps.Keys(f.guesses))
+	return names
+}
+
+// guessed returns the guesses by which users were found.
+func (f *Findings) guessed() []guess {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return slices.Collect(maps.Keys(f.guesses))
 }
 
 // Found notes that the user of a token was found.
@@ -144,11 +150,7 @@ func (e *Evidence) Proves(t *Token) bool {
 	if t.Claims.Guessed {
 		return !isNumber(t.Claims.Subject) && e.knows(e.guess(t))
 	}
-	if e.of[t.format].found.Load() {
-		return true
-	}
-	others, _ := e.found()
-	return len(others) == 0
+	return e.of[t.format].found.Load() || len(e.found()) == 0
 }
 
 // guess returns the kind of the cookie that holds the token: its name, without the

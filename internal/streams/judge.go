@@ -18,6 +18,8 @@ const (
 	// not be judged is due after sweepEvery, and then after twice as long each time.
 	sweepEvery = time.Second
 	sweepAfter = 30 * time.Second
+	// maxFailures is after how many judgements without a result that is sweepAfter.
+	maxFailures = 6
 	// minSweep is how many of these are judged at a time at least, and sweepShare
 	// which share of all.
 	minSweep, sweepShare = 100, 20
@@ -126,11 +128,8 @@ func (s *Stream) judge() {
 
 // count counts judgements without a result. The caller holds s.mu.
 func (s *Stream) count(known bool) {
-	switch {
-	case known:
+	if s.failures = min(s.failures+1, maxFailures); known {
 		s.failures = 0
-	case s.failures == 0 || s.retry() < sweepAfter:
-		s.failures++
 	}
 }
 
