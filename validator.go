@@ -242,7 +242,7 @@ func (v *validator) judgeAccount(ctx context.Context, claims *session.Claims, as
 		return j
 	}
 	decided, reason := v.decide(claims, account, now)
-	if decided == verdict.Stale && source == accounts.FromCache {
+	if decided == verdict.Stale && source != accounts.FromDatabase {
 		query.Ending = true
 		if source, err = v.accounts.Lookup(ctx, query, account); err != nil {
 			return j

@@ -12,6 +12,8 @@ import (
 var (
 	// Query bounds a lookup, which goes on when no request waits any more.
 	Query = 2 * time.Second
+	// Lock bounds how long it waits for a lock on a table.
+	Lock = 500 * time.Millisecond
 	// Connect bounds an attempt to connect.
 	Connect = 3 * time.Second
 )

@@ -35,11 +35,9 @@ const (
 	writing
 )
 
-// readingSettings are the settings of a read-only session, beside its
-// statement_timeout.
+// readingSettings are the settings of a read-only session, beside its timeouts.
 var readingSettings = map[string]string{
 	"default_transaction_read_only": "on",
-	"lock_timeout":                  "500",
 	"row_security":                  "on", // secured switches it off
 }
 
@@ -105,6 +103,7 @@ func (c *connector) prepare(config *pgx.ConnConfig, use purpose) {
 	}
 	settings := maps.Clone(readingSettings)
 	settings["statement_timeout"] = strconv.FormatInt(deadline.Query.Milliseconds(), 10)
+	settings["lock_timeout"] = strconv.FormatInt(deadline.Lock.Milliseconds(), 10)
 	for name, value := range settings {
 		if _, set := config.RuntimeParams[name]; !set {
 			config.RuntimeParams[name] = value

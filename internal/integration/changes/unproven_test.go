@@ -1,0 +1,99 @@
+package changes
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/caddytest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/eventually"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/pgtest"
+	"github.com/seed-4adef13c/caddy-stale-session/internal/testing/standardapp"
+)
+
+// TestWhatWasProvenEndsNobodyOnceItMayHaveChanged has a user refused, and then admitted
+// again while the role cannot see that.
+func TestWhatWasProvenEndsNobodyOnceItMayHaveChanged(t *testing.T) {
+	pg := pgtest.StartFor(t)
+	if err := pg.Exec(t.Context(), "postgres", `create role reader login`); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ what, ends, begins string }{
+		{"banned", `update "User" set banned = true where id = 1`, `update %s set banned = false`},
+		{"another user with the ID", `update "User" set "createdAt" = now() where id = 1`, `update %s set "createdAt" = now() - interval '1 year'`},
+		{"deleted", `delete from "User" where id = 1`, `insert into %s values (1, now() - interval '1 year')`},
+	} {
+		for _, o := range obstacles {
+			t.Run(c.what+", "+o.what, func(t *testing.T) {
+				database, err := pg.NewDatabase(t.Context())
+				execute := func(commands ...string) {
+					t.Helper()
+					if err := errors.Join(err, pg.Exec(t.Context(), database, commands...)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				execute(`create table "User" (id int primary key, "createdAt" timestamptz not null, banned boolean not null default false)`,
+					`insert into "User" values (1, now() - interval '1 year'), (2, now() - interval '1 year')`,
+					`grant select on "User" to reader`)
+				standardapp.Environment(t, strings.Replace(pg.DSN(database), "postgres@", "reader@", 1))
+				base := caddytest.Start(t, caddytest.Site("stale_session {", "	poll 20ms", "}", caddytest.NewApp(t).Proxy()))
+				live, session := standardapp.TokenOf(t, "2", time.Hour), standardapp.TokenOf(t, "1", time.Hour)
+				is := func(cookie string, status int) func() bool {
+					return func() bool { return caddytest.Ask(t, base, cookie) == status }
+				}
+				eventually.Holds(t, "the session passes", is(session, http.StatusOK))
+				execute(c.ends)
+				eventually.Holds(t, "the session is refused", is(session, http.StatusUnauthorized))
+				table := `public."User"`
+				if strings.Contains(o.begin, "User_old") {
+					table = `public."User_old"`
+				}
+				execute(o.begin, fmt.Sprintf(c.begins, table))
+				eventually.Holds(t, "the session passes again", is(session, http.StatusOK))
+				if !is(live, http.StatusOK)() {
+					t.Error("the session of another user is refused")
+				}
+			})
+		}
+	}
+}
+
+// TestWhoWasRefusedStaysSoWhileTheDatabaseIsAway has nobody able to tell whether a ban
+// was lifted, until the database is back.
+func TestWhoWasRefusedStaysSoWhileTheDatabaseIsAway(t *testing.T) {
+	pg := pgtest.StartFor(t)
+	execute := func(commands ...string) {
+		t.Helper()
+		if err := pg.Exec(t.Context(), "postgres", commands...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	execute(`create table "User" (id int primary key, banned boolean not null)`, `insert into "User" values (1, false), (2, false)`)
+	standardapp.Environment(t, pg.DSN("postgres"))
+	base := caddytest.Start(t, caddytest.Site("stale_session {", "	poll 20ms", "}", caddytest.NewApp(t).Proxy()))
+	banned, live := standardapp.TokenOf(t, "1", time.Hour), standardapp.TokenOf(t, "2", time.Hour)
+	is := func(cookie string, status int) func() bool {
+		return func() bool { return caddytest.Ask(t, base, cookie) == status }
+	}
+	for range 2 {
+		eventually.Holds(t, "both pass", func() bool { return is(banned, http.StatusOK)() && is(live, http.StatusOK)() })
+		execute(`update "User" set banned = true where id = 1`)
+		eventually.Holds(t, "one is refused", is(banned, http.StatusUnauthorized))
+		if err := pg.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		for range 100 {
+			if !is(banned, http.StatusUnauthorized)() || !is(live, http.StatusOK)() {
+				t.Fatal("the last known account does not count")
+			}
+		}
+		if err := pg.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		execute(`update "User" set banned = false`)
+	}
+	eventually.Holds(t, "the ban is lifted", is(banned, http.StatusOK))
+}
