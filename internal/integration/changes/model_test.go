@@ -114,7 +114,8 @@ func (m *model) issue(who person, at time.Time) {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	m.sessions = append(m.sessions, modelSession{person: who, cookie: standardapp.CookieName + "=" + token, live: m.live(modelSession{person: who})})
+	was := slices.ContainsFunc(m.sessions, func(s modelSession) bool { return s.person == who && s.live })
+	m.sessions = append(m.sessions, modelSession{person: who, cookie: standardapp.CookieName + "=" + token, live: was})
 }
 
 // step changes something at random, and says what.
