@@ -242,12 +242,15 @@ func (v *validator) judgeAccount(ctx context.Context, claims *session.Claims, as
 		return j
 	}
 	decided, reason := v.decide(claims, account, now)
-	if decided == verdict.Stale && source != accounts.FromDatabase {
+	if decided == verdict.Stale && source == accounts.FromCache {
 		query.Ending = true
 		if source, err = v.accounts.Lookup(ctx, query, account); err != nil {
 			return j
 		}
 		decided, reason = v.decide(claims, account, now)
+	}
+	if decided == verdict.Stale && account.Doubted() {
+		return j
 	}
 	minted := claims.MintedAt
 	if minted.IsZero() { // possibly just now

@@ -19,6 +19,11 @@ type Account struct {
 	record
 }
 
+// Doubted reports whether the directory was asked again meanwhile, and has answered, but
+// without a proof: row-level security hides the row now, say. The account may have changed,
+// and must not end a session.
+func (a *Account) Doubted() bool { return a.doubted }
+
 // noneLive reports whether no session of an account can be live.
 func noneLive(a *directories.Account) bool {
 	return !a.Exists || a.Disabled && !slices.ContainsFunc(a.Others, func(other directories.Account) bool { return !other.Disabled })

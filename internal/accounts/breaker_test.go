@@ -61,6 +61,42 @@ func TestADirectoryThatAnswersWithAnErrorIsAskedOn(t *testing.T) {
 	}
 }
 
+// An account that would end sessions ends none once the directory has answered without a
+// proof, not even while that is away later.
+func TestAnAnswerWithoutAProofMakesTheLastKnownAccountDoubtful(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &shelf{users: map[string]directories.Account{"eve": {Exists: true, Disabled: true}}}
+		e := openShelf(t, s, Config{TTL: time.Millisecond})
+		for _, step := range []struct {
+			what    string
+			failure error
+			source  Source
+			doubted bool
+		}{
+			{"at first", nil, FromDatabase, false},
+			{"away", &directories.Error{Class: directories.Down}, FromFallback, false},
+			{"slow", &directories.Error{Class: directories.Slow}, FromFallback, false},
+			{"back", nil, FromDatabase, false},
+			{"without rights", &directories.Error{Class: directories.Rights}, FromFallback, true},
+			{"away after that", &directories.Error{Class: directories.Down}, FromFallback, true},
+			{"back again", nil, FromDatabase, false},
+			{"unproven", &directories.Error{Class: directories.Unproven}, FromFallback, true},
+			{"proven", nil, FromDatabase, false},
+			{"away in the end", &directories.Error{Class: directories.Down}, FromFallback, false},
+		} {
+			time.Sleep(2 * breakFor)
+			s.set(func() { s.failure = step.failure })
+			time.Sleep(2 * breakFor) // by then it is probed
+			synctest.Wait()
+			account, source, err := ask(e, "eve", time.Time{})
+			if err != nil || source != step.source || account.Doubted() != step.doubted {
+				t.Errorf("%s: from %q, doubted %t, %v", step.what, source, account.Doubted(), err)
+			}
+		}
+	})
+}
+
 func TestADirectoryThatIsAwayEndsNoSession(t *testing.T) {
 	t.Parallel()
 	for name, fail := range map[string]func(*shelf){
@@ -75,10 +111,16 @@ func TestADirectoryThatIsAwayEndsNoSession(t *testing.T) {
 				if got := said(e, "ada"); got != "there" {
 					t.Fatalf("ada is %s", got)
 				}
+				if got := said(e, "eve"); got != "gone" {
+					t.Fatalf("eve is %s", got)
+				}
 				time.Sleep(time.Millisecond)
 				s.set(func() { fail(s) })
 				s.changed() // as when a connection breaks
 				for n := range 10 {
+					if got := said(e, "eve"); got != "unknown" {
+						t.Errorf("one that was gone is %s", got)
+					}
 					if got := said(e, fmt.Sprint("new", n)); got != "unknown" {
 						t.Errorf("a new one is %s", got)
 					}

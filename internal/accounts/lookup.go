@@ -17,8 +17,7 @@ type Query struct {
 	// Now is the time of the request.
 	Now time.Time
 	// Ending reports that what is known of the subject would end a session. Then it is
-	// used without a lookup only if the watch would have noticed a change of it, and
-	// instead of one only if the directory cannot be asked at all.
+	// used without a lookup only if the watch would have noticed a change of it.
 	Ending bool
 	// Aside reports that nobody asks: the account does not come into use by it.
 	Aside bool
@@ -28,8 +27,7 @@ type Query struct {
 // directory, which it waits for at most Config.Timeout and until ctx is done.
 // While the directory cannot be asked, an account that existed up to ten minutes
 // ago is returned as FromFallback; an absence is returned as long as the watch
-// knows that nothing has changed since. So is whatever would end a session, if the
-// directory answers, but cannot prove what it says.
+// knows that nothing has changed since. See also Account.Doubted.
 func (e *Engine) Lookup(ctx context.Context, query Query, account *Account) (Source, error) {
 	key := e.normalize(query.Subject)
 	now := e.instant(query.Now)
@@ -50,14 +48,16 @@ func (e *Engine) Lookup(ctx context.Context, query Query, account *Account) (Sou
 		err = errReplica
 	}
 	switch {
-	case !known:
-		return "", err
-	case e.watch.watcher != nil && e.watch.connected(now) && e.watch.holds(account):
-		return FromCache, nil // nothing has changed since it was looked up
-	case !account.Exists || now-account.asked >= lastKnown, query.Ending && (answered(err) || !e.watch.unchanged(account)):
-		return "", err
+	case known && account.Exists && now-account.asked < lastKnown:
+		if answered(err) && !account.doubted {
+			account.doubted = true
+			e.store.doubt(key, account.asked, query.Now)
+		}
+		return FromFallback, nil
+	case known && !account.Exists && e.watch.watcher != nil && e.watch.connected(now) && e.watch.holds(account):
+		return FromCache, nil // nothing has changed since it was confirmed
 	}
-	return FromFallback, nil
+	return "", err
 }
 
 // Proves reports whether what an account says was true after a time, so that it
@@ -79,12 +79,12 @@ var errReplica = &directories.Error{Class: directories.Standby, Text: "a standby
 func (e *Engine) fresh(a *Account, now instant, ending bool) bool {
 	age, w := now-a.asked, &e.watch
 	switch {
-	case age >= e.ttl(a), int64(a.asked) < e.since.Load():
+	case age >= e.ttl(a), int64(a.asked) < e.since.Load(), ending && a.doubted:
 		return false
 	case w.watcher == nil:
 		return true
 	case !w.connected(now):
-		return !ending && age < unwatchedTTL
+		return age < unwatchedTTL
 	case w.holds(a):
 		return true
 	case !ending && w.unchanged(a) && age < unwatchedTTL: // another server than the watched one has answered

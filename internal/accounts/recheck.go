@@ -113,6 +113,7 @@ func (w *watch) look(gate directories.Gate, queries []directories.Query) (found 
 		switch {
 		case f.err != nil:
 			w.e.journal.unknown(f.err)
+			w.e.store.doubt(f.key, f.account.asked, w.e.now())
 		case f.account.Exists || !f.account.Replica: // of the others, a request has to ask
 			w.e.keep(f)
 		}

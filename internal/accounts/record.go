@@ -22,6 +22,7 @@ type record struct {
 	// known. Former is when that of an absence was created.
 	replaced instant
 	former   time.Time
+	doubted  bool   // see Doubted
 	encoded  []byte // what the columns are parts of
 	scratch  [64]byte
 	columns  [2][]byte
@@ -44,6 +45,7 @@ const (
 	moreOthers = 1 << iota // there are further accounts
 	moreReplaced
 	moreFormer
+	moreDoubted
 )
 
 // noTime stands for the zero time.
@@ -60,7 +62,8 @@ const askedBytes = 7
 func (a *Account) appendTo(b []byte, opened time.Time) []byte {
 	flags := flagIf(a.Exists, flagExists) | flagIf(a.Disabled, flagDisabled) | flagIf(a.Replica, flagReplica) | flagIf(a.watched, flagWatched) |
 		flagIf(!a.CreatedAt.IsZero(), flagCreatedAt) | flagIf(!a.ValidAfter.IsZero(), flagValidAfter) | flagIf(!a.asOfBegan(opened), flagAsOf)
-	more := flagIf(len(a.Others) > 0, moreOthers) | flagIf(a.replaced != 0, moreReplaced) | flagIf(!a.former.IsZero(), moreFormer)
+	more := flagIf(len(a.Others) > 0, moreOthers) | flagIf(a.replaced != 0, moreReplaced) | flagIf(!a.former.IsZero(), moreFormer) |
+		flagIf(a.doubted, moreDoubted)
 	flags |= flagIf(more != 0, flagMore)
 	b = append(b, flags)
 	b = binary.LittleEndian.AppendUint32(b, a.window)
@@ -227,6 +230,7 @@ func (a *Account) decode(opened time.Time) {
 	if flags&flagMore != 0 {
 		more, b = b[0], b[1:]
 	}
+	a.doubted = more&moreDoubted != 0
 	if more&moreReplaced != 0 {
 		a.replaced, b = cutInstant(b)
 	}

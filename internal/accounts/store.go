@@ -89,12 +89,22 @@ func (c *store) keep(key []byte, generation uint64, now time.Time, a *Account) (
 
 // use notes in which window an account was used.
 func (c *store) use(key []byte, window uint32, now time.Time) {
+	c.amend(key, now, func(a *Account) { a.window = window })
+}
+
+// doubt notes that an account is doubted, unless a later lookup than at a time has found it.
+func (c *store) doubt(key []byte, at instant, now time.Time) {
+	c.amend(key, now, func(a *Account) { a.doubted = a.doubted || a.asked <= at })
+}
+
+// amend changes what is noted of an account, if it is known.
+func (c *store) amend(key []byte, now time.Time, change func(*Account)) {
 	s := c.stripe(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var known Account
 	if c.get(key, now, &known) {
-		known.window = window
+		change(&known)
 		c.set(key, now, &known)
 	}
 }

@@ -80,8 +80,10 @@ func (w *watch) connected(now instant) bool {
 func (w *watch) holds(a *Account) bool { return a.watched && w.unchanged(a) }
 
 // unchanged reports whether nothing has changed on the watched server since an
-// account was looked up.
-func (w *watch) unchanged(a *Account) bool { return int64(a.asked) >= w.quiet.Load() }
+// account was looked up, and nothing was reported.
+func (w *watch) unchanged(a *Account) bool {
+	return int64(a.asked) >= max(w.quiet.Load(), w.e.since.Load())
+}
 
 // follows reports whether a server is the one that is watched.
 func (w *watch) follows(server string) bool {
