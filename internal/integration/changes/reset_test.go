@@ -62,18 +62,12 @@ var waysToReset = map[string]func(t *testing.T, pg *pgtest.Server, k ids){
 		runOn(t, pg, `drop schema public cascade`, `create schema public`, k.create, k.other())
 	},
 	"DROP DATABASE": func(t *testing.T, pg *pgtest.Server, k ids) {
-		if err := pg.Exec(t.Context(), "postgres", `drop database app with (force)`, `create database app`); err != nil {
-			t.Fatal(err)
-		}
+		execute(t, pg, "postgres", `drop database app with (force)`, `create database app`)
 		runOn(t, pg, k.create, k.other())
 	},
 	"pg_restore --clean": func(t *testing.T, pg *pgtest.Server, k ids) {
-		if err := pg.Exec(t.Context(), "postgres", `create database dumped`); err != nil {
-			t.Fatal(err)
-		}
-		if err := pg.Exec(t.Context(), "dumped", k.create, k.other()); err != nil {
-			t.Fatal(err)
-		}
+		execute(t, pg, "postgres", `create database dumped`)
+		execute(t, pg, "dumped", k.create, k.other())
 		file := pg.File("dump")
 		if err := pg.Run(t.Context(), "pg_dump", "dumped", "--format=custom", "--file="+file); err != nil {
 			t.Fatal(err)
@@ -86,18 +80,14 @@ var waysToReset = map[string]func(t *testing.T, pg *pgtest.Server, k ids){
 		if err := pg.Replace(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if err := pg.Exec(t.Context(), "postgres", `create database app`); err != nil {
-			t.Fatal(err)
-		}
+		execute(t, pg, "postgres", `create database app`)
 		runOn(t, pg, k.create, k.other())
 	},
 }
 
 func runOn(t testing.TB, pg *pgtest.Server, commands ...string) {
 	t.Helper()
-	if err := pg.Exec(t.Context(), "app", commands...); err != nil {
-		t.Fatal(err)
-	}
+	execute(t, pg, "app", commands...)
 }
 
 // TestEveryWayToResetADatabaseIsNoticed has accounts cached for an hour, so
@@ -109,9 +99,7 @@ func TestEveryWayToResetADatabaseIsNoticed(t *testing.T) {
 		for kind, k := range kindsOfIDs {
 			for _, triggers := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s, %s ids, triggers %t", way, kind, triggers), func(t *testing.T) {
-					if err := pg.Exec(t.Context(), "postgres", `drop database if exists app with (force)`, `drop database if exists dumped`, `create database app`); err != nil {
-						t.Fatal(err)
-					}
+					execute(t, pg, "postgres", `drop database if exists app with (force)`, `drop database if exists dumped`, `create database app`)
 					runOn(t, pg, k.create, k.first())
 					if triggers {
 						standardapp.InstallTriggers(t, pg.DSN("app"))

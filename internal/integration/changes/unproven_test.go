@@ -1,8 +1,6 @@
 package changes
 
 import (
-	"errors"
-	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -18,24 +16,19 @@ import (
 // again while the role cannot see that.
 func TestWhatWasProvenEndsNobodyOnceItMayHaveChanged(t *testing.T) {
 	pg := pgtest.StartFor(t)
-	if err := pg.Exec(t.Context(), "postgres", `create role reader login`); err != nil {
-		t.Fatal(err)
-	}
+	execute(t, pg, "postgres", `create role reader login`)
 	for _, c := range []struct{ what, ends, begins string }{
-		{"banned", `update "User" set banned = true where id = 1`, `update %s set banned = false`},
-		{"another user with the ID", `update "User" set "createdAt" = now() where id = 1`, `update %s set "createdAt" = now() - interval '1 year'`},
-		{"deleted", `delete from "User" where id = 1`, `insert into %s values (1, now() - interval '1 year')`},
+		{"banned", `update "User" set banned = true where id = 1`, `update "User" set banned = false`},
+		{"another user with the ID", `update "User" set "createdAt" = now() where id = 1`, `update "User" set "createdAt" = now() - interval '1 year'`},
+		{"deleted", `delete from "User" where id = 1`, `insert into "User" values (1, now() - interval '1 year')`},
 	} {
 		for _, o := range obstacles {
 			t.Run(c.what+", "+o.what, func(t *testing.T) {
 				database, err := pg.NewDatabase(t.Context())
-				execute := func(commands ...string) {
-					t.Helper()
-					if err := errors.Join(err, pg.Exec(t.Context(), database, commands...)); err != nil {
-						t.Fatal(err)
-					}
+				if err != nil {
+					t.Fatal(err)
 				}
-				execute(`create table "User" (id int primary key, "createdAt" timestamptz not null, banned boolean not null default false)`,
+				execute(t, pg, database, `create table "User" (id int primary key, "createdAt" timestamptz not null, banned boolean not null default false)`,
 					`insert into "User" values (1, now() - interval '1 year'), (2, now() - interval '1 year')`,
 					`grant select on "User" to reader`)
 				standardapp.Environment(t, strings.Replace(pg.DSN(database), "postgres@", "reader@", 1))
@@ -45,13 +38,9 @@ func TestWhatWasProvenEndsNobodyOnceItMayHaveChanged(t *testing.T) {
 					return func() bool { return caddytest.Ask(t, base, cookie) == status }
 				}
 				eventually.Holds(t, "the session passes", is(session, http.StatusOK))
-				execute(c.ends)
+				execute(t, pg, database, c.ends)
 				eventually.Holds(t, "the session is refused", is(session, http.StatusUnauthorized))
-				table := `public."User"`
-				if strings.Contains(o.begin, "User_old") {
-					table = `public."User_old"`
-				}
-				execute(o.begin, fmt.Sprintf(c.begins, table))
+				execute(t, pg, database, `begin`, c.begins, o.begin, `commit`)
 				eventually.Holds(t, "the session passes again", is(session, http.StatusOK))
 				if !is(live, http.StatusOK)() {
 					t.Error("the session of another user is refused")
@@ -65,13 +54,7 @@ func TestWhatWasProvenEndsNobodyOnceItMayHaveChanged(t *testing.T) {
 // was lifted, until the database is back.
 func TestWhoWasRefusedStaysSoWhileTheDatabaseIsAway(t *testing.T) {
 	pg := pgtest.StartFor(t)
-	execute := func(commands ...string) {
-		t.Helper()
-		if err := pg.Exec(t.Context(), "postgres", commands...); err != nil {
-			t.Fatal(err)
-		}
-	}
-	execute(`create table "User" (id int primary key, banned boolean not null)`, `insert into "User" values (1, false), (2, false)`)
+	execute(t, pg, "postgres", `create table "User" (id int primary key, banned boolean not null)`, `insert into "User" values (1, false), (2, false)`)
 	standardapp.Environment(t, pg.DSN("postgres"))
 	base := caddytest.Start(t, caddytest.Site("stale_session {", "	poll 20ms", "}", caddytest.NewApp(t).Proxy()))
 	banned, live := standardapp.TokenOf(t, "1", time.Hour), standardapp.TokenOf(t, "2", time.Hour)
@@ -80,9 +63,9 @@ func TestWhoWasRefusedStaysSoWhileTheDatabaseIsAway(t *testing.T) {
 	}
 	for range 2 {
 		eventually.Holds(t, "both pass", func() bool { return is(banned, http.StatusOK)() && is(live, http.StatusOK)() })
-		execute(`update "User" set banned = true where id = 1`)
+		execute(t, pg, "postgres", `update "User" set banned = true where id = 1`)
 		eventually.Holds(t, "one is refused", is(banned, http.StatusUnauthorized))
-		execute(`create table if not exists other (id serial)`, `insert into other default values`) // changes nothing of them
+		execute(t, pg, "postgres", `create table if not exists other (id serial)`, `insert into other default values`) // changes nothing of them
 		for range 100 {
 			if !is(banned, http.StatusUnauthorized)() {
 				t.Fatal("the ban is lifted by another change")
@@ -99,7 +82,7 @@ func TestWhoWasRefusedStaysSoWhileTheDatabaseIsAway(t *testing.T) {
 		if err := pg.Restart(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		execute(`update "User" set banned = false`)
+		execute(t, pg, "postgres", `update "User" set banned = false`)
 	}
 	eventually.Holds(t, "the ban is lifted", is(banned, http.StatusOK))
 }
