@@ -72,7 +72,7 @@ func (e *Engine) Proves(a *Account, since time.Time) bool {
 }
 
 // errReplica is the answer if a replica may not have heard of a change yet.
-var errReplica = &directories.Error{Class: directories.Standby, Text: "a standby server has no such user, or another state of it, and may not have heard of a change yet: give the address of the primary too, as in host=standby,primary, and keep that in reach"}
+var errReplica = &directories.Error{Class: directories.Standby, Text: "a replica has no such user, or another state of it, and may not have heard of a change yet: give the address of the primary (of Postgres, that too: host=standby,primary), and keep it in reach"}
 
 // fresh reports whether an account can be used without a lookup: to end a session, or
 // to let one pass.

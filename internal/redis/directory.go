@@ -97,8 +97,8 @@ func (d *Directory) invalidate(keys []string) {
 	}
 }
 
-// Lookup implements directories.Directory. It confirms that a user does not exist
-// only if the answer is that of a primary that evicts no keys.
+// Lookup implements directories.Directory. What ends sessions must be the answer of a
+// primary, and a missing user is gone only if that evicts no keys.
 func (d *Directory) Lookup(ctx context.Context, queries []directories.Query) ([]directories.Account, error) {
 	client, err := d.client.Get()
 	if err != nil {
@@ -110,13 +110,12 @@ func (d *Directory) Lookup(ctx context.Context, queries []directories.Query) ([]
 		subjects[i] = string(q.Subject)
 		confirm = confirm || !q.Since.IsZero()
 	}
-	if !confirm {
-		accounts, _, err := d.read(ctx, client, subjects, nil)
-		return accounts, err
-	}
-	accounts, distrust, err := d.confirm(ctx, client, subjects)
+	accounts, distrust, err := d.read(ctx, client, subjects)
 	if err != nil {
 		return nil, err
+	}
+	if confirm && client.Mode() == rueidis.ClientModeCluster {
+		distrust = d.trustAll(ctx, client)
 	}
 	for i := range accounts {
 		if a := &accounts[i]; !a.Exists && a.Failure == nil && !queries[i].Since.IsZero() {
@@ -126,19 +125,15 @@ func (d *Directory) Lookup(ctx context.Context, queries []directories.Query) ([]
 	return accounts, nil
 }
 
-// confirm reads users, and returns why a missing one may exist all the same; nil
-// if it cannot.
-func (d *Directory) confirm(ctx context.Context, client rueidis.Client, subjects []string) (accounts []directories.Account, distrust, err error) {
-	if client.Mode() != rueidis.ClientModeCluster {
-		return d.read(ctx, client, subjects, infoOf(client))
-	}
-	for _, node := range client.Nodes() { // each key is read from its primary
-		if distrust = d.trust(true, node.DoMulti(ctx, infoOf(node)...)); distrust != nil {
-			break
+// trustAll returns why a missing key of a cluster proves nothing; nil if it proves that the
+// user does not exist. Each key is read from its primary.
+func (d *Directory) trustAll(ctx context.Context, client rueidis.Client) error {
+	for _, node := range client.Nodes() {
+		if s := d.inspect(node.DoMulti(ctx, infoOf(node)...)); s.distrust != nil && s.role != "slave" {
+			return s.distrust
 		}
 	}
-	accounts, _, err = d.read(ctx, client, subjects, nil)
-	return accounts, distrust, err
+	return nil
 }
 
 // standby returns an error of a server whose answer proves nothing.
@@ -146,18 +141,23 @@ func standby(text string) error {
 	return &directories.Error{Class: directories.Standby, Text: text}
 }
 
+// server is what a server says of itself.
+type server struct {
+	role     string // master or slave; empty if it does not say
+	distrust error  // why a missing key proves nothing; nil if it proves that the user does not exist
+}
+
 func infoOf(client rueidis.Client) rueidis.Commands {
 	return rueidis.Commands{client.B().Info().Section("replication").Build(), client.B().Info().Section("memory").Build()}
 }
 
-// trust returns why a missing key of a server proves nothing, from its answers to
-// infoOf; nil if it proves that the user does not exist.
-func (d *Directory) trust(cluster bool, info []rueidis.RedisResult) error {
+// inspect reads the answers to infoOf.
+func (d *Directory) inspect(info []rueidis.RedisResult) (s server) {
 	properties := make(map[string]string)
 	for _, result := range info {
 		text, err := result.ToString()
 		if err != nil {
-			return classify(err)
+			return server{distrust: classify(err)}
 		}
 		for line := range strings.Lines(text) {
 			if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
@@ -165,25 +165,23 @@ func (d *Directory) trust(cluster bool, info []rueidis.RedisResult) error {
 			}
 		}
 	}
+	s.role = properties["role"]
 	policy, known := properties["maxmemory_policy"]
 	switch {
-	case properties["role"] == "slave" && cluster:
-		return nil // not read
-	case properties["role"] != "master":
-		return standby("Redis is a replica, which may not have the user yet: use the address of the master, or of the Sentinels with master_set")
+	case s.role != "master":
+		s.distrust = standby("Redis is a replica, which may not have the user yet: use the address of the master, or of the Sentinels with master_set")
 	case d.config.NoEviction:
-		return nil
 	case !known:
-		return standby("Redis does not report whether it evicts keys, so a missing user proves nothing: set `no_eviction` if it never evicts keys")
+		s.distrust = standby("Redis does not report whether it evicts keys, so a missing user proves nothing: set `no_eviction` if it never evicts keys")
 	case properties["maxmemory"] != "0" && strings.HasPrefix(policy, "allkeys-"):
-		return standby("Redis evicts keys when its memory is full (maxmemory-policy " + policy + "), so a missing user proves nothing: set it to noeviction")
+		s.distrust = standby("Redis evicts keys when its memory is full (maxmemory-policy " + policy + "), so a missing user proves nothing: set it to noeviction")
 	}
-	return nil
+	return s
 }
 
-// read reads users. If info is not empty, these commands are sent first, on the
-// same connection, and distrust is what trust returns for their answers.
-func (d *Directory) read(ctx context.Context, client rueidis.Client, subjects []string, info rueidis.Commands) (accounts []directories.Account, distrust, err error) {
+// read reads users. distrust is why a missing one may exist all the same, by what the server
+// says of itself on the same connection; of a cluster see trustAll.
+func (d *Directory) read(ctx context.Context, client rueidis.Client, subjects []string) (accounts []directories.Account, distrust, err error) {
 	accounts = make([]directories.Account, len(subjects))
 	at := make([]int, len(subjects))
 	for i := range at {
@@ -191,7 +189,7 @@ func (d *Directory) read(ctx context.Context, client rueidis.Client, subjects []
 	}
 	hashes := d.hashes.Load()
 	for range 2 {
-		others, reason, err := d.readAs(ctx, client, hashes, subjects, at, accounts, info)
+		others, reason, err := d.readAs(ctx, client, hashes, subjects, at, accounts)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -209,8 +207,13 @@ func (d *Directory) read(ctx context.Context, client rueidis.Client, subjects []
 
 // readAs reads the users with the indexes at, as hashes or as strings, and returns
 // the indexes of those with another type.
-func (d *Directory) readAs(ctx context.Context, client rueidis.Client, hashes bool, subjects []string, at []int, accounts []directories.Account, info rueidis.Commands) (others []int, distrust, err error) {
-	commands := append(make(rueidis.Commands, 0, len(info)+len(at)), info...)
+func (d *Directory) readAs(ctx context.Context, client rueidis.Client, hashes bool, subjects []string, at []int, accounts []directories.Account) (others []int, distrust, err error) {
+	cluster := client.Mode() == rueidis.ClientModeCluster
+	var commands rueidis.Commands
+	if !cluster {
+		commands = infoOf(client)
+	}
+	info := len(commands)
 	for _, i := range at {
 		if hashes {
 			commands = append(commands, client.B().Hgetall().Key(d.key(subjects[i])).Build())
@@ -219,10 +222,8 @@ func (d *Directory) readAs(ctx context.Context, client rueidis.Client, hashes bo
 		}
 	}
 	results := client.DoMulti(ctx, commands...)
-	if len(info) > 0 {
-		distrust = d.trust(false, results[:len(info)])
-	}
-	for n, result := range results[len(info):] {
+	s := d.inspect(results[:info])
+	for n, result := range results[info:] {
 		i := at[n]
 		user, err := parseUser(result, hashes)
 		switch failure, ok := rueidis.IsRedisErr(err); {
@@ -232,9 +233,10 @@ func (d *Directory) readAs(ctx context.Context, client rueidis.Client, hashes bo
 			return nil, nil, classify(err)
 		default:
 			accounts[i] = d.account(user, subjects[i], time.Now())
+			accounts[i].Replica = !cluster && s.role != "master"
 		}
 	}
-	return others, distrust, nil
+	return others, s.distrust, nil
 }
 
 // classify converts an error of the driver to a *directories.Error.
@@ -250,7 +252,7 @@ func classify(err error) error {
 			class = directories.Refused
 		case "NOPERM":
 			class = directories.Rights
-		case "MASTERDOWN", "READONLY":
+		case "READONLY":
 			class = directories.Standby
 		}
 	} else if errors.Is(err, context.DeadlineExceeded) {

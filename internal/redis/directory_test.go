@@ -213,6 +213,54 @@ func TestAReplicaConfirmsThatAUserExists(t *testing.T) {
 	eventually.Holds(t, "the user is replicated", func() bool { return verdict(t, d, "1") == "live" })
 }
 
+// TestAUserOfAnotherTypeIsConfirmed has users that are hashes, and one that is JSON.
+func TestAUserOfAnotherTypeIsConfirmed(t *testing.T) {
+	s := start(t)
+	do(t, s, "HSET user:1 id 1", `SET user:2 {"id":"2"}`)
+	d := open(t, s.URL(), Config{})
+	for _, subject := range []string{"1", "2", "1", "2"} {
+		var account accounts.Account
+		now := time.Now()
+		if _, err := d.Lookup(t.Context(), accounts.Query{Query: directories.Query{Subject: []byte(subject), Since: now}, Now: now}, &account); err != nil || !account.Exists {
+			t.Errorf("%s exists: %t, %v", subject, account.Exists, err)
+		}
+	}
+}
+
+// TestWhatAReplicaSaysOfAUserEndsNoSession has a replica whose user is still banned.
+func TestWhatAReplicaSaysOfAUserEndsNoSession(t *testing.T) {
+	master := start(t)
+	do(t, master, `SET user:1 {"id":"1","banned":true}`)
+	replica, err := master.Replica(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = replica.Close() })
+	locked := start(t, "user default on nopass ~* +@all -info")
+	do(t, locked, `SET user:1 {"id":"1","banned":true}`)
+	for name, c := range map[string]struct {
+		server *redistest.Server
+		proves bool
+	}{
+		"master":                   {master, true},
+		"replica":                  {replica, false},
+		"one that does not say so": {locked, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := open(t, c.server.URL(), Config{Disabled: []string{"banned"}})
+			eventually.Holds(t, "the ban is there", func() bool { return verdict(t, d, "1") == "disabled" })
+			began := time.Now()
+			var account accounts.Account
+			if _, err := d.Lookup(t.Context(), accounts.Query{Query: directories.Query{Subject: []byte("1"), Since: began}, Now: began}, &account); err != nil {
+				t.Fatal(err)
+			}
+			if got := d.Proves(&account, began); !account.Disabled || got != c.proves {
+				t.Errorf("disabled %t, proven %t", account.Disabled, got)
+			}
+		})
+	}
+}
+
 func TestNoSessionEndsWhileRedisIsDown(t *testing.T) {
 	s := start(t)
 	do(t, s, `SET user:1 {"id":"1"}`)
