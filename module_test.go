@@ -583,6 +583,10 @@ func TestTheFrontPageIsNoSignInPage(t *testing.T) {
 	}
 }
 
+// noticedByTheAnswer has a handler that notices a change only by its lookups. One with a watch
+// ends a request that takes longer than a second on a busy machine.
+const noticedByTheAnswer = "stale_session {\n\t\tpoll off\n\t\tcache {\n\t\t\tttl 1ns\n\t\t}\n\t}"
+
 func TestASessionRenewedAfterItsUserWasDeletedIsDropped(t *testing.T) {
 	for name, c := range map[string]struct {
 		path    string
@@ -599,7 +603,7 @@ func TestASessionRenewedAfterItsUserWasDeletedIsDropped(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			database := newDatabase(t)
 			app := caddytest.NewApp(t)
-			base := caddytest.Start(t, caddytest.Site("stale_session {\n\t\tcache {\n\t\t\tttl 1ns\n\t\t}\n\t}", app.Proxy()))
+			base := caddytest.Start(t, caddytest.Site(noticedByTheAnswer, app.Proxy()))
 			renewed, err := mint.V4(secret, map[string]any{"sub": c.renewed})
 			if err != nil {
 				t.Fatal(err)
@@ -641,7 +645,7 @@ func TestWhatDiesInFlightIsClearedAlone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			database := newDatabase(t)
 			app := caddytest.NewApp(t)
-			base := caddytest.Start(t, caddytest.Site("stale_session {\n\t\tcache {\n\t\t\tttl 1ns\n\t\t}\n\t}", app.Proxy()))
+			base := caddytest.Start(t, caddytest.Site(noticedByTheAnswer, app.Proxy()))
 			renewed := token5(t, v5Name, c.renewed)
 			app.Answer(func(w http.ResponseWriter, _ *http.Request) {
 				execute(t, database, c.change)

@@ -26,6 +26,9 @@ const promised = 10_000;
 const patience = 15_000;
 const startup = 120_000;
 
+// Lookups may take long on a busy machine, after which sessions would pass unchecked.
+const patient = "\ttimeout 30s";
+
 // A page that sends nothing for this long has loaded its session and its
 // prefetches.
 const settled = 500;
@@ -164,7 +167,7 @@ class Stack {
 	}
 
 	#site(upstream) {
-		const directive = ["stale_session @guarded {", "\tsign_in /auth/signin", ...this.#options.map((line) => `\t${line}`), "}"];
+		const directive = ["stale_session @guarded {", "\tsign_in /auth/signin", patient, ...this.#options.map((line) => `\t${line}`), "}"];
 		const site = [
 			`@guarded path ${this.#guarded.join(" ")}`,
 			...(this.#module ? directive : []),
@@ -177,16 +180,13 @@ ${site.map((line) => `\t${line}`).join("\n")}
 `;
 	}
 
-	/**
-	 * A Caddyfile of a page of the documentation, with the addresses of the tests. Lookups
-	 * may take long on a busy machine, after which sessions would pass unchecked.
-	 */
+	/** A Caddyfile of a page of the documentation, with the addresses of the tests. */
 	#documented(upstream) {
 		const page = readFileSync(file(`../docs/fronting/${this.#page}.md`), "utf8");
 		const [, caddyfile] = [...page.matchAll(/^```caddyfile\n(example\.com.*?)^```/gms)][this.#example];
 		const site = caddyfile.replaceAll("example.com", this.address).replaceAll("localhost:3000", `127.0.0.1:${upstream}`);
-		const patient = (line, head, block) => (block ? `${line}\n\t\ttimeout 30s` : `${line} {\n\t\ttimeout 30s\n\t}`);
-		return this.#module ? site.replace(/^(\tstale_session\b[^{\n]*?)( \{)?$/m, patient) : site.replace(/^\tstale_session\b[^{\n]*(\{.*?^\t\})?\n/ms, "");
+		const withOption = (line, head, block) => (block ? `${line}\n\t${patient}` : `${line} {\n\t${patient}\n\t}`);
+		return this.#module ? site.replace(/^(\tstale_session\b[^{\n]*?)( \{)?$/m, withOption) : site.replace(/^\tstale_session\b[^{\n]*(\{.*?^\t\})?\n/ms, "");
 	}
 
 	#run(name, program, args) {

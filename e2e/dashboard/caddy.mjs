@@ -16,7 +16,9 @@ await mkdir(artifacts, { recursive: true });
 
 const secret = "the secret of the dashboard's tests";
 
+// Lookups may take long on a busy machine, after which sessions would pass unchecked.
 const handler = `stale_session /app/* {
+		timeout 30s
 		poll 50ms
 	}`;
 
