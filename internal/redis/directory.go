@@ -110,7 +110,7 @@ func (d *Directory) Lookup(ctx context.Context, queries []directories.Query) ([]
 		subjects[i] = string(q.Subject)
 		confirm = confirm || !q.Since.IsZero()
 	}
-	accounts, distrust, err := d.read(ctx, client, subjects)
+	accounts, distrust, err := d.read(ctx, client, subjects, confirm)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +118,8 @@ func (d *Directory) Lookup(ctx context.Context, queries []directories.Query) ([]
 		distrust = d.trustAll(ctx, client)
 	}
 	for i := range accounts {
-		if a := &accounts[i]; !a.Exists && a.Failure == nil && !queries[i].Since.IsZero() {
+		a := &accounts[i]
+		if ends := !a.Exists || a.Disabled && a.Replica; ends && a.Failure == nil && !queries[i].Since.IsZero() {
 			a.Failure = distrust
 		}
 	}
@@ -129,7 +130,7 @@ func (d *Directory) Lookup(ctx context.Context, queries []directories.Query) ([]
 // user does not exist. Each key is read from its primary.
 func (d *Directory) trustAll(ctx context.Context, client rueidis.Client) error {
 	for _, node := range client.Nodes() {
-		if s := d.inspect(node.DoMulti(ctx, infoOf(node)...)); s.distrust != nil && s.role != "slave" {
+		if s := d.inspect(node.DoMulti(ctx, d.infoOf(node, true)...)); s.distrust != nil && s.role != "slave" {
 			return s.distrust
 		}
 	}
@@ -147,18 +148,23 @@ type server struct {
 	distrust error  // why a missing key proves nothing; nil if it proves that the user does not exist
 }
 
-func infoOf(client rueidis.Client) rueidis.Commands {
-	return rueidis.Commands{client.B().Info().Section("replication").Build(), client.B().Info().Section("memory").Build()}
+// infoOf returns the commands that ask a server for its role and, if a missing key is to be
+// confirmed, whether it evicts keys.
+func (d *Directory) infoOf(client rueidis.Client, confirm bool) rueidis.Commands {
+	info := rueidis.Commands{client.B().Info().Section("replication").Build()}
+	if confirm && !d.config.NoEviction {
+		info = append(info, client.B().Info().Section("memory").Build())
+	}
+	return info
 }
 
-// inspect reads the answers to infoOf.
+// inspect reads the answers to what infoOf returns.
 func (d *Directory) inspect(info []rueidis.RedisResult) (s server) {
 	properties := make(map[string]string)
+	var failed error
 	for _, result := range info {
 		text, err := result.ToString()
-		if err != nil {
-			return server{distrust: classify(err)}
-		}
+		failed = cmp.Or(failed, classify(err))
 		for line := range strings.Lines(text) {
 			if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
 				properties[name] = value
@@ -168,6 +174,8 @@ func (d *Directory) inspect(info []rueidis.RedisResult) (s server) {
 	s.role = properties["role"]
 	policy, known := properties["maxmemory_policy"]
 	switch {
+	case failed != nil:
+		s.distrust = failed
 	case s.role != "master":
 		s.distrust = standby("Redis is a replica, which may not have the user yet: use the address of the master, or of the Sentinels with master_set")
 	case d.config.NoEviction:
@@ -181,7 +189,7 @@ func (d *Directory) inspect(info []rueidis.RedisResult) (s server) {
 
 // read reads users. distrust is why a missing one may exist all the same, by what the server
 // says of itself on the same connection; of a cluster see trustAll.
-func (d *Directory) read(ctx context.Context, client rueidis.Client, subjects []string) (accounts []directories.Account, distrust, err error) {
+func (d *Directory) read(ctx context.Context, client rueidis.Client, subjects []string, confirm bool) (accounts []directories.Account, distrust, err error) {
 	accounts = make([]directories.Account, len(subjects))
 	at := make([]int, len(subjects))
 	for i := range at {
@@ -189,7 +197,7 @@ func (d *Directory) read(ctx context.Context, client rueidis.Client, subjects []
 	}
 	hashes := d.hashes.Load()
 	for range 2 {
-		others, reason, err := d.readAs(ctx, client, hashes, subjects, at, accounts)
+		others, reason, err := d.readAs(ctx, client, hashes, subjects, at, accounts, confirm)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -207,11 +215,11 @@ func (d *Directory) read(ctx context.Context, client rueidis.Client, subjects []
 
 // readAs reads the users with the indexes at, as hashes or as strings, and returns
 // the indexes of those with another type.
-func (d *Directory) readAs(ctx context.Context, client rueidis.Client, hashes bool, subjects []string, at []int, accounts []directories.Account) (others []int, distrust, err error) {
+func (d *Directory) readAs(ctx context.Context, client rueidis.Client, hashes bool, subjects []string, at []int, accounts []directories.Account, confirm bool) (others []int, distrust, err error) {
 	cluster := client.Mode() == rueidis.ClientModeCluster
 	var commands rueidis.Commands
 	if !cluster {
-		commands = infoOf(client)
+		commands = d.infoOf(client, confirm)
 	}
 	info := len(commands)
 	for _, i := range at {

@@ -63,8 +63,19 @@ func open(t *testing.T, url string, config Config) *accounts.Engine {
 // failure.
 func verdict(t *testing.T, d *accounts.Engine, subject string) string {
 	t.Helper()
+	return inAWord(t, d, subject, time.Time{})
+}
+
+// confirmed is verdict for what may end a session.
+func confirmed(t *testing.T, d *accounts.Engine, subject string) string {
+	t.Helper()
+	return inAWord(t, d, subject, time.Now())
+}
+
+func inAWord(t *testing.T, d *accounts.Engine, subject string, since time.Time) string {
+	t.Helper()
 	var account accounts.Account
-	_, err := d.Lookup(context.Background(), accounts.Query{Query: directories.Query{Subject: []byte(subject)}, Now: time.Now()}, &account)
+	_, err := d.Lookup(context.Background(), accounts.Query{Query: directories.Query{Subject: []byte(subject), Since: since}, Now: time.Now()}, &account)
 	var failure *directories.Error
 	switch {
 	case errors.As(err, &failure):
@@ -219,10 +230,8 @@ func TestAUserOfAnotherTypeIsConfirmed(t *testing.T) {
 	do(t, s, "HSET user:1 id 1", `SET user:2 {"id":"2"}`)
 	d := open(t, s.URL(), Config{})
 	for _, subject := range []string{"1", "2", "1", "2"} {
-		var account accounts.Account
-		now := time.Now()
-		if _, err := d.Lookup(t.Context(), accounts.Query{Query: directories.Query{Subject: []byte(subject), Since: now}, Now: now}, &account); err != nil || !account.Exists {
-			t.Errorf("%s exists: %t, %v", subject, account.Exists, err)
+		if got := confirmed(t, d, subject); got != "live" {
+			t.Errorf("%s is %s", subject, got)
 		}
 	}
 }
@@ -230,32 +239,33 @@ func TestAUserOfAnotherTypeIsConfirmed(t *testing.T) {
 // TestWhatAReplicaSaysOfAUserEndsNoSession has a replica whose user is still banned.
 func TestWhatAReplicaSaysOfAUserEndsNoSession(t *testing.T) {
 	master := start(t)
-	do(t, master, `SET user:1 {"id":"1","banned":true}`)
+	const banned = `SET user:1 {"id":"1","banned":true}`
+	do(t, master, banned)
 	replica, err := master.Replica(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = replica.Close() })
-	locked := start(t, "user default on nopass ~* +@all -info")
-	do(t, locked, `SET user:1 {"id":"1","banned":true}`)
 	for name, c := range map[string]struct {
 		server *redistest.Server
-		proves bool
+		config Config
+		want   string
 	}{
-		"master":                   {master, true},
-		"replica":                  {replica, false},
-		"one that does not say so": {locked, false},
+		"master":                        {master, Config{}, "disabled"},
+		"replica":                       {replica, Config{}, "standby"},
+		"no right to INFO":              {start(t, "user default on nopass ~* +@all -info"), Config{}, "rights"},
+		"only the right to its role":    {start(t, "user default on nopass ~* +@all -info +info|replication"), Config{NoEviction: true}, "disabled"},
+		"evicts keys, but not this one": {start(t, "maxmemory 50mb", "maxmemory-policy allkeys-lru"), Config{}, "disabled"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := open(t, c.server.URL(), Config{Disabled: []string{"banned"}})
-			eventually.Holds(t, "the ban is there", func() bool { return verdict(t, d, "1") == "disabled" })
-			began := time.Now()
-			var account accounts.Account
-			if _, err := d.Lookup(t.Context(), accounts.Query{Query: directories.Query{Subject: []byte("1"), Since: began}, Now: began}, &account); err != nil {
-				t.Fatal(err)
+			if c.server != replica && c.server != master {
+				do(t, c.server, banned)
 			}
-			if got := d.Proves(&account, began); !account.Disabled || got != c.proves {
-				t.Errorf("disabled %t, proven %t", account.Disabled, got)
+			c.config.Disabled = []string{"banned"}
+			d := open(t, c.server.URL(), c.config)
+			eventually.Holds(t, "the ban is there", func() bool { return verdict(t, d, "1") == "disabled" })
+			if got := confirmed(t, open(t, c.server.URL(), c.config), "1"); got != c.want {
+				t.Errorf("the ban is %s, want %s", got, c.want)
 			}
 		})
 	}
