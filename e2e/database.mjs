@@ -18,3 +18,10 @@ export function databaseURL(database) {
 	url.pathname = database;
 	return url.href;
 }
+
+/** Returns an address by which lookups may take long: on a busy machine sessions would pass unchecked. */
+export function patient(address) {
+	const url = new URL(address);
+	for (const name of ["statement_timeout", "lock_timeout"]) url.searchParams.set(name, "60000");
+	return url.href;
+}

@@ -10,7 +10,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { chromium } from "playwright-core";
-import { databaseURL, query } from "./database.mjs";
+import { databaseURL, patient, query } from "./database.mjs";
 import { end, freePort, until } from "./processes.mjs";
 
 export const variant = process.env.AUTH_VARIANT;
@@ -26,8 +26,8 @@ const promised = 10_000;
 const patience = 15_000;
 const startup = 120_000;
 
-// Lookups may take long on a busy machine, after which sessions would pass unchecked.
-const patient = "\ttimeout 30s";
+// An option for a busy machine, where sessions would pass unchecked after half a second.
+const timeout = "\ttimeout 30s";
 
 // A page that sends nothing for this long has loaded its session and its
 // prefetches.
@@ -151,7 +151,10 @@ class Stack {
 		this.#run("app", process.execPath, program === "next" ? ["node_modules/next/dist/bin/next", ...args, "-H", "127.0.0.1"] : args);
 		this.#caddyfile = path.join(this.#directory, "Caddyfile");
 		await writeFile(this.#caddyfile, this.#global() + (this.#page ? this.#documented(upstream) : this.#site(upstream)));
-		this.#run("caddy", process.env.E2E_CADDY, ["run", "--config", this.#caddyfile, "--adapter", "caddyfile"]);
+		this.#run("caddy", process.env.E2E_CADDY, ["run", "--config", this.#caddyfile, "--adapter", "caddyfile"], {
+			...this.#environment,
+			DATABASE_URL: patient(this.#environment.DATABASE_URL),
+		});
 		this.#browser = this.#shared ?? (await launch());
 		await until(() => this.#status("/"), "the app to answer through Caddy", startup, 100);
 	}
@@ -167,7 +170,7 @@ class Stack {
 	}
 
 	#site(upstream) {
-		const directive = ["stale_session @guarded {", "\tsign_in /auth/signin", patient, ...this.#options.map((line) => `\t${line}`), "}"];
+		const directive = ["stale_session @guarded {", "\tsign_in /auth/signin", timeout, ...this.#options.map((line) => `\t${line}`), "}"];
 		const site = [
 			`@guarded path ${this.#guarded.join(" ")}`,
 			...(this.#module ? directive : []),
@@ -185,13 +188,13 @@ ${site.map((line) => `\t${line}`).join("\n")}
 		const page = readFileSync(file(`../docs/fronting/${this.#page}.md`), "utf8");
 		const [, caddyfile] = [...page.matchAll(/^```caddyfile\n(example\.com.*?)^```/gms)][this.#example];
 		const site = caddyfile.replaceAll("example.com", this.address).replaceAll("localhost:3000", `127.0.0.1:${upstream}`);
-		const withOption = (line, head, block) => (block ? `${line}\n\t${patient}` : `${line} {\n\t${patient}\n\t}`);
+		const withOption = (line, head, block) => (block ? `${line}\n\t${timeout}` : `${line} {\n\t${timeout}\n\t}`);
 		return this.#module ? site.replace(/^(\tstale_session\b[^{\n]*?)( \{)?$/m, withOption) : site.replace(/^\tstale_session\b[^{\n]*(\{.*?^\t\})?\n/ms, "");
 	}
 
-	#run(name, program, args) {
+	#run(name, program, args, environment = this.#environment) {
 		const log = openSync(path.join(artifacts, `${this.#name}-${name}.log`), "w");
-		const process = spawn(program, args, { cwd: this.#folder, env: this.#environment, stdio: ["ignore", log, log] });
+		const process = spawn(program, args, { cwd: this.#folder, env: environment, stdio: ["ignore", log, log] });
 		process.on("error", (error) => console.error(`${name}: ${error.message}`));
 		this.#processes.push(process);
 	}

@@ -8,7 +8,7 @@ import os from "node:os";
 import path from "node:path";
 import { promisify } from "node:util";
 import { chromium } from "playwright-core";
-import { databaseURL, query } from "../database.mjs";
+import { databaseURL, patient, query } from "../database.mjs";
 import { end, freePort, until } from "../processes.mjs";
 
 export const artifacts = path.join(process.env.E2E_ARTIFACTS, "dashboard");
@@ -61,7 +61,7 @@ class Caddy {
 		this.#environment = {
 			PATH, TMPDIR,
 			HOME: this.#directory,
-			DATABASE_URL: databaseURL(this.database),
+			DATABASE_URL: patient(databaseURL(this.database)),
 			AUTH_SECRET: secret,
 			PASSWORD_HASH: "$2a$14$EQU1LXBrSaiTLXBIEVvn6eqokZ5xdEWIWtoMCQgmpELz5gF3XBSWi",
 		};
