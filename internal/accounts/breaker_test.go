@@ -102,6 +102,7 @@ func TestADirectoryThatIsAwayEndsNoSession(t *testing.T) {
 	for name, fail := range map[string]func(*shelf){
 		"an error":        func(s *shelf) { s.failure = errors.New("it is away") },
 		"too few answers": func(s *shelf) { s.short = true },
+		"a panic":         func(s *shelf) { s.panics = true },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -131,7 +132,7 @@ func TestADirectoryThatIsAwayEndsNoSession(t *testing.T) {
 				if stats := e.Stats(); !stats.Broken || stats.Failure == "" {
 					t.Errorf("the state: %+v", stats)
 				}
-				s.set(func() { s.failure, s.short = nil, false })
+				s.set(func() { s.failure, s.short, s.panics = nil, false, false })
 				time.Sleep(2 * breakFor) // by then it is probed
 				synctest.Wait()
 				for subject, want := range map[string]string{"new0": "gone", "ada": "there"} {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sony/gobreaker/v2"
+	"go.uber.org/zap"
 
 	"github.com/seed-4adef13c/caddy-stale-session/directories"
 	"github.com/seed-4adef13c/caddy-stale-session/internal/clocks"
@@ -290,7 +291,7 @@ func (e *Engine) find(ctx context.Context, look lookup, queries []directories.Qu
 		found[i] = result{key: key, generation: e.store.generation(key)}
 	}
 	began := e.now()
-	answers, err := look(ctx, queries)
+	answers, err := e.call(ctx, look, queries)
 	switch {
 	case err != nil:
 		return nil, classified(err)
@@ -312,6 +313,17 @@ func (e *Engine) find(ctx context.Context, look lookup, queries []directories.Qu
 		}
 	}
 	return found, nil
+}
+
+// call makes a lookup. One that panics would end Caddy, as no request's goroutine runs it.
+func (e *Engine) call(ctx context.Context, look lookup, queries []directories.Query) (answers []directories.Account, err error) {
+	defer func() {
+		if recover() != nil { // what it was recovered with may hold a secret
+			e.config.Logger().Error("a user lookup panicked", zap.String("directory", e.name), zap.Stack("stack"))
+			answers, err = nil, &directories.Error{Class: directories.Other, Text: e.name + " panicked; the log has the stack"}
+		}
+	}()
+	return look(ctx, queries)
 }
 
 // keep puts a result into the cache. It reports false if the account was

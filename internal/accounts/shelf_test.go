@@ -23,6 +23,7 @@ type shelf struct {
 	gap     time.Duration // the shortest time between two lookups, 0 before there are two
 	hold    chan struct{} // that lookups wait for, after they have looked
 	hangs   bool          // confirmations are not answered
+	panics  bool
 	changed func(...string)
 }
 
@@ -42,9 +43,12 @@ func (s *shelf) Lookup(ctx context.Context, queries []directories.Query) ([]dire
 			found[i] = s.users[string(q.Subject)]
 		}
 	}
-	failure, short, hold := s.failure, s.short, s.hold
+	failure, short, hold, panics := s.failure, s.short, s.hold, s.panics
 	hangs := s.hangs && slices.ContainsFunc(queries, func(q directories.Query) bool { return !q.Since.IsZero() })
 	s.mu.Unlock()
+	if panics {
+		panic("a secret")
+	}
 	if hangs {
 		<-ctx.Done()
 		return nil, ctx.Err()
