@@ -214,7 +214,7 @@ func closePooler(t *testing.T, p *pgtest.Pooler) {
 func TestDoctorTellsWhetherSigningOutElsewhereIsNoticed(t *testing.T) {
 	caddy := program(t)
 	database := standardapp.NewDatabase(t)
-	const role = "reader_of_sessions"
+	role := "reader_of_" + database
 	standardapp.Execute(t, database, `create role `+role+` login`, `grant select on "User" to `+role)
 	asRole := strings.Replace(standardapp.Server.DSN(database), "postgres@", role+"@", 1)
 	config := write(t, "Caddyfile", caddytest.Site("stale_session {", "	users User", "}", "respond ok"))

@@ -280,7 +280,7 @@ func TestASessionInAHeaderEnds(t *testing.T) {
 // does, for a role with no more rights than it needs.
 func TestASessionOfSupabaseThatWasSignedOutElsewhereEnds(t *testing.T) {
 	name := standardapp.NewDatabase(t)
-	const role = "reader_of_supabase"
+	role := "reader_of_" + name
 	standardapp.Execute(t, name,
 		`create schema auth`, `create table auth.users (id uuid primary key)`, `create table auth.sessions (id uuid primary key, not_after timestamptz)`,
 		`alter table auth.users enable row level security`, `alter table auth.sessions enable row level security`,

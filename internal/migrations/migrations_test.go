@@ -107,10 +107,11 @@ func triggers(t *testing.T, database, table string) (n int) {
 	return n
 }
 
-// newDatabase creates a database.
-func newDatabase(t *testing.T, name string) string {
+// newDatabase creates a database of its own for a test.
+func newDatabase(t *testing.T) string {
 	t.Helper()
-	if err := server.Exec(t.Context(), "postgres", `create database `+name); err != nil {
+	name, err := server.NewDatabase(t.Context())
+	if err != nil {
 		t.Fatal(err)
 	}
 	return name
@@ -137,7 +138,7 @@ func tool(t *testing.T, database string, environment []string, program string, a
 
 func TestKnexMigrates(t *testing.T) {
 	t.Parallel()
-	database := newDatabase(t, "knex")
+	database := newDatabase(t)
 	migrate := func(direction string) func(t *testing.T) {
 		return func(t *testing.T) { t.Helper(); tool(t, database, nil, "node", "knex.mjs", direction) }
 	}
@@ -157,7 +158,7 @@ func TestKnexMigrates(t *testing.T) {
 
 func TestDrizzlePushes(t *testing.T) {
 	t.Parallel()
-	database := newDatabase(t, "drizzle")
+	database := newDatabase(t)
 	push := func(n int) func(t *testing.T) {
 		return func(t *testing.T) {
 			t.Helper()
@@ -212,7 +213,7 @@ model Post {
 // npm package: the CLI would download the other one.
 func TestPrismaMigratesResetsAndPushes(t *testing.T) {
 	t.Parallel()
-	database := newDatabase(t, "prisma")
+	database := newDatabase(t)
 	dir := t.TempDir()
 	file := func(name, text string) string {
 		path := filepath.Join(dir, name)
