@@ -20,10 +20,10 @@ mkdirSync(artifacts, { recursive: true });
 // The longest that a reseed may go unnoticed: the module polls twice a second,
 // and the machine may be busy. It is less than the 30 seconds for which the
 // module caches an account.
-const promised = 10_000;
+export const promised = 25_000;
 
 // The longest that a page may take on a busy machine, and an app to start.
-const patience = 15_000;
+const patience = 60_000;
 const startup = 120_000;
 
 // An option for a busy machine, where sessions would pass unchecked after half a second.

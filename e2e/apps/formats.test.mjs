@@ -5,16 +5,11 @@ import { after, describe, test } from "node:test";
 import { databaseURL } from "../database.mjs";
 import { ada, sees, shows, statusOf } from "../person.mjs";
 import { freePort, until } from "../processes.mjs";
-import { launch, start } from "../stack.mjs";
+import { launch, promised, start } from "../stack.mjs";
 import { isAskedToSignIn, signedIn, signIn } from "./doors.mjs";
 
 const secret = "a secret of the browser tests, of 32 characters or more";
 const stats = "/api/admin/stats";
-
-// The longest that it may take until a session is refused: the module polls twice a
-// second, and the machine may be busy. It is less than the 30 seconds for which the
-// module caches an account.
-const promised = 25_000;
 
 const supabase = new URL(databaseURL("supabase_apps"));
 supabase.username = "stale_session"; // the role of the documentation

@@ -23,7 +23,7 @@ const handler = `stale_session /app/* {
 	}`;
 
 // The longest that something may take on a busy machine.
-export const patience = 20_000;
+export const patience = 60_000;
 
 export const operator = { username: "operator", password: "a password" };
 
