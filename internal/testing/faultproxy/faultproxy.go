@@ -34,7 +34,7 @@ type Proxy struct {
 	to       string
 	fault    atomic.Int32
 	mu       sync.Mutex
-	listener net.Listener
+	listener net.Listener // nil while it refuses
 	open     map[net.Conn]bool
 	all      sync.WaitGroup
 }
@@ -79,7 +79,10 @@ func (p *Proxy) Listen() {
 // Refuse takes no connection any more, and ends those that there are.
 func (p *Proxy) Refuse() {
 	p.mu.Lock()
-	p.listener.Close()
+	if p.listener != nil {
+		p.listener.Close()
+		p.listener = nil
+	}
 	for conn := range p.open {
 		conn.Close()
 	}
@@ -87,10 +90,14 @@ func (p *Proxy) Refuse() {
 	p.all.Wait()
 }
 
+// keep has Refuse end a connection, at once if it refuses by now.
 func (p *Proxy) keep(conn net.Conn) func() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.open[conn] = true
+	if p.listener == nil {
+		conn.Close()
+	}
 	return func() {
 		conn.Close()
 		p.mu.Lock()
