@@ -216,9 +216,8 @@ func (d *Directory) read(ctx context.Context, client rueidis.Client, subjects []
 // readAs reads the users with the indexes at, as hashes or as strings, and returns
 // the indexes of those with another type.
 func (d *Directory) readAs(ctx context.Context, client rueidis.Client, hashes bool, subjects []string, at []int, accounts []directories.Account, confirm bool) (others []int, distrust, err error) {
-	cluster := client.Mode() == rueidis.ClientModeCluster
 	var commands rueidis.Commands
-	if !cluster {
+	if client.Mode() != rueidis.ClientModeCluster {
 		commands = d.infoOf(client, confirm)
 	}
 	info := len(commands)
@@ -230,7 +229,10 @@ func (d *Directory) readAs(ctx context.Context, client rueidis.Client, hashes bo
 		}
 	}
 	results := client.DoMulti(ctx, commands...)
-	s := d.inspect(results[:info])
+	s := server{role: "master"} // of each key in a cluster
+	if info > 0 {
+		s = d.inspect(results[:info])
+	}
 	for n, result := range results[info:] {
 		i := at[n]
 		user, err := parseUser(result, hashes)
@@ -241,7 +243,7 @@ func (d *Directory) readAs(ctx context.Context, client rueidis.Client, hashes bo
 			return nil, nil, classify(err)
 		default:
 			accounts[i] = d.account(user, subjects[i], time.Now())
-			accounts[i].Replica = !cluster && s.role != "master"
+			accounts[i].Replica = s.role != "master"
 		}
 	}
 	return others, s.distrust, nil
